@@ -1,0 +1,38 @@
+"""Intervals by resampling, for what has no formula: the ratio of a percentile in two runs.
+
+Requests are resampled in blocks of neighbours (circular block bootstrap: Politis & Romano 1992), because neighbours
+shared a queue; blocks grow with the cube root of the sample, the usual rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from llm_bench.repetitions import Estimate
+from llm_bench.stats import CONFIDENCE
+
+RESAMPLES = 2000
+
+Values = npt.NDArray[np.float64]
+Statistic = Callable[[Values], Values]
+"""Reduces the last axis."""
+
+
+def ratio_interval(a: Values, b: Values, statistic: Statistic, rng: np.random.Generator) -> Estimate:
+    """statistic(b) / statistic(a) and its 95% interval by percentiles of the resamples; values in order of arrival."""
+    value = float(statistic(b) / statistic(a))
+    ratios = resample(b, statistic, rng) / resample(a, statistic, rng)
+    low, high = np.quantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(value, float(low), float(high), min(len(a), len(b)))
+
+
+def resample(values: Values, statistic: Statistic, rng: np.random.Generator) -> Values:
+    """`statistic` of each of RESAMPLES resamples."""
+    count = len(values)
+    block = round(count ** (1 / 3))
+    starts = rng.integers(0, count, size=(RESAMPLES, -(-count // block)))
+    places = (starts[:, :, None] + np.arange(block)) % count
+    return statistic(values[places.reshape(RESAMPLES, -1)[:, :count]])

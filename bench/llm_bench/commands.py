@@ -1,0 +1,224 @@
+"""What each command does with its arguments. Returns the exit status.
+
+What sends load is imported only once the scenario has been read: the import takes a second and patches the process.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from llm_bench.errors import ResultError
+from llm_bench.gate import Finding, check_pairs, check_run, parse_condition
+from llm_bench.paired import PairedRatio, compare_pairs, evidence
+from llm_bench.repetitions import estimate_figures
+from llm_bench.replay import TraceArrivals
+from llm_bench.results import read_result, result_schema
+from llm_bench.scenario import Scenario, load_scenario, scaled, skip_bad_rows
+
+if TYPE_CHECKING:
+    from llm_bench.run import RunOptions
+
+DONE = 0
+FAILED = 1
+GATE_FAILED = 3
+INTERRUPTED = 130
+
+
+def run(arguments: Namespace) -> int:
+    scenario = _scenario(arguments)
+    conditions = [parse_condition(text) for text in arguments.fail_if]
+    baseline = read_result(arguments.baseline) if arguments.baseline else None
+    from llm_bench.report.estimates import print_repetitions
+    from llm_bench.report.table import print_table
+    from llm_bench.run import run as run_once
+    from llm_bench.series import repeat
+
+    options = _options(arguments, arguments.target)
+    if arguments.repeat == 1:
+        results = [run_once(scenario, options, arguments.out)]
+    else:
+        results = repeat(scenario, options, arguments.out, arguments.repeat)
+    if not arguments.quiet:
+        print_table(results)
+    if len(results) > 1 and not arguments.quiet:
+        print_repetitions(estimate_figures([result.summary for result in results]))
+    findings = [check_run(condition, result, baseline) for condition in conditions for result in results]
+    return INTERRUPTED if results[-1].run.interrupted else _judge(findings)
+
+
+def sweep(arguments: Namespace) -> int:
+    scenario = _scenario(arguments)
+    from llm_bench.report.curves import write_curves
+    from llm_bench.report.estimates import print_sweep
+    from llm_bench.sweep import sweep as run_rates
+
+    options = _options(arguments, arguments.target)
+    results = run_rates(scenario, options, arguments.out, arguments.rates, arguments.repeat)
+    print_sweep(results)
+    write_curves(results, arguments.out / "sweep.html", title=options.name or scenario.name)
+    return INTERRUPTED if results[-1].run.interrupted else DONE
+
+
+def saturate(arguments: Namespace) -> int:
+    scenario = _scenario(arguments)
+    from llm_bench.report.estimates import print_knee
+    from llm_bench.sweep import Interrupted
+    from llm_bench.sweep import saturate as search
+
+    search_for = {"goal": arguments.goal, "precision": arguments.precision, "repeats": arguments.repeat}
+    try:
+        knee = search(scenario, _options(arguments, arguments.target), arguments.out, **search_for)
+    except Interrupted:
+        return INTERRUPTED
+    _write_json(arguments.out / "knee.json", {"schema_version": 1, **search_for, **asdict(knee)})
+    print_knee(knee)
+    return DONE if knee.holds is not None else FAILED
+
+
+def replay(arguments: Namespace) -> int:
+    arrivals = TraceArrivals(
+        kind="trace", file=arguments.trace, speed=arguments.speed, skip_bad_rows=arguments.skip_bad_rows
+    )
+    arrivals.read()
+    from llm_bench.report.table import print_table
+    from llm_bench.run import run as run_once
+    from llm_bench.target import find_target
+    from llm_bench.trace_scenario import trace_scenario
+
+    longest = find_target(arguments.target, arguments.model).max_model_len
+    scenario = trace_scenario(arrivals, arguments.duration, arguments.length_scale, longest)
+    result = run_once(
+        scaled(scenario, arguments.rate, arguments.rate_scale), _options(arguments, arguments.target), arguments.out
+    )
+    if not arguments.quiet:
+        print_table([result])
+    return INTERRUPTED if result.run.interrupted else DONE
+
+
+def compare(arguments: Namespace) -> int:
+    scenario = _scenario(arguments)
+    conditions = [parse_condition(text) for text in arguments.fail_if]
+    from llm_bench.report.estimates import print_pairs
+    from llm_bench.series import invalid_runs, run_pairs
+
+    a, b = (_options(arguments, target, name) for target, name in zip(arguments.targets, arguments.names, strict=True))
+    pairs = run_pairs(scenario, a, b, arguments.out, arguments.pairs)
+    if len(pairs) < arguments.pairs:
+        print(f"llm-bench: interrupted after {len(pairs)} whole pairs", file=sys.stderr)
+    if len(pairs) < 2:
+        return INTERRUPTED
+    ratios = compare_pairs([(pair.a.summary, pair.b.summary) for pair in pairs])
+    findings = [check_pairs(condition, evidence(ratios), pairs[-1].b.summary) for condition in conditions]
+    invalid = invalid_runs([result for pair in pairs for result in (pair.a, pair.b)])
+    _write_json(arguments.out / "compare.json", _comparison(scenario, arguments, len(pairs), ratios, findings, invalid))
+    print_pairs(ratios, *arguments.names)
+    for reason in invalid:
+        print(f"INVALID {reason}")
+    status = _judge(findings)
+    return INTERRUPTED if len(pairs) < arguments.pairs else status
+
+
+def capacity(arguments: Namespace) -> int:
+    scenario = load_scenario(arguments.scenario)
+    from llm_bench.full_load import measure_capacity
+
+    measured = measure_capacity(
+        scenario,
+        target_url=arguments.target,
+        model=arguments.model,
+        users=arguments.users,
+        duration=arguments.duration,
+        seed=arguments.seed,
+        tokenizer=arguments.tokenizer,
+        corpus=arguments.corpus,
+    )
+    sys.stdout.write(orjson.dumps(measured, option=orjson.OPT_INDENT_2).decode() + "\n")
+    return DONE
+
+
+def report(arguments: Namespace) -> int:
+    from llm_bench.report import write_report
+    from llm_bench.report.table import print_table
+
+    results = [read_result(folder) for folder in arguments.results]
+    write_report(results, title=arguments.title, html=arguments.html, json=arguments.json, markdown=arguments.markdown)
+    print_table(results)
+    return DONE
+
+
+def worker(arguments: Namespace) -> int:
+    from llm_bench.worker import work
+
+    work(arguments.master)
+    return DONE
+
+
+def schema(_: Namespace) -> int:
+    sys.stdout.write(orjson.dumps(result_schema(), option=orjson.OPT_INDENT_2).decode() + "\n")
+    return DONE
+
+
+def _scenario(arguments: Namespace) -> Scenario:
+    duration = {} if arguments.duration is None else {"duration": arguments.duration}
+    scenario = load_scenario(arguments.scenario, duration)
+    if arguments.skip_bad_rows:
+        scenario = skip_bad_rows(scenario)
+    return scaled(scenario, arguments.rate, arguments.rate_scale)
+
+
+def _options(arguments: Namespace, target: str, name: str | None = None) -> RunOptions:
+    from llm_bench.run import RunOptions
+
+    return RunOptions(
+        target=target,
+        model=arguments.model,
+        name=name or arguments.name,
+        seed=arguments.seed,
+        salt=arguments.salt,
+        tokenizer=arguments.tokenizer,
+        corpus=arguments.corpus,
+        metrics=tuple(arguments.metrics),
+        workers=getattr(arguments, "workers", 1),
+        quiet=arguments.quiet,
+    )
+
+
+def _judge(findings: Sequence[Finding]) -> int:
+    from llm_bench.report.estimates import print_findings
+
+    print_findings(findings)
+    return GATE_FAILED if any(finding.outcome == "failed" for finding in findings) else DONE
+
+
+def _comparison(
+    scenario: Scenario,
+    arguments: Namespace,
+    pairs: int,
+    ratios: Sequence[PairedRatio],
+    findings: Sequence[Finding],
+    invalid: Sequence[str],
+) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "scenario": scenario.model_dump(mode="json"),
+        "names": arguments.names,
+        "targets": arguments.targets,
+        "pairs": pairs,
+        "ratios": [{**asdict(ratio), "verdict": ratio.verdict} for ratio in ratios],
+        "findings": [asdict(finding) for finding in findings],
+        "invalid": list(invalid),
+    }
+
+
+def _write_json(path: Path, values: Any) -> None:
+    try:
+        path.write_bytes(orjson.dumps(values, option=orjson.OPT_INDENT_2))
+    except OSError as error:
+        raise ResultError(f"{path}: cannot be written: {error}") from error

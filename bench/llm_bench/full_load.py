@@ -1,0 +1,49 @@
+"""The closed-loop run behind `capacity`: keeps the target full for some seconds and reads off its steady rate."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+from pathlib import Path
+
+import gevent
+from gevent.event import Event
+
+from llm_bench.capacity import Capacity, estimate_capacity
+from llm_bench.load import plan_load, run_closed_loop
+from llm_bench.run import PLANNED_PER_SECOND, check_fits, probe, text_source
+from llm_bench.scenario import Scenario
+from llm_bench.schedule import draw_mix, expected_tokens
+from llm_bench.target import find_target
+
+
+def measure_capacity(
+    scenario: Scenario,
+    *,
+    target_url: str,
+    model: str | None,
+    users: int,
+    duration: float,
+    seed: int | None,
+    tokenizer: Path | None,
+    corpus: Path | None,
+) -> Capacity:
+    """Keeps `users` requests of the mix running for `duration` seconds. An interrupt ends it with KeyboardInterrupt."""
+    target = find_target(target_url, model)
+    check_fits(scenario, target)
+    text, cut = text_source(corpus, tokenizer)
+    count = users + int(PLANNED_PER_SECOND * duration)
+    mix = draw_mix(
+        scenario, count, text, seed=scenario.seed if seed is None else seed, salt=secrets.token_hex(4), cut=cut
+    )
+    load = plan_load(scenario, target, mix)
+    probe(scenario, target)
+    stop = Event()
+    handlers = [gevent.signal_handler(number, stop.set) for number in (signal.SIGINT, signal.SIGTERM)]
+    load.drain = 0.0  # what is still running at the end has been counted token by token
+    run_closed_loop(load, users=users, duration=duration, stop=stop)
+    for handler in handlers:
+        handler.cancel()
+    if stop.is_set():
+        raise KeyboardInterrupt
+    return estimate_capacity(load.records, users=users, duration=duration, expected=expected_tokens(scenario))

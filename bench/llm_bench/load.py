@@ -1,0 +1,202 @@
+"""Locust users that send a planned load: locust's environment and runner carry it, its events count it.
+
+The open loop is one user that does nothing but keep the clock: at each request's scheduled time it spawns a greenlet
+that sends it, whatever became of the requests before; a conversation's greenlet goes on to its next turns. A closed
+loop is N users that each wait for their answer.
+
+Every finished request fires locust's `request` event three times: the request as a whole (response time: end to end),
+`TTFT` and `TPOT`, so locust's own console and web UI show them. Our figures come from the raw records instead, because
+locust rounds its percentiles.
+
+Importing this patches the world for gevent; nothing that only reads results imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, ClassVar
+
+import gevent
+import locust
+from gevent.event import Event
+from gevent.pool import Group
+from locust.env import Environment
+from locust.exception import StopUser
+
+from llm_bench.client import Client
+from llm_bench.record import INCOMPLETE, RequestRecord, fill_record, plan_record
+from llm_bench.scenario import Scenario
+from llm_bench.schedule import PlannedRequest
+from llm_bench.target import Target
+from llm_bench.wire import encode_request
+
+IDLE_INTERVAL = 0.01
+"""Seconds between two looks at whether anything is still running."""
+LEAD = 0.1
+"""Seconds between the start of the user and the run's time 0, so that the first request is not late."""
+
+
+@dataclass
+class Load:
+    """A planned load, its connections and what came of it."""
+
+    client: Client
+    records: list[RequestRecord]
+    requests: list[bytes]
+    drain: float
+    """How long after the last arrival unfinished requests are waited for, in seconds."""
+    epoch: float = 0.0
+    """The run's time 0 on the clock of `perf_counter`."""
+    finished: list[RequestRecord] = field(default_factory=list)
+    """In order of completion."""
+    in_flight: int = 0
+    done: Event = field(default_factory=Event)
+    cut: Event = field(default_factory=Event)
+    """Set, it ends the load early."""
+    starts_at: float | None = None
+    """The epoch, where someone else has chosen it."""
+    following: dict[int, int] = field(default_factory=dict)
+    """Index of the next turn by that of a turn."""
+
+    @property
+    def now(self) -> float:
+        return perf_counter() - self.epoch
+
+    def send(self, index: int, events: Any) -> RequestRecord:
+        """Sends one request, waits for its end and fills its record."""
+        record = self.records[index]
+        self.in_flight += 1
+        exchange = self.client.send(self.requests[index])
+        self.in_flight -= 1
+        fill_record(record, exchange, self.epoch)
+        self.finished.append(record)
+        _fire(events, record)
+        return record
+
+    def converse(self, index: int, events: Any) -> None:
+        """Sends one request and, as long as answers come, the turns that follow it."""
+        record = self.send(index, events)
+        while record.ok and (following := self.following.get(record.index)) is not None:
+            self._think(following, (record.ended_at or 0.0) + self.records[following].scheduled_at)
+            record = self.send(following, events)
+
+    def _think(self, index: int, until: float) -> None:
+        """Waits for the moment, which is the request's scheduled time."""
+        gevent.sleep(max(until - self.now, 0.0))
+        self.records[index].scheduled_at = until
+
+
+def plan_load(scenario: Scenario, target: Target, schedule: list[PlannedRequest]) -> Load:
+    """Everything that can be done before the clock starts."""
+    return Load(
+        client=Client(target, scenario.timeout),
+        records=[plan_record(planned) for planned in schedule],
+        requests=[encode_request(planned, target, scenario.api, scenario.continuous_usage) for planned in schedule],
+        drain=scenario.drain,
+        following={planned.follows: planned.index for planned in schedule if planned.follows is not None},
+    )
+
+
+class OpenLoopUser(locust.User):  # type: ignore[misc]  # locust is untyped to mypy
+    """One of these sends the whole load."""
+
+    abstract = True
+    fixed_count = 1
+    load: ClassVar[Load]
+
+    @locust.task  # type: ignore[untyped-decorator]
+    def dispatch(self) -> None:
+        load, group = self.load, Group()
+        load.epoch = load.starts_at or perf_counter() + LEAD
+        try:
+            for record in load.records:
+                if record.follows is not None:
+                    continue
+                while (wait := record.scheduled_at - load.now) > 0 and not load.cut.wait(wait):
+                    pass  # a timer may fire a little early
+                if load.cut.is_set():
+                    break
+                group.spawn(load.converse, record.index, self.environment.events)
+            gevent.wait([gevent.spawn(group.join), load.cut], timeout=load.drain, count=1)
+        finally:
+            group.kill()  # each records itself as incomplete
+            load.done.set()
+        raise StopUser
+
+
+class ClosedLoopUser(locust.User):  # type: ignore[misc]
+    """Thinks, sends, waits for the answer, and does it again; as many of these as are to keep the target busy."""
+
+    abstract = True
+    load: ClassVar[Load]
+    queue: ClassVar[Iterator[int]]
+    duration: ClassVar[float]
+    """Nothing is sent after it."""
+
+    @locust.task  # type: ignore[untyped-decorator]
+    def next_request(self) -> None:
+        load, index = self.load, next(self.queue, None)
+        if index is None:
+            raise StopUser
+        thinking = load.records[index].scheduled_at
+        gevent.sleep(thinking)
+        if load.now >= self.duration:
+            raise StopUser
+        load.records[index].scheduled_at = load.now
+        record = load.send(index, self.environment.events)
+        if record.outcome == INCOMPLETE:
+            raise StopUser  # the runner killed us; the client has noted it and returned
+        if not record.ok:
+            gevent.sleep(0.1)  # a target that refuses at once must not be asked in a spin
+
+
+def run_open_loop(load: Load, *, stop: Event, watch: Callable[[Load], None]) -> None:
+    """Sends the load; returns when it is done or when `stop` is set. `watch` runs beside it, in its own greenlet."""
+    environment = Environment(user_classes=[type("OpenLoop", (OpenLoopUser,), {"load": load, "abstract": False})])
+    runner = environment.create_local_runner()
+    watcher = gevent.spawn(watch, load)
+    runner.start(1, spawn_rate=1)
+    gevent.wait([load.done, stop], count=1)
+    runner.quit()
+    watcher.kill()
+    load.client.close()
+
+
+def run_closed_loop(
+    load: Load, *, users: int, duration: float, stop: Event, watch: Callable[[Load], None] | None = None
+) -> None:
+    """Keeps `users` requests running for `duration` seconds; then waits for their ends as long as the load drains."""
+    attributes = {"load": load, "abstract": False, "queue": iter(range(len(load.requests))), "duration": duration}
+    environment = Environment(user_classes=[type("ClosedLoop", (ClosedLoopUser,), attributes)])
+    runner = environment.create_local_runner()
+    watcher = gevent.spawn(watch or (lambda _: None), load)
+    load.epoch = perf_counter()
+    runner.start(users, spawn_rate=users)
+    if not stop.wait(duration) and load.drain:
+        gevent.wait([stop, gevent.spawn(_wait_until_idle, load)], timeout=load.drain, count=1)
+    runner.quit()
+    watcher.kill()
+    load.client.close()
+
+
+def _wait_until_idle(load: Load) -> None:
+    while load.in_flight:
+        gevent.sleep(IDLE_INTERVAL)
+
+
+def _fire(events: Any, record: RequestRecord) -> None:
+    error = None if record.ok else RuntimeError(f"{record.outcome}: {record.detail}")
+    rows = [("SSE", record.e2e)]
+    if record.ok:
+        rows += [("TTFT", record.ttft), ("TPOT", record.tpot)]
+    for kind, seconds in rows:
+        events.request.fire(
+            request_type=kind,
+            name=record.class_name,
+            response_time=1000 * (seconds or 0.0),
+            response_length=record.output_tokens,
+            exception=error,
+            context={},
+        )

@@ -1,0 +1,36 @@
+"""Arrivals whose rate changes over the window: an inhomogeneous Poisson process, given its number of arrivals.
+
+Given their number, its arrivals are independent with a density proportional to the rate; they are drawn by inverting
+the cumulated rate (Lewis & Shedler 1979).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+GRID = 4096
+"""Points at which a smooth rate is looked at."""
+
+Seconds = npt.NDArray[np.float64]
+
+
+def draw_by_intensity(
+    level: Callable[[Seconds], Seconds], breaks: Seconds, duration: float, count: int, rng: np.random.Generator
+) -> Seconds:
+    """`count` sorted times in [0, duration), as dense as `level` is high; `breaks` are where it jumps."""
+    inside = breaks[(breaks > 0) & (breaks < duration)]
+    grid = np.unique(np.concatenate([np.linspace(0.0, duration, GRID), inside, np.nextafter(inside, 0.0)]))
+    heights = level(grid)
+    areas = (heights[1:] + heights[:-1]) / 2 * np.diff(grid)
+    cumulated = np.concatenate([[0.0], np.cumsum(areas)])
+    times: Seconds = np.interp(np.sort(rng.uniform(0.0, cumulated[-1], size=count)), cumulated, grid)
+    return within(times, duration)
+
+
+def within(times: Seconds, duration: float) -> Seconds:
+    """Rounding may put the last of them on the window's very end, which no longer belongs to it."""
+    kept: Seconds = np.minimum(times, np.nextafter(duration, 0.0))
+    return kept

@@ -1,0 +1,52 @@
+"""A trace as arrivals: scaled in time and in rate.
+
+`speed` 60 plays an hour in a minute, and so asks 60 times the recorded rate; `rate_scale` changes the rate at the same
+speed: below 1 by leaving rows out evenly, above 1 by sending rows again, somewhere between themselves and the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, PositiveFloat
+
+from llm_bench.trace import Trace, TraceRow, read_trace
+
+
+class TraceArrivals(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["trace"]
+    file: Path
+    speed: PositiveFloat = 1.0
+    """Recorded seconds per second of the run."""
+    rate_scale: PositiveFloat = 1.0
+    skip_bad_rows: bool = False
+
+    def read(self) -> Trace:
+        return read_trace(self.file, self.skip_bad_rows)
+
+    def mean_rate(self, duration: float) -> float:
+        return self.rate_scale * sum(row.at < duration * self.speed for row in self.read().rows) / duration
+
+    def scaled(self, factor: float) -> Self:
+        return self.model_copy(update={"rate_scale": self.rate_scale * factor})
+
+    def draw_rows(self, duration: float, rng: np.random.Generator) -> list[TraceRow]:
+        """The rows of the first `duration` seconds of the run, at their times in it."""
+        rows = [replace(row, at=row.at / self.speed) for row in self.read().rows if row.at < duration * self.speed]
+        return rows if self.rate_scale == 1 else _multiply(rows, self.rate_scale, duration, rng)
+
+
+def _multiply(rows: list[TraceRow], factor: float, duration: float, rng: np.random.Generator) -> list[TraceRow]:
+    """Each row `factor` times on average, spread evenly: systematic sampling."""
+    marks = np.floor(np.arange(len(rows) + 1) * factor + rng.uniform()).astype(int)
+    ends = [*(row.at for row in rows[1:]), duration]
+    copies = []
+    for row, end, count in zip(rows, ends, np.diff(marks), strict=True):
+        copies += [row] * min(count, 1)
+        copies += [replace(row, at=float(at)) for at in rng.uniform(row.at, end, size=max(count - 1, 0))]
+    return sorted(copies, key=lambda row: row.at)

@@ -1,0 +1,289 @@
+"""The report's pictures. Each function draws one panel; the page lays panels out in grids.
+
+Classes are told apart by hue everywhere. Where runs share a panel, the first run is grey and later runs have the
+class's hue; each curve carries its run's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llm_bench.record import NOT_SENT, OK, RequestRecord
+from llm_bench.report import svg
+from llm_bench.report.units import seconds, share
+from llm_bench.results import Result
+from llm_bench.stats import Distribution
+
+CURVE_POINTS = 240
+"""A curve with more samples than this is drawn through so many of its quantiles."""
+OPEN_WHISKER = 26
+"""Drawing units of a whisker that has no end."""
+LABEL_ROOM = 1.8
+"""How far beyond the slowest sample a distribution's axis goes: room for the name of the last curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The plotting area inside a panel, in drawing units."""
+
+    width: int
+    height: int
+    left: int = 46
+    right: int = 14
+    top: int = 12
+    bottom: int = 34
+
+    @property
+    def x_end(self) -> int:
+        return self.width - self.right
+
+    @property
+    def y_end(self) -> int:
+        return self.height - self.bottom
+
+
+WIDE = Frame(480, 300)
+NARROW = Frame(360, 250)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    label: str
+    samples: list[float]
+    css: str
+    total: int
+    """Requests the curve speaks for: it ends at samples / total, below 100% where some never got an answer."""
+
+
+def hue(result: Result, class_name: str) -> str:
+    """CSS class of a class's colour, by its place in the scenario."""
+    return f"hue{list(result.scenario.classes).index(class_name) % 6}"
+
+
+def timeline(result: Result, scale_values: Sequence[float], span: float) -> str:
+    """Every request of a run: when it was due, and how long it then waited for its first token."""
+    frame = WIDE
+    x = svg.Scale(0.0, span, frame.left, frame.x_end)
+    y = svg.logarithmic(scale_values, frame.y_end, frame.top)
+    parts, labels = _axes(frame, x, y, "scheduled at"), []
+    for name, kind in result.scenario.classes.items():
+        if kind.slo.ttft is not None and y.low < kind.slo.ttft < y.high:
+            level = y(kind.slo.ttft)
+            parts.append(svg.line(frame.left, level, frame.x_end, level, f"slo {hue(result, name)}"))
+            label = f"{name} SLO {seconds(kind.slo.ttft)}"
+            labels.append(svg.text(frame.x_end - 2, level - 4, label, f"small halo fill {hue(result, name)}", "end"))
+    for rows in _slices(result):
+        css = hue(result, rows[0].class_name)
+        answered = [(x(row.scheduled_at), y(row.ttft)) for row in rows if row.outcome == OK and row.ttft is not None]
+        failed = [(x(row.scheduled_at), float(frame.top + 4)) for row in rows if row.outcome not in (OK, NOT_SENT)]
+        parts += [svg.dots(answered, f"dots {css}"), svg.crosses(failed, f"cross {css}")]
+    label = f"Time to first token of every request of {result.run.name} over its scheduled time, by class"
+    return svg.document(frame.width, frame.height, label, parts + labels)
+
+
+def _slices(result: Result) -> list[list[RequestRecord]]:
+    """The requests in small groups of one class, classes taking turns, so that none is always drawn on top."""
+    groups: dict[tuple[int, str], list[RequestRecord]] = {}
+    for record in result.requests:
+        groups.setdefault((record.index // 12, record.class_name), []).append(record)
+    return list(groups.values())
+
+
+def cumulative(curves: Sequence[Curve], slo: float | None, label: str, scale_values: Sequence[float]) -> str:
+    """Share of requests that were served within a time, over a logarithmic time axis."""
+    frame = NARROW
+    x = svg.logarithmic([*scale_values, LABEL_ROOM * max(scale_values, default=1.0)], frame.left, frame.x_end)
+    y = svg.Scale(0.0, 1.0, frame.y_end, frame.top + 10)
+    parts = _axes(frame, x, y, "", x_log=True, y_format="share")
+    if slo is not None and x.low < slo < x.high:
+        parts.append(svg.line(x(slo), frame.top + 2, x(slo), frame.y_end, "slo ink"))
+        parts.append(svg.text(x(slo), frame.top - 3, f"SLO {seconds(slo)}", "small fill ink", "middle"))
+    elif slo is not None:
+        beyond = f"SLO {seconds(slo)} →" if slo >= x.high else f"← SLO {seconds(slo)}"
+        parts.append(svg.text(frame.x_end, frame.top - 3, beyond, "small fill ink", "end"))
+    drawn = [curve for curve in curves if curve.samples]
+    for curve in drawn:
+        parts.append(svg.polyline(_steps(curve, x, y), f"curve {curve.css}"))
+    parts += _curve_labels(drawn, x, y, frame)
+    return svg.document(frame.width, frame.height, label, parts)
+
+
+def queue(result: Result, peak: float, span: float) -> str:
+    """Requests that were due and had no first token yet, stacked by class: the queue as its users feel it."""
+    frame = WIDE
+    x = svg.Scale(0.0, span, frame.left, frame.x_end)
+    y = svg.linear(peak, frame.y_end, frame.top)
+    parts = _axes(frame, x, y, "time", y_format="count")
+    grid = queue_grid(span)
+    floor = np.zeros(len(grid))
+    labels = []
+    for name in result.scenario.classes:
+        top = floor + waiting(result.requests, name, grid)
+        outline = [(x(t), y(v)) for t, v in zip(grid, top, strict=True)]
+        base = [(x(t), y(v)) for t, v in zip(grid[::-1], floor[::-1], strict=True)]
+        parts.append(svg.polygon(outline + base, f"area {hue(result, name)}"))
+        at = int((top - floor).argmax())
+        if y(floor[at]) - y(top[at]) > 16:
+            middle = (y(floor[at]) + y(top[at])) / 2 + 4
+            place = min(max(x(grid[at]), frame.left + 34), frame.x_end - 34)
+            labels.append(svg.text(place, middle, name, "small halo strong", "middle"))
+        floor = top
+    label = f"Requests of {result.run.name} that wait for their first token, over time, stacked by class"
+    return svg.document(frame.width, frame.height, label, parts + labels)
+
+
+def queue_grid(span: float) -> np.ndarray:
+    return np.linspace(0.0, span, 241)
+
+
+def waiting(records: Sequence[RequestRecord], class_name: str | None, grid: np.ndarray) -> np.ndarray:
+    """How many requests (of a class) are due and not yet answered at each moment of `grid`."""
+    rows = [row for row in records if row.sent_at is not None and class_name in (None, row.class_name)]
+    due = np.sort([row.scheduled_at for row in rows])
+    gone = np.sort([_answered_at(row) for row in rows])
+    return np.asarray(np.searchsorted(due, grid, "right") - np.searchsorted(gone, grid, "right"), dtype=float)
+
+
+def attainment(results: Sequence[Result]) -> str:
+    """Share of requests within their SLO: one group of bars per class, one bar per run."""
+    names = [name for name in results[0].scenario.classes if _attained(results[0], name) is not None]
+    row, gap = 24, 20
+    group = len(results) * row + gap + 16
+    frame = Frame(480, max(len(names), 1) * group + 6)
+    x = svg.Scale(0.0, 1.0, 110, frame.width - 56)
+    parts: list[str] = []
+    for place, name in enumerate(names):
+        top = place * group + 16
+        parts.append(svg.text(0, top, name, f"strong fill {hue(results[0], name)}"))
+        for position, result in enumerate(results):
+            value = _attained(result, name)
+            y = top + 8 + position * row
+            parts.append(svg.text(100, y + 14, result.run.name[:16], "small", "end"))
+            parts.append(svg.rectangle(x(0), y, x(1) - x(0), row - 6, "track"))
+            parts.append(svg.rectangle(x(0), y, x(value or 0) - x(0), row - 6, run_css(results, name, position, "bar")))
+            parts.append(svg.text(x(1) + 8, y + 14, share(value), "small strong"))
+    return svg.document(frame.width, frame.height, "Share of requests within their SLO, by class and run", parts)
+
+
+def tail(results: Sequence[Result]) -> str:
+    """P99 time to first token with its 95% interval, from the first run to the others."""
+    names = list(results[0].scenario.classes)
+    row, gap = 24, 20
+    group = len(results) * row + gap + 16
+    frame = Frame(480, len(names) * group + 30)
+    figures = [
+        result.summary.classes[name].ttft for result in results for name in names if name in result.summary.classes
+    ]
+    known = [value for one in figures for value in (one.p99, *one.intervals.get("p99", ())) if value is not None]
+    x = svg.logarithmic(known, 110, frame.width - 64 - OPEN_WHISKER)
+    parts: list[str] = []
+    for tick in x.ticks():
+        parts.append(svg.line(x(tick), 4, x(tick), frame.height - 24, "grid"))
+        parts.append(svg.text(x(tick), frame.height - 8, seconds_tick(tick), "small", "middle"))
+    for place, name in enumerate(names):
+        top = place * group + 16
+        parts.append(svg.text(0, top, name, f"strong fill {hue(results[0], name)}"))
+        for position, result in enumerate(results):
+            if name in result.summary.classes:
+                css = run_css(results, name, position, "mark")
+                y = top + 17.0 + position * row
+                parts.append(svg.text(100, y + 5, result.run.name[:16], "small", "end"))
+                parts += _interval(result.summary.classes[name].ttft, x, y, css, frame)
+    label = "P99 time to first token by class and run, with 95% intervals"
+    return svg.document(frame.width, frame.height, label, parts)
+
+
+def seconds_tick(value: float) -> str:
+    return f"{value * 1e3:g} ms" if 0 < value < 0.9999 else f"{value:g} s"
+
+
+def _interval(figures: Distribution, x: svg.Scale, y: float, css: str, frame: Frame) -> list[str]:
+    """Dot, whiskers and value; on a side that the sample does not bound, a few dots."""
+    if figures.p99 is None:
+        return [svg.text(x(x.low), y + 5, "no sample", "small")]
+    at, parts = x(figures.p99), []
+    for bound, side in zip(figures.intervals["p99"], (-1, 1), strict=True):
+        end = at + side * OPEN_WHISKER if bound is None else x(bound)
+        parts.append(svg.line(at, y, end, y, f"whisker {css} {'open' if bound is None else ''}"))
+    parts.append(svg.circle(at, y, 5, css))
+    return [*parts, svg.text(frame.width - 58, y + 5, seconds(figures.p99), "small strong")]
+
+
+def _axes(
+    frame: Frame,
+    x: svg.Scale,
+    y: svg.Scale,
+    x_label: str,
+    *,
+    x_log: bool = False,
+    y_format: str = "seconds",
+) -> list[str]:
+    formats: dict[str, Callable[[float], str]] = {
+        "seconds": seconds_tick,
+        "share": "{:.0%}".format,
+        "count": "{:g}".format,
+    }
+    parts = []
+    for tick in [0.0, 0.25, 0.5, 0.75, 1.0] if y_format == "share" else y.ticks():
+        parts.append(svg.line(frame.left, y(tick), frame.x_end, y(tick), "grid"))
+        parts.append(svg.text(frame.left - 6, y(tick) + 4, formats[y_format](tick), "small", "end"))
+    for tick in x.ticks():
+        if x_log:
+            parts.append(svg.line(x(tick), frame.top, x(tick), frame.y_end, "grid"))
+        parts.append(svg.text(x(tick), frame.y_end + 18, formats["seconds"](tick), "small", "middle"))
+    parts.append(svg.line(frame.left, frame.y_end, frame.x_end, frame.y_end, "axis"))
+    if x_label:
+        parts.append(svg.text(frame.left, frame.height - 1, x_label, "small faint"))
+    return parts
+
+
+def _steps(curve: Curve, x: svg.Scale, y: svg.Scale) -> list[svg.Point]:
+    """The empirical distribution as a staircase, from the axis up to the share that was answered."""
+    ordered = np.sort(curve.samples)
+    if len(ordered) > CURVE_POINTS:
+        ordered = np.quantile(ordered, np.linspace(0, 1, CURVE_POINTS))
+    top = len(curve.samples) / curve.total
+    points = [(x(float(ordered[0])), y(0.0))]
+    for position, value in enumerate(ordered):
+        points.append((x(float(value)), points[-1][1]))
+        points.append((x(float(value)), y(top * (position + 1) / len(ordered))))
+    return points
+
+
+def _curve_labels(curves: Sequence[Curve], x: svg.Scale, y: svg.Scale, frame: Frame) -> list[str]:
+    """Each curve's name beside it, at the height where the curves are furthest apart; the outer sides are free."""
+    if not curves:
+        return []
+    levels = (0.25, 0.4, 0.55, 0.7, 0.85)
+    places = {level: [x(float(np.quantile(curve.samples, level))) for curve in curves] for level in levels}
+    level = max(levels, key=lambda level: max(places[level]) - min(places[level]))
+    order = sorted(range(len(curves)), key=lambda index: places[level][index])
+    stacked = len(order) > 2 or max(places[level]) - min(places[level]) < 24
+    labels = []
+    for rank, index in enumerate(order):
+        at, name = places[level][index], curves[index].label
+        width = 7.0 * len(name)
+        to_the_left = (rank < len(order) / 2 and at - width > frame.left) or at + width > frame.x_end
+        shift, anchor = (-8.0, "end") if to_the_left else (8.0, "start")
+        height = y(level) + (15.0 * rank if stacked else 4.0)
+        labels.append(svg.text(at + shift, height, name, f"small strong halo fill {curves[index].css}", anchor))
+    return labels
+
+
+def run_css(results: Sequence[Result], class_name: str, position: int, kind: str) -> str:
+    """Grey for the first of several runs, the class's hue for the others, told apart by dashes from the third on."""
+    if position == 0 and len(results) > 1:
+        return f"{kind} base"
+    return f"{kind} {hue(results[0], class_name)} run{position}"
+
+
+def _attained(result: Result, name: str) -> float | None:
+    return result.summary.classes[name].slo_attainment if name in result.summary.classes else None
+
+
+def _answered_at(row: RequestRecord) -> float:
+    at = row.first_token_at if row.first_token_at is not None else row.ended_at
+    return float("inf") if at is None else at

@@ -1,0 +1,60 @@
+"""Runs side by side as data: what the table, the page and the JSON all show. Ratios are to the first run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from llm_bench.results import Result
+from llm_bench.summary import ClassSummary
+
+Unit = Literal["seconds", "share", "count"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    key: str
+    label: str
+    unit: Unit
+    read: Callable[[ClassSummary], float | None]
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("requests", "Requests", "count", lambda c: c.requests),
+    Metric("ttft_p50", "TTFT P50", "seconds", lambda c: c.ttft.p50),
+    Metric("ttft_p99", "TTFT P99", "seconds", lambda c: c.ttft.p99),
+    Metric("tpot_p50", "TPOT P50", "seconds", lambda c: c.tpot.p50),
+    Metric("slo_attainment", "SLO met", "share", lambda c: c.slo_attainment),
+    Metric("longest_wait", "Longest wait", "seconds", lambda c: c.longest_wait),
+    Metric("total_tokens", "Tokens", "count", lambda c: c.total_tokens),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One metric of one class over all runs."""
+
+    class_name: str
+    metric: str
+    label: str
+    unit: Unit
+    values: list[float | None]
+    ratios: list[float | None]
+    """To the first run; None where either value is missing or the first is 0."""
+
+
+def compare(results: Sequence[Result]) -> list[Row]:
+    """Classes in the first run's order; those that only later runs have come after."""
+    names = list(dict.fromkeys(name for result in results for name in result.summary.classes))
+    names.sort(key=lambda name: name == "all")
+    return [_row(name, metric, results) for name in names for metric in METRICS]
+
+
+def _row(name: str, metric: Metric, results: Sequence[Result]) -> Row:
+    values = [
+        metric.read(result.summary.classes[name]) if name in result.summary.classes else None for result in results
+    ]
+    base = values[0]
+    ratios = [value / base if base and value is not None else None for value in values]
+    return Row(name, metric.key, metric.label, metric.unit, values, ratios)

@@ -1,0 +1,50 @@
+"""Runs side by side as Markdown, for pull requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from llm_bench.report.compare import METRICS, Row, compare
+from llm_bench.report.units import ratio, show
+from llm_bench.results import Result
+
+
+def render_markdown(results: Sequence[Result], title: str) -> str:
+    """A heading, verdicts, a table with a row for each class and run (of two, the ratio too), and the settings."""
+    return "\n".join([f"## {_cell(title)}", "", *_verdicts(results), "", *_table(results), "", *_settings(results), ""])
+
+
+def _verdicts(results: Sequence[Result]) -> Iterable[str]:
+    for result in results:
+        yield f"- **{_cell(result.run.name)}**: {'VALID' if result.verdict.valid else '**INVALID**'}"
+        yield from (f"  - {_cell(reason)}" for reason in result.verdict.reasons)
+        yield from (f"  - note: {_cell(note)}" for note in result.verdict.notes)
+
+
+def _table(results: Sequence[Result]) -> Iterable[str]:
+    yield "| Class | Run | " + " | ".join(metric.label for metric in METRICS) + " |"
+    yield "|---|---|" + "---:|" * len(METRICS)
+    rows: dict[str, list[Row]] = {}
+    for row in compare(results):
+        rows.setdefault(row.class_name, []).append(row)
+    for name, of_class in rows.items():
+        for position, result in enumerate(results):
+            values = " | ".join(show(row.values[position], row.unit) for row in of_class)
+            yield f"| {_cell(name) if position == 0 else ''} | {_cell(result.run.name)} | {values} |"
+        if len(results) == 2:
+            yield f"| | ratio | {' | '.join(ratio(row.ratios[1]) for row in of_class)} |"
+
+
+def _settings(results: Sequence[Result]) -> Iterable[str]:
+    first = results[0]
+    where = first.environment
+    yield (
+        f"{_cell(first.scenario.name)}, {first.scenario.arrivals.kind} arrivals for {first.scenario.duration:g} s, "
+        f"seed {first.run.seed}; model {_cell(first.run.model)}; client on {_cell(where.cpu)}, {where.cores} cores "
+        f"(`{where.fingerprint}`). Times count from the scheduled arrival."
+    )
+
+
+def _cell(text: str) -> str:
+    """What would end a cell or begin markup is written out."""
+    return "".join(f"\\{char}" if char in "\\|*_`<>[]" else char for char in " ".join(text.split()))

@@ -1,0 +1,249 @@
+"""The HTML page: one file, nothing fetched, figures and pictures from the same results as the table.
+
+Its template is page.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from llm_bench.arrivals import ClosedLoop
+from llm_bench.record import OK, RequestRecord
+from llm_bench.replay import TraceArrivals
+from llm_bench.report import charts, server_charts, units
+from llm_bench.report.compare import METRICS, compare
+from llm_bench.report.template import fill_template
+from llm_bench.results import Result
+from llm_bench.stats import CONFIDENCE, PERCENTILES, samples_needed
+from llm_bench.verdict import rates
+
+SLO_REACH = 4.0
+"""An SLO up to this many times the slowest sample stretches the axis; one further out would only flatten the data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A class's headline: its P99 time to first token, against the first run's."""
+
+    class_name: str
+    hue: str
+    value: str
+    was: str
+    change: str
+    slo: str
+
+
+def render_page(results: Sequence[Result], title: str) -> str:
+    return fill_template("page.html", **_content(results, title))
+
+
+def _content(results: Sequence[Result], title: str) -> dict[str, Any]:
+    first = results[0]
+    return {
+        "title": title,
+        "results": results,
+        "first": first,
+        "several": len(results) > 1,
+        "same_load": len(results) > 1 and all(_schedule(result) == _schedule(first) for result in results),
+        "headline": headline(results),
+        "cards": [_card(results, name) for name in first.scenario.classes],
+        "hues": {name: charts.hue(first, name) for name in first.scenario.classes},
+        "metrics": METRICS,
+        "rows": _rows(results),
+        "show": units.show,
+        "timelines": _timelines(results),
+        "server_panels": [server_charts.panels(result, _span(results)) for result in results],
+        "agreement": any(result.server and result.server.agreement for result in results),
+        "tenants": list(dict.fromkeys(name for result in results for name in result.summary.tenants)),
+        "queues": _queues(results),
+        "ttft_curves": _curves(results, lambda record: record.ttft, "ttft"),
+        "tpot_curves": _curves(results, lambda record: record.tpot, "tpot"),
+        "tail": Markup(charts.tail(results)),
+        "attainment": Markup(charts.attainment(results)),
+        "rates": [rates(result.requests) for result in results],
+        "percentiles": [f"p{p}" for p in PERCENTILES],
+        "needed": samples_needed(99),
+        "confidence": CONFIDENCE,
+        "settings": _settings(results),
+        "arrivals": _lede(first),
+        "slos": {name: _slo(kind.slo.ttft, kind.slo.tpot) for name, kind in first.scenario.classes.items()},
+    }
+
+
+def _schedule(result: Result) -> list[tuple[float, str, int]]:
+    return [
+        (record.scheduled_at, record.class_name, record.max_tokens) for record in result.requests if not record.follows
+    ]
+
+
+def headline(results: Sequence[Result]) -> str:
+    """One sentence: what happened to the class with the tightest SLO, and to the work done."""
+    first, last = results[0], results[-1]
+    name = min(first.scenario.classes, key=lambda name: first.scenario.classes[name].slo.ttft or float("inf"))
+    now = last.summary.classes[name].ttft.p99 if name in last.summary.classes else None
+    if len(results) == 1 or now is None:
+        return f"99% of {name} requests had their first token within {units.seconds(now)}."
+    before = first.summary.classes[name].ttft.p99
+    if before is None:
+        return f"P99 time to first token of {name} requests: {units.seconds(now)} with {last.run.name}."
+    return (
+        f"{name.capitalize()} requests have their first token {_times(now / before)} at P99 with {last.run.name} than "
+        f"with {first.run.name}: {units.seconds(now)} against {units.seconds(before)}."
+    )
+
+
+def _times(ratio: float) -> str:
+    """`18× sooner`, `1.7× later`"""
+    if 0.99 < ratio < 1.01:
+        return "no sooner"
+    factor = ratio if ratio > 1 else 1 / ratio
+    return (
+        f"{factor:.0f}× {'later' if ratio > 1 else 'sooner'}"
+        if factor >= 10
+        else (f"{factor:.1f}× {'later' if ratio > 1 else 'sooner'}")
+    )
+
+
+def _card(results: Sequence[Result], name: str) -> Card:
+    first, last = results[0].summary.classes[name], results[-1].summary.classes.get(name)
+    now = last.ttft.p99 if last else None
+    before = first.ttft.p99 if len(results) > 1 else None
+    slo = units.share(last.slo_attainment if last else None)
+    if len(results) > 1:
+        slo = f"{units.share(first.slo_attainment)} → {slo}"
+    return Card(
+        class_name=name,
+        hue=charts.hue(results[0], name),
+        value=units.seconds(now),
+        was=f"was {units.seconds(before)} with {results[0].run.name}" if before is not None else "",
+        change=_times(now / before) if now is not None and before else "",
+        slo=slo,
+    )
+
+
+def _rows(results: Sequence[Result]) -> dict[str, list[Any]]:
+    """Comparison rows by class."""
+    rows: dict[str, list[Any]] = {}
+    for row in compare(results):
+        rows.setdefault(row.class_name, []).append(row)
+    return rows
+
+
+def _timelines(results: Sequence[Result]) -> list[Markup]:
+    values = _samples(results, lambda record: record.ttft)
+    slos = [kind.slo.ttft for kind in results[0].scenario.classes.values() if kind.slo.ttft is not None]
+    near = [slo for slo in slos if values and slo < SLO_REACH * max(values)]
+    span = _span(results)
+    return [Markup(charts.timeline(result, [*values, *near], span)) for result in results]
+
+
+def _span(results: Sequence[Result]) -> float:
+    return max(result.scenario.duration for result in results)
+
+
+def _queues(results: Sequence[Result]) -> list[Markup]:
+    span = max(result.summary.seconds for result in results)
+    grid = charts.queue_grid(span)
+    peak = max(float(charts.waiting(result.requests, None, grid).max()) for result in results)
+    return [Markup(charts.queue(result, peak, span)) for result in results]
+
+
+def _curves(results: Sequence[Result], metric: Callable[[RequestRecord], float | None], slo: str) -> dict[str, Markup]:
+    """One panel per class, every run in it; all panels share their time axis."""
+    values = _samples(results, metric)
+    slos = [getattr(kind.slo, slo) for kind in results[0].scenario.classes.values()]
+    values += [limit for limit in slos if limit is not None and values and limit < SLO_REACH * max(values)]
+    panels = {}
+    for name, kind in results[0].scenario.classes.items():
+        drawn = [_curve(results, position, name, metric) for position in range(len(results))]
+        label = f"Distribution of {slo.upper()} of {name} requests"
+        panels[name] = Markup(charts.cumulative([c for c in drawn if c.total], getattr(kind.slo, slo), label, values))
+    return panels
+
+
+def _curve(
+    results: Sequence[Result], position: int, name: str, metric: Callable[[RequestRecord], float | None]
+) -> charts.Curve:
+    rows = [record for record in results[position].requests if record.class_name == name and record.sent_at is not None]
+    found = [value for record in rows if record.outcome == OK and (value := metric(record)) is not None]
+    measurable = sum(record.outcome != OK or metric(record) is not None for record in rows)
+    return charts.Curve(results[position].run.name, found, charts.run_css(results, name, position, ""), measurable)
+
+
+def _samples(results: Iterable[Result], metric: Callable[[RequestRecord], float | None]) -> list[float]:
+    values = (metric(record) for result in results for record in result.requests if record.outcome == OK)
+    return [value for value in values if value is not None]
+
+
+def _settings(results: Sequence[Result]) -> list[tuple[str, list[str]]]:
+    """(what, its value in each run); a single value where the runs agree."""
+    readers: dict[str, Callable[[Result], Any]] = {
+        "Target": lambda r: r.run.target,
+        "Model": lambda r: r.run.model,
+        "Server version": lambda r: r.run.server_version or units.MISSING,
+        "Scenario": lambda r: r.scenario.name,
+        "Arrivals": _arrivals,
+        "Seed": lambda r: r.run.seed,
+        "Started": lambda r: r.run.started_at,
+        "Tokenizer": lambda r: r.run.tokenizer or "none: prompt lengths estimated from characters",
+        "Counted": _counted,
+        "Client CPU": lambda r: f"{r.run.client_cpu:.0%} of a core",
+        "Client event loop late": lambda r: units.seconds(r.run.loop_lag.p99) + " at P99",
+        "Prefix cache hits": lambda r: units.share(r.server.prefix_hit_rate if r.server else None),
+        "Machine": _machine,
+        "System": lambda r: r.environment.system,
+        "Load average before": lambda r: r.environment.load_average,
+        "Software": lambda r: ", ".join(
+            [f"Python {r.environment.python}", *(f"{name} {v}" for name, v in r.environment.packages.items())]
+        ),
+        "Environment fingerprint": lambda r: r.environment.fingerprint,
+    }
+    table = []
+    for label, read in readers.items():
+        values = [str(read(result)) for result in results]
+        table.append((label, values[:1] if len(set(values)) == 1 else values))
+    return table
+
+
+def _arrivals(result: Result) -> str:
+    scenario = result.scenario
+    if isinstance(scenario.arrivals, ClosedLoop):
+        return f"{scenario.arrivals.users} users for {scenario.duration:g} s"
+    how = f" ({scenario.arrivals.file.name})" if isinstance(scenario.arrivals, TraceArrivals) else ""
+    return f"{scenario.arrivals.kind}{how}, {sent_rate(result):.3g}/s for {scenario.duration:g} s"
+
+
+def sent_rate(result: Result) -> float:
+    """Arrivals per second of the window, as planned; a trace need not be there any more."""
+    return sum(record.follows is None for record in result.requests) / result.scenario.duration
+
+
+def _lede(result: Result) -> str:
+    arrivals = result.scenario.arrivals
+    if isinstance(arrivals, ClosedLoop):
+        return f"{arrivals.users} users ask again when they have their answer, for {result.scenario.duration:g} s."
+    named = {"on_off": "on and off", "steps": "in steps", "trace": "as recorded"}
+    kind = named.get(arrivals.kind, arrivals.kind.capitalize())
+    span = f"{sent_rate(result):.3g} per second for {result.scenario.duration:g} s"
+    return f"Arrivals are {kind}, {span}, and do not wait for answers."
+
+
+def _counted(result: Result) -> str:
+    window = result.summary.window
+    if window is None:
+        return "every request"
+    return f"requests due from {window.start:.3g} s to {min(window.end, result.scenario.duration):.4g} s"
+
+
+def _machine(result: Result) -> str:
+    where = result.environment
+    return f"{where.cpu}, {where.cores} cores, {where.memory_bytes / 2**30:.0f} GiB"
+
+
+def _slo(ttft: float | None, tpot: float | None) -> str:
+    parts = [f"{label} ≤ {units.seconds(limit)}" for label, limit in (("TTFT", ttft), ("TPOT", tpot)) if limit]
+    return ", ".join(parts) or "no SLO"

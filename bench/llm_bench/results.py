@@ -1,0 +1,126 @@
+"""A run on disk: `result.json` with everything, `requests.csv` with one line per request."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from llm_bench.environment import Environment
+from llm_bench.errors import ResultError
+from llm_bench.record import RequestRecord
+from llm_bench.scenario import Scenario
+from llm_bench.server_metrics import ServerMetrics
+from llm_bench.stats import Distribution
+from llm_bench.summary import Summary
+from llm_bench.verdict import NOT_LOOKED_AT, Verdict
+
+SCHEMA_VERSION = 1
+RESULT_FILE = "result.json"
+CSV_FILE = "requests.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    name: str
+    target: str
+    model: str
+    server_version: str | None
+    seed: int
+    salt: str
+    """What made this run's prompts differ from those of any other run with its seed."""
+    tokenizer: str | None
+    started_at: str
+    """ISO 8601, UTC."""
+    interrupted: bool
+    client_cpu: float
+    """CPU seconds of the client per second of the run."""
+    loop_lag: Distribution = NOT_LOOKED_AT
+    """How late the client's event loop ran, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    schema_version: int
+    run: RunInfo
+    scenario: Scenario
+    environment: Environment
+    summary: Summary
+    verdict: Verdict
+    requests: list[RequestRecord]
+    """The schedule and what became of it, by arrival."""
+    server: ServerMetrics | None = None
+    """What the server said of itself, if it says anything."""
+
+
+_ADAPTER = TypeAdapter(Result)
+
+_COLUMNS = (
+    "index", "class_name", "outcome", "status", "scheduled_at", "sent_at", "headers_at", "first_token_at", "ended_at",
+    "schedule_lag", "ttft", "ttft_from_send", "tpot", "e2e", "planned_prompt_tokens", "prompt_tokens",
+    "max_tokens", "output_tokens", "tenant", "model", "follows", "detail",
+)  # fmt: skip
+
+
+def prepare_folder(folder: Path) -> None:
+    """Makes the folder before the load is sent, and makes sure that a result can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResultError(f"{folder}: cannot be made: {error}") from error
+    if not os.access(folder, os.W_OK):
+        raise ResultError(f"{folder}: cannot be written to; name another folder with --out")
+    if (folder / RESULT_FILE).exists():
+        raise ResultError(f"{folder}: already holds a result; name another folder with --out, or remove it")
+
+
+def write_result(result: Result, folder: Path) -> None:
+    try:
+        _write_csv(result.requests, folder / CSV_FILE)
+        unfinished = folder / (RESULT_FILE + ".part")
+        unfinished.write_bytes(orjson.dumps(_plain(result), option=orjson.OPT_INDENT_2))
+        unfinished.replace(folder / RESULT_FILE)
+    except OSError as error:
+        raise ResultError(f"{folder}: the result cannot be written: {error}") from error
+
+
+def read_result(folder: Path) -> Result:
+    """The result in `folder`, or in the file itself if a file is named."""
+    path = folder / RESULT_FILE if folder.is_dir() else folder
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except OSError as error:
+        raise ResultError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise ResultError(f"{path}: is not a result of this version of llm-bench: {where} {problem['msg']}") from error
+
+
+def result_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of `result.json`."""
+    schema = _ADAPTER.json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "llm-bench result", **schema}
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    plain: dict[str, Any] = _ADAPTER.dump_python(result, mode="json")
+    for request in plain["requests"]:
+        request["chunk_times"] = [round(at, 6) for at in request["chunk_times"]]
+    return plain
+
+
+def _write_csv(records: list[RequestRecord], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        writer.writerows([_cell(getattr(record, column)) for column in _COLUMNS] for record in records)
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.6f}" if isinstance(value, float) else value

@@ -1,0 +1,124 @@
+"""One open-loop run, from the scenario to the result on disk."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from llm_bench.arrivals import ClosedLoop
+from llm_bench.environment import Environment, describe_environment
+from llm_bench.errors import ScenarioError, TargetError
+from llm_bench.exchange import Exchange
+from llm_bench.load import plan_load
+from llm_bench.prompts import Cut, cut_by_characters, cut_by_tokenizer, find_corpus, read_corpus
+from llm_bench.record import OK, REJECTED, fill_record, plan_record
+from llm_bench.results import SCHEMA_VERSION, Result, RunInfo, prepare_folder, write_result
+from llm_bench.scenario import Scenario
+from llm_bench.schedule import PlannedRequest, draw_mix, draw_schedule
+from llm_bench.scrape import Scraper
+from llm_bench.send import Sent, send
+from llm_bench.stats import describe
+from llm_bench.summary import ALL, summarise
+from llm_bench.target import Target, find_target
+from llm_bench.verdict import judge
+
+PLANNED_PER_SECOND = 200
+"""Requests prepared for each second of a closed loop; a target that finishes more of them is past this tool's use."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    target: str
+    model: str | None = None
+    name: str | None = None
+    seed: int | None = None
+    salt: str | None = None
+    tokenizer: Path | None = None
+    corpus: Path | None = None
+    metrics: tuple[str, ...] = ()
+    """Where the server's metrics are; the target's own `/metrics` if empty."""
+    workers: int = 1
+    """Processes that send."""
+    quiet: bool = False
+
+
+def run(scenario: Scenario, options: RunOptions, folder: Path) -> Result:
+    """Sends the scenario's load and writes the result; an interrupt ends the load early and is in the result."""
+    prepare_folder(folder)
+    target = find_target(options.target, options.model)
+    check_fits(scenario, target)
+    seed = scenario.seed if options.seed is None else options.seed
+    salt = options.salt or secrets.token_hex(4)
+    corpus, cut = text_source(options.corpus, options.tokenizer)
+    schedule = _plan(scenario, corpus, seed, salt, cut)
+    probe(scenario, target)
+    name = options.name or scenario.name
+    environment, started_at = describe_environment(), datetime.now(UTC)
+    scraper = Scraper(options.metrics or (f"{target.url}/metrics",))
+    sent = send(scenario, target, schedule, scraper, name=name, workers=options.workers, quiet=options.quiet)
+    info = RunInfo(
+        name=name,
+        target=target.url,
+        model=target.model,
+        server_version=target.version,
+        seed=seed,
+        salt=salt,
+        tokenizer=options.tokenizer.name if options.tokenizer else None,
+        started_at=started_at.isoformat(timespec="seconds"),
+        interrupted=sent.interrupted,
+        client_cpu=sent.client_cpu,
+        loop_lag=describe(sent.loop_lag),
+    )
+    result = _conclude(scenario, info, environment, sent, scraper)
+    write_result(result, folder)
+    return result
+
+
+def _conclude(scenario: Scenario, info: RunInfo, environment: Environment, sent: Sent, scraper: Scraper) -> Result:
+    summary = summarise(scenario, sent.records)
+    whole = summarise(scenario.model_copy(update={"warm_up": 0.0, "cool_down": 0.0}), sent.records)
+    verdict = judge(
+        sent.records,
+        summary,
+        client_cpu=info.client_cpu,
+        interrupted=info.interrupted,
+        skipped_rows=scenario.skipped_rows,
+        loop_lag=info.loop_lag,
+    )
+    server = scraper.read(sent.epoch, whole.classes[ALL])
+    return Result(SCHEMA_VERSION, info, scenario, environment, summary, verdict, sent.records, server)
+
+
+def text_source(corpus: Path | None, tokenizer: Path | None) -> tuple[str, Cut]:
+    """The text that prompts are cut from, and what cuts it."""
+    return read_corpus(find_corpus(corpus)), cut_by_tokenizer(tokenizer) if tokenizer else cut_by_characters
+
+
+def check_fits(scenario: Scenario, target: Target) -> None:
+    longest = scenario.longest_request()
+    if target.max_model_len is not None and longest > target.max_model_len:
+        raise ScenarioError(
+            f"{scenario.name} may draw a request of {longest} tokens, but {target.model} takes {target.max_model_len}: "
+            "shorten prompt_tokens or output_tokens"
+        )
+
+
+def probe(scenario: Scenario, target: Target) -> None:
+    """One short request before the load: what fails here would fail a thousand times. Raises TargetError."""
+    planned = PlannedRequest(0, 0.0, next(iter(scenario.classes)), "def", prompt_tokens=1, max_tokens=2)
+    load = plan_load(scenario, target, [planned])
+    exchange: Exchange = load.client.send(load.requests[0])
+    load.client.close()
+    record = plan_record(planned)
+    fill_record(record, exchange, exchange.sent_at)
+    if record.outcome not in (OK, REJECTED):  # a full queue is a fact worth measuring, not a broken target
+        raise TargetError(f"{target.url} fails a first short request ({record.outcome}): {record.detail}")
+
+
+def _plan(scenario: Scenario, corpus: str, seed: int, salt: str, cut: Cut) -> list[PlannedRequest]:
+    if isinstance(scenario.arrivals, ClosedLoop):
+        count = scenario.arrivals.users + int(PLANNED_PER_SECOND * scenario.duration)
+        return draw_mix(scenario, count, corpus, seed=seed, salt=salt, cut=cut)
+    return draw_schedule(scenario, corpus, seed=seed, salt=salt, cut=cut)

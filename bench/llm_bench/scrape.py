@@ -1,0 +1,53 @@
+"""Fetches the server's `/metrics` beside the load. Pages are kept as bytes and read when the run is over."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Sequence
+from time import perf_counter
+
+import gevent
+
+from llm_bench.exposition import parse_exposition
+from llm_bench.server_metrics import WANTED, ServerMetrics, merge, read_scrapes
+from llm_bench.summary import ClassSummary
+
+INTERVAL = 0.5
+"""Seconds between scrapes."""
+TIMEOUT = 2.0
+
+
+class Scraper:
+    """Takes a scrape of every address now and then; whatever fails leaves a gap."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self.addresses = list(addresses)
+        self._scrapes: list[tuple[float, list[list[bytes]]]] = []
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def scrape(self) -> bool:
+        """Whether every address answered with any metric that we know."""
+        at = perf_counter()
+        pages = [self._get(address) for address in self.addresses]
+        if not all(pages):
+            return False
+        self._scrapes.append((at, pages))
+        return True
+
+    def watch(self) -> None:
+        """Runs beside the load until it is killed."""
+        while True:
+            gevent.sleep(INTERVAL)
+            self.scrape()
+
+    def read(self, epoch: float, figures: ClassSummary) -> ServerMetrics | None:
+        """`figures`: the client's, of every request; `epoch`: the run's time 0 on the clock of `perf_counter`."""
+        merged = [(at - epoch, merge([parse_exposition(page) for page in pages])) for at, pages in self._scrapes]
+        return read_scrapes(self.addresses, merged, figures)
+
+    def _get(self, address: str) -> list[bytes]:
+        try:
+            with self._opener.open(address, timeout=TIMEOUT) as answer:
+                return [line for line in answer.read().split(b"\n") if line.startswith(WANTED)]
+        except (OSError, ValueError):
+            return []

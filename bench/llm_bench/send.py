@@ -1,0 +1,99 @@
+"""Sends one run's schedule: from this process or from several, open loop or closed, with everything that looks on."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter, process_time, time
+
+import gevent
+from gevent.event import Event
+
+from llm_bench.arrivals import ClosedLoop
+from llm_bench.distribute import run_distributed
+from llm_bench.errors import ScenarioError
+from llm_bench.load import Load, plan_load, run_closed_loop, run_open_loop
+from llm_bench.loop_lag import LoopLag
+from llm_bench.progress import progress_watcher
+from llm_bench.record import RequestRecord
+from llm_bench.scenario import Scenario
+from llm_bench.schedule import PlannedRequest
+from llm_bench.scrape import Scraper
+from llm_bench.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    records: list[RequestRecord]
+    epoch: float
+    """The run's time 0 on the clock of `perf_counter`."""
+    client_cpu: float
+    """CPU seconds per second, of the busiest process that sent."""
+    loop_lag: list[float]
+    interrupted: bool
+
+
+def send(
+    scenario: Scenario,
+    target: Target,
+    schedule: Sequence[PlannedRequest],
+    scraper: Scraper,
+    *,
+    name: str,
+    workers: int,
+    quiet: bool,
+) -> Sent:
+    """Blocks until every request has ended, was given up, or an interrupt came."""
+    if workers > 1 and isinstance(scenario.arrivals, ClosedLoop):
+        raise ScenarioError(f"{scenario.name} is a closed loop: one process sends it; leave --workers out")
+    with _interrupts() as stop, _scraping(scraper):
+        if workers > 1:
+            return _send_from_many(scenario, target, schedule, workers, stop)
+        return _send_from_here(scenario, plan_load(scenario, target, list(schedule)), stop, name, quiet)
+
+
+def _send_from_here(scenario: Scenario, load: Load, stop: Event, name: str, quiet: bool) -> Sent:
+    watch, loop, lag, cpu = progress_watcher(name, quiet=quiet), scenario.arrivals, LoopLag(), process_time()
+    watcher = gevent.spawn(lag.watch)
+    if isinstance(loop, ClosedLoop):
+        run_closed_loop(load, users=loop.users, duration=scenario.duration, stop=stop, watch=watch)
+        load.records = [record for record in load.records if record.sent_at is not None]
+    else:
+        run_open_loop(load, stop=stop, watch=watch)
+    watcher.kill()
+    used = (process_time() - cpu) / max(load.now, 1e-9)
+    return Sent(load.records, load.epoch, used, lag.samples, stop.is_set())
+
+
+def _send_from_many(
+    scenario: Scenario, target: Target, schedule: Sequence[PlannedRequest], workers: int, stop: Event
+) -> Sent:
+    done = run_distributed(scenario, target, schedule, workers=workers, stop=stop)
+    epoch = done.epoch - time() + perf_counter()
+    return Sent(done.records, epoch, done.client_cpu, done.loop_lag, stop.is_set())
+
+
+@contextmanager
+def _interrupts() -> Iterator[Event]:
+    """An event that an interrupt sets, instead of ending the process."""
+    stop = Event()
+    handlers = [gevent.signal_handler(number, stop.set) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield stop
+    finally:
+        for handler in handlers:
+            handler.cancel()
+
+
+@contextmanager
+def _scraping(scraper: Scraper) -> Iterator[None]:
+    """A scrape before, some during, and one after."""
+    scraper.scrape()
+    watcher = gevent.spawn(scraper.watch)
+    try:
+        yield
+    finally:
+        watcher.kill()
+        scraper.scrape()

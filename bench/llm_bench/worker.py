@@ -1,0 +1,76 @@
+"""A worker of `distribute`: takes its part of the schedule from locust's master, sends it, sends the records back."""
+
+from __future__ import annotations
+
+from time import perf_counter, process_time, time
+from typing import Any
+
+import gevent
+import orjson
+from gevent.event import Event
+from locust.env import Environment
+from pydantic import TypeAdapter
+
+from llm_bench.distribute import CUT, FINISHED, PLAN, PLANNED, RECORDS, START
+from llm_bench.load import Load, OpenLoopUser, plan_load
+from llm_bench.loop_lag import LoopLag
+from llm_bench.scenario import Scenario
+from llm_bench.schedule import PlannedRequest
+from llm_bench.target import Target
+
+BATCH = 1000
+"""Records in one message."""
+
+_SCHEDULE = TypeAdapter(list[PlannedRequest])
+
+
+class OpenLoop(OpenLoopUser):
+    """The master starts one of these in each worker; it has the name of the master's."""
+
+    abstract = False
+    fixed_count = 0
+
+
+def work(master: str) -> None:
+    """Returns when the master ends the run. `master` is HOST:PORT."""
+    host, _, port = master.rpartition(":")
+    environment = Environment(user_classes=[OpenLoop])
+    runner = environment.create_worker_runner(host, int(port))
+    started = Event()
+
+    def plan(msg: Any, **_: Any) -> None:
+        OpenLoop.load = decode_plan(msg.data["plan"])
+        runner.send_message(PLANNED)
+
+    def start(msg: Any, **_: Any) -> None:
+        OpenLoop.load.starts_at = perf_counter() + msg.data["epoch"] - time()
+        started.set()
+
+    def cut(**_: Any) -> None:
+        OpenLoop.load.cut.set()
+
+    for kind, listener in ((PLAN, plan), (START, start), (CUT, cut)):
+        runner.register_message(kind, listener)
+    reporter = gevent.spawn(_report, runner, started)
+    runner.greenlet.join()
+    reporter.kill()
+
+
+def decode_plan(data: bytes) -> Load:
+    plan = orjson.loads(data)
+    scenario, target = Scenario.model_validate(plan["scenario"]), Target(**plan["target"])
+    return plan_load(scenario, target, _SCHEDULE.validate_python(plan["schedule"]))
+
+
+def _report(runner: Any, started: Event) -> None:
+    """Once the load is done, everything that came of it."""
+    started.wait()
+    lag, cpu = LoopLag(), process_time()
+    watcher = gevent.spawn(lag.watch)
+    load = OpenLoop.load
+    load.done.wait()
+    watcher.kill()
+    used = (process_time() - cpu) / max(load.now, 1e-9)
+    for first in range(0, len(load.records), BATCH):
+        runner.send_message(RECORDS, {"records": orjson.dumps(load.records[first : first + BATCH])})
+    runner.send_message(FINISHED, {"cpu": used, "loop_lag": lag.samples})

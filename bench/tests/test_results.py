@@ -1,0 +1,92 @@
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from llm_bench.errors import ResultError
+from llm_bench.results import CSV_FILE, RESULT_FILE, Result, prepare_folder, read_result, result_schema, write_result
+
+MakeResult = Callable[..., Result]
+
+
+def test_what_is_written_is_read_back(tmp_path: Path, make_result: MakeResult) -> None:
+    result = make_result(waits={"interactive": 0.2, "batch": 3.0})
+
+    write_result(result, tmp_path)
+
+    read = read_result(tmp_path)
+    assert read.run == result.run
+    assert read.scenario == result.scenario
+    assert read.summary == result.summary
+    assert read.verdict == result.verdict
+    assert read.environment == result.environment
+    assert read.requests[3].ttft == pytest.approx(result.requests[3].ttft)
+    assert read_result(tmp_path / RESULT_FILE) == read
+
+
+def test_the_csv_has_a_line_for_every_request(tmp_path: Path, make_result: MakeResult) -> None:
+    write_result(make_result(waits={"interactive": 0.25}, outcome="reset"), tmp_path)
+
+    with (tmp_path / CSV_FILE).open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 20
+    assert (rows[0]["outcome"], rows[0]["ttft"]) == ("reset", "")
+    assert (rows[1]["outcome"], rows[1]["ttft"], rows[1]["tpot"]) == ("ok", "0.250000", "0.100000")
+
+
+def test_nothing_unfinished_is_left_behind(tmp_path: Path, make_result: MakeResult) -> None:
+    write_result(make_result(waits={"interactive": 0.2}), tmp_path)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CSV_FILE, RESULT_FILE]
+
+
+def test_a_folder_that_holds_a_result_is_refused(tmp_path: Path, make_result: MakeResult) -> None:
+    prepare_folder(tmp_path / "new" / "folder")
+    write_result(make_result(waits={"interactive": 0.2}), tmp_path / "new" / "folder")
+
+    with pytest.raises(ResultError, match="already holds a result"):
+        prepare_folder(tmp_path / "new" / "folder")
+
+
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ResultError, match="cannot be made"):
+        prepare_folder(tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize("content", ["", "not json", "{}", '{"schema_version": 1}'])
+def test_what_is_no_result_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / RESULT_FILE).write_text(content)
+
+    with pytest.raises(ResultError, match=r"result\.json: is not a result"):
+        read_result(tmp_path)
+
+
+def test_a_missing_result_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match=r"gone: cannot be read: No such file"):
+        read_result(tmp_path / "gone")
+
+
+def test_the_schema_names_every_key_of_a_result(tmp_path: Path, make_result: MakeResult) -> None:
+    schema = result_schema()
+    write_result(make_result(waits={"interactive": 0.25}), tmp_path)
+    written = orjson.loads((tmp_path / RESULT_FILE).read_bytes())
+
+    def definition(name: str) -> dict[str, Any]:
+        found: dict[str, Any] = schema["$defs"][name]
+        return found
+
+    for part, values in (
+        (schema, written),
+        (definition("RunInfo"), written["run"]),
+        (definition("Summary"), written["summary"]),
+        (definition("ClassSummary"), written["summary"]["classes"]["all"]),
+        (definition("RequestRecord"), written["requests"][0]),
+    ):
+        assert set(values) == set(part["properties"])
+        assert set(part["required"]) <= set(values)
+    assert schema["$schema"].endswith("2020-12/schema")

@@ -1,0 +1,1 @@
+"""How the small models of this repository are made: corpus, tokenizer, training, evaluation, model card."""

@@ -1,0 +1,103 @@
+"""What a scripted engine makes of a request body: checked as vLLM does, counted in tokens, answered in its shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from llm_contract.errors import ApiError, ErrorKind
+from llm_contract.openai import ChatCompletionRequest, CompletionRequest, GenerationRequest, StreamOptions
+from llm_contract.testing.script import Script, prompt_token_count, text
+
+DEFAULT_MAX_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    model: str
+    chat: bool
+    prompt_tokens: int
+    max_tokens: int
+    """Every answer has exactly so many."""
+    priority: int
+    stream: bool
+    include_usage: bool
+    continuous_usage: bool
+    """Usage so far in every chunk: vLLM's stream_options.continuous_usage_stats."""
+
+    def event(self, choice: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One chunk of a stream, with `choice` if there is one."""
+        kind, prefix = ("chat.completion.chunk", "chatcmpl") if self.chat else ("text_completion", "cmpl")
+        choices = [{"index": 0, "finish_reason": None, **choice}] if choice else []
+        return {"id": f"{prefix}-0", "object": kind, "created": 0, "model": self.model, "choices": choices}
+
+    def choice(self, piece: str, finish_reason: str | None) -> dict[str, Any]:
+        content: dict[str, Any] = {"delta": {"content": piece}} if self.chat else {"text": piece}
+        return {**content, "finish_reason": finish_reason}
+
+    def whole(self) -> dict[str, Any]:
+        """The answer that is not streamed."""
+        words = text(0, self.max_tokens)
+        message = {"message": {"role": "assistant", "content": words}} if self.chat else {"text": words}
+        event = self.event({**message, "finish_reason": "length"})
+        kind = "chat.completion" if self.chat else "text_completion"
+        return {**event, "object": kind, "usage": self.usage(self.max_tokens)}
+
+    def usage(self, generated: int) -> dict[str, int]:
+        """When so many tokens of the answer are out."""
+        total = self.prompt_tokens + generated
+        return {"prompt_tokens": self.prompt_tokens, "completion_tokens": generated, "total_tokens": total}
+
+
+def parse(path: str, raw: bytes, script: Script) -> tuple[dict[str, Any], Job]:
+    """The body as it came, and what it asks for. Raises ApiError for what a real engine would refuse."""
+    chat = path.endswith("/chat/completions")
+    try:
+        body = orjson.loads(raw)
+        parsed = (ChatCompletionRequest if chat else CompletionRequest).model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        param = ".".join(str(part) for part in first["loc"])
+        raise ApiError(ErrorKind.INVALID_REQUEST, f"{param}: {first['msg']}", param=param) from None
+    except ValueError as error:
+        raise ApiError(ErrorKind.INVALID_REQUEST, f"the body is not JSON: {error}") from None
+    job = _job(parsed, chat, script.model)
+    _check(parsed, job, script)
+    return body, job
+
+
+def _job(parsed: GenerationRequest, chat: bool, model: str) -> Job:
+    if isinstance(parsed, ChatCompletionRequest):
+        prompt_tokens = sum(prompt_token_count(message.text()) for message in parsed.messages)
+        max_tokens = parsed.max_completion_tokens or parsed.max_tokens
+    else:
+        assert isinstance(parsed, CompletionRequest)
+        first = parsed.prompt[0] if parsed.prompt and isinstance(parsed.prompt[0], list) else parsed.prompt
+        prompt_tokens = prompt_token_count(first)  # type: ignore[arg-type]
+        max_tokens = parsed.max_tokens
+    options = parsed.stream_options or StreamOptions()
+    return Job(
+        model=model,
+        chat=chat,
+        prompt_tokens=prompt_tokens,
+        max_tokens=max_tokens or DEFAULT_MAX_TOKENS,
+        priority=parsed.priority,
+        stream=parsed.stream,
+        include_usage=options.include_usage,
+        continuous_usage=options.continuous_usage_stats,
+    )
+
+
+def _check(parsed: GenerationRequest, job: Job, script: Script) -> None:
+    if parsed.model not in (None, script.model):
+        message = f"The model `{parsed.model}` does not exist."
+        raise ApiError(ErrorKind.MODEL_NOT_FOUND, message, param="model")
+    if not job.prompt_tokens:
+        raise ApiError(ErrorKind.INVALID_REQUEST, "the prompt is empty", param="prompt")
+    longest = min(script.max_model_len, script.kv_tokens or script.max_model_len)
+    if job.prompt_tokens + job.max_tokens > longest:
+        message = f"This model's maximum context length is {longest} tokens."
+        raise ApiError(ErrorKind.CONTEXT_LENGTH_EXCEEDED, message, param="prompt")

@@ -1,0 +1,63 @@
+"""What a scripted engine does: its timing, and the chunks it answers with.
+
+Time starts when the request gets a running slot. The first chunk is due after `ttft`, each further one after the next
+of `gaps`; chunk i carries the next of `tokens_per_chunk` tokens. Both lists are cycled. All times are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, cycle
+from typing import Literal
+
+KV_BLOCK_SIZE = 16
+"""Tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    model: str = "scripted"
+    ttft: float = 0.0
+    gaps: tuple[float, ...] = (0.0,)
+    tokens_per_chunk: tuple[int, ...] = (1,)
+    max_running: int = 0
+    """Requests that run at once; the others wait. 0: no limit."""
+    kv_tokens: int = 0
+    """Size of the KV cache: prompt tokens and tokens to generate of all running requests. 0: no limit."""
+    scheduling: Literal["fcfs", "priority"] = "fcfs"
+    """Of those that wait; `priority` is vLLM's, lower is sooner."""
+    max_model_len: int = 2048
+    """Prompt tokens plus generated ones. A prompt token is one UTF-8 byte, a generated one is one word."""
+
+    def __post_init__(self) -> None:
+        if not self.gaps or min(self.gaps) < 0 or self.ttft < 0:
+            raise ValueError("ttft and gaps are seconds >= 0, with at least one gap")
+        if not self.tokens_per_chunk or min(self.tokens_per_chunk) < 1:
+            raise ValueError("tokens_per_chunk holds counts >= 1, at least one")
+        if self.kv_tokens < 0 or self.kv_tokens % KV_BLOCK_SIZE:
+            raise ValueError(f"kv_tokens is at least one block of {KV_BLOCK_SIZE} tokens, in whole blocks, or 0")
+
+    def chunks(self, tokens: int) -> Iterator[tuple[float, str, int]]:
+        """(seconds after the start, text, number of tokens) of each chunk of an answer of `tokens` tokens."""
+        due, sent = 0.0, 0
+        for wait, size in zip(chain((self.ttft,), cycle(self.gaps)), cycle(self.tokens_per_chunk), strict=False):
+            if sent >= tokens:
+                return
+            due += wait
+            count = min(size, tokens - sent)
+            yield due, text(sent, count), count
+            sent += count
+
+    def duration(self, tokens: int) -> float:
+        """Seconds from the start to the last token."""
+        return max((due for due, _, _ in self.chunks(tokens)), default=0.0)
+
+
+def text(first: int, count: int) -> str:
+    """Tokens `first` … `first + count - 1` of every answer: "w0 w1 w2 …"."""
+    return "".join(f"w{index} " for index in range(first, first + count))
+
+
+def prompt_token_count(prompt: str | list[int]) -> int:
+    return len(prompt.encode()) if isinstance(prompt, str) else len(prompt)

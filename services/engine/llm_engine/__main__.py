@@ -1,0 +1,5 @@
+"""`python -m llm_engine`"""
+
+from llm_engine.cli import main
+
+raise SystemExit(main())

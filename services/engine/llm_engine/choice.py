@@ -1,0 +1,88 @@
+"""One answer under way: its sequence, its text so far, and what has not been said yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from llm_engine.detokenizer import Detokenizer
+from llm_engine.logprobs import TokenLogprobs
+from llm_engine.outputs import RequestOutput
+from llm_engine.sampler import Sampled
+from llm_engine.sequence import FinishReason, Sequence
+
+
+@dataclass(slots=True)
+class Choice:
+    sequence: Sequence
+    detokenizer: Detokenizer
+    only_final: bool
+    """Nothing is said before the end."""
+    text: str = ""
+    """Not said yet; so are the tokens and log-probabilities."""
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+    stop_reason: int | str | None = None
+    """The stop token or stop string that ended it."""
+    said_prompt: bool = False
+
+    def take(self, item: Sampled, eos_token_ids: tuple[int, ...], max_model_len: int) -> FinishReason | None:
+        """Add tokens, which the sequence has already, up to the one that ends the answer; why it ends, if it does."""
+        sequence = self.sequence
+        first = sequence.num_tokens - len(item.token_ids)
+        for place, token in enumerate(item.token_ids):
+            if sequence.grammar is not None:
+                sequence.grammar.accept(token)
+            self.token_ids.append(token)
+            if item.logprobs is not None:
+                self.logprobs.append(item.logprobs[place])
+            reason = self._push(token, first + place + 1, eos_token_ids, max_model_len)
+            if reason is not None:
+                del sequence.token_ids[first + place + 1 :]
+                return reason
+        return None
+
+    def take_output(self) -> RequestOutput:
+        """Everything that has not been said yet."""
+        sequence = self.sequence
+        output = RequestOutput(
+            request_id=sequence.request_id,
+            text=self.text,
+            token_ids=self.token_ids,
+            num_prompt_tokens=sequence.num_prompt_tokens,
+            num_output_tokens=sequence.num_output_tokens,
+            num_cached_tokens=sequence.num_cached_tokens,
+            index=sequence.index,
+            finish_reason=sequence.finish_reason,
+            stop_reason=self.stop_reason,
+            logprobs=None if sequence.params.logprobs is None else self.logprobs,
+            prompt_logprobs=self._prompt_logprobs(),
+        )
+        self.text, self.token_ids, self.logprobs = "", [], []
+        return output
+
+    def _push(
+        self, token: int, num_tokens: int, eos_token_ids: tuple[int, ...], max_model_len: int
+    ) -> FinishReason | None:
+        """Add the token's text; an end-of-text or stop token has none. `num_tokens`: of the sequence, with this one."""
+        params = self.sequence.params
+        num_output = num_tokens - self.sequence.num_prompt_tokens
+        may_stop = num_output >= params.min_tokens
+        if may_stop and (token in params.stop_token_ids or (not params.ignore_eos and token in eos_token_ids)):
+            self.text += self.detokenizer.flush()
+            self.stop_reason = token if token not in eos_token_ids or params.ignore_eos else None
+            return FinishReason.STOP
+        text, stopped = self.detokenizer.push(token, may_stop)
+        self.text += text
+        if stopped:
+            self.stop_reason = self.detokenizer.stop_string
+            return FinishReason.STOP
+        if num_output == params.max_tokens or num_tokens >= max_model_len:
+            self.text += self.detokenizer.flush()
+            return FinishReason.LENGTH
+        return None
+
+    def _prompt_logprobs(self) -> list[TokenLogprobs | None] | None:
+        """Once, with the first output."""
+        told = self.said_prompt or (self.sequence.leader or self.sequence).params.prompt_logprobs is None
+        self.said_prompt = True
+        return None if told else self.sequence.prompt_logprobs

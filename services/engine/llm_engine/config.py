@@ -1,0 +1,80 @@
+"""All settings of the engine, checked once, at construction; flag names are vLLM's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llm_engine.errors import EngineError
+
+DType = Literal["auto", "float32", "bfloat16"]
+PrefixCacheKind = Literal["off", "hash", "radix"]
+SchedulingPolicy = Literal["fcfs", "priority"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    model: str
+    """A Hugging Face model folder, or a name on the hub."""
+    max_model_len: int | None = None
+    """Longest prompt + output in tokens; None: what the model was trained for."""
+    max_num_seqs: int = 64
+    """Most sequences in one step."""
+    max_num_batched_tokens: int = 1024
+    """The token budget of one step, decodes and prefill chunks together."""
+    block_size: int = 16
+    """Tokens in one KV block."""
+    num_gpu_blocks_override: int | None = None
+    """Exactly so many KV blocks, on whatever device; wins over `kv_cache_memory_bytes`."""
+    kv_cache_memory_bytes: int | None = None
+    """Memory for the KV cache; None: 512 MiB, or one full context if that is more."""
+    scheduling_policy: SchedulingPolicy = "fcfs"
+    enable_prefix_caching: bool = True
+    prefix_cache: PrefixCacheKind = "hash"
+    """How prefixes are found: by chained hashes of blocks, or in a tree, which also shares a part of a block."""
+    num_cpu_blocks: int = 0
+    """KV blocks in host memory, to which preempted sequences are swapped; 0: they are computed again."""
+    dtype: DType = "auto"
+    """auto: float32 on a CPU (exact), the checkpoint's own type on a GPU."""
+    device: str = "auto"
+    """auto: cuda where there is one, else cpu."""
+    seed: int = 0
+    """Seeds the requests that bring no seed of their own."""
+    num_threads: int | None = None
+    """CPU threads of one operator; None: one for small models, else torch's default."""
+    max_logprobs: int = 20
+    """Most log-probabilities that a request may ask for at one place."""
+    tensor_parallel_size: int = 1
+    """Processes that share every layer."""
+    pipeline_parallel_size: int = 1
+    """Stages of consecutive layers, each in a process of its own."""
+    log_collectives: bool = False
+    """Log at the end what the ranks sent each other: calls, bytes, seconds."""
+    speculative_config: dict[str, Any] | None = None
+    """Guess tokens ahead: see `speculation`."""
+    trace: str | None = None
+    """File that gets a line of JSON for each step: see `trace`."""
+    check_invariants: bool = False
+    """Assert the cache's and the scheduler's invariants after every step; slow, for tests and for hunting defects."""
+
+    @property
+    def prefix_cache_kind(self) -> PrefixCacheKind:
+        return self.prefix_cache if self.enable_prefix_caching else "off"
+
+    def __post_init__(self) -> None:
+        parallel = ("tensor_parallel_size", "pipeline_parallel_size")
+        positive = ("max_num_seqs", "max_num_batched_tokens", "block_size", *parallel)
+        optional = ("max_model_len", "num_gpu_blocks_override", "kv_cache_memory_bytes", "num_threads")
+        for name in (*positive, *optional):
+            value = getattr(self, name)
+            if value is None and name in optional:
+                continue
+            if value < 1:
+                raise EngineError(f"{name} is {value}; it must be at least 1")
+        if self.num_cpu_blocks < 0:
+            raise EngineError(f"num_cpu_blocks is {self.num_cpu_blocks}; it must be at least 0")
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise EngineError(
+                f"max_num_batched_tokens ({self.max_num_batched_tokens}) is less than max_num_seqs "
+                f"({self.max_num_seqs}): a step could not decode every sequence; raise the one or lower the other"
+            )

@@ -1,0 +1,142 @@
+"""The transformer itself: one decoder for every family, on flat tokens and a paged KV cache.
+
+x = embed(tokens)
+per layer:  x += o(attention(rotate(qkv(norm(x)))));  x += down(act(gate_up(norm(x))))
+logits = head(norm(x[rows that are asked for]))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from llm_engine.attention import Group, TorchAttention
+from llm_engine.batch import Batch
+from llm_engine.collectives import Collectives
+from llm_engine.families import DecoderConfig
+from llm_engine.kv_memory import KVMemory
+from llm_engine.layers import RotaryEmbedding, gated_activation, rms_norm
+from llm_engine.linear import Linear
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWeights:
+    input_norm: Tensor
+    qkv: Linear
+    """Query, key and value projections in one: [q_size + 2 * kv_size, hidden]."""
+    q_norm: Tensor | None
+    k_norm: Tensor | None
+    o: Linear
+    mlp_norm: Tensor
+    gate_up: Linear
+    down: Linear
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderWeights:
+    embedding: Tensor
+    """Of a later stage of a pipeline unused."""
+    layers: tuple[LayerWeights, ...]
+    norm: Tensor
+    head: Linear
+    """This rank's part of the vocabulary."""
+
+
+class Decoder:
+    def __init__(
+        self,
+        config: DecoderConfig,
+        weights: DecoderWeights,
+        max_model_len: int,
+        block_size: int,
+        collectives: Collectives | None = None,
+    ) -> None:
+        """`config` and `weights`: one rank's part; without `collectives`, all of the model."""
+        self.config = config
+        self._collectives = collectives
+        self.dtype = weights.embedding.dtype
+        self.device = weights.embedding.device
+        self._weights = weights
+        self._block_size = block_size
+        self._rope = RotaryEmbedding(config.rope, max_model_len, self.dtype, self.device)
+        self._attention = TorchAttention(
+            config.num_heads, config.num_kv_heads, config.head_dim, config.windows, self.dtype
+        )
+
+    def new_kv_memory(self, num_blocks: int, num_host_blocks: int = 0) -> KVMemory:
+        """Zeroed: stale memory could hold NaN, and a masked NaN is still NaN."""
+        shape = (self._block_size, 2, self.config.num_kv_heads, self.config.head_dim)
+        pin = self.device.type == "cuda" and num_host_blocks > 0
+
+        def layers(count: int, device: torch.device, pin: bool = False) -> list[Tensor]:
+            return [
+                torch.zeros((count, *shape), dtype=self.dtype, device=device, pin_memory=pin)
+                for _ in self._weights.layers
+            ]
+
+        return KVMemory(layers(num_blocks, self.device), layers(num_host_blocks, torch.device("cpu"), pin))
+
+    def forward(self, batch: Batch, kv_cache: list[Tensor]) -> Tensor:
+        """Logits [logit rows, vocabulary]; the KV of the batch's tokens is written to the cache on the way.
+
+        In a pipeline every stage calls it with the same batch; only rank 0's result means anything.
+        """
+        config, ranks = self.config, self._collectives
+        groups = self._attention.plan(batch, self._block_size)
+        rope = self._rope.at(batch.positions)
+        x = self._embed(batch.token_ids) if ranks is None or ranks.shard.is_first_stage else self._receive(ranks, batch)
+        for layer, cache, window in zip(self._weights.layers, kv_cache, config.windows, strict=True):
+            h = rms_norm(x, layer.input_norm, config.rms_norm_eps)
+            x += self._sum(self._attend(layer, h, cache, batch.slots, groups, rope, window))
+            h = rms_norm(x, layer.mlp_norm, config.rms_norm_eps)
+            x += self._sum(layer.down(gated_activation(layer.gate_up(h), config.activation)))
+        if ranks is None:
+            return self._logits(x, batch)
+        if ranks.shard.is_last_stage:
+            return ranks.bring_home(ranks.gather_logits(self._logits(x, batch)))
+        ranks.send_on(x)
+        rows = len(x) if batch.logit_rows is None else len(batch.logit_rows)
+        return ranks.bring_home(x.new_empty(rows, config.vocab_size))
+
+    def _embed(self, token_ids: Tensor) -> Tensor:
+        x = F.embedding(token_ids, self._weights.embedding)
+        if self.config.embed_scale != 1.0:
+            x *= torch.tensor(self.config.embed_scale, dtype=x.dtype)
+        return x
+
+    def _receive(self, ranks: Collectives, batch: Batch) -> Tensor:
+        """The hidden states that the stage before has made of the batch."""
+        shape = (len(batch.token_ids), self.config.hidden_size)
+        return ranks.receive(torch.empty(shape, dtype=self.dtype, device=self.device))
+
+    def _sum(self, x: Tensor) -> Tensor:
+        return x if self._collectives is None else self._collectives.all_reduce(x)
+
+    def _logits(self, x: Tensor, batch: Batch) -> Tensor:
+        if batch.logit_rows is not None:
+            x = x[batch.logit_rows]
+        return self._weights.head(rms_norm(x, self._weights.norm, self.config.rms_norm_eps))
+
+    def _attend(
+        self,
+        layer: LayerWeights,
+        x: Tensor,
+        cache: Tensor,
+        slots: Tensor,
+        groups: list[Group],
+        rope: tuple[Tensor, Tensor],
+        window: int | None,
+    ) -> Tensor:
+        config = self.config
+        qkv = layer.qkv(x)
+        heads = qkv.view(len(qkv), -1, config.head_dim)
+        if layer.q_norm is not None and layer.k_norm is not None:
+            q, k = heads[:, : config.num_heads], heads[:, config.num_heads : config.num_heads + config.num_kv_heads]
+            q.copy_(rms_norm(q, layer.q_norm, config.rms_norm_eps))
+            k.copy_(rms_norm(k, layer.k_norm, config.rms_norm_eps))
+        self._rope.rotate_(heads[:, : config.num_heads + config.num_kv_heads], *rope)
+        self._attention.write(cache, slots, qkv[:, config.q_size :])
+        return layer.o(self._attention.attend(qkv[:, : config.q_size], cache, groups, window))

@@ -1,0 +1,193 @@
+"""The engine: requests in, steps, text out. Synchronous and single-threaded; `async_engine` gives it a thread.
+
+engine = Engine(EngineConfig("models/main"))
+engine.add_request("a", prompt_ids, SamplingParams(max_tokens=20))
+while engine.has_work:
+    for output in engine.step():
+        print(output.text, end="")
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from llm_engine import invariants, startup
+from llm_engine.choice import Choice
+from llm_engine.config import EngineConfig
+from llm_engine.detokenizer import Detokenizer
+from llm_engine.errors import RequestError
+from llm_engine.kv_cache import KVCacheManager
+from llm_engine.metrics import EngineMetrics
+from llm_engine.outputs import RequestOutput
+from llm_engine.policies import ORDERS, Policies
+from llm_engine.request_check import RequestCheck
+from llm_engine.sampler import Sampled
+from llm_engine.sampling_params import SamplingParams
+from llm_engine.scheduler import Scheduler
+from llm_engine.sequence import FinishReason, Sequence
+from llm_engine.structured import GrammarCompiler
+from llm_engine.trace import Trace
+
+
+class Engine:
+    def __init__(
+        self, config: EngineConfig, metrics: EngineMetrics | None = None, policies: Policies | None = None
+    ) -> None:
+        """Load the model; ModelError if it cannot be served as asked."""
+        policies = policies or Policies()
+        parts = startup.load(config)
+        self.config = config
+        self.max_model_len = parts.max_model_len
+        self.num_blocks = parts.num_blocks
+        self.tokenizer = parts.tokenizer
+        self.vocab_size = parts.vocab_size
+        self._kv_cache = KVCacheManager(
+            self.num_blocks, config.block_size, config.prefix_cache_kind, policies.evict, config.num_cpu_blocks
+        )
+        self.scheduler = Scheduler(
+            self._kv_cache,
+            config.max_num_seqs,
+            config.max_num_batched_tokens,
+            policies.order or ORDERS[config.scheduling_policy],
+            policies.select_victim,
+        )
+        self._runner = parts.runner
+        self.speculation = parts.speculation
+        self._grammars = GrammarCompiler(parts.folder, self.tokenizer.eos_token_ids, self.vocab_size)
+        self._check = RequestCheck(self.vocab_size, self.max_model_len, config.max_logprobs, self._grammars)
+        self._requests: dict[str, list[Choice]] = {}
+        self._num_arrivals = 0
+        self.num_preemptions = 0
+        self._metrics = metrics
+        if metrics is not None:
+            metrics.watch(self.scheduler, config, self.max_model_len, self.num_blocks)
+            if self.speculation is not None:
+                metrics.watch_speculation(self.speculation.stats)
+        self._trace = None if config.trace is None else Trace(Path(config.trace), config, self.num_blocks)
+
+    @property
+    def has_work(self) -> bool:
+        return self.scheduler.has_work
+
+    def check_request(self, prompt_ids: list[int], params: SamplingParams) -> None:
+        """Raise RequestError if the request could never be served. Reads only what never changes: any thread may."""
+        self._check(prompt_ids, params)
+
+    def add_request(
+        self,
+        request_id: str,
+        prompt_ids: list[int],
+        params: SamplingParams,
+        priority: int = 0,
+        only_final: bool = False,
+        arrival_time: float | None = None,
+    ) -> None:
+        """Queue a request; its outputs come from later steps, or, with `only_final`, one from each answer's last.
+
+        Of n answers the first is queued now and the others when its prompt is computed: they share its blocks.
+        """
+        self.check_request(prompt_ids, params)
+        if request_id in self._requests:
+            raise RequestError(f"a request with id {request_id} is already running", "request_id")
+        now = time.monotonic() if arrival_time is None else arrival_time
+        choices: list[Choice] = []
+        for index in range(params.n):
+            sequence = Sequence(
+                request_id,
+                list(prompt_ids),
+                params if params.n == 1 or index == 0 else params.for_choice(index),
+                index=index,
+                leader=choices[0].sequence if choices else None,
+                arrival=self._num_arrivals,
+                priority=priority,
+                arrival_time=now,
+            )
+            self._num_arrivals += 1
+            self._prepare(sequence)
+            choices.append(Choice(sequence, self._detokenizer(sequence), only_final))
+            if self._trace is not None:
+                self._trace.request(sequence, self.tokenizer.decode_one)
+        self._requests[request_id] = choices
+        self.scheduler.add(choices[0].sequence)
+
+    def abort_request(self, request_id: str) -> None:
+        """Forget the request and take back its blocks; unknown and finished ones are ignored."""
+        for choice in self._requests.pop(request_id, []):
+            if choice.sequence.finish_reason is None:
+                self._finish(choice.sequence, FinishReason.ABORT)
+
+    def close(self) -> None:
+        """End the processes of other ranks, if there are any."""
+        self._runner.close()
+
+    def step(self) -> list[RequestOutput]:
+        """Compute one step; the news of the requests that got text or ended."""
+        if self.speculation is not None:
+            self.speculation.prepare(self.scheduler.running)
+        step = self.scheduler.schedule()
+        if self.config.check_invariants:
+            invariants.check_step(step, self.scheduler)
+        now = time.monotonic()
+        for sequence in step.num_tokens:
+            if sequence.first_scheduled_time is None:
+                sequence.first_scheduled_time = now
+        event = None if self._trace is None else self._trace.scheduled(step, self.scheduler, now)
+        sampled = self._runner.run(step)
+        for item in sampled:
+            item.sequence.token_ids += item.token_ids
+        self.scheduler.commit(step, {item.sequence: item.num_rejected for item in sampled})
+        self.num_preemptions += len(step.preempted)
+        now = time.monotonic()
+        if self.speculation is not None:
+            self.speculation.observe(sampled)
+        if self._metrics is not None:
+            self._metrics.observe_step(step, sampled, self._kv_cache.stats, now)
+        outputs = [output for item in sampled if (output := self._advance(item, now))]
+        if self._trace is not None and event is not None:
+            self._trace.computed(event, sampled, now)
+        if self.config.check_invariants:
+            invariants.check(self.scheduler)
+        return outputs
+
+    def _prepare(self, sequence: Sequence) -> None:
+        params = sequence.params
+        sequence.bad_word_ids = self.tokenizer.encode_words(params.bad_words)
+        if params.structured is not None:
+            sequence.grammar = self._grammars.compile(params.structured)
+
+    def _detokenizer(self, sequence: Sequence) -> Detokenizer:
+        params = sequence.params
+        return Detokenizer(self.tokenizer.decode, sequence.token_ids, params.stop, params.include_stop_str_in_output)
+
+    def _advance(self, item: Sampled, now: float) -> RequestOutput | None:
+        """Turn the new tokens into text, see whether they end the answer, and say what there is to say."""
+        sequence = item.sequence
+        choices = self._requests[sequence.request_id]
+        choice = choices[sequence.index]
+        if sequence.first_token_time is None:
+            sequence.first_token_time = now
+            self._start_followers(choices, sequence)
+        sequence.last_token_time = now
+        reason = choice.take(item, self.tokenizer.eos_token_ids, self.max_model_len)
+        if reason is not None:
+            self._finish(sequence, reason)
+            if all(choice.sequence.finish_reason is not None for choice in choices):
+                del self._requests[sequence.request_id]
+        elif choice.only_final or not choice.text:
+            return None
+        return choice.take_output()
+
+    def _start_followers(self, choices: list[Choice], sequence: Sequence) -> None:
+        """The leader's prompt is computed: its other answers can share it."""
+        if sequence.leader is None:
+            for choice in choices[1:]:
+                choice.sequence.prompt_logprobs = sequence.prompt_logprobs
+                self.scheduler.add(choice.sequence)
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        self.scheduler.finish(sequence, reason)
+        if self._trace is not None:
+            self._trace.finished(sequence)
+        if self._metrics is not None:
+            self._metrics.observe_finish(sequence)

@@ -1,0 +1,68 @@
+"""What changes logits before a token is drawn, each in place on the rows that ask for it, in vLLM's order:
+
+allowed tokens -> bad words -> minimum length -> bias -> penalties
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llm_engine.sequence import Sequence
+
+MASKED = float("-inf")
+
+
+def process(logits: Tensor, rows: Iterable[tuple[int, int, Sequence]], eos_token_ids: tuple[int, ...]) -> None:
+    """`rows`: (row of `logits`, tokens after the sequence's last one that stand before the row's token, sequence)."""
+    for row, offset, sequence in rows:
+        params = sequence.params
+        if not params.edits_logits:
+            continue
+        scores = logits[row]
+        if params.allowed_token_ids is not None:
+            keep_only(scores, params.allowed_token_ids)
+        if params.bad_words:
+            forbid_words(scores, sequence.bad_word_ids, sequence.token_ids[sequence.num_prompt_tokens :])
+        if sequence.num_output_tokens + offset < params.min_tokens:
+            scores[[*params.stop_token_ids, *(() if params.ignore_eos else eos_token_ids)]] = MASKED
+        if params.logit_bias:
+            add_bias(scores, dict(params.logit_bias))
+        if params.has_penalties:
+            penalize(scores, sequence)
+
+
+def keep_only(scores: Tensor, token_ids: tuple[int, ...]) -> None:
+    kept = scores[list(token_ids)]
+    scores.fill_(MASKED)
+    scores[list(token_ids)] = kept
+
+
+def forbid_words(scores: Tensor, words: list[list[int]], output: list[int]) -> None:
+    """Forbid the last token of each word whose other tokens are the end of the output."""
+    for word in words:
+        *begin, last = word
+        if output[len(output) - len(begin) :] == begin:
+            scores[last] = MASKED
+
+
+def add_bias(scores: Tensor, bias: dict[int, float]) -> None:
+    scores[list(bias)] += torch.tensor(list(bias.values()), dtype=scores.dtype, device=scores.device)
+
+
+def penalize(scores: Tensor, sequence: Sequence) -> None:
+    """Repetition over prompt and output (Keskar et al., 2019); frequency and presence over the output (OpenAI)."""
+    params = sequence.params
+    if params.repetition_penalty != 1:
+        seen = torch.from_numpy(np.unique(sequence.token_ids)).to(scores.device)
+        before = scores[seen]
+        penalty = params.repetition_penalty
+        scores[seen] = torch.where(before > 0, before / penalty, before * penalty)
+    output = sequence.token_ids[sequence.num_prompt_tokens :]
+    if output and (params.frequency_penalty or params.presence_penalty):
+        tokens, counts = np.unique(output, return_counts=True)
+        penalties = params.frequency_penalty * counts + params.presence_penalty
+        scores[torch.from_numpy(tokens)] -= torch.from_numpy(penalties).to(scores)

@@ -1,0 +1,63 @@
+"""Whether a request can be served at all by this model: said to the caller before anything is queued."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llm_engine.errors import ContextLengthError, RequestError
+from llm_engine.sampling_params import SamplingParams
+from llm_engine.structured import GrammarCompiler
+
+MAX_CHOICES = 128
+"""Of one request, as OpenAI has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCheck:
+    vocab_size: int
+    max_model_len: int
+    max_logprobs: int
+    grammars: GrammarCompiler
+
+    def __call__(self, prompt_ids: list[int], params: SamplingParams) -> None:
+        """Raise RequestError for the first thing that cannot be."""
+        if not prompt_ids:
+            raise RequestError("the prompt is empty; it must hold at least one token", "prompt")
+        if not all(0 <= token < self.vocab_size for token in prompt_ids):
+            raise RequestError(f"the prompt holds token ids outside 0 to {self.vocab_size - 1}", "prompt")
+        if params.n > MAX_CHOICES:
+            raise RequestError(f"n is {params.n}; it must be at most {MAX_CHOICES}", "n")
+        self._check_length(len(prompt_ids), params.max_tokens)
+        self._check_tokens(params)
+        self._check_logprobs(params)
+        if params.structured is not None:
+            self.grammars.check(params.structured)
+
+    def _check_length(self, num_prompt_tokens: int, max_tokens: int | None) -> None:
+        room = self.max_model_len - num_prompt_tokens
+        if room < max(1, max_tokens or 1):
+            asked = f" and {max_tokens} tokens of output were asked for" if room > 0 else ""
+            raise ContextLengthError(
+                f"the context is {self.max_model_len} tokens long, but the prompt has {num_prompt_tokens} tokens"
+                f"{asked}; shorten the prompt or lower max_tokens",
+                "prompt" if room < 1 else "max_tokens",
+            )
+
+    def _check_tokens(self, params: SamplingParams) -> None:
+        named = {
+            "stop_token_ids": params.stop_token_ids,
+            "allowed_token_ids": params.allowed_token_ids or (),
+            "logit_bias": params.logit_bias,
+        }
+        for name, tokens in named.items():
+            if not all(0 <= token < self.vocab_size for token in tokens):
+                raise RequestError(f"{name} must name tokens within 0 to {self.vocab_size - 1}", name)
+
+    def _check_logprobs(self, params: SamplingParams) -> None:
+        for name, asked in (("logprobs", params.logprobs), ("prompt_logprobs", params.prompt_logprobs)):
+            if asked is not None and not 0 <= asked <= self.max_logprobs:
+                raise RequestError(
+                    f"{name} is {'the whole vocabulary' if asked == -1 else asked}; at most {self.max_logprobs} are "
+                    f"allowed, by --max-logprobs",
+                    name,
+                )

@@ -1,0 +1,122 @@
+"""The ASGI application: routes, request ids, liveness and readiness."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+
+from llm_contract.errors import ApiError, ErrorKind
+from llm_contract.openai import (
+    DetokenizeRequest,
+    DetokenizeResponse,
+    ModelCard,
+    ModelList,
+    TokenizeRequest,
+    TokenizeResponse,
+)
+from llm_engine.async_engine import AsyncEngine
+from llm_engine.engine import Engine
+from llm_engine.errors import RequestError
+from llm_engine.metrics import CONTENT_TYPE, EngineMetrics
+from llm_engine.server import body, completions, errors, prompts
+from llm_engine.server.request_id import RequestId
+from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
+from llm_engine.version import __version__
+
+
+def build_app(engine: Engine, metrics: EngineMetrics, model_name: str) -> FastAPI:
+    """The engine's thread starts and stops with the application. `app.state.draining = True` refuses new work."""
+    runner = AsyncEngine(engine)
+    created = int(time.time())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        runner.start()
+        yield
+        await runner.stop()
+
+    app = FastAPI(title="llm-engine", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.draining = False
+    app.state.engine = runner
+    app.add_middleware(RequestId)
+    errors.install(app)
+
+    def require_ready() -> None:
+        if app.state.draining:
+            raise ApiError(ErrorKind.DRAINING, "the server is shutting down; send the request elsewhere", retry_after=1)
+        require_alive()
+
+    def require_alive() -> None:
+        if not runner.is_alive:
+            raise ApiError(ErrorKind.ENGINE_UNAVAILABLE, "the engine has stopped; restart the server")
+
+    def require_model(name: str | None) -> None:
+        if name is not None and name != model_name:
+            raise ApiError(
+                ErrorKind.MODEL_NOT_FOUND, f"the model {name!r} does not exist; {model_name!r} does", param="model"
+            )
+
+    @app.post("/v1/completions")
+    async def complete(request: Request) -> Response:
+        asked = await body.read(request, EngineCompletionRequest)
+        require_ready()
+        require_model(asked.model)
+        return await completions.complete(request, runner, model_name, asked)
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request) -> Response:
+        asked = await body.read(request, EngineChatRequest)
+        require_ready()
+        require_model(asked.model)
+        return await completions.chat(request, runner, model_name, asked)
+
+    @app.get("/v1/models")
+    async def models() -> ModelList:
+        card = ModelCard(
+            id=model_name,
+            created=created,
+            owned_by="llm-engine",
+            root=engine.config.model,
+            max_model_len=engine.max_model_len,
+        )
+        return ModelList(data=[card])
+
+    @app.post("/tokenize")
+    async def tokenize(request: Request) -> TokenizeResponse:
+        asked = await body.read(request, TokenizeRequest)
+        require_model(asked.model)
+        ids = await prompts.encode(engine.tokenizer, asked.prompt, asked.add_special_tokens)
+        return TokenizeResponse(count=len(ids), max_model_len=engine.max_model_len, tokens=ids)
+
+    @app.post("/detokenize")
+    async def detokenize(request: Request) -> DetokenizeResponse:
+        asked = await body.read(request, DetokenizeRequest)
+        require_model(asked.model)
+        if not all(0 <= token < engine.vocab_size for token in asked.tokens):
+            raise RequestError(f"tokens must lie within 0 to {engine.vocab_size - 1}", "tokens")
+        return DetokenizeResponse(prompt=engine.tokenizer.decode(asked.tokens, skip_special_tokens=False))
+
+    @app.get("/health")
+    async def health() -> Response:
+        """200 while the engine's thread lives."""
+        require_alive()
+        return Response()
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        """200 while new requests are welcome."""
+        require_ready()
+        return Response()
+
+    @app.get("/version")
+    async def version() -> dict[str, str]:
+        return {"version": __version__}
+
+    @app.get("/metrics")
+    async def render_metrics() -> Response:
+        return Response(metrics.render(), headers={"content-type": CONTENT_TYPE})
+
+    return app

@@ -1,0 +1,41 @@
+"""POST /v1/completions and /v1/chat/completions: the two shapes of one generation."""
+
+from __future__ import annotations
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+
+from llm_engine.async_engine import AsyncEngine
+from llm_engine.server import logprobs, prompts, unsupported
+from llm_engine.server.choices import ChatChoices, TextChoices
+from llm_engine.server.generation import Event, EventStream, collect, envelope, events, unless_disconnected
+from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
+
+
+async def complete(request: Request, engine: AsyncEngine, model: str, body: EngineCompletionRequest) -> Response:
+    unsupported.reject(body)
+    submissions = await prompts.completion_submissions(engine.engine, body)
+    shared = envelope("cmpl", request, "text_completion", model)
+    choices = TextChoices(body, submissions, engine.engine.tokenizer)
+    if body.stream:
+        return EventStream(events(engine, submissions, body, shared, choices.events))
+    outputs, usage = await unless_disconnected(request, collect(engine, submissions))
+    answers = [choices.whole(prompt, output) for prompt, output in outputs]
+    return JSONResponse({**shared, "choices": answers, "usage": usage.model_dump()})
+
+
+async def chat(request: Request, engine: AsyncEngine, model: str, body: EngineChatRequest) -> Response:
+    unsupported.reject(body)
+    submissions = await prompts.chat_submissions(engine.engine, body)
+    choices = ChatChoices(body, engine.engine.tokenizer)
+    extra: Event = {"prompt_token_ids": submissions[0].prompt_ids} if body.return_token_ids else {}
+    if body.stream:
+        shared = envelope("chatcmpl", request, "chat.completion.chunk", model)
+        return EventStream(events(engine, submissions, body, shared, choices.events, extra))
+    shared = envelope("chatcmpl", request, "chat.completion", model)
+    outputs, usage = await unless_disconnected(request, collect(engine, submissions))
+    if body.prompt_logprobs is not None:
+        told = outputs[0][1].prompt_logprobs or []
+        extra["prompt_logprobs"] = logprobs.of_prompt(told, engine.engine.tokenizer.decode_one)
+    answers = [choices.whole(prompt, output) for prompt, output in outputs]
+    return JSONResponse({**shared, "choices": answers, "usage": usage.model_dump(), **extra})

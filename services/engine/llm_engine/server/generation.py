@@ -1,0 +1,137 @@
+"""What completions and chat have in common: run submissions, whole or as a stream of events, and count tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+
+from llm_contract import sse
+from llm_contract.errors import ApiError, ErrorKind
+from llm_contract.openai import GenerationRequest, PromptTokensDetails, Usage
+from llm_engine.async_engine import AsyncEngine, Submission
+from llm_engine.errors import EngineDead
+from llm_engine.outputs import RequestOutput
+from llm_engine.server.request_id import Send
+
+T = TypeVar("T")
+
+Event = dict[str, Any]
+Choices = Callable[[int, RequestOutput], list[Event]]
+"""(index, output) -> the `choices` of each event it makes, one choice an event."""
+
+
+@dataclass(slots=True)
+class TokenCount:
+    """Usage over all choices of one response."""
+
+    prompt: dict[int, int] = field(default_factory=dict)
+    completion: dict[tuple[int, int], int] = field(default_factory=dict)
+    cached: dict[int, int] = field(default_factory=dict)
+
+    def add(self, prompt: int, output: RequestOutput) -> None:
+        """The n answers to one prompt share its tokens."""
+        self.prompt[prompt] = output.num_prompt_tokens
+        self.completion[prompt, output.index] = output.num_output_tokens
+        if output.index == 0:
+            self.cached[prompt] = output.num_cached_tokens
+
+    def usage(self) -> Usage:
+        prompt, completion = sum(self.prompt.values()), sum(self.completion.values())
+        return Usage(
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=prompt + completion,
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=sum(self.cached.values())),
+        )
+
+
+def envelope(prefix: str, request: Request, kind: str, model: str) -> Event:
+    """The fields that all events of a response, and its whole body, share."""
+    return {
+        "id": f"{prefix}-{request.state.request_id}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": model,
+    }
+
+
+async def collect(
+    engine: AsyncEngine, submissions: Sequence[Submission]
+) -> tuple[list[tuple[int, RequestOutput]], Usage]:
+    """(index of the prompt, output) of every answer, in order."""
+    outputs: list[tuple[int, RequestOutput]] = []
+    count = TokenCount()
+    async with aclosing(engine.generate(submissions, only_final=True)) as results:  # type: ignore[type-var]
+        async for index, output in results:
+            outputs.append((index, output))
+            count.add(index, output)
+    return sorted(outputs, key=lambda item: (item[0], item[1].index)), count.usage()
+
+
+async def events(
+    engine: AsyncEngine,
+    submissions: Sequence[Submission],
+    body: GenerationRequest,
+    shared: Event,
+    choices: Choices,
+    first: Event | None = None,
+) -> AsyncIterator[bytes]:
+    """Server-sent events: choices as they come, usage if asked for, [DONE]. A dead engine ends in an error event.
+
+    `first`: fields that the first event has beside `shared`.
+    """
+    options, count, extra = body.stream_options, TokenCount(), first or {}
+    try:
+        async with aclosing(engine.generate(submissions)) as results:  # type: ignore[type-var]
+            async for index, output in results:
+                count.add(index, output)
+                for choice in choices(index, output):
+                    event = {**shared, "choices": [choice], **extra}
+                    extra = {}
+                    if options is not None and options.continuous_usage_stats:
+                        event["usage"] = count.usage().model_dump()
+                    yield sse.encode(event)
+        if options is not None and options.include_usage:
+            yield sse.encode({**shared, "choices": [], "usage": count.usage().model_dump()})
+    except EngineDead as error:
+        yield sse.encode(ApiError(ErrorKind.ENGINE_FAILED, str(error)).body())
+    yield sse.DONE
+
+
+class EventStream(StreamingResponse):
+    """Closes its events when the client goes away, at once and not when the garbage collector comes by."""
+
+    def __init__(self, content: AsyncIterator[bytes]) -> None:
+        super().__init__(content, headers={"content-type": sse.CONTENT_TYPE, "cache-control": "no-cache"})
+        self._events = content
+
+    async def stream_response(self, send: Send) -> None:
+        async with aclosing(self._events):  # type: ignore[type-var]
+            await super().stream_response(send)
+
+
+async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled if the client hangs up. The request's body has been read."""
+    task, watcher = asyncio.ensure_future(work), asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ApiError(ErrorKind.CLIENT_CLOSED, "the client closed the connection")
+        return task.result()
+    finally:
+        watcher.cancel()
+        task.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await task
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

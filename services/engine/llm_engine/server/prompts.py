@@ -1,0 +1,111 @@
+"""From an API request to what the engine takes: token ids and sampling parameters."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from llm_contract.errors import ApiError, ErrorKind
+from llm_contract.openai import ChatCompletionRequest
+from llm_engine.async_engine import Submission
+from llm_engine.engine import Engine
+from llm_engine.errors import RequestError
+from llm_engine.sampling_params import SamplingParams
+from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
+from llm_engine.tokenizer import Tokenizer
+
+LONG_TEXT_CHARS = 20_000
+"""Longer texts are tokenized in a thread: the event loop has streams to feed."""
+
+
+async def completion_submissions(engine: Engine, body: EngineCompletionRequest) -> list[Submission]:
+    """One per prompt; RequestError or ApiError before any is submitted."""
+    params = sampling_params(body, body.max_tokens)
+    prompts = [await _prompt_ids(engine.tokenizer, prompt) for prompt in _as_list(body.prompt)]
+    return _checked(engine, [Submission(ids, params, body.priority) for ids in prompts])
+
+
+async def chat_submissions(engine: Engine, body: EngineChatRequest) -> list[Submission]:
+    params = sampling_params(body, body.max_completion_tokens or body.max_tokens)
+    if body.continue_final_message and body.add_generation_prompt:
+        raise RequestError(
+            "continue_final_message and add_generation_prompt contradict each other; set one of them to false",
+            "continue_final_message",
+        )
+    render = partial(
+        engine.tokenizer.encode_chat,
+        add_generation_prompt=body.add_generation_prompt,
+        continue_final_message=body.continue_final_message,
+    )
+    ids = await asyncio.to_thread(render, _messages(body))
+    return _checked(engine, [Submission(ids, params, body.priority)])
+
+
+def sampling_params(body: EngineCompletionRequest | EngineChatRequest, max_tokens: int | None) -> SamplingParams:
+    """Null means vLLM's default."""
+    if body.stream and body.prompt_logprobs is not None:
+        raise RequestError("prompt_logprobs are not streamed; leave out stream or prompt_logprobs", "prompt_logprobs")
+    return SamplingParams(
+        temperature=1.0 if body.temperature is None else body.temperature,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        top_k=body.top_k or 0,
+        min_p=body.min_p or 0.0,
+        seed=body.seed,
+        max_tokens=max_tokens,
+        min_tokens=body.min_tokens,
+        stop=tuple(body.stop_strings()),
+        stop_token_ids=tuple(body.stop_token_ids or ()),
+        ignore_eos=body.ignore_eos,
+        include_stop_str_in_output=body.include_stop_str_in_output,
+        n=body.n,
+        logprobs=body.num_logprobs,
+        prompt_logprobs=body.num_prompt_logprobs,
+        repetition_penalty=1.0 if body.repetition_penalty is None else body.repetition_penalty,
+        presence_penalty=body.presence_penalty or 0.0,
+        frequency_penalty=body.frequency_penalty or 0.0,
+        logit_bias=body.logit_bias or {},
+        allowed_token_ids=None if body.allowed_token_ids is None else tuple(body.allowed_token_ids),
+        bad_words=tuple(body.bad_words or ()),
+        structured=body.structured(),
+    )
+
+
+async def encode(tokenizer: Tokenizer, text: str, add_special_tokens: bool = True) -> list[int]:
+    if len(text) < LONG_TEXT_CHARS:
+        return tokenizer.encode(text, add_special_tokens)
+    return await asyncio.to_thread(tokenizer.encode, text, add_special_tokens)
+
+
+async def _prompt_ids(tokenizer: Tokenizer, prompt: str | list[int]) -> list[int]:
+    if not prompt:
+        raise ApiError(ErrorKind.INVALID_REQUEST, "prompt is empty; it must hold at least one token", param="prompt")
+    return await encode(tokenizer, prompt) if isinstance(prompt, str) else prompt
+
+
+def _as_list(prompt: str | list[int] | list[str] | list[list[int]]) -> list[str | list[int]]:
+    """A text, its token ids, or a list of either."""
+    if isinstance(prompt, str):
+        return [prompt]
+    tokens = [item for item in prompt if isinstance(item, int)]
+    return [tokens] if tokens or not prompt else [item for item in prompt if not isinstance(item, int)]
+
+
+def _messages(body: ChatCompletionRequest) -> list[dict[str, object]]:
+    messages: list[dict[str, object]] = []
+    for message in body.messages:
+        parts = message.content if isinstance(message.content, list) else []
+        for part in parts:
+            if part.get("type", "text") != "text":
+                raise ApiError(
+                    ErrorKind.INVALID_REQUEST,
+                    f"content part of type {part['type']!r} is not supported; only text is",
+                    param="messages",
+                )
+        messages.append({**(message.model_extra or {}), "role": message.role, "content": message.text()})
+    return messages
+
+
+def _checked(engine: Engine, submissions: list[Submission]) -> list[Submission]:
+    for submission in submissions:
+        engine.check_request(submission.prompt_ids, submission.params)
+    return submissions

@@ -1,0 +1,45 @@
+"""ASGI middleware: every request has an id, the client's own `x-request-id` or a new one, and hears it back."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+from llm_contract import headers
+
+MAX_CHARS = 128
+"""A longer id is replaced: it goes into every event of a stream."""
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
+
+NAME = headers.REQUEST_ID.encode("latin-1")
+
+
+class RequestId:
+    """Puts it in `request.state.request_id` and in the response's headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _given(scope) or uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (NAME, request_id.encode("latin-1"))]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+def _given(scope: Message) -> str | None:
+    value = next((value for name, value in scope["headers"] if name == NAME), b"").decode("latin-1")
+    return value if 0 < len(value) <= MAX_CHARS else None

@@ -1,0 +1,44 @@
+"""Runs the application on uvicorn. SIGTERM and SIGINT drain: no new work, what runs is finished, then the end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+
+class DrainingServer(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, app: FastAPI, banner: str) -> None:
+        super().__init__(config)
+        self._app = app
+        self._banner = banner
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        await super().startup(sockets)  # type: ignore[arg-type]
+        for server in self.servers:
+            for socket in server.sockets:
+                host, port = socket.getsockname()[:2]
+                print(f"{self._banner} on http://{host}:{port}", file=sys.stderr, flush=True)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._app.state.draining = True
+        super().handle_exit(sig, frame)
+
+
+def serve(app: FastAPI, host: str, port: int, shutdown_timeout: float, banner: str) -> None:
+    """Until a signal ends it. Port 0 takes a free one; the banner says which."""
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=max(1, round(shutdown_timeout)),
+    )
+    # uvicorn raises the signal again when it has shut down; a drained server ends with status 0.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    DrainingServer(config, app, banner).run()

@@ -1,0 +1,43 @@
+"""What shape a structured output must have: a JSON schema, any JSON object, a regex, a choice or a grammar."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, fields
+from typing import Any
+
+from llm_engine.errors import RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class StructuredOutputs:
+    """Names are vLLM's `structured_outputs`."""
+
+    json: str | None = None
+    """A JSON schema, serialised."""
+    json_object: bool | None = None
+    regex: str | None = None
+    choice: tuple[str, ...] | None = None
+    grammar: str | None = None
+    """Lark syntax."""
+
+    def __post_init__(self) -> None:
+        given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
+        if len(given) != 1:
+            allowed = ", ".join(field.name for field in fields(self))
+            found = " and ".join(given) or "none"
+            raise RequestError(f"structured_outputs must have exactly one of {allowed}; it has {found}", PARAM)
+        if self.choice == ():
+            raise RequestError("structured_outputs.choice is empty; it must hold at least one text", PARAM)
+
+    @classmethod
+    def of_schema(cls, schema: str | dict[str, Any] | bool) -> StructuredOutputs:
+        return cls(json=schema if isinstance(schema, str) else json.dumps(schema))
+
+    def choice_regex(self) -> str:
+        assert self.choice is not None
+        return "|".join(re.escape(text) for text in self.choice)
+
+
+PARAM = "structured_outputs"

@@ -1,0 +1,96 @@
+"""What the engine did, step by step, as lines of JSON that pictures and tests replay.
+
+    start      block size, number of blocks, budget: once
+    request    a sequence is known: its prompt and the text of each prompt token
+    step       what was computed, from whose blocks, with what result
+    finish     a sequence ended, and gave everything back
+
+Times are seconds since the file was begun. The fields are described in trace.schema.json, beside this file. A step's
+`copies` are carried out first, in order, then its tokens are written to the places that `block_table` names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from llm_engine.config import EngineConfig
+from llm_engine.sampler import Sampled
+from llm_engine.scheduler import Scheduler, Step
+from llm_engine.sequence import Sequence
+
+SCHEMA = Path(__file__).with_name("trace.schema.json")
+
+Event = dict[str, Any]
+
+
+class Trace:
+    def __init__(self, path: Path, config: EngineConfig, num_blocks: int) -> None:
+        self._file = path.open("wb")
+        self._begin = time.monotonic()
+        self._num_steps = 0
+        start = {
+            "event": "start",
+            "model": config.model,
+            "block_size": config.block_size,
+            "num_blocks": num_blocks,
+            "max_num_seqs": config.max_num_seqs,
+            "max_num_batched_tokens": config.max_num_batched_tokens,
+        }
+        self._write(start)
+
+    def request(self, sequence: Sequence, decode: Callable[[int], str]) -> None:
+        prompt = {"prompt_token_ids": sequence.token_ids, "prompt_texts": [decode(t) for t in sequence.token_ids]}
+        arrival = {"time": sequence.arrival_time - self._begin, "priority": sequence.priority}
+        self._write({"event": "request", "id": name(sequence), **arrival, **prompt})
+
+    def scheduled(self, step: Step, scheduler: Scheduler, now: float) -> Event:
+        """The step's event as far as it is known before anything is computed; `computed` writes it."""
+        pool = scheduler.kv_cache.pool
+        self._num_steps += 1
+        return {
+            "event": "step",
+            "index": self._num_steps - 1,
+            "time": now - self._begin,
+            "sequences": [_sequence(sequence, count) for sequence, count in step.num_tokens.items()],
+            "admitted": [{"id": name(s), "cached_tokens": s.num_computed_tokens} for s in step.admitted],
+            "preempted": [name(sequence) for sequence in step.preempted],
+            "waiting": [name(sequence) for sequence in scheduler.waiting],
+            "copies": [[copy.move.name.lower(), copy.source, copy.target] for copy in step.copies],
+            "blocks": {"free": len(pool.free), "cached": len(pool.cached), "evictions": pool.num_evictions},
+        }
+
+    def computed(self, event: Event, sampled: list[Sampled], now: float) -> None:
+        event["duration"] = now - self._begin - event["time"]
+        event["sampled"] = [
+            {"id": name(item.sequence), "token_ids": item.token_ids, "rejected_drafts": item.num_rejected}
+            for item in sampled
+        ]
+        self._write(event)
+
+    def finished(self, sequence: Sequence) -> None:
+        reason = None if sequence.finish_reason is None else sequence.finish_reason.value
+        self._write({"event": "finish", "id": name(sequence), "reason": reason})
+
+    def _write(self, event: Event) -> None:
+        self._file.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+        self._file.flush()
+
+
+def name(sequence: Sequence) -> str:
+    """Of n answers each has its own."""
+    return f"{sequence.request_id}/{sequence.index}"
+
+
+def _sequence(sequence: Sequence, num_tokens: int) -> Event:
+    first = sequence.num_computed_tokens
+    return {
+        "id": name(sequence),
+        "first_token": first,
+        "token_ids": (sequence.token_ids + sequence.draft_token_ids)[first : first + num_tokens],
+        "block_table": list(sequence.block_table),
+    }

@@ -1,0 +1,144 @@
+"""The program as its users start it: a process, its streams and its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from queue import Queue
+
+import httpx2
+import pytest
+
+from llm_engine.cli import ServeSettings, main
+from llm_engine.config import EngineConfig
+
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "llm_engine", *arguments]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def served(models: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A running server and its URL, read from the line it prints when it is ready."""
+    command = [sys.executable, "-m", "llm_engine", "serve", str(models / "zoo" / "llama"), "--port", "0"]
+    flags = ["--served-model-name", "tiny", "--num-gpu-blocks-override", "256", "--scheduling-policy", "priority"]
+    process = subprocess.Popen([*command, *flags], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert "serving tiny on http://127.0.0.1:" in line
+        yield process, line.split()[-1]
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def test_sigterm_lets_a_stream_finish_and_then_exits_well(served: tuple[subprocess.Popen[str], str]) -> None:
+    process, url = served
+    lines: Queue[str] = Queue()
+
+    def stream() -> None:
+        body = {"prompt": "import os", "max_tokens": 300, "ignore_eos": True, "stream": True}
+        with httpx2.stream("POST", f"{url}/v1/completions", json=body, timeout=60) as response:
+            for line in response.iter_lines():
+                lines.put(line)
+
+    thread = threading.Thread(target=stream)
+    thread.start()
+    received = [lines.get(timeout=30)]
+    process.send_signal(signal.SIGTERM)
+    thread.join(60)
+    received += [lines.get_nowait() for _ in range(lines.qsize())]
+    events = [line for line in received if line.startswith("data: ")]
+    assert events[-1] == "data: [DONE]"
+    assert json.loads(events[-2].removeprefix("data: "))["choices"][0]["finish_reason"] == "length"
+    assert process.wait(30) == 0
+
+
+def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
+    result = run("serve", str(tmp_path))
+    assert result.returncode == 1
+    assert result.stderr == f"llm-engine: {tmp_path} is no model folder: it has no config.json\n"
+
+
+def test_a_family_nobody_supports(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    result = run("serve", str(tmp_path))
+    assert result.returncode == 1
+    assert result.stderr.startswith("llm-engine: model_type 'gpt2' is not supported; supported are gemma, ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serve"], "model: Field required"),
+        (["serve", "m", "--no-such-flag", "1"], "no-such-flag"),
+        (["serve", "m", "--port", "99999"], "port"),
+        (["serve", "m", "--dtype", "float8"], "dtype"),
+        (["dance"], "unknown command 'dance'"),
+    ],
+)
+def test_wrong_commands_end_with_status_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main(arguments)
+    except SystemExit as exit:
+        status = int(exit.code or 0)
+    assert status == 2
+    assert message in capsys.readouterr().err
+
+
+def test_settings_that_cannot_work_are_one_line(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", str(models / "zoo" / "llama"), "--num-gpu-blocks-override", "2"]) == 1
+    error = capsys.readouterr().err
+    assert "lower --max-model-len" in error
+    assert error.count("\n") == 1
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "engine.yaml").write_text("model: from-file\nblock_size: 8\nport: 1\nseed: 3\n")
+    monkeypatch.setenv("LLM_ENGINE_PORT", "2")
+    monkeypatch.setenv("LLM_ENGINE_SEED", "4")
+    with pytest.raises(SystemExit) as exit:
+        main(["serve", "--config", str(tmp_path / "engine.yaml"), "--seed", "5", "--print-config"])
+    assert exit.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(line in shown for line in ("model: from-file\n", "block_size: 8\n", "port: 2\n", "seed: 5\n"))
+
+
+def test_prefix_caching_has_a_flag_and_its_opposite(capsys: pytest.CaptureFixture[str]) -> None:
+    show: Callable[[str], str]
+
+    def show(flag: str) -> str:
+        with pytest.raises(SystemExit):
+            main(["serve", "m", flag, "--print-config"])
+        return capsys.readouterr().out
+
+    assert "enable_prefix_caching: false" in show("--no-enable-prefix-caching")
+    assert "enable_prefix_caching: true" in show("--enable-prefix-caching")
+
+
+def test_the_engine_gets_every_setting_with_the_default_it_would_choose_itself() -> None:
+    assert ServeSettings(model="m").engine_config() == EngineConfig("m")
+    assert {field.name for field in fields(EngineConfig)} <= set(ServeSettings.model_fields)
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == main(["--help"]) == 0
+    assert "serve MODEL" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip()

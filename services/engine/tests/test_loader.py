@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from llm_engine import LLM, SamplingParams
+from llm_engine.errors import ModelError
+from llm_engine.loader import read_json, resolve_model
+
+
+@pytest.fixture
+def folder(models: Path, tmp_path: Path) -> Path:
+    """A copy of the zoo's llama that a test may break."""
+    return Path(shutil.copytree(models / "zoo" / "llama", tmp_path / "model"))
+
+
+def load(folder: Path) -> LLM:
+    return LLM(str(folder), num_gpu_blocks_override=128)
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_shards_load_like_one_file(folder: Path) -> None:
+    def generate() -> list[int]:
+        params = SamplingParams(temperature=0, max_tokens=8)
+        return load(folder).generate("import os", params, use_tqdm=False)[0].token_ids
+
+    expected = generate()
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    for index, part in enumerate((names[::2], names[1::2]), start=1):
+        save_file({name: tensors[name] for name in part}, folder / f"model-0000{index}-of-00002.safetensors")
+    assert generate() == expected
+
+
+def test_bfloat16_loads_as_bfloat16_when_asked(folder: Path) -> None:
+    llm = LLM(str(folder), dtype="bfloat16", num_gpu_blocks_override=128)
+    (output,) = llm.generate("import os", SamplingParams(temperature=0, max_tokens=8), use_tqdm=False)
+    assert len(output.token_ids) == 8
+
+
+def test_a_name_that_is_neither_folder_nor_hub_name(tmp_path: Path) -> None:
+    for name in (str(tmp_path / "none"), "./none", "none"):
+        with pytest.raises(ModelError, match="is no model folder"):
+            resolve_model(name)
+
+
+def test_a_folder_without_config(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        resolve_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", ""])
+def test_a_broken_config(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"config\.json"):
+        read_json(folder / "config.json")
+
+
+def test_no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"no \*\.safetensors"):
+        load(folder)
+
+
+def test_weights_that_are_no_safetensors(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"not weights at all")
+    with pytest.raises(ModelError, match="is no safetensors file"):
+        load(folder)
+
+
+def test_a_missing_tensor_is_named(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=r"lack model\.layers\.1\.mlp\.up_proj\.weight"):
+        load(folder)
+
+
+def test_a_shape_that_disagrees_is_named_with_both_shapes(folder: Path) -> None:
+    vocab = json.loads((folder / "config.json").read_text())["vocab_size"]
+    change_config(folder, vocab_size=vocab + 1)
+    with pytest.raises(ModelError, match=rf"embed_tokens\.weight has shape \({vocab}, .* asks for \({vocab + 1}"):
+        load(folder)
+
+
+def test_no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=r"no tokenizer\.json"):
+        load(folder)
+
+
+def test_a_broken_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ModelError, match="is no tokenizer"):
+        load(folder)
+
+
+def test_a_cache_too_small_for_one_sequence_says_which_flag_to_lower(folder: Path) -> None:
+    for settings in ({"num_gpu_blocks_override": 3}, {"kv_cache_memory_bytes": 1000}):
+        with pytest.raises(ModelError, match="lower --max-model-len"):
+            LLM(str(folder), **settings)
+
+
+def test_a_context_longer_than_the_model_was_trained_for(folder: Path) -> None:
+    with pytest.raises(ModelError, match="lower --max-model-len"):
+        LLM(str(folder), max_model_len=1_000_000)
+
+
+def test_gemma_norms_stay_exact_in_bfloat16(models: Path) -> None:
+    llm = LLM(str(models / "zoo" / "gemma"), dtype="bfloat16", num_gpu_blocks_override=128)
+    weights = llm.engine._runner._decoder._weights
+    stored = load_file(models / "zoo" / "gemma" / "model.safetensors")["model.norm.weight"].float()
+    assert torch.equal(weights.norm, stored + 1)

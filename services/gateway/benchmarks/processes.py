@@ -1,0 +1,112 @@
+"""Server processes of a benchmark: each prints its URL first, and all end with the `with` block."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+STOP_SECONDS = 10.0
+READY_SECONDS = 120.0
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def resident_bytes(self) -> int:
+        """Of the process and all its children."""
+        leader = psutil.Process(self.process.pid)
+        return sum(one.memory_info().rss for one in (leader, *leader.children(recursive=True)))
+
+    def cpu_seconds(self) -> float:
+        times = psutil.Process(self.process.pid).cpu_times()
+        return times.user + times.system
+
+
+@contextmanager
+def python(*arguments: str) -> Iterator[Server]:
+    """A Python program of ours that prints its URL as its first line."""
+    process = subprocess.Popen(
+        (sys.executable, *arguments),
+        env={**os.environ, **ENVIRONMENT},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    try:
+        url = process.stdout.readline().decode().strip()
+        if not url:
+            raise RuntimeError(f"{' '.join(arguments)} ended before it listened")
+        yield Server(url, process)
+    finally:
+        _stop(process)
+
+
+@contextmanager
+def command(argv: Sequence[str], url: str, ready_path: str, env: dict[str, str]) -> Iterator[Server]:
+    """Any program that serves `url`; entered when `ready_path` answers 200."""
+    process = subprocess.Popen(
+        argv, env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        _wait(process, url + ready_path)
+        yield Server(url, process)
+    finally:
+        _stop(process)
+
+
+def script(name: str, *arguments: str) -> tuple[str, ...]:
+    """The command line, for `python`, of a program in this folder."""
+    return (str(HERE / name), *arguments)
+
+
+def bare_engine(*arguments: str) -> tuple[str, ...]:
+    return script("bare_engine.py", *arguments)
+
+
+def gateway(engine_url: str, *arguments: str) -> tuple[str, ...]:
+    return ("-m", "llm_gateway", "--engines", engine_url, "--port", "0", *arguments)
+
+
+def _wait(process: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the server of {url} ended with status {process.returncode} before it was ready")
+        try:
+            with urllib.request.urlopen(url, timeout=2.0) as response:
+                if response.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            pass
+        time.sleep(0.1)
+    raise RuntimeError(f"{url} did not answer within {READY_SECONDS:g} s")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for orphan in psutil.wait_procs(family, timeout=1.0)[1]:
+        orphan.kill()

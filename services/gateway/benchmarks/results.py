@@ -1,0 +1,68 @@
+"""Results on disk: what was measured, on what, when; no names of hosts, users or folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+from benchmarks.processes import HERE, ROOT
+
+FOLDER = HERE / "results"
+LIBRARIES = ("aiohttp", "httptools", "uvloop", "orjson")
+
+
+def machine() -> dict[str, Any]:
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "load_average_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def write(name: str, results: dict[str, Any]) -> Path:
+    """results/NAME.json, with when and at which commit."""
+    stamp = {"benchmark": name, "date": time.strftime("%Y-%m-%d", time.gmtime()), "commit": _commit()}
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{name}.json"
+    path.write_text(json.dumps({**stamp, **results}, indent=2) + "\n")
+    return path
+
+
+def check(bars: dict[str, tuple[float, str, float]]) -> bool:
+    """Prints each bar (measured, "<=" or ">=", limit); says whether all hold."""
+    held = [value >= limit if relation == ">=" else value <= limit for value, relation, limit in bars.values()]
+    for (name, (value, relation, limit)), holds in zip(bars.items(), held, strict=True):
+        print(f"{'holds ' if holds else 'BROKEN'}  {name}: {value:.2f} {relation} {limit:g}")
+    return all(held)
+
+
+def load(*arguments: str) -> dict[str, Any]:
+    """Runs load.py in a process of its own; its result."""
+    done = subprocess.run((sys.executable, str(HERE / "load.py"), *arguments), check=True, stdout=subprocess.PIPE)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _commit() -> str:
+    done = subprocess.run(("git", "rev-parse", "--short", "HEAD"), cwd=ROOT, capture_output=True, check=False)
+    return done.stdout.decode().strip() or "unknown"
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -1,0 +1,108 @@
+"""From a client's bytes to a place in the order: who asks, for what class, what it will cost, and may it.
+
+Everything that is refused here is refused before it waited: no key, a malformed body, an unknown class, a tenant over
+its limit. What a request will cost is predicted (estimate.py), and settled by what it cost when it has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from llm_contract import headers
+from llm_gateway import body as request_body
+from llm_gateway.classes import ClassTable
+from llm_gateway.classify import Targets, classify, targets
+from llm_gateway.engines import EnginePool
+from llm_gateway.engines.prefix import prefix_hashes
+from llm_gateway.estimate import OutputEstimator, PromptEstimator
+from llm_gateway.exchange import Exchange
+from llm_gateway.rate_limit import Limiter, refusal
+from llm_gateway.settings import GatewaySettings
+from llm_gateway.tenants import TenantTable
+from llm_gateway.usage import UsageBook
+from llm_gateway.waiting import Waiting
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request that was let in."""
+
+    path: str
+    headers: Mapping[str, str]
+    raw: bytes
+    body: dict[str, Any]
+    waiting: Waiting
+    exchange: Exchange
+
+
+class Admission:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        classes: ClassTable,
+        tenants: TenantTable,
+        limiter: Limiter,
+        usage: UsageBook,
+        prompts: PromptEstimator,
+        outputs: OutputEstimator,
+        pool: EnginePool,
+    ) -> None:
+        self._max_body_bytes = settings.max_body_bytes
+        self._body_timeout = settings.edge.body_timeout
+        self._classes = classes
+        self._tenants = tenants
+        self._limiter = limiter
+        self._usage = usage
+        self._prompts = prompts
+        self._outputs = outputs
+        self._pool = pool
+
+    async def admit(self, request: web.Request, exchange: Exchange) -> Job:
+        """Raises ApiError with the reason, having written into `exchange` what was known by then."""
+        exchange.tenant = tenant = self._tenants.authenticate(request.headers)
+        exchange.authorization = self._tenants.authorization_for(None, request.headers)
+        raw = await request_body.read(request, self._max_body_bytes, self._body_timeout)
+        body = request_body.parse(raw)
+        cls = classify(self._classes, request.headers, body, tenant.default, tenant.most_urgent)
+        exchange.class_name = cls.name
+        exchange.targets = promised = targets(cls, request.headers)
+        exchange.body_bytes = len(raw)
+        exchange.streamed = body.get("stream") is True
+        waiting = Waiting(
+            cls,
+            exchange.arrived,
+            tenant.name,
+            tenant.weight,
+            self._prompts.predict(len(raw)),
+            self._outputs.predict(cls.name, tenant.name, max_tokens(body)).mean,
+            exchange.arrived + _first_token_within(promised),
+            request.headers.get(headers.SESSION),
+            prefix_hashes(body) if self._pool.wants_prefix else (),
+        )
+        await self._charge(exchange, waiting.prompt_tokens + waiting.output_tokens)
+        exchange.waiting = waiting
+        return Job(request.path, request.headers, raw, body, waiting, exchange)
+
+    async def _charge(self, exchange: Exchange, tokens: int) -> None:
+        tenant = exchange.tenant
+        if tenant.limits is not None:
+            exchange.grant = grant = await self._limiter.acquire(tenant.name, tenant.limits, tokens)
+            if grant.refused_by:
+                self._usage.limited(tenant.label, grant.refused_by)
+                raise refusal(grant)
+        self._usage.of(tenant.label).requests += 1
+
+
+def max_tokens(body: Mapping[str, Any]) -> int | None:
+    """None if the request does not say, or says nonsense, which is for the engine to refuse."""
+    asked = body.get("max_completion_tokens", body.get("max_tokens"))
+    return asked if isinstance(asked, int) and not isinstance(asked, bool) and asked > 0 else None
+
+
+def _first_token_within(promised: Targets) -> float:
+    """Seconds from arrival: a request whose end has a deadline wants its beginning no later."""
+    return promised.ttft if promised.deadline is None else min(promised.ttft, promised.deadline)

@@ -1,0 +1,224 @@
+"""The gateway put together: its parts, its routes, its start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+from aiohttp import web
+
+from llm_contract import headers
+from llm_contract.errors import ApiError, ErrorKind
+from llm_gateway import metrics as gateway_metrics
+from llm_gateway import openapi
+from llm_gateway.admission import Admission
+from llm_gateway.classes import ClassTable
+from llm_gateway.dispatch import Dispatcher
+from llm_gateway.engine_changes import change_engines
+from llm_gateway.engines import EnginePool
+from llm_gateway.estimate import OutputEstimator, PromptEstimator
+from llm_gateway.exchange import request_id
+from llm_gateway.health import HealthProbes
+from llm_gateway.keys import bearer, digest_in, matches
+from llm_gateway.ledger import Ledger
+from llm_gateway.metrics import GatewayMetrics
+from llm_gateway.passthrough import Passthrough
+from llm_gateway.policies import make_policy
+from llm_gateway.progress import ProgressWatch
+from llm_gateway.proxy import Proxy
+from llm_gateway.queue import RequestQueue
+from llm_gateway.rate import ServiceRate
+from llm_gateway.rate_limit import LocalLimiter
+from llm_gateway.responses import error_response, json_response
+from llm_gateway.scrape import SignalScraper
+from llm_gateway.settings import GatewaySettings
+from llm_gateway.sla.routes import SlaRoutes
+from llm_gateway.sla.tracker import SlaTracker
+from llm_gateway.tenants import TenantTable, keys_required
+from llm_gateway.tracing import make_tracing
+from llm_gateway.upstream import Upstream
+from llm_gateway.usage import UsageBook
+from llm_gateway.wait_bound import WaitBound
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+if TYPE_CHECKING:
+    from llm_gateway.fleet.gate import FleetGate
+    from llm_gateway.fleet.limiter import RedisLimiter
+
+log = logging.getLogger(__name__)
+
+
+class Watch(Protocol):
+    """What runs beside the requests, from before the first to after the last."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class Gateway:
+    """Made inside a running event loop. `clock` is monotonic and in seconds; a test may bring its own."""
+
+    def __init__(self, settings: GatewaySettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self.classes = classes = ClassTable(settings.classes, settings.default_class)
+        required = keys_required(settings.host, settings.require_keys, settings.tenants)
+        self.tenants = TenantTable(settings.tenants, classes, keys_required=required)
+        self.usage = UsageBook()
+        self.fleet: FleetGate | None = None
+        rate = ServiceRate(clock)
+        self.settings = settings
+        self.pool = EnginePool(
+            settings.engines,
+            limit=settings.in_flight_limit,
+            kv_kappa=settings.kv_kappa,
+            breaker=settings.breaker,
+            balancing=settings.balancing,
+            clock=clock,
+        )
+        policy = make_policy(
+            settings.policy, classes, aging_rate=settings.aging_rate, fairness_window=settings.fairness_window
+        )
+        self.queue = RequestQueue(policy, classes, settings.max_queue)
+        self.wait_bound = WaitBound(policy, classes, self.queue, settings.max_queue, rate)
+        self.metrics = GatewayMetrics()
+        self.metrics.observe_tenants(self.usage)
+        self.metrics.observe_scheduler(self.queue, self.pool, (cls.name for cls in classes))
+        self.metrics.observe_wait_bound(self.wait_bound, (cls.name for cls in classes))
+        self.sla = SlaTracker(settings.sla, self.metrics)
+        self.sla_routes = SlaRoutes(self.sla, lambda: self.classes, self._weight)
+        self.tracing = make_tracing(settings.tracing)
+        self.upstream = Upstream(settings)
+        self.probes = HealthProbes(self.pool, self.upstream, settings.probe_interval, settings.probe_timeout, clock)
+        self.scraper = SignalScraper(self.pool, self.upstream, settings.signals_interval, clock)
+        self.progress = ProgressWatch(self.pool, settings.progress_timeout, clock)
+        scheduling = (settings, classes, self.queue, self.pool, rate, self.wait_bound, clock, self.metrics.shed)
+        self.limiter: LocalLimiter | RedisLimiter
+        if settings.fleet.redis_url is None:
+            dispatcher = Dispatcher(*scheduling)
+            self.limiter = LocalLimiter(clock)
+        else:
+            # Imported only if it is wanted: Redis's client brings a quarter of a second and much else.
+            from llm_gateway.fleet.dispatch import FleetDispatcher
+            from llm_gateway.fleet.limiter import RedisLimiter
+
+            dispatcher = fleet = FleetDispatcher(*scheduling)
+            self.fleet = fleet.gate
+            self.limiter = RedisLimiter(settings.fleet, fleet.gate, clock)
+            self.metrics.observe_fleet(fleet.gate)
+        prompts, outputs = PromptEstimator(), OutputEstimator()
+        admission = Admission(settings, classes, self.tenants, self.limiter, self.usage, prompts, outputs, self.pool)
+        ledger = Ledger(self.metrics, self.sla, self.usage, self.limiter, self.queue, prompts, outputs, clock)
+        self.proxy = Proxy(
+            settings, admission, dispatcher, self.pool, self.upstream, ledger, self.tracing, rate, self.metrics, clock
+        )
+        self.progress.on_eject = self.proxy.fail_over
+        self.passthrough = Passthrough(settings, self.tenants, self.pool, self.upstream, self.metrics)
+
+    def app(self) -> web.Application:
+        app = web.Application(client_max_size=self.settings.max_body_bytes)
+        routes: dict[tuple[str, str], Handler] = {
+            ("POST", "/v1/completions"): self.proxy.generate,
+            ("POST", "/v1/chat/completions"): self.proxy.generate,
+            ("GET", "/v1/models"): self.passthrough.forward,
+            ("GET", "/version"): self.passthrough.forward,
+            ("POST", "/tokenize"): self.passthrough.forward,
+            ("POST", "/detokenize"): self.passthrough.forward,
+            ("GET", "/health"): self._health,
+            ("GET", "/ready"): self._ready,
+            ("GET", "/metrics"): self._metrics,
+            ("GET", "/openapi.json"): self._openapi,
+            ("GET", "/sla"): self._for_operators(self.sla_routes.figures),
+            ("GET", "/sla/report"): self._for_operators(self.sla_routes.report),
+        }
+        for (method, path), handler in routes.items():
+            app.router.add_route(method, path, _answering_errors(handler))
+            app.router.add_route("*", path, _answering_errors(_method_not_allowed))
+        app.router.add_route("*", "/{path:.*}", _answering_errors(_not_found))
+        app.cleanup_ctx.append(self._running)
+        return app
+
+    async def _running(self, _: web.Application) -> AsyncIterator[None]:
+        watches: list[Watch] = [self.sla, self.probes, self.scraper, self.progress]
+        if self.fleet is not None:
+            watches.append(self.fleet)
+        for watch in watches:
+            await watch.start()
+        yield
+        await self.limiter.close()
+        for watch in watches:
+            await watch.stop()
+        await asyncio.to_thread(self.tracing.close)
+        await self.upstream.close()
+
+    def apply(self, settings: GatewaySettings) -> None:
+        """Takes over a reloaded configuration: what `reload.LIVE` names; the rest of it is as it was."""
+        required = keys_required(settings.host, settings.require_keys, settings.tenants)
+        self.classes.replace(settings.classes, settings.default_class)
+        self.tenants.replace(settings.tenants, self.classes, keys_required=required)
+        self.limiter.keep(frozenset(self.tenants.by_name))
+        change_engines(self.pool, self.settings.engines, settings.engines)
+        self.settings = settings
+
+    def _for_operators(self, handler: Handler) -> Handler:
+        """Where clients need keys, what names all tenants needs the admin key."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            if self.tenants.keys_required:
+                key = self.settings.admin.key
+                if key is None or not matches(bearer(request.headers.get(headers.AUTHORIZATION)), digest_in(key)):
+                    raise ApiError(ErrorKind.UNAUTHORIZED, f"{request.path} needs the admin key, `admin.key`")
+            return await handler(request)
+
+        return answer
+
+    def _weight(self, tenant: str) -> float:
+        return self.tenants.by_name[tenant].weight if tenant in self.tenants.by_name else 1.0
+
+    async def _openapi(self, _: web.Request) -> web.Response:
+        names = [cls.name for cls in self.classes]
+        longest = int(self.settings.sla.keep_seconds)
+        required = self.tenants.keys_required
+        return json_response(openapi.document(names, keys_required=required, longest_window=longest))
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return json_response({"status": "alive"})
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        if self.proxy.draining:
+            raise ApiError(ErrorKind.DRAINING, "the gateway is shutting down")
+        if not self.pool.any_up():
+            raise ApiError(ErrorKind.ENGINE_UNAVAILABLE, f"no engine is available; {self.pool.why_down()}")
+        engines = {engine.name: "up" if engine.up else f"down: {engine.reason}" for engine in self.pool.engines}
+        return json_response({"status": "ready", "engines": engines})
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=self.metrics.text(), headers={"content-type": gateway_metrics.CONTENT_TYPE})
+
+
+def _answering_errors(handler: Handler) -> Handler:
+    """A failure becomes an OpenAI error object; one of our own making is logged with its stack."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except ApiError as error:
+            return error_response(error, {headers.REQUEST_ID: request_id(request.headers)})
+        except ConnectionError:
+            return web.Response(status=ErrorKind.CLIENT_CLOSED.status)  # nobody reads it; raised, it would be logged
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            return error_response(ApiError(ErrorKind.INTERNAL, "the gateway failed; its log says why"))
+
+    return answer
+
+
+async def _method_not_allowed(request: web.Request) -> web.StreamResponse:
+    raise ApiError(ErrorKind.METHOD_NOT_ALLOWED, f"{request.method} is not a method of {request.path}")
+
+
+async def _not_found(request: web.Request) -> web.StreamResponse:
+    raise ApiError(ErrorKind.NOT_FOUND, f"there is no {request.path}")

@@ -1,0 +1,246 @@
+"""The engines together: permits for their slots, and engines that come, go, fail and return.
+
+Invariants: an engine's `in_flight` is its permits out, its `budget.used` the sum of their costs. `on_change` is called
+whenever somebody who waits may have become able to go, or has lost the last engine to wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+from llm_gateway.engines.balance import BalancingName, LeastLoaded, make_balancer
+from llm_gateway.engines.breaker import Breaker, BreakerSettings, BreakerState
+from llm_gateway.engines.budget import KvBudget
+from llm_gateway.engines.engine import Engine
+from llm_gateway.engines.limits import AdaptiveLimit, LimitSettings
+from llm_gateway.engines.permit import Permit
+from llm_gateway.engines.signals import Signals
+
+if TYPE_CHECKING:
+    from llm_gateway.settings import EngineSettings
+    from llm_gateway.waiting import Waiting
+
+log = logging.getLogger(__name__)
+
+
+class EnginePool:
+    """`clock` is monotonic and in seconds."""
+
+    def __init__(
+        self,
+        engines: Sequence[EngineSettings],
+        *,
+        limit: LimitSettings | None = None,
+        kv_kappa: float = 1.0,
+        breaker: BreakerSettings | None = None,
+        balancing: BalancingName = "prefix",
+        clock: Callable[[], float] = time.monotonic,
+        source: random.Random | None = None,
+    ) -> None:
+        self._limit = limit or LimitSettings()
+        self._kv_kappa = kv_kappa
+        self._breaker = breaker or BreakerSettings()
+        self._balancing = balancing
+        self._balancer = make_balancer(balancing, source or random.Random())
+        self._least_loaded = LeastLoaded()
+        self._clock = clock
+        self._sharers = 1
+        self.engines = [self._make(one) for one in engines]
+        """Those that may get requests, if they are up."""
+        self.draining: dict[Engine, asyncio.Future[None]] = {}
+        """Those removed that still have permits out."""
+        self._held: Counter[str] = Counter()
+        """Permits out, by class."""
+        self.on_change: Callable[[], None] = lambda: None
+        self.on_removed: Callable[[str], None] = lambda name: None
+        """Called with the name of an engine that is gone, its last permit returned."""
+
+    def _make(self, settings: EngineSettings) -> Engine:
+        limit = AdaptiveLimit(self._limit, settings.max_in_flight) if self._limit.kind == "adaptive" else None
+        budget = KvBudget(self._kv_kappa, settings.kv_tokens or 0)
+        engine = Engine(settings, limit, budget, Breaker(self._breaker, self._clock))
+        engine.sharers = self._sharers
+        return engine
+
+    # --- who may go -----------------------------------------------------------------------------------------------
+
+    @property
+    def wants_prefix(self) -> bool:
+        """Whether requests need their prefix hashes: they cost time, and one engine needs no choice."""
+        return self._balancing == "prefix" and len(self.engines) > 1
+
+    def any_up(self) -> bool:
+        """Whether waiting makes sense: some engine takes requests, now or once a slot is free."""
+        return any(engine.available for engine in self.engines)
+
+    def has_free_slot(self) -> bool:
+        return any(engine.accepts(0) for engine in self.engines)
+
+    def has_room(self, request: Waiting) -> bool:
+        """Whether `take` would give it a permit now."""
+        cost = _cost(request)
+        return any(engine.accepts(cost) for engine in self.engines)
+
+    def slots(self) -> int:
+        """Of all engines that take requests, at their present limits."""
+        return sum(engine.max_in_flight for engine in self.engines if engine.available)
+
+    def held(self, class_name: str) -> int:
+        """Slots that requests of the class have."""
+        return self._held[class_name]
+
+    def share_among(self, sharers: int) -> None:
+        """From now on each engine's limit is that of so many gateways, which cannot ask each other; 1: all of it."""
+        self._sharers = sharers
+        for engine in self.watched():
+            engine.sharers = sharers
+
+    def take_from(self, name: str, request: Waiting) -> Permit | None:
+        """A slot of that engine, None if it has no room."""
+        cost = _cost(request)
+        engine = next((one for one in self.engines if one.name == name and one.accepts(cost)), None)
+        return None if engine is None else self._taken(engine, request, cost)
+
+    def take(self, request: Waiting) -> Permit | None:
+        """A slot of the engine that balancing chooses among those with room, None if there is none.
+
+        An engine that failed the request before is chosen only if there is no other.
+        """
+        cost = _cost(request)
+        able = [engine for engine in self.engines if engine.accepts(cost)]
+        if not able:
+            return None
+        if request.tried:
+            able = [engine for engine in able if engine not in request.tried] or able
+        return self._taken(self._balancer.choose(able, request), request, cost)
+
+    def _taken(self, engine: Engine, request: Waiting, cost: int) -> Permit:
+        if not engine.in_flight:
+            engine.progressed(self._clock())
+        engine.in_flight += 1
+        engine.budget.used += cost
+        self._held[request.cls.name] += 1
+        engine.holders.add(request)
+        return Permit(engine, self, request, cost, engine.breaker.begin())
+
+    def choose(self, tried: Collection[Engine] = ()) -> Engine | None:
+        """For what takes no slot: the least loaded engine that is up, one of `tried` only if there is no other."""
+        able = [engine for engine in self.engines if engine.available]
+        able = [engine for engine in able if engine not in tried] or able
+        return self._least_loaded.choose(able) if able else None
+
+    def give_back(self, permit: Permit) -> None:
+        """For Permit only."""
+        engine = permit.engine
+        engine.in_flight -= 1
+        engine.budget.used -= permit.cost
+        self._held[permit.request.cls.name] -= 1
+        engine.holders.discard(permit.request)
+        engine.streams -= permit.streams
+        if permit.probe:
+            engine.breaker.end_probe(permit.probe)
+        if not engine.in_flight and engine in self.draining:
+            self._gone(engine)
+        self.on_change()
+
+    # --- what is learned about them -------------------------------------------------------------------------------
+
+    def answered(self, engine: Engine, status: int) -> None:
+        """For every complete answer; a 4xx says nothing about the engine."""
+        if status >= 500:
+            self.failed(engine)
+        elif status < 400 and engine.breaker.succeeded():
+            log.warning("engine %s works again: circuit breaker closed", engine.name)
+            self.on_change()
+
+    def failed(self, engine: Engine) -> None:
+        """A request of ours failed there: refused, broken off, silent, or a 5xx."""
+        if engine.breaker.failed():
+            log.warning("engine %s fails its requests: circuit breaker open", engine.name)
+            self.on_change()
+
+    def observe(self, engine: Engine, signals: Signals | None) -> None:
+        """A scrape, or None if it failed."""
+        before = engine.max_in_flight, engine.budget.capacity
+        if signals is None:
+            engine.lost_signals()
+        else:
+            engine.observe(signals)
+        if before != (engine.max_in_flight, engine.budget.capacity):
+            self.on_change()
+
+    def mark_up(self, engine: Engine) -> None:
+        engine.failed_probes = 0
+        if not engine.up and engine in self.engines:
+            engine.up, engine.ejected = True, False
+            engine.breaker.half_open()
+            engine.progressed(self._clock())
+            log.warning("engine %s is up", engine.name)
+            self.on_change()
+        elif engine.breaker.state is BreakerState.HALF_OPEN:
+            self.on_change()
+
+    def mark_down(self, engine: Engine, reason: str) -> None:
+        engine.reason = reason
+        if engine.up:
+            engine.up = False
+            engine.prefixes.clear()
+            log.warning("engine %s is down: %s", engine.name, reason)
+            self.on_change()
+
+    def eject(self, engine: Engine, reason: str) -> None:
+        """Down until it has shown that it produces tokens."""
+        engine.ejected = True
+        engine.ejections += 1
+        self.mark_down(engine, reason)
+
+    def why_down(self) -> str:
+        """One line about every engine that takes no requests: its name and the reason."""
+        down = [engine for engine in self.engines if not engine.available]
+        return "; ".join(f"{engine.name}: {engine.why_unavailable()}" for engine in down) or "none is configured"
+
+    # --- who there is ---------------------------------------------------------------------------------------------
+
+    def add(self, settings: EngineSettings) -> Engine:
+        """Takes requests once a probe found it up. ValueError if the name is in use; one that drains is not."""
+        if any(engine.name == settings.name for engine in self.engines):
+            raise ValueError(f"there is an engine {settings.name} already")
+        engine = self._make(settings)
+        self.engines.append(engine)
+        return engine
+
+    def remove(self, name: str) -> asyncio.Future[None]:
+        """The engine gets no more requests from now on; the result is there when its last permit is back.
+
+        Raises KeyError if there is no engine of that name.
+        """
+        engine = next((engine for engine in self.engines if engine.name == name), None)
+        if engine is None:
+            raise KeyError(name)
+        self.engines.remove(engine)
+        drained = self.draining[engine] = asyncio.get_running_loop().create_future()
+        if not engine.in_flight:
+            self._gone(engine)
+        self.mark_down(engine, "removed")
+        return drained
+
+    def watched(self) -> list[Engine]:
+        """All that hold requests or may get some: an engine that hangs must not hang its own removal."""
+        return [*self.engines, *self.draining]
+
+    def _gone(self, engine: Engine) -> None:
+        drained = self.draining.pop(engine)
+        if not drained.done():
+            drained.set_result(None)
+        if all(engine.name != other.name for other in (*self.engines, *self.draining)):
+            self.on_removed(engine.name)
+
+
+def _cost(request: Waiting) -> int:
+    return request.prompt_tokens + request.output_tokens

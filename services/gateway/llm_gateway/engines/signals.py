@@ -1,0 +1,115 @@
+"""What an engine says about itself under /metrics, in vLLM's names; our engine uses the same.
+
+Only the lines needed are parsed: a page of vLLM has several hundred, most of them histogram buckets. An engine behind
+one URL may be several (data parallel); their counts are added up, and the fullest KV cache speaks for all.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from llm_contract import metrics
+
+_RUNNING = metrics.REQUESTS_RUNNING.name.encode()
+_WAITING = metrics.REQUESTS_WAITING.name.encode()
+_KV_USAGE = metrics.KV_CACHE_USAGE.name.encode()
+_KV_USAGE_BEFORE_V1 = b"vllm:gpu_cache_usage_perc"
+_CACHE_CONFIG = metrics.CACHE_CONFIG_INFO.name.encode()
+_PROMPT_TOKENS = metrics.PROMPT_TOKENS.name.encode()
+_GENERATION_TOKENS = metrics.GENERATION_TOKENS.name.encode()
+_PREFIX_QUERIES = metrics.PREFIX_CACHE_QUERIES.name.encode()
+_PREFIX_HITS = metrics.PREFIX_CACHE_HITS.name.encode()
+_TTFT_SUM = metrics.TIME_TO_FIRST_TOKEN.name.encode() + b"_sum"
+
+_WANTED = frozenset(
+    (
+        *(_RUNNING, _WAITING, _KV_USAGE, _KV_USAGE_BEFORE_V1, _CACHE_CONFIG, _PROMPT_TOKENS, _GENERATION_TOKENS),
+        *(_PREFIX_QUERIES, _PREFIX_HITS, _TTFT_SUM),
+    )
+)
+_BLOCKS = re.compile(rb'[{,]num_gpu_blocks="(\d{1,12})"')
+_BLOCK_SIZE = re.compile(rb'[{,]block_size="(\d{1,9})"')
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """One scrape. Counters are since the engine's start; those that it does not have are 0."""
+
+    time: float
+    """When it was scraped, on the gateway's monotonic clock, seconds."""
+    running: float
+    waiting: float
+    kv_usage: float = 0.0
+    """0 to 1; blocks that are only cached count as free."""
+    kv_tokens: int = 0
+    """Capacity of the KV cache; 0 if the engine does not say."""
+    prompt_tokens: float = 0.0
+    generation_tokens: float = 0.0
+    prefix_queries: float = 0.0
+    """Tokens looked up in the prefix cache …"""
+    prefix_hits: float = 0.0
+    """… and found there."""
+    ttft_sum: float = 0.0
+    """Seconds to first token, from the engine's own arrival, summed over all requests."""
+
+    def ttft_per_prompt_token(self, before: Signals | None) -> float | None:
+        """Seconds, over the requests that had their first token since `before`; None if there was none."""
+        if before is None:
+            return None
+        tokens, seconds = self.prompt_tokens - before.prompt_tokens, self.ttft_sum - before.ttft_sum
+        return seconds / tokens if tokens > 0 and seconds > 0 else None
+
+    def moved(self, before: Signals) -> bool:
+        """Whether the engine processed tokens since `before`; one that was restarted counts as not."""
+        return self.generation_tokens > before.generation_tokens or self.prompt_tokens > before.prompt_tokens
+
+
+def parse(page: bytes, now: float) -> Signals | None:
+    """None unless the page counts running requests: then it is not an engine's. Never raises; skips what is odd."""
+    values: dict[bytes, list[float]] = {}
+    kv_tokens = 0
+    for line in page.split(b"\n"):
+        if not line.startswith(b"vllm:"):
+            continue
+        name = line.partition(b" ")[0].partition(b"{")[0]
+        if name not in _WANTED:
+            continue
+        if name == _CACHE_CONFIG:
+            kv_tokens += _kv_tokens(line)
+        elif (value := _value(line)) is not None:
+            values.setdefault(name, []).append(value)
+    return _signals(values, kv_tokens, now) if _RUNNING in values else None
+
+
+def _signals(values: dict[bytes, list[float]], kv_tokens: int, now: float) -> Signals:
+    def total(name: bytes) -> float:
+        return sum(values.get(name, ()))
+
+    return Signals(
+        time=now,
+        running=total(_RUNNING),
+        waiting=total(_WAITING),
+        kv_usage=max(values.get(_KV_USAGE) or values.get(_KV_USAGE_BEFORE_V1) or (0.0,)),
+        kv_tokens=kv_tokens,
+        prompt_tokens=total(_PROMPT_TOKENS),
+        generation_tokens=total(_GENERATION_TOKENS),
+        prefix_queries=total(_PREFIX_QUERIES),
+        prefix_hits=total(_PREFIX_HITS),
+        ttft_sum=total(_TTFT_SUM),
+    )
+
+
+def _value(line: bytes) -> float | None:
+    """The number after the labels; a label's value may hold spaces. Every metric here is finite and not negative."""
+    try:
+        value = float(line[line.rfind(b"}") + 1 :].split()[0] if b"}" in line else line.split()[1])
+    except (ValueError, IndexError):
+        return None
+    return value if math.isfinite(value) and value >= 0 else None
+
+
+def _kv_tokens(line: bytes) -> int:
+    blocks, size = _BLOCKS.search(line), _BLOCK_SIZE.search(line)
+    return int(blocks[1]) * int(size[1]) if blocks and size else 0

@@ -1,0 +1,89 @@
+"""One client request as it goes through the gateway: who it is, what became of it, what its headers say about it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llm_contract import headers
+from llm_gateway.classify import Targets
+from llm_gateway.engines import Engine
+from llm_gateway.rate_limit import Grant
+from llm_gateway.tenants import NOBODY, Tenant
+from llm_gateway.tracing import NO_TRACE, Trace
+from llm_gateway.waiting import Waiting
+
+_SAFE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+PASSED_ON = (
+    headers.TENANT,
+    headers.PRIORITY,
+    headers.SLO_TTFT_MS,
+    headers.SLO_TPOT_MS,
+    headers.DEADLINE_MS,
+    headers.TRACEPARENT,
+    "tracestate",
+)
+"""Request headers that an engine gets as the client sent them."""
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """Written by whoever handles the request at the time; read when it has ended, by everybody who keeps accounts."""
+
+    request_id: str
+    arrived: float
+    """On the gateway's monotonic clock, seconds; all durations below are seconds, too."""
+    trace: Trace = NO_TRACE
+    tenant: Tenant = NOBODY
+    class_name: str = ""
+    targets: Targets | None = None
+    grant: Grant | None = None
+    """Of the tenant's limits, if it has any."""
+    waiting: Waiting | None = None
+    authorization: str | None = None
+    """The client's, where it is meant for the engine."""
+    body_bytes: int = 0
+    streamed: bool = False
+    queue_wait: float | None = None
+    """In the queue, over all attempts; None before the first."""
+    ttft: float | None = None
+    """Arrival to the first byte of the answer."""
+    attempts: int = 0
+    preempted: int = 0
+    engine: str = ""
+    """Name of the engine that answered last."""
+    prompt_tokens: int = 0
+    """What the engine counted; 0 if it did not say."""
+    output_tokens: int = 0
+    """What the engine counted, else what we saw go by."""
+
+    def response_headers(self) -> dict[str, str]:
+        found = {headers.REQUEST_ID: self.request_id}
+        if self.class_name:
+            found[headers.PRIORITY] = self.class_name
+        if self.queue_wait is not None:
+            found[headers.QUEUE_WAIT_MS] = f"{self.queue_wait * 1000:.1f}"
+        if self.engine:
+            found[headers.ENGINE] = self.engine
+        if self.grant is not None:
+            found |= self.grant.headers()
+        return found
+
+    def engine_headers(self, request_headers: Mapping[str, str], engine: Engine) -> dict[str, str]:
+        """An engine gets its own key, else what the client sent for it; never the client's key to us."""
+        sent = {name: request_headers[name] for name in PASSED_ON if name in request_headers}
+        sent[headers.REQUEST_ID] = self.request_id
+        sent["content-type"] = "application/json"
+        authorization = engine.authorization or self.authorization
+        if authorization is not None:
+            sent[headers.AUTHORIZATION] = authorization
+        return sent
+
+
+def request_id(request_headers: Mapping[str, str]) -> str:
+    """The client's own, if it is printable and not too long, else a new one."""
+    given = request_headers.get(headers.REQUEST_ID)
+    return given if given and _SAFE_ID.fullmatch(given) else os.urandom(16).hex()

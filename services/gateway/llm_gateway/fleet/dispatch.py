@@ -1,0 +1,88 @@
+"""The dispatcher of a gateway in a fleet: who waits here bids in Redis, and slots are granted there.
+
+In touch with Redis no slot is taken without a grant. Out of touch it is the dispatcher it extends, with this replica's
+share of each engine's slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from llm_gateway.classes import ClassTable
+from llm_gateway.dispatch import Dispatcher, undecided
+from llm_gateway.engines import EnginePool, Permit
+from llm_gateway.fleet.gate import FleetGate
+from llm_gateway.queue import RequestQueue
+from llm_gateway.rate import ServiceRate
+from llm_gateway.settings import GatewaySettings
+from llm_gateway.wait_bound import WaitBound
+from llm_gateway.waiting import Waiting
+
+
+class FleetDispatcher(Dispatcher):
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        classes: ClassTable,
+        queue: RequestQueue,
+        pool: EnginePool,
+        rate: ServiceRate,
+        wait_bound: WaitBound,
+        clock: Callable[[], float],
+        on_shed: Callable[[str], None],
+    ) -> None:
+        super().__init__(settings, classes, queue, pool, rate, wait_bound, clock, on_shed)
+        self.gate = FleetGate(settings.fleet, self, _time_weight(settings), clock)
+        pool.on_change = self._changed
+
+    def limits(self) -> Mapping[str, int]:
+        engines = self._pool.engines
+        return {one.name: one.max_in_flight for one in engines if one.available and one.breaker.allows()}
+
+    def in_flight(self) -> Mapping[str, int]:
+        held: dict[str, int] = {}
+        for engine in self._pool.watched():
+            held[engine.name] = held.get(engine.name, 0) + engine.in_flight
+        return held
+
+    def grant(self, engine: str) -> bool:
+        now, excluded = self._clock(), self._at_ceiling()
+        head = self._queue.peek(now, excluded)
+        granted = undecided(head) if head is not None else None
+        permit = self._pool.take_from(engine, head) if head is not None and granted is not None else None
+        if head is None or granted is None or permit is None:
+            return False
+        self._pop(head, now, excluded)
+        self._grant(head, granted, permit, now)
+        return True
+
+    def mode_changed(self) -> None:
+        self._pool.share_among(1 if self.gate.online else self.gate.replicas)
+        self._pump()
+
+    def _changed(self) -> None:
+        self.gate.changed()
+        self._pump()
+
+    def _at_once(self, request: Waiting) -> Permit | None:
+        return None if self.gate.online else super()._at_once(request)
+
+    def _pump(self) -> None:
+        if not self.gate.online:
+            super()._pump()
+        elif not self._pool.any_up():
+            self._fail_all()
+
+    def _entered(self, request: Waiting) -> None:
+        request.bid = self.gate.offer(request.key, avoid=[engine.name for engine in request.tried])
+
+    def _left(self, request: Waiting) -> None:
+        if request.bid is not None:
+            self.gate.withdraw(request.bid)
+
+
+def _time_weight(settings: GatewaySettings) -> float:
+    """How much a policy's key grows per second of arrival time."""
+    if settings.policy in ("aging", "composite"):
+        return settings.aging_rate
+    return 1.0 if settings.policy in ("fcfs", "edf", "vtc") else 0.0

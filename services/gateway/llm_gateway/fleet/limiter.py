@@ -1,0 +1,138 @@
+"""Requests and tokens per minute of a tenant, counted over all gateways.
+
+The buckets of llm_gateway.rate_limit live in Redis (limiter.lua) and refill on its clock. Asks that come while a call
+is under way go together into the next one, so a busy gateway makes few calls. A settlement waits for nobody.
+
+When Redis is gone each gateway has its own buckets of its share of the limits (FleetGate.share). What was charged in
+Redis before and ends meanwhile is not settled; what was charged here is settled here. A Redis that lost its data starts
+with full buckets: at most one minute's worth too much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+from llm_gateway.fleet.link import GONE, connection, script
+from llm_gateway.fleet.settings import FleetSettings
+from llm_gateway.rate_limit import Grant, Limits, LocalLimiter
+
+Ask = tuple[str, int, int, int] | tuple[str, int, int, int, bool]
+Answer = tuple[float, float, float, float]
+"""Waits for requests and tokens in seconds, -1 for never; requests and tokens left."""
+
+
+class Membership(Protocol):
+    """FleetGate: whether Redis answers, and what to do without."""
+
+    @property
+    def online(self) -> bool: ...
+
+    def share(self, limit: int) -> int: ...
+
+
+@dataclass(slots=True)
+class SharedGrant(Grant):
+    """Charged in Redis, and to be settled there."""
+
+
+class RedisLimiter:
+    """A `Limiter`. `clock` is monotonic, in seconds, and for the time without Redis only."""
+
+    def __init__(
+        self, settings: FleetSettings, membership: Membership, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        assert settings.redis_url is not None
+        self._redis = connection(settings.redis_url.get_secret_value(), settings.timeout)
+        self._script = self._redis.register_script(script("limiter.lua"))
+        self._prefix = f"{{{settings.name}}}:"
+        self._membership = membership
+        self._local = LocalLimiter(clock)
+        self._asks: list[tuple[Ask, asyncio.Future[Answer | None] | None]] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    def keep(self, tenants: frozenset[str]) -> None:
+        """Forgets the local buckets of everybody else; those in Redis expire."""
+        self._local.keep(tenants)
+
+    async def acquire(self, tenant: str, limits: Limits, tokens: int) -> Grant:
+        if (limits.requests is None and limits.tokens is None) or not self._membership.online:
+            return await self._acquire_locally(tenant, limits, tokens)
+        answer: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self._ask((tenant, limits.requests or 0, limits.tokens or 0, tokens), answer)
+        found = await answer
+        if found is None:
+            return await self._acquire_locally(tenant, limits, tokens)
+        return _grant(tenant, limits, tokens, found)
+
+    async def settle(self, grant: Grant, used: int) -> None:
+        if not isinstance(grant, SharedGrant):
+            await self._local.settle(grant, used)
+        elif grant.open:
+            grant.open = False
+            if grant.limits.tokens is not None and grant.tokens != used:
+                self._ask((grant.tenant, 0, grant.limits.tokens, grant.tokens - used, True), None)
+
+    async def close(self) -> None:
+        """After the last settlement was sent."""
+        if self._sending is not None:
+            await asyncio.wait((self._sending,))
+        with suppress(*GONE):
+            await self._redis.aclose()
+
+    async def _acquire_locally(self, tenant: str, limits: Limits, tokens: int) -> Grant:
+        return await self._local.acquire(tenant, self._share(limits), tokens)
+
+    def _share(self, limits: Limits) -> Limits:
+        share = self._membership.share
+        return Limits(*(None if one is None else share(one) for one in (limits.requests, limits.tokens)))
+
+    def _ask(self, ask: Ask, answer: asyncio.Future[Answer | None] | None) -> None:
+        self._asks.append((ask, answer))
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send_all())
+
+    async def _send_all(self) -> None:
+        while self._asks:
+            batch, self._asks = self._asks, []
+            answers = await self._send([ask for ask, _ in batch])
+            for (ask, waiter), found in zip(batch, answers, strict=True):
+                if waiter is not None and not waiter.done():
+                    waiter.set_result(found)
+                elif waiter is not None and found is not None and found[0] == found[1] == 0:
+                    self._put_back(ask)
+
+    async def _send(self, asks: list[Ask]) -> list[Answer | None]:
+        """An answer to each, None if Redis has none. A call whose reply was lost may have charged: too strict, once."""
+        try:
+            raw = await self._script(keys=[self._prefix], args=[orjson.dumps(asks)])
+        except GONE:
+            return [None] * len(asks)
+        answers: list[Answer | None] = orjson.loads(raw)["answers"]
+        return answers
+
+    def _put_back(self, ask: Ask) -> None:
+        """Of a client that went away while we asked."""
+        tenant, _, tpm, tokens = ask[:4]
+        if tpm:
+            self._asks.append(((tenant, 0, tpm, tokens, True), None))
+
+
+def _grant(tenant: str, limits: Limits, tokens: int, answer: Answer) -> SharedGrant:
+    wait_requests, wait_tokens = (math.inf if wait < 0 else wait for wait in answer[:2])
+    grant = SharedGrant(tenant, limits)
+    grant.requests_left = answer[2] if limits.requests is not None else math.inf
+    grant.tokens_left = answer[3] if limits.tokens is not None else math.inf
+    if wait_requests or wait_tokens:
+        grant.retry_after = max(wait_requests, wait_tokens)
+        grant.refused_by = "requests" if wait_requests >= wait_tokens else "tokens"
+    else:
+        grant.open, grant.tokens = True, tokens
+    return grant

@@ -1,0 +1,89 @@
+"""The connections to Redis: one that calls, one that listens. Neither retries; what an error means is the caller's.
+
+The listener is a connection of its own, as a connection that is subscribed cannot call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from importlib import resources
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+GONE = (RedisError, OSError, TimeoutError)
+"""Everything that goes wrong between us and Redis."""
+
+
+def script(name: str) -> str:
+    return resources.files("llm_gateway.fleet").joinpath(name).read_text(encoding="utf-8")
+
+
+def connection(url: str, timeout: float | None) -> Redis:
+    """A client of one connection, which is made with its first command. `timeout` is for an answer, in seconds."""
+    return Redis.from_url(
+        url,
+        single_connection_client=True,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout or 1.0,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+class Link:
+    """Open connections; any method may raise one of GONE."""
+
+    def __init__(self, redis: Redis, prefix: str, digest: str) -> None:
+        self._redis = redis
+        self._prefix = prefix
+        self._digest = digest
+        self.broken: BaseException | None = None
+        """Why the listener ended, if it did."""
+
+    async def call(self, payload: bytes) -> bytes:
+        if self.broken is not None:
+            raise ConnectionError("the listener's connection broke off") from self.broken
+        reply: bytes = await self._redis.evalsha(self._digest, 1, self._prefix, payload)
+        return reply
+
+    async def time(self) -> float:
+        seconds, microseconds = await self._redis.time()
+        return float(seconds) + float(microseconds) / 1e6
+
+
+@asynccontextmanager
+async def connected(
+    url: str, prefix: str, replica: str, timeout: float, on_wake: Callable[[], None]
+) -> AsyncIterator[Link]:
+    """`on_wake` is called when grants wait to be collected, and when the listener broke off."""
+    caller, listener = connection(url, timeout), connection(url, None)
+    pubsub = listener.pubsub(ignore_subscribe_messages=True)
+    listening: asyncio.Task[None] | None = None
+    try:
+        async with asyncio.timeout(2 * timeout):
+            await pubsub.subscribe(f"{prefix}wake:{replica}")
+            link = Link(caller, prefix, await caller.script_load(script("order.lua")))
+        listening = asyncio.create_task(_listen(pubsub, link, on_wake))
+        yield link
+    finally:
+        if listening is not None:
+            listening.cancel()
+            await asyncio.wait((listening,), timeout=timeout)
+        for one in (pubsub, listener, caller):
+            with suppress(*GONE):
+                await one.aclose()
+
+
+async def _listen(pubsub: PubSub, link: Link, on_wake: Callable[[], None]) -> None:
+    try:
+        async for _ in pubsub.listen():
+            on_wake()
+        link.broken = ConnectionError("unsubscribed")
+    except GONE as error:
+        link.broken = error
+    on_wake()

@@ -1,0 +1,93 @@
+"""What a replica says to the script, and what the script says back; both are JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from llm_gateway.fleet.bids import Bid
+from llm_gateway.fleet.settings import FleetSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    now: float
+    """Redis's clock, seconds."""
+    replicas: int
+    granted: list[tuple[str, str]]
+    """Engine and the member of the bid that it was granted for."""
+
+
+class SessionLost(Exception):
+    """Redis does not know the session: it was restarted, or this replica was taken for dead. Join again."""
+
+
+@dataclass(slots=True)
+class Caller:
+    """The parts of a call that stay; `session` grows with every join."""
+
+    settings: FleetSettings
+    replica: str
+    session: int = 0
+    turn: int = 0
+
+    def join(
+        self,
+        replicas: int,
+        bids: Iterable[Bid],
+        slope_offset: float,
+        held: Mapping[str, int],
+        limits: Mapping[str, int],
+    ) -> bytes:
+        self.session += 1
+        return self._call(bids, (), slope_offset, held, limits, join=True, replicas=replicas)
+
+    def news(
+        self,
+        bids: Iterable[Bid],
+        stale: Iterable[str],
+        slope_offset: float,
+        held: Mapping[str, int],
+        limits: Mapping[str, int] | None,
+    ) -> bytes:
+        """`held` are changes since the last call; `limits` is None if they are as they were."""
+        return self._call(bids, stale, slope_offset, held, limits)
+
+    def leave(self) -> bytes:
+        return self._call((), (), 0.0, {}, None, leave=True)
+
+    def _call(
+        self,
+        bids: Iterable[Bid],
+        stale: Iterable[str],
+        slope_offset: float,
+        held: Mapping[str, int],
+        limits: Mapping[str, int] | None,
+        **more: bool | int,
+    ) -> bytes:
+        self.turn += 1
+        call = {
+            "replica": self.replica,
+            "session": self.session,
+            "turn": self.turn,
+            "lease": self.settings.lease,
+            "patience": self.settings.patience,
+            "add": [(bid.member, repr(bid.key + slope_offset)) for bid in bids],
+            "drop": [*stale],
+            "held": held,
+            **more,
+        }
+        if limits is not None:
+            call["limits"] = limits
+        return orjson.dumps(call)
+
+
+def parse(raw: bytes) -> Reply:
+    """Raises SessionLost."""
+    reply = orjson.loads(raw)
+    if "unknown" in reply:
+        raise SessionLost
+    granted = [(engine, member) for engine, member in reply["granted"]]
+    return Reply(float(reply["now"]), reply["replicas"], granted)

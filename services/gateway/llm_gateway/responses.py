@@ -1,0 +1,26 @@
+"""Responses that the gateway makes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from llm_contract.errors import ApiError, ErrorKind
+
+CLOSE_AFTER = (ErrorKind.DRAINING, ErrorKind.BODY_TOO_LARGE, ErrorKind.REQUEST_TIMEOUT)
+"""The client should not use the connection again: we go away, or part of its body is unread."""
+
+
+def json_response(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")
+
+
+def error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> web.Response:
+    """OpenAI's error object, with Retry-After where the error has one."""
+    response = json_response(error.body(), status=error.kind.status, headers={**(headers or {}), **error.headers()})
+    if error.kind in CLOSE_AFTER:
+        response.force_close()
+    return response

@@ -1,0 +1,113 @@
+"""Listening, and ending well: SIGTERM or SIGINT drains, a second signal does not wait."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from aiohttp import web
+
+from llm_gateway.admin import Admin
+from llm_gateway.app import Gateway
+from llm_gateway.edge import EdgeRunner
+from llm_gateway.reload import Reloader
+from llm_gateway.settings import GatewaySettings
+
+GC_THRESHOLDS = (50_000, 20, 20)
+"""A request leaves little garbage in cycles, and the default of 700 objects looks for it dozens of times a second."""
+
+LAST_WRITES_SECONDS = 1.0
+"""After the drain: for answers that are complete but not yet on the wire."""
+
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: GatewaySettings, config: Path | None, load: Callable[[], GatewaySettings]) -> None:
+    """Serves until a signal; prints its URL on standard output once it listens.
+
+    `config` is the file that `load` reads the settings from again; SIGHUP and a change of the file reload.
+    """
+    signals = _signals()
+    gateway = Gateway(settings)
+    reloader = Reloader(settings, config, load, gateway.apply, gateway.metrics.reloaded)
+    runner = EdgeRunner(gateway.app(), settings.edge, shutdown_timeout=LAST_WRITES_SECONDS)
+    await runner.setup()
+    admin: web.AppRunner | None = None
+    watching = asyncio.create_task(_reload_on_signal_or_change(reloader))
+    try:
+        admin = await _admin(gateway, reloader, drain=lambda: signals.put_nowait(signal.SIGTERM))
+        await web.TCPSite(runner, settings.host, settings.port).start()
+        _collect_rarely()
+        print(f"http://{settings.host}:{runner.addresses[0][1]}", flush=True)
+        await signals.get()
+        log.warning("draining: no new requests; those in flight have %g s", settings.drain_timeout)
+        await _drain(gateway, signals)
+    finally:
+        watching.cancel()
+        if admin is not None:
+            await admin.cleanup()
+        await runner.cleanup()
+
+
+def _collect_rarely() -> None:
+    """What is there now stays: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
+async def _admin(gateway: Gateway, reloader: Reloader, drain: Callable[[], None]) -> web.AppRunner | None:
+    settings = gateway.settings
+    if settings.admin.port is None:
+        return None
+    admin = Admin(
+        settings.admin,
+        gateway.pool,
+        gateway.queue,
+        gateway.classes,
+        gateway.tenants,
+        gateway.usage,
+        reloader.reload,
+        drain,
+        settings.drain_timeout,
+    )
+    runner = EdgeRunner(admin.app(), settings.edge, shutdown_timeout=LAST_WRITES_SECONDS)
+    await runner.setup()
+    await web.TCPSite(runner, settings.admin.host, settings.admin.port).start()
+    log.warning("admin API on http://%s:%d", settings.admin.host, runner.addresses[0][1])
+    return runner
+
+
+async def _reload_on_signal_or_change(reloader: Reloader) -> None:
+    """Runs until it is cancelled."""
+    hangup = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(reloader.watch())
+        while True:
+            await hangup.wait()
+            hangup.clear()
+            await reloader.reload()
+
+
+async def _drain(gateway: Gateway, signals: asyncio.Queue[int]) -> None:
+    drained = asyncio.create_task(gateway.proxy.drain())
+    again = asyncio.create_task(signals.get())
+    with suppress(TimeoutError):
+        async with asyncio.timeout(gateway.settings.drain_timeout):
+            await asyncio.wait((drained, again), return_when=asyncio.FIRST_COMPLETED)
+    drained.cancel()
+    again.cancel()
+
+
+def _signals() -> asyncio.Queue[int]:
+    received: asyncio.Queue[int] = asyncio.Queue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, received.put_nowait, number)
+    return received

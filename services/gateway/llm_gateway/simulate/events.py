@@ -1,0 +1,190 @@
+"""The loop: the next arrival or the next event of an engine, whichever is sooner, until all is done.
+
+An arrival goes through the gateway's own dispatcher, queue, policy, estimator and engine pool. Replaced are time, a
+number that the loop moves, and the future that a waiting request is granted, which starts the sequence at its engine.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from llm_contract.errors import ApiError
+from llm_gateway.classes import ClassTable
+from llm_gateway.dispatch import Dispatcher
+from llm_gateway.engines import Engine, EnginePool, Permit
+from llm_gateway.estimate import OutputEstimator
+from llm_gateway.policies import PolicyName, make_policy
+from llm_gateway.queue import RequestQueue
+from llm_gateway.rate import ServiceRate
+from llm_gateway.settings import GatewaySettings
+from llm_gateway.shedding import Shedder
+from llm_gateway.simulate.engine_model import EngineModel, Sequence, SimulatedEngine
+from llm_gateway.simulate.trace import TraceRequest
+from llm_gateway.wait_bound import WaitBound
+from llm_gateway.waiting import Waiting
+
+
+@dataclass(slots=True)
+class Replay:
+    """What became of a trace under one policy."""
+
+    policy: PolicyName
+    sequences: list[Sequence] = field(default_factory=list)
+    """One for each request, in the order of arrival; `granted` is nan for one that was turned away."""
+    violations: dict[str, int] = field(default_factory=dict)
+    """Of the wait bound, by class."""
+    ended: float = 0.0
+    """Seconds until the last request was done."""
+
+
+def replay(
+    trace: Ordered[TraceRequest], policy: PolicyName, settings: GatewaySettings, model: EngineModel, seed: int = 0
+) -> Replay:
+    """Runs the whole trace, which is in order of arrival, and then until every engine is idle."""
+    return _Simulation(policy, settings, model, seed).run(trace)
+
+
+class _Grant:
+    """Stands for the future of a waiting request: a permit starts its sequence at once."""
+
+    __slots__ = ("_sequence", "_simulation", "_waiting")
+
+    def __init__(self, simulation: _Simulation, sequence: Sequence, waiting: Waiting) -> None:
+        self._simulation = simulation
+        self._sequence = sequence
+        self._waiting = waiting
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, permit: Permit) -> None:
+        self._simulation.start(self._sequence, self._waiting, permit)
+
+    def set_exception(self, error: ApiError) -> None:
+        """Pushed out of the queue: it stays ungranted."""
+
+
+class _Dispatcher(Dispatcher):
+    """Takes a request without waiting for the answer."""
+
+    def use(self, source: random.Random, settings: GatewaySettings) -> None:
+        """Sheds by chance that can be repeated."""
+        self._shedder = Shedder(settings.shedding, settings.classes, source.random)
+
+    def offer(self, request: Waiting, grant: _Grant) -> None:
+        """`acquire` up to where it would await. Raises ApiError if the request is turned away."""
+        if not self._queue and (permit := self._pool.take(request)):
+            self._queue.admit(request)
+            grant.set_result(permit)
+            return
+        self._enqueue(request)
+        request.granted = cast(Any, grant)
+        self._pump()
+
+
+class _Simulation:
+    def __init__(self, policy_name: PolicyName, settings: GatewaySettings, model: EngineModel, seed: int) -> None:
+        self.now = 0.0
+        self._result = Replay(policy_name, violations={cls.name: 0 for cls in settings.classes})
+        self._classes = {cls.name: cls for cls in settings.classes}
+        self._weights = {tenant.name: tenant.weight for tenant in settings.tenants}
+        self._estimator = OutputEstimator()
+        self._running: dict[Sequence, tuple[Waiting, Permit]] = {}
+        self._wire(policy_name, settings, seed)
+        self._engines: dict[Engine, SimulatedEngine] = {}
+        for engine in self._pool.engines:
+            engine.up = True
+            self._engines[engine] = SimulatedEngine(model)
+
+    def _wire(self, policy_name: PolicyName, settings: GatewaySettings, seed: int) -> None:
+        """As llm_gateway.app does, on virtual time."""
+        policy = make_policy(
+            policy_name, settings.classes, aging_rate=settings.aging_rate, fairness_window=settings.fairness_window
+        )
+        source = random.Random(seed)
+        self._queue = RequestQueue(policy, settings.classes, settings.max_queue)
+        self._rate = ServiceRate(self._clock)
+        bound = WaitBound(policy, settings.classes, self._queue, settings.max_queue, self._rate)
+        bound.on_violation = self._violated
+        self._pool = EnginePool(
+            settings.engines,
+            kv_kappa=settings.kv_kappa,
+            balancing=settings.balancing,
+            clock=self._clock,
+            source=source,
+        )
+        self._dispatcher = _Dispatcher(
+            settings,
+            ClassTable(settings.classes, settings.default_class),
+            self._queue,
+            self._pool,
+            self._rate,
+            bound,
+            self._clock,
+            lambda class_name: None,
+        )
+        self._dispatcher.use(source, settings)
+
+    def _clock(self) -> float:
+        return self.now
+
+    def _violated(self, class_name: str) -> None:
+        self._result.violations[class_name] += 1
+
+    def run(self, trace: Ordered[TraceRequest]) -> Replay:
+        for request in trace:
+            self._run_engines(until=request.at)
+            self.now = request.at
+            self._arrive(request)
+        self._run_engines(until=float("inf"))
+        self._result.ended = self.now
+        return self._result
+
+    def _run_engines(self, until: float) -> None:
+        """What happens at engines up to `until`; at the same moment it comes before an arrival."""
+        engines = list(self._engines.values())
+        while True:
+            engine = min(engines, key=_next_event)
+            if engine.next_event > until or engine.next_event == float("inf"):
+                return
+            self.now = engine.next_event
+            for sequence in engine.run():
+                self._finish(sequence)
+
+    def _arrive(self, request: TraceRequest) -> None:
+        cls = self._classes[request.class_name]
+        waiting = Waiting(
+            cls,
+            request.at,
+            request.tenant,
+            self._weights.get(request.tenant, 1.0),
+            request.prompt_tokens,
+            self._estimator.predict(cls.name, request.tenant, request.max_tokens).mean,
+            request.at + cls.ttft_target,
+        )
+        sequence = Sequence(request)
+        self._result.sequences.append(sequence)
+        try:
+            self._dispatcher.offer(waiting, _Grant(self, sequence, waiting))
+        except ApiError:
+            return  # turned away: it stays ungranted
+
+    def start(self, sequence: Sequence, waiting: Waiting, permit: Permit) -> None:
+        sequence.granted = self.now
+        self._running[sequence] = (waiting, permit)
+        self._engines[permit.engine].submit(sequence, self.now)
+
+    def _finish(self, sequence: Sequence) -> None:
+        waiting, permit = self._running.pop(sequence)
+        request = sequence.request
+        self._queue.charge(waiting, request.output_tokens)
+        self._estimator.observe(request.class_name, request.tenant, request.output_tokens)
+        self._rate.completed()
+        permit.release()
+
+
+def _next_event(engine: SimulatedEngine) -> float:
+    return engine.next_event

@@ -1,0 +1,52 @@
+"""The window in slices of equal length: what the charts over time are drawn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from llm_gateway.sla.record import Verdict
+from llm_gateway.sla.summary import known, percentile, rows_of_class
+from llm_gateway.sla.window import Integers, Window
+
+SLICES = 60
+
+Values = list[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSeries:
+    """One value per slice; None where the slice has no request to tell."""
+
+    attainment: Values
+    ttft_p50: Values
+    ttft_p99: Values
+
+
+def class_series(window: Window, name: str) -> ClassSeries:
+    rows = rows_of_class(window, name)
+    places = _slices(window)[rows]
+    slices = [rows[places == place] for place in range(SLICES)]
+    ttfts = [known(window.ttft[one]) for one in slices]
+    return ClassSeries(
+        [_attainment(window.verdict[one]) for one in slices],
+        [percentile(values, 50) for values in ttfts],
+        [percentile(values, 99) for values in ttfts],
+    )
+
+
+def outcomes(window: Window) -> list[list[int]]:
+    """How many requests of each verdict, per slice."""
+    cells = np.bincount(_slices(window) * len(Verdict) + window.verdict, minlength=SLICES * len(Verdict))
+    return [[int(count) for count in row] for row in cells.reshape(SLICES, len(Verdict))]
+
+
+def _slices(window: Window) -> Integers:
+    places: Integers = ((window.time - window.start) / (window.end - window.start) * SLICES).astype(int)
+    return places.clip(0, SLICES - 1)
+
+
+def _attainment(verdicts: Integers) -> float | None:
+    counted = int((verdicts != Verdict.EXCLUDED).sum())
+    return int((verdicts == Verdict.MET).sum()) / counted if counted else None

@@ -1,0 +1,166 @@
+"""The SQLite database of finished requests: appended in batches, bounded by age and rows, never in the way.
+
+WAL with synchronous=NORMAL: a batch that is committed survives the death of the process; the last few may be lost if
+the machine loses power, which for statistics is fine. A file that is not a database, is damaged, or has another layout
+is moved aside and a new one begun. Several processes may share a file.
+
+Without a path SQLite's own temporary database is used: in memory while it is small, beyond its cache in a temporary
+file that nobody else sees and that is gone with the process. So memory stays flat.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from llm_gateway.sla.record import SlaRecord
+
+BUSY_SECONDS = 1.0
+"""How long a write waits for another process's before it fails and is tried again later."""
+TRIM_ROWS = 1000
+"""Rows deleted in one transaction."""
+
+MAX_TENANT = 64
+"""Characters; a client without a key may call itself what it likes, even by bytes that are no text."""
+
+LAYOUT = 1
+"""Raised when the columns change; kept in the file as SQLite's user_version."""
+
+COLUMNS = (
+    "time REAL, class TEXT, tenant TEXT, engine TEXT, outcome TEXT, verdict INTEGER, streamed INTEGER,"
+    " prompt_tokens INTEGER, output_tokens INTEGER, queue_wait REAL, ttft REAL, tpot REAL, e2e REAL,"
+    " ttft_target REAL, tpot_target REAL, deadline REAL, preempted INTEGER, attempts INTEGER"
+)
+INSERT = f"INSERT INTO requests VALUES (NULL{', ?' * len(COLUMNS.split(','))})"
+TRIM_AGE = "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE time < ? ORDER BY time LIMIT ?)"
+TRIM_ROW_COUNT = (
+    "DELETE FROM requests WHERE id IN"
+    " (SELECT id FROM requests WHERE id <= (SELECT max(id) FROM requests) - ? ORDER BY id LIMIT ?)"
+)
+"""Ids are given in order and only the oldest rows are deleted, so newest - oldest + 1 bounds the number of rows."""
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class SlaStore:
+    """Used by one thread at a time. Opens at its first use, and again after a failure to open."""
+
+    def __init__(self, path: str, keep_seconds: float, max_rows: int, wall: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._keep_seconds = keep_seconds
+        self._max_rows = max_rows
+        self._wall = wall
+        self._connection: sqlite3.Connection | None = None
+
+    def write(self, records: Sequence[SlaRecord]) -> None:
+        """All of `records` or none; then a few of the rows that are too old or too many are deleted.
+
+        Raises sqlite3.Error if the disk is full, the file locked for too long, or cannot be opened.
+        """
+        rows = [_row(record) for record in records]
+        self._sound(lambda connection: _insert(connection, rows))
+        self._sound(lambda connection: self._trim(connection, len(rows) + TRIM_ROWS))
+
+    def read(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """What `question` makes of the rows. Raises sqlite3.Error."""
+        return self._sound(question)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _sound(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Does `work` on the database; if that turns out to be damaged, on a new one."""
+        try:
+            return work(self._open())
+        except sqlite3.DatabaseError as error:
+            if not self._path or not _is_damage(error):
+                raise
+            self._move_aside(error)
+            return work(self._open())
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
+            try:
+                _prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _move_aside(self, error: Exception) -> None:
+        self.close()
+        aside = f"{self._path}.damaged-{self._wall():.0f}"
+        for suffix in ("", "-wal", "-shm"):
+            file = Path(self._path + suffix)
+            if file.exists():
+                file.replace(aside + suffix)
+        log.error("%s is of no use (%s); moved to %s, and a new one begun", self._path, error, aside)
+
+    def _trim(self, connection: sqlite3.Connection, budget: int) -> None:
+        """At most about `budget` rows, which is more than were added: it catches up and never takes long."""
+        for statement, bound in (TRIM_AGE, self._wall() - self._keep_seconds), (TRIM_ROW_COUNT, self._max_rows):
+            deleted = TRIM_ROWS
+            while deleted == TRIM_ROWS and budget > 0:
+                with connection:
+                    deleted = connection.execute(statement, (bound, TRIM_ROWS)).rowcount
+                budget -= deleted
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    layout = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables and layout != LAYOUT:
+        raise OtherLayout(f"its layout is {layout}, not {LAYOUT}")
+    with connection:
+        connection.execute(f"CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY, {COLUMNS})")
+        connection.execute("CREATE INDEX IF NOT EXISTS requests_by_time ON requests (time)")
+        connection.execute(f"PRAGMA user_version={LAYOUT}")
+
+
+class OtherLayout(sqlite3.DatabaseError):
+    """A sound database, but not one of ours."""
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, OtherLayout) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    with connection:
+        connection.executemany(INSERT, rows)
+
+
+def _row(record: SlaRecord) -> tuple[object, ...]:
+    return (
+        record.time,
+        record.class_name,
+        record.tenant[:MAX_TENANT].encode(errors="replace").decode(),
+        record.engine,
+        record.outcome,
+        int(record.verdict()),
+        record.streamed,
+        record.prompt_tokens,
+        record.output_tokens,
+        record.queue_wait,
+        record.ttft,
+        record.tpot,
+        record.e2e,
+        record.ttft_target,
+        record.tpot_target,
+        record.deadline,
+        record.preempted,
+        record.attempts,
+    )

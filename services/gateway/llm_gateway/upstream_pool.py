@@ -1,0 +1,126 @@
+"""Kept-alive connections to the engines: who is idle, who is busy, and who has been silent for too long.
+
+How many connections there are follows from the permits; here is no limit of its own. One timer looks after all of them,
+so a request costs no timer: silence is noticed up to a quarter of its limit late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Mapping
+
+from yarl import URL
+
+from llm_gateway.upstream_http import BrokenOff, ConnectFailed, Connection, Response, Silent, request_head
+
+IDLE_SECONDS = 30.0
+"""An idle connection older than this is closed."""
+LONGEST_SWEEP_INTERVAL = 1.0
+
+
+class Origin:
+    """One engine's address, and its connections."""
+
+    __slots__ = ("busy", "host", "idle", "netloc", "port", "tls")
+
+    def __init__(self, base: URL) -> None:
+        self.host = base.host or ""
+        self.port = base.port or 80
+        self.netloc = base.host_port_subcomponent or ""
+        self.tls = ssl.create_default_context() if base.scheme == "https" else None
+        self.idle: list[Connection] = []
+        """The one used last is last, and is the next to be used."""
+        self.busy: set[Connection] = set()
+
+    def became_idle(self, connection: Connection) -> None:
+        self.busy.discard(connection)
+        self.idle.append(connection)
+
+    def lost(self, connection: Connection) -> None:
+        self.busy.discard(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
+
+
+class HttpClient:
+    """Made inside a running event loop. Times are seconds."""
+
+    def __init__(self, connect_timeout: float, silence_timeout: float) -> None:
+        self._connect_timeout = connect_timeout
+        self._silence_timeout = silence_timeout
+        self._origins: dict[URL, Origin] = {}
+        self._loop = asyncio.get_running_loop()
+        self._sweep_interval = min(LONGEST_SWEEP_INTERVAL, silence_timeout / 4)
+        self._timer = self._loop.call_later(self._sweep_interval, self._sweep)
+
+    async def send(self, base: URL, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
+        """Returns when status and headers are there; the caller reads the body and closes the response.
+
+        An engine may close an idle connection in the moment we use it. A request lost that way, on a connection idle
+        before and without a byte of answer, is sent once more on a new one. Raises HttpError.
+        """
+        origin = self._origin(base)
+        request = request_head(method, path, origin.netloc, headers, len(body)) + body
+        connection = origin.idle.pop() if origin.idle else await self._connect(origin)
+        try:
+            return await self._exchange(origin, connection, request)
+        except BrokenOff:
+            if not connection.may_have_been_idle_too_long:
+                raise
+        return await self._exchange(origin, await self._connect(origin), request)
+
+    async def close(self) -> None:
+        self._timer.cancel()
+        for origin in self._origins.values():
+            for connection in [*origin.idle, *origin.busy]:
+                connection.abort()
+
+    def forget(self, base: URL) -> None:
+        """Closes the idle connections to an engine that was taken away."""
+        origin = self._origins.pop(base, None)
+        for connection in list(origin.idle) if origin else ():
+            connection.abort()
+
+    def open_connections(self) -> int:
+        return sum(len(origin.idle) + len(origin.busy) for origin in self._origins.values())
+
+    async def _exchange(self, origin: Origin, connection: Connection, request: bytes) -> Response:
+        origin.busy.add(connection)
+        response = connection.begin(request)
+        try:
+            await response.head()
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    async def _connect(self, origin: Origin) -> Connection:
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                _, connection = await self._loop.create_connection(
+                    lambda: Connection(origin.became_idle, origin.lost), origin.host, origin.port, ssl=origin.tls
+                )
+        except TimeoutError:
+            raise ConnectFailed(f"no connection within {self._connect_timeout:g} s") from None
+        except ConnectionRefusedError:
+            raise ConnectFailed("connection refused") from None
+        except OSError as error:
+            raise ConnectFailed(f"cannot connect: {error.strerror or error}") from error
+        return connection
+
+    def _origin(self, base: URL) -> Origin:
+        found = self._origins.get(base)
+        if found is None:
+            found = self._origins[base] = Origin(base)
+        return found
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        for origin in self._origins.values():
+            for connection in [one for one in origin.busy if one.is_silent(now - self._silence_timeout)]:
+                connection.abort(Silent("no answer in time"))
+            for connection in [one for one in origin.idle if now - one.heard > IDLE_SECONDS]:
+                connection.abort()
+        self._timer = self._loop.call_later(self._sweep_interval, self._sweep)

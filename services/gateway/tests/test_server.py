@@ -1,0 +1,146 @@
+"""The gateway as its own process: it says where it listens, drains on SIGTERM, and refuses a taken port."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+from llm_contract.testing import ScriptedEngine
+from llm_gateway.keys import key_hash
+
+PYTHON_PATH = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+@asynccontextmanager
+async def started(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    pipe = asyncio.subprocess.PIPE
+    command = [sys.executable, "-m", "llm_gateway", *arguments]
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=PYTHON_PATH)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def url_of(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    return (await asyncio.wait_for(process.stdout.readline(), 20)).decode().strip()
+
+
+async def test_sigterm_drains_and_loses_nothing(client: aiohttp.ClientSession) -> None:
+    async with ScriptedEngine() as engine, started("--engines", engine.url, "--port", "0") as process:
+        url = await url_of(process)
+
+        async def ask() -> bytes:
+            async with client.post(f"{url}/v1/completions", json={"prompt": "x", "stream": True}) as response:
+                return await response.read()
+
+        engine.chunk_gate.close()
+        engine.chunk_gate.release(1)
+        answer = asyncio.create_task(ask())
+        await engine.until(lambda: engine.chunk_gate.parked == 1)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        while b"draining" not in await asyncio.wait_for(process.stderr.readline(), 10):
+            pass
+        async with client.get(f"{url}/ready") as response:
+            assert response.status == 503
+        async with client.post(f"{url}/v1/completions", json={"prompt": "x"}) as response:
+            assert response.status == 503
+            assert response.headers["retry-after"] == "1"
+            assert (await response.json())["error"]["code"] == "draining"
+        engine.chunk_gate.open()
+        assert (await answer).endswith(b"data: [DONE]\n\n")
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+async def test_a_second_signal_does_not_wait(client: aiohttp.ClientSession) -> None:
+    async with ScriptedEngine() as engine, started("--engines", engine.url, "--port", "0") as process:
+        url = await url_of(process)
+        engine.headers_gate.close()
+        asked = asyncio.ensure_future(client.post(f"{url}/v1/completions", json={"prompt": "x"}).__aenter__())
+        await engine.until(lambda: len(engine.received) == 1)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        while b"draining" not in await asyncio.wait_for(process.stderr.readline(), 10):
+            pass
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert isinstance((await asyncio.gather(asked, return_exceptions=True))[0], aiohttp.ClientError)
+        await engine.until(lambda: len(engine.aborted) == 1)
+
+
+async def test_a_taken_port_is_one_clear_line() -> None:
+    async with ScriptedEngine() as engine, started("--engines", engine.url, "--port", str(engine.port)) as process:
+        _, errors = await asyncio.wait_for(process.communicate(), 20)
+        assert process.returncode == 1
+        last = errors.decode().strip().splitlines()[-1]
+        assert last.startswith(f"llm-gateway: cannot listen on 127.0.0.1:{engine.port}")
+
+
+async def test_sighup_reloads_what_is_right_and_refuses_what_is_wrong(
+    client: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    async with ScriptedEngine() as one, ScriptedEngine() as two:
+        config = tmp_path / "gateway.yaml"
+        config.write_text(f"port: 0\nengines: [{one.url}]\n")
+        async with started("--config", str(config)) as process:
+            url = await url_of(process)
+            config.write_text(f"port: 0\nengines: [{one.url}\n")
+            process.send_signal(signal.SIGHUP)
+            await said(process, b"reload refused, going on as before")
+            config.write_text(f"port: 0\nengines: [{two.url}]\n")
+            process.send_signal(signal.SIGHUP)
+            await said(process, b"reload applied: engines")
+            await said(process, b"is down: removed")
+            async with client.post(f"{url}/v1/completions", json={"prompt": "x"}) as response:
+                assert response.status == 200
+            assert (len(one.received), len(two.received)) == (0, 1)
+            async with client.get(f"{url}/metrics") as response:
+                assert 'gateway_config_reloads_total{result="refused"} 1.0' in await response.text()
+
+
+async def test_the_admin_api_has_its_own_port_and_key_and_drains(client: aiohttp.ClientSession) -> None:
+    async with ScriptedEngine() as engine:
+        flags = ("--engines", engine.url, "--port", "0", "--admin.port", "0", "--admin.key", key_hash("k"))
+        async with started(*flags) as process:
+            url = await url_of(process)
+            admin = (await said(process, b"admin API on ")).split()[-1].decode()
+            async with client.get(f"{url}/admin/engines") as response:
+                assert response.status == 404
+            async with client.post(f"{admin}/admin/drain") as response:
+                assert response.status == 401
+            async with client.post(f"{admin}/admin/drain", headers={"authorization": "Bearer k"}) as response:
+                assert response.status == 202
+            assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+async def test_it_does_not_listen_to_the_world_without_keys() -> None:
+    async with started("--engines", "http://127.0.0.1:9", "--host", "0.0.0.0") as process:
+        _, errors = await asyncio.wait_for(process.communicate(), 20)
+        assert process.returncode == 2
+        assert b"keys are required to listen on 0.0.0.0" in errors
+
+
+async def test_key_new_prints_a_key() -> None:
+    async with started("key", "new") as process:
+        output, _ = await asyncio.wait_for(process.communicate(), 20)
+        assert process.returncode == 0
+        assert key_hash(output.split()[4].decode()) in output.decode()
+
+
+async def said(process: asyncio.subprocess.Process, words: bytes) -> bytes:
+    """The next line of the log that holds `words`."""
+    assert process.stderr is not None
+    while words not in (line := await asyncio.wait_for(process.stderr.readline(), 10)):
+        assert line, f"the gateway ended without saying {words!r}"
+    return line

@@ -1,0 +1,65 @@
+"""What the end-to-end tests share: where things are, how to ask, how to wait."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from llm_lab.ports import HOST
+from llm_lab.service import Running
+
+MODEL = Path("models/zoo/llama")
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+READY_TIMEOUT = 60.0
+
+
+def any_port() -> int:
+    """A port that the kernel picks, so that tests side by side do not meet on one."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def post(url: str, body: bytes | dict[str, Any], path: str = "/v1/completions") -> tuple[int, dict[str, Any]]:
+    """Status and JSON body of the answer."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def metric(url: str, name: str) -> float:
+    """The sum over all label sets."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as response:
+        lines = response.read().decode().splitlines()
+    values = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} "))]
+    assert values, f"{name} is not exported"
+    return sum(values)
+
+
+def kill(running: Running) -> None:
+    """As a crash would end it: SIGKILL, no goodbye."""
+    os.kill(running.pid, signal.SIGKILL)
+    os.waitpid(running.pid, 0)
+
+
+def eventually(condition: Callable[[], bool], timeout: float = 10.0) -> bool:
+    """Whether `condition` comes true within `timeout` seconds; returns as soon as it does."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True

@@ -1,0 +1,45 @@
+"""The official `openai` client, against an engine and against the gateway in front of it."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+
+from llm_lab.service import Running
+
+
+@pytest.fixture(params=["engine", "gateway"])
+def client(request: pytest.FixtureRequest, engine: Running, gateway: Running) -> openai.OpenAI:
+    url = {"engine": engine.url, "gateway": gateway.url}[request.param]
+    return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+
+
+def test_whole_and_streamed_answers_agree(client: openai.OpenAI) -> None:
+    asked = {"model": "main", "prompt": "def main():", "max_tokens": 24, "temperature": 0}
+    whole = client.completions.create(**asked)
+    chunks = list(client.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    assert "".join(choice.text for chunk in chunks for choice in chunk.choices) == whole.choices[0].text != ""
+    assert chunks[-1].usage == whole.usage
+    assert whole.usage is not None
+    assert whole.usage.completion_tokens == 24
+    assert whole.choices[0].finish_reason == "length"
+
+    messages = [{"role": "user", "content": "Write a loop."}]
+    chat = client.chat.completions.create(model="main", messages=messages, max_tokens=16, temperature=0)
+    stream = client.chat.completions.create(model="main", messages=messages, max_tokens=16, temperature=0, stream=True)
+    text = "".join(choice.delta.content or "" for chunk in stream for choice in chunk.choices)
+    assert text == chat.choices[0].message.content != ""
+
+    assert [model.id for model in client.models.list()] == ["main"]
+
+
+def test_errors_arrive_as_the_clients_own_exceptions(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="nobody") as missing:
+        client.completions.create(model="nobody", prompt="x")
+    assert missing.value.code == "model_not_found"
+    with pytest.raises(openai.BadRequestError) as too_long:
+        client.completions.create(model="main", prompt=[5] * 5000, max_tokens=1)
+    assert too_long.value.code == "context_length_exceeded"
+    with pytest.raises(openai.BadRequestError):
+        client.completions.create(model="main", prompt="x", temperature=3)
+    assert client.completions.create(model="main", prompt="x", max_tokens=1).choices  # and it goes on serving

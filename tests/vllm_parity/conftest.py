@@ -1,0 +1,56 @@
+"""Both servers on the shipped main model in float32: real vLLM on the CPU, and ours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from vllm_parity.servers import Both
+
+from llm_engine.tokenizer import PLAIN_CHAT_TEMPLATE
+from llm_lab import paths, service, vllm
+from llm_lab.ports import HOST
+from llm_lab.service import Service
+
+COMMON = ("--served-model-name", "main", "--host", HOST, "--max-model-len", "1024", "--max-num-seqs", "32")
+FLOAT32 = ("--dtype", "float32")
+READY_TIMEOUT = 300.0
+
+
+@pytest.fixture(scope="session")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    folder: Path = tmp_path_factory.mktemp("parity")
+    # The shipped model has no chat template, without which vLLM refuses to chat; ours has a plain one.
+    model = shutil.copytree(paths.MODEL, folder / "model")
+    (model / "chat_template.jinja").write_text(PLAIN_CHAT_TEMPLATE, encoding="utf-8")
+    assert vllm.is_installed(), "real vLLM is not installed; ./lab vllm installs it"
+    ports = [_any_port(), _any_port()]
+    environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    commands: list[tuple[str, tuple[str, ...], str, dict[str, str]]] = [
+        ("vllm", (str(vllm.COMMAND), "serve", str(model), "--enforce-eager"), "/health", vllm.ENVIRONMENT),
+        ("ours", (sys.executable, "-m", "llm_engine", "serve", str(model)), "/ready", environment),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "LOGS", folder)
+        running = [
+            service.start(
+                Service(name, (*argv, *COMMON, *FLOAT32, "--port", str(port)), f"http://{HOST}:{port}", ready, env)
+            )
+            for (name, argv, ready, env), port in zip(commands, ports, strict=True)
+        ]
+        try:
+            service.wait_until_ready(running, READY_TIMEOUT)
+            yield Both(running[0].url, running[1].url)
+        finally:
+            service.stop(running)
+
+
+def _any_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,10 @@
+"""`./lab`: sets up, starts, shows and stops the stack on one machine.
+
+cli        the commands
+demo       two replicas, one gateway, the same load under two policies, a report
+stack      engines and the gateway, started in order, stopped in reverse; remembered on disk for ./lab down
+service    one server process: started, watched until it is ready, stopped with all its children
+engines    the command line of our engine and of vLLM
+vllm       the separate environment of real vLLM on a CPU
+lock       remakes the files of hashes in 3rdparty/
+"""

@@ -1,0 +1,160 @@
+"""The commands of ./lab."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from rich.console import Console
+
+from llm_lab import lock, service, stack, vllm
+from llm_lab.demo import demo
+from llm_lab.errors import EXIT_INTERRUPTED, LabError, UsageError
+from llm_lab.priorities import priorities
+from llm_lab.service import Running
+
+console = Console(highlight=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 1 failed (the reason is on stderr), 2 wrong usage, 130 interrupted."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.command(arguments)
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("lab: interrupted; everything it started is stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """A terminal that closes, or a kill, stops what was started just as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    _prepare(arguments.engine)
+    demo(arguments.engine, quick=arguments.quick, console=console)
+
+
+def _priorities(arguments: argparse.Namespace) -> None:
+    priorities(arguments.loads, arguments.seeds, arguments.seconds, console)
+
+
+def _up(arguments: argparse.Namespace) -> None:
+    if any(each.process() for each in stack.load()):
+        raise UsageError("the stack is running already; ./lab status shows it, ./lab down stops it")
+    _prepare(arguments.engine)
+    running: list[Running] = []
+    try:
+        with console.status(f"Starting {stack.REPLICAS} x {arguments.engine} and the gateway …"):
+            engines = stack.start_engines(arguments.engine, running)
+            gateway = stack.start_gateway(engines, arguments.policy)
+            running.append(gateway)
+            service.wait_until_ready(running)
+        stack.save(running)
+    except BaseException:
+        service.stop(reversed(running))
+        raise
+    _status(arguments)
+    console.out(f"""
+Try it:
+  curl {gateway.url}/v1/completions -H 'Content-Type: application/json' -H 'x-priority: interactive' \\
+    -d '{{"model": "main", "prompt": "def fibonacci(n):", "max_tokens": 64, "temperature": 0}}'
+Stop it:
+  ./lab down""")
+
+
+def _down(_: argparse.Namespace) -> None:
+    running = stack.load()
+    if not running:
+        console.print("Nothing is running.")
+        return
+    with console.status("Stopping …"):
+        service.stop(reversed(running))
+    stack.forget()
+    console.print("Stopped.")
+
+
+def _status(_: argparse.Namespace) -> None:
+    running = stack.load()
+    if not running:
+        console.print("Nothing is running; ./lab up starts the stack.")
+    for each in running:
+        state = "not running" if each.process() is None else "ready" if each.is_ready() else "not ready"
+        console.print(f"{each.name:<10} {each.url:<24} {state:<12} pid {each.pid}")
+
+
+def _logs(arguments: argparse.Namespace) -> None:
+    running = stack.load()
+    if not running:
+        raise LabError("nothing is running; ./lab up starts the stack")
+    chosen = [each for each in running if arguments.service in (None, each.name)]
+    if not chosen:
+        raise UsageError(f"no service {arguments.service!r}; there are {', '.join(each.name for each in running)}")
+    for each in chosen:
+        console.rule(str(each.log.name))
+        console.out(service.tail(each.log, arguments.lines))
+
+
+def _vllm(_: argparse.Namespace) -> None:
+    vllm.install()
+    console.print("vLLM is ready: ./lab up --engine vllm, ./lab demo --engine vllm")
+
+
+def _lock(arguments: argparse.Namespace) -> None:
+    lock.remake_all(upgrade=arguments.upgrade)
+
+
+def _prepare(engine: str) -> None:
+    if engine == "vllm":
+        vllm.install()
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(map(float, text.split(",")))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="./lab", description="The vLLM Learning Project on one machine.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo_ = commands.add_parser("demo", help="the same overload under fcfs and under priority, with a report")
+    demo_.add_argument("--quick", action="store_true", help="shorter runs, as in CI")
+    demo_.set_defaults(command=_demo)
+
+    priorities_ = commands.add_parser("priorities", help="fcfs against priority at several loads, with repetitions")
+    priorities_.add_argument("--loads", type=_numbers, default=(0.7, 0.9, 1.0, 1.2), help="of capacity, with commas")
+    priorities_.add_argument("--seeds", type=int, default=5)
+    priorities_.add_argument("--seconds", type=float, default=15.0, help="of arrivals, for each run")
+    priorities_.set_defaults(command=_priorities)
+
+    up = commands.add_parser("up", help="start two engines and the gateway, and leave them running")
+    up.add_argument("--policy", choices=("priority", "fcfs"), default="priority")
+    up.set_defaults(command=_up)
+    for command in (demo_, up):
+        command.add_argument(
+            "--engine", choices=("llm-engine", "vllm"), default="llm-engine", help="default: %(default)s"
+        )
+
+    commands.add_parser("down", help="stop what `up` started").set_defaults(command=_down)
+    commands.add_parser("status", help="what is running, where").set_defaults(command=_status)
+    logs = commands.add_parser("logs", help="the end of each service's log")
+    logs.add_argument("service", nargs="?")
+    logs.add_argument("-n", "--lines", type=int, default=15)
+    logs.set_defaults(command=_logs)
+
+    commands.add_parser("vllm", help="install real vLLM for CPUs into .venv-vllm").set_defaults(command=_vllm)
+    lock_ = commands.add_parser("lock", help="remake the files of hashes in 3rdparty/")
+    lock_.add_argument("--upgrade", action="store_true", help="take the newest versions that 3rdparty/*.in allows")
+    lock_.set_defaults(command=_lock)
+    return parser

