@@ -133,7 +133,8 @@ def _table(rows: Sequence[Row], loads: Sequence[float]) -> Table:
             chosen = [row for row in rows if (row.load, row.policy) == (factor, policy)]
             p99 = [f"{statistics.median(row.ttft_p99[name] for row in chosen):.2f} s" for name in CLASSES]
             of_fcfs = [
-                row.ttft_p99["interactive"] / base.ttft_p99["interactive"] for row, base in zip(chosen, baseline, strict=True)
+                row.ttft_p99["interactive"] / base.ttft_p99["interactive"]
+                for row, base in zip(chosen, baseline, strict=True)
             ]
             tokens = [row.tokens / base.tokens for row, base in zip(chosen, baseline, strict=True)]
             broken = f"{sum(row.violations for row in chosen):g}"
