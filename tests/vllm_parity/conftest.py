@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import any_port
 from vllm_parity.servers import Both
 
 from llm_engine.tokenizer import PLAIN_CHAT_TEMPLATE
@@ -29,7 +29,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     model = shutil.copytree(paths.MODEL, folder / "model")
     (model / "chat_template.jinja").write_text(PLAIN_CHAT_TEMPLATE, encoding="utf-8")
     assert vllm.is_installed(), "real vLLM is not installed; ./lab vllm installs it"
-    ports = [_any_port(), _any_port()]
+    ports = [any_port(), any_port()]
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     commands: list[tuple[str, tuple[str, ...], str, dict[str, str]]] = [
         ("vllm", (str(vllm.COMMAND), "serve", str(model), "--enforce-eager"), "/health", vllm.ENVIRONMENT),
@@ -48,9 +48,3 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
             yield Both(running[0].url, running[1].url)
         finally:
             service.stop(running)
-
-
-def _any_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

@@ -61,6 +61,12 @@ ENGINE_BREAKER = Metric(
 ENGINE_EJECTIONS = Metric(
     "gateway_engine_ejections_total", "counter", "Times it was taken out for making no progress.", ENGINE
 )
+REATTEMPTS = Metric(
+    "gateway_reattempts_total",
+    "counter",
+    "Times that a request went to an engine again, by why: preempted, retry, hedge, resume.",
+    ("class", "reason"),
+)
 SHED = Metric("gateway_shed_total", "counter", "Requests refused by graded shedding.", CLASS)
 
 TENANT_REQUESTS = Metric("gateway_tenant_requests_total", "counter", "Requests let in, by tenant.", ("tenant",))

@@ -36,6 +36,12 @@ class Server:
         times = psutil.Process(self.process.pid).cpu_times()
         return times.user + times.system
 
+    def metric(self, name: str) -> float:
+        """The sum over all label sets."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as response:
+            lines = response.read().decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
+
 
 @contextmanager
 def python(*arguments: str) -> Iterator[Server]:

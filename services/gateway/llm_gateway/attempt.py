@@ -18,6 +18,7 @@ from llm_gateway.admission import Job
 from llm_gateway.dispatch import Dispatcher
 from llm_gateway.engines import Engine, EnginePool, Permit
 from llm_gateway.interrupt import EJECTED, Interrupted
+from llm_gateway.metrics import GatewayMetrics
 from llm_gateway.tracing import ENGINE, UPSTREAM, Span
 from llm_gateway.upstream import EngineError, Upstream
 from llm_gateway.upstream_http import Response
@@ -53,11 +54,17 @@ class Answer:
 
 class Attempts:
     def __init__(
-        self, upstream: Upstream, dispatcher: Dispatcher, pool: EnginePool, clock: Callable[[], float]
+        self,
+        upstream: Upstream,
+        dispatcher: Dispatcher,
+        pool: EnginePool,
+        metrics: GatewayMetrics,
+        clock: Callable[[], float],
     ) -> None:
         self._upstream = upstream
         self._dispatcher = dispatcher
         self._pool = pool
+        self._metrics = metrics
         self._clock = clock
 
     async def open(self, job: Job, permit: Permit, raw: bytes | None = None) -> Answer:
@@ -87,6 +94,7 @@ class Attempts:
         try:
             await asyncio.wait(tasks, timeout=hedge_after)
             if not first.done() and (spare := self._spare(job, permit)):
+                self._metrics.reattempted(job.exchange.class_name, "hedge")
                 tasks.add(asyncio.create_task(self._open(job, spare, raw)))
             return await _first_answer(tasks)
         except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
@@ -25,6 +25,9 @@ ENGINE_REJECTED = "engine_rejected"
 
 UNCLASSIFIED = "unclassified"
 """Class label of requests that failed before they had a class."""
+
+Reattempt = Literal["preempted", "retry", "hedge", "resume"]
+"""Why a request goes to an engine once more."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -50,6 +53,7 @@ class GatewayMetrics:
         self._requests: dict[tuple[str, str], Counter] = {}
         self._requests_family = self._counter(names.REQUESTS)
         self._engine_failures = self._counter(names.ENGINE_FAILURES)
+        self._reattempts = self._counter(names.REATTEMPTS)
         self._reloads = self._counter(names.CONFIG_RELOADS)
         self._shed = self._counter(names.SHED)
         self._queue_wait = Series(self._histogram(names.QUEUE_WAIT))
@@ -99,6 +103,9 @@ class GatewayMetrics:
 
     def request_took(self, class_name: str, seconds: float) -> None:
         self._request_seconds[class_name].observe(seconds)
+
+    def reattempted(self, class_name: str, reason: Reattempt) -> None:
+        self._reattempts.labels(class_name, reason).inc()
 
     def shed(self, class_name: str) -> None:
         self._shed.labels(class_name).inc()

@@ -62,7 +62,7 @@ class Proxy:
         self._dispatcher = dispatcher
         self._pool = pool
         self._upstream = upstream
-        self._attempts = Attempts(upstream, dispatcher, pool, clock)
+        self._attempts = Attempts(upstream, dispatcher, pool, metrics, clock)
         self._retries = RetryBudget(settings.retry_budget, clock)
         self._ledger = ledger
         self._tracing = tracing
@@ -127,12 +127,14 @@ class Proxy:
                 answer = await self._attempts.open(job, permit)
             except Interrupted:
                 exchange.preempted += 1
+                self._metrics.reattempted(exchange.class_name, "preempted")
                 continue
             except EngineError as error:
                 self._note(job, error)
                 failures.append(error)
                 if not self._may_retry(failures):
                     raise self._gave_up(failures) from None
+                self._metrics.reattempted(exchange.class_name, "retry")
                 continue
             exchange.engine = answer.engine.name
             if answer.streamed:
@@ -214,6 +216,7 @@ class Proxy:
         try:
             tokens = await self._count(job, progress.text) or relay.events
             permit = await self._slot(job)
+            self._metrics.reattempted(job.exchange.class_name, "resume")
             asked = orjson.dumps(continuation(job.path, job.body, progress.text, tokens))
             answer = await self._attempts.open(job, permit, asked)
         except (ApiError, EngineError, Interrupted):

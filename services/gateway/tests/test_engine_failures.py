@@ -88,6 +88,8 @@ async def test_an_engine_that_dies_before_the_first_byte_is_retried_elsewhere(
         assert len(good.received) == 6
         assert bad.received
         assert gateway.in_flight == 0
+        retries = gateway.sample("gateway_reattempts_total", **{"class": "standard", "reason": "retry"})
+        assert retries == len(bad.received)
 
 
 async def ask(client: aiohttp.ClientSession, gateway: RunningGateway, streamed: bool) -> int:

@@ -42,6 +42,10 @@ def settings(engine: ScriptedEngine, **more: Any) -> dict[str, Any]:
     return {"url": engine.url, **more}
 
 
+def reattempts(gateway: RunningGateway, cls: str, reason: str) -> float:
+    return gateway.sample("gateway_reattempts_total", **{"class": cls, "reason": reason})
+
+
 @asynccontextmanager
 async def two_engines(**settings: Any) -> AsyncIterator[tuple[ScriptedEngine, ScriptedEngine, RunningGateway]]:
     async with (
@@ -77,6 +81,7 @@ async def test_a_stream_whose_engine_dies_is_gone_on_with_at_another(client: aio
         assert len(first.received) == 1
         assert gateway.in_flight == 0
         assert gateway.sample("gateway_requests_total", **{"class": "standard", "outcome": "ok"}) == 1
+        assert reattempts(gateway, "standard", "resume") == 1
 
 
 async def test_a_stream_that_is_not_sound_to_replay_ends_with_an_error(client: aiohttp.ClientSession) -> None:
@@ -123,6 +128,7 @@ async def test_a_hedge_takes_over_from_an_engine_that_does_not_begin(client: aio
         assert response.headers["x-engine"] == f"127.0.0.1:{quick.port}"
         await slow.until(lambda: len(slow.aborted) == 1)
         await gateway.until(lambda one: one.in_flight == 0)
+        assert reattempts(gateway, "interactive", "hedge") == 1
 
 
 async def test_a_preempted_client_sees_a_longer_wait_only(client: aiohttp.ClientSession) -> None:
@@ -141,6 +147,7 @@ async def test_a_preempted_client_sees_a_longer_wait_only(client: aiohttp.Client
             assert (urgent_status, batch_status) == (200, 200)
             assert len(engine.received) == 3
             assert gateway.in_flight == 0
+            assert reattempts(gateway, "batch", "preempted") == 1
 
 
 @pytest.mark.parametrize("streamed", [False, True])

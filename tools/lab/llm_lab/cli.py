@@ -6,12 +6,13 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from rich.console import Console
 
-from llm_lab import lock, service, stack, vllm
+from llm_lab import lock, paths, service, stack, vllm
 from llm_lab.demo import demo
 from llm_lab.errors import EXIT_INTERRUPTED, LabError, UsageError
 from llm_lab.priorities import priorities
@@ -47,7 +48,7 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _priorities(arguments: argparse.Namespace) -> None:
-    priorities(arguments.loads, arguments.seeds, arguments.seconds, console)
+    priorities(arguments.loads, arguments.seeds, arguments.seconds, arguments.json, console)
 
 
 def _up(arguments: argparse.Namespace) -> None:
@@ -136,6 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     priorities_.add_argument("--loads", type=_numbers, default=(0.7, 0.9, 1.0, 1.2), help="of capacity, with commas")
     priorities_.add_argument("--seeds", type=int, default=5)
     priorities_.add_argument("--seconds", type=float, default=15.0, help="of arrivals, for each run")
+    priorities_.add_argument(
+        "--json", type=Path, default=paths.OUT / "priorities" / "priorities.json", help="default: out/priorities/…"
+    )
     priorities_.set_defaults(command=_priorities)
 
     up = commands.add_parser("up", help="start two engines and the gateway, and leave them running")

@@ -52,7 +52,7 @@ def demo(kind: EngineKind, *, quick: bool, console: Console) -> None:
     running: list[Running] = []
     try:
         with console.status(f"Starting {stack.REPLICAS} x {kind} on models/main and the gateway …"):
-            engines = stack.start_engines(kind, running, ENGINE_FLAGS)
+            engines = stack.start_engines(kind, running, (ENGINE_FLAGS,) * stack.REPLICAS)
             running.append(gateway := stack.start_gateway(engines, POLICIES[0]))
             service.wait_until_ready(running)
         _show_completion(gateway.url, console)

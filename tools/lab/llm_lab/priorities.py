@@ -1,7 +1,8 @@
 """`./lab priorities`: what each class sees under `fcfs` and under `priority`, at loads below and above capacity.
 
 For each seed capacity is measured, since a shared machine changes its speed; then each load runs under both policies,
-with the same arrivals and lengths. The table shows medians over the seeds, the JSON every run.
+with the same arrivals and lengths. When all is done the gateway's simulation replays each run's load on a model of the
+engines that is fitted to their traces, and stands beside it. The table shows medians over the seeds, the JSON every run.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -20,6 +22,7 @@ from rich.table import Table
 
 from llm_lab import load, paths, service, stack
 from llm_lab.demo import ENGINE_FLAGS
+from llm_lab.engine_model import EngineModel, fit
 from llm_lab.service import Running
 from llm_lab.stack import GatewayPolicy
 
@@ -34,22 +37,26 @@ class Row:
     seed: int
     load: float
     """Asked rate over measured capacity."""
-    policy: str
+    policy: GatewayPolicy
     valid: bool
     requests: int
     tokens: int
     violations: float
     ttft_p99: dict[str, float]
     """Seconds, by class."""
+    simulated_ttft_p99: dict[str, float] = field(default_factory=dict)
 
 
-def priorities(loads: Sequence[float], seeds: int, seconds: float, console: Console) -> None:
+def priorities(loads: Sequence[float], seeds: int, seconds: float, file: Path, console: Console) -> None:
+    """Writes `file`; every run's own result is in out/priorities."""
     out = paths.OUT / "priorities"
     out.mkdir(parents=True, exist_ok=True)
+    traces = [out / f"engine-{index}.trace" for index in range(stack.REPLICAS)]
     rows: list[Row] = []
     running: list[Running] = []
     try:
-        engines = stack.start_engines("llm-engine", running, ENGINE_FLAGS)
+        flags = [(*ENGINE_FLAGS, "--trace", str(trace)) for trace in traces]
+        engines = stack.start_engines("llm-engine", running, flags)
         service.wait_until_ready(running)
         for seed in range(seeds):
             capacity = _capacity(engines, running)
@@ -58,15 +65,19 @@ def priorities(loads: Sequence[float], seeds: int, seconds: float, console: Cons
                 rows += [_run(engines, running, policy, seed, factor, capacity, seconds, out) for policy in POLICIES]
     finally:
         service.stop(reversed(running))
+    with console.status("Simulating the same loads …"):
+        model = fit(traces)
+        rows = [_simulated(row, model, out) for row in rows]
     console.print(_table(rows, loads))
     document = {
         "seconds": seconds,
         "cores": os.cpu_count(),
         "python": platform.python_version(),
+        "engine_model": asdict(model),
         "runs": [*map(asdict, rows)],
     }
-    (out / "priorities.json").write_text(json.dumps(document, indent=1) + "\n")
-    console.print(f"data: {(out / 'priorities.json').relative_to(paths.ROOT)}")
+    file.write_text(json.dumps(document, indent=1) + "\n")
+    console.print(f"data: {file}")
 
 
 def _capacity(engines: Sequence[Running], running: list[Running]) -> float:
@@ -87,8 +98,9 @@ def _run(
     out: Path,
 ) -> Row:
     gateway = _gateway(engines, running, policy)
-    name = f"{policy}-{factor:g}-{seed}"
-    folder = load.run(gateway.url, name, factor * capacity, seconds, out, "--seed", str(seed))
+    folder = load.run(
+        gateway.url, _run_name(policy, factor, seed), factor * capacity, seconds, out, "--seed", str(seed)
+    )
     violations = _metric(gateway.url, VIOLATIONS)
     service.stop([running.pop()])
     result = json.loads((folder / "result.json").read_bytes())
@@ -103,6 +115,24 @@ def _run(
         violations=violations,
         ttft_p99={name: classes[name]["ttft"]["percentiles"]["p99"] for name in CLASSES},
     )
+
+
+def _run_name(policy: str, factor: float, seed: int) -> str:
+    return f"{policy}-{factor:g}-{seed}"
+
+
+def _simulated(row: Row, model: EngineModel, out: Path) -> Row:
+    """With what the simulation says of the same arrivals and lengths."""
+    folder = out / _run_name(row.policy, row.load, row.seed)
+    found = folder / "simulated.json"
+    command = (
+        *(str(paths.PYTHON), "-m", "llm_gateway", "simulate", "--trace", str(folder / "result.json")),
+        *("--policy", stack.SCHEDULED_BY[row.policy], "--json", str(found), *model.flags()),
+        *("--engines", str(stack.REPLICAS), "--max-in-flight", str(stack.MAX_IN_FLIGHT)),
+    )
+    subprocess.run(command, cwd=paths.ROOT, check=True, capture_output=True)
+    p99 = {each["name"]: each["ttft_p99"] for each in json.loads(found.read_bytes())["rows"]}
+    return replace(row, simulated_ttft_p99={name: p99[name] for name in CLASSES})
 
 
 def _gateway(engines: Sequence[Running], running: list[Running], policy: GatewayPolicy) -> Running:
@@ -124,6 +154,7 @@ def _table(rows: Sequence[Row], loads: Sequence[float]) -> Table:
         "policy",
         *(f"{name} P99" for name in CLASSES),
         "interactive, of fcfs",
+        "simulated",
         "tokens, of fcfs",
         "bound broken",
     )
@@ -132,13 +163,15 @@ def _table(rows: Sequence[Row], loads: Sequence[float]) -> Table:
         for policy in POLICIES:
             chosen = [row for row in rows if (row.load, row.policy) == (factor, policy)]
             p99 = [f"{statistics.median(row.ttft_p99[name] for row in chosen):.2f} s" for name in CLASSES]
-            of_fcfs = [
-                row.ttft_p99["interactive"] / base.ttft_p99["interactive"]
-                for row, base in zip(chosen, baseline, strict=True)
+            pairs = list(zip(chosen, baseline, strict=True))
+            of_fcfs = [row.ttft_p99["interactive"] / base.ttft_p99["interactive"] for row, base in pairs]
+            simulated = [
+                row.simulated_ttft_p99["interactive"] / base.simulated_ttft_p99["interactive"] for row, base in pairs
             ]
-            tokens = [row.tokens / base.tokens for row, base in zip(chosen, baseline, strict=True)]
+            tokens = [row.tokens / base.tokens for row, base in pairs]
             broken = f"{sum(row.violations for row in chosen):g}"
-            table.add_row(f"{factor:g}", policy, *p99, _spread(of_fcfs), _spread(tokens, digits=3), broken)
+            figures = (_spread(of_fcfs), _spread(simulated), _spread(tokens, digits=3))
+            table.add_row(f"{factor:g}", policy, *p99, *figures, broken)
     return table
 
 

@@ -23,10 +23,15 @@ MAX_IN_FLIGHT = 8
 """Requests at an engine at a time. Few, so that the order is made in the gateway's queue and not in the engine's."""
 
 
-def start_engines(kind: EngineKind, started: list[Running], flags: Sequence[str] = ()) -> tuple[Running, ...]:
-    """The replicas, started at the same time, not yet ready; each is in `started` as soon as it runs."""
+def start_engines(
+    kind: EngineKind, started: list[Running], flags: Sequence[Sequence[str]] = ((),) * REPLICAS
+) -> tuple[Running, ...]:
+    """The replicas, started at the same time, not yet ready; each is in `started` as soon as it runs.
+
+    `flags` are each one's.
+    """
     for index, port in zip(range(REPLICAS), free_ports(ENGINE_PORT), strict=False):
-        started.append(service.start(engine(kind, index, port, flags)))
+        started.append(service.start(engine(kind, index, port, flags[index])))
     return tuple(started[-REPLICAS:])
 
 

@@ -1,0 +1,53 @@
+"""The figures of the gateway's engine model, from what an engine's trace says its steps took.
+
+    step seconds = base + slope * decoding sequences + prefill * prompt tokens
+
+A step's time runs to the beginning of the next one, so that what lies between two steps counts as well; a pause in
+which the engine was idle does not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+IDLE_SECONDS = 0.005
+"""A longer pause between two steps means that there was nothing to do."""
+
+
+@dataclass(frozen=True)
+class EngineModel:
+    """Seconds."""
+
+    itl_base: float
+    itl_slope: float
+    prefill: float
+
+    def flags(self) -> tuple[str, ...]:
+        """Of `llm-gateway simulate`."""
+        values = {"--itl-base": self.itl_base, "--itl-slope": self.itl_slope, "--prefill": self.prefill}
+        return tuple(part for name, value in values.items() for part in (name, f"{value:.9f}"))
+
+
+def fit(traces: Sequence[Path]) -> EngineModel:
+    """Least squares over the steps of all traces, which are of engines on one machine."""
+    steps = [step for trace in traces for step in _steps(trace)]
+    design = np.array([(1.0, decodes, prompt_tokens) for _, decodes, prompt_tokens in steps])
+    (base, slope, prefill), *_ = np.linalg.lstsq(design, np.array([seconds for seconds, _, _ in steps]), rcond=None)
+    return EngineModel(*(max(float(value), 1e-9) for value in (base, slope, prefill)))
+
+
+def _steps(trace: Path) -> Iterator[tuple[float, int, int]]:
+    """(seconds, decoding sequences, prompt tokens) of each step that another one followed at once."""
+    events = [event for line in trace.open(encoding="utf-8") if (event := json.loads(line))["event"] == "step"]
+    for event, following in pairwise(events):
+        if following["time"] - event["time"] - event["duration"] < IDLE_SECONDS:
+            sizes = [len(sequence["token_ids"]) for sequence in event["sequences"]]
+            decodes = sum(size == 1 for size in sizes)
+            yield following["time"] - event["time"], decodes, sum(sizes) - decodes
