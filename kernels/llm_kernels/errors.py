@@ -1,0 +1,20 @@
+"""The errors of this package.
+
+KernelError
+├── UnsupportedInput   (a ValueError too)    an op does not take this shape, dtype or value
+└── BuildError         (a RuntimeError too)  a CUDA source could not be compiled or loaded
+"""
+
+from __future__ import annotations
+
+
+class KernelError(Exception):
+    """Whatever this package raises on purpose."""
+
+
+class UnsupportedInput(KernelError, ValueError):
+    """The message says what was given and what the op takes."""
+
+
+class BuildError(KernelError, RuntimeError):
+    """The message holds the compiler's own words."""

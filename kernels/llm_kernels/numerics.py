@@ -1,0 +1,15 @@
+"""The precision that references compute in, and how errors are measured."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def wide(x: Tensor) -> Tensor:
+    """float32 for what is narrower, float64 as it is: references given float64 are what errors are measured against."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def accumulator(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -1,0 +1,116 @@
+"""4-bit weights times 16-bit activations: words are loaded as they lie in the checkpoint and unpacked in registers.
+
+The four layouts differ in one expression, the address of the word of weight (n, k) and its shift in it. Few rows leave
+few programs, so the inputs are split over several programs whose sums are added after (split-K).
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from llm_kernels import layouts
+
+
+@triton.jit
+def _awq_shift(element):
+    """Bits below element 0..7 of a word in AWQ's order 0 2 4 6 1 3 5 7."""
+    return ((element & 1) * 4 + (element >> 1)) * 4
+
+
+@triton.jit
+def _word(qweight, n_index, k_index, n, k, LAYOUT: tl.constexpr):
+    """(address, shift) of weight (n_index, k_index)."""
+    if LAYOUT == "gptq":
+        address = qweight + (k_index // 8) * n + n_index
+        shift = (k_index % 8) * 4
+    elif LAYOUT == "awq":
+        address = qweight + k_index * (n // 8) + n_index // 8
+        shift = _awq_shift(n_index % 8)
+    elif LAYOUT == "compressed-tensors":
+        address = qweight + n_index * (k // 8) + k_index // 8
+        shift = (k_index % 8) * 4
+    else:  # fragments
+        lane = (n_index % 8) * 4 + (k_index % 128) // 32
+        inside = (((n_index % 16) // 8) * 32 + lane) * 4 + (k_index % 32) // 8
+        address = qweight + ((n_index // 16) * (k // 128) + k_index // 128) * 256 + inside
+        shift = _awq_shift(k_index % 8)
+    return address, shift
+
+
+@triton.jit
+def w4a16_gemm_kernel(
+    x, qweight, scales, zeros, out, m, n, k, x_stride, scales_group, scales_n, zeros_group, zeros_n, group_size,
+    HAS_ZEROS: tl.constexpr, LAYOUT: tl.constexpr, SPLIT_K: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    tile_n, tile_m, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    row = tile_m * BLOCK_M + tl.arange(0, BLOCK_M)
+    column = tile_n * BLOCK_N + tl.arange(0, BLOCK_N)
+    wrapped = column % n
+    i = tl.arange(0, BLOCK_K)
+    acc = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
+    for step in range(split, k // BLOCK_K, SPLIT_K):
+        at = step * BLOCK_K + i
+        a = tl.load(x + row.to(tl.int64)[:, None] * x_stride + at[None, :], mask=(row < m)[:, None], other=0.0)
+        address, shift = _word(qweight, wrapped[None, :], at[:, None], n, k, LAYOUT)
+        values = (tl.load(address) >> shift) & 15
+        group = step * BLOCK_K // group_size
+        scale = tl.load(scales + group * scales_group + wrapped * scales_n).to(tl.float32)
+        zero = 8.0
+        if HAS_ZEROS:
+            zero = tl.load(zeros + group * zeros_group + wrapped * zeros_n).to(tl.float32)[None, :]
+        b = ((values.to(tl.float32) - zero) * scale[None, :]).to(x.dtype.element_ty)
+        acc = tl.dot(a, b, acc, input_precision=PRECISION)
+    inside = (row < m)[:, None] & (column < n)[None, :]
+    place = out + split.to(tl.int64) * m * n + row.to(tl.int64)[:, None] * n + column[None, :]
+    tl.store(place, acc.to(out.dtype.element_ty), mask=inside)
+
+
+CONFIGS: tuple[dict[str, int], ...] = (
+    {"BLOCK_M": 16, "BLOCK_N": 64, "BLOCK_K": 128, "SPLIT_K": 4, "num_warps": 4, "num_stages": 3},
+    {"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_K": 128, "SPLIT_K": 4, "num_warps": 4, "num_stages": 3},
+    {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 64, "SPLIT_K": 4, "num_warps": 4, "num_stages": 3},
+    {"BLOCK_M": 64, "BLOCK_N": 128, "BLOCK_K": 64, "SPLIT_K": 2, "num_warps": 4, "num_stages": 3},
+    {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_K": 64, "SPLIT_K": 1, "num_warps": 8, "num_stages": 3},
+)
+"""Tuning candidates; the first, third and last are the defaults for up to 16, up to 64 and more rows."""
+
+
+def config(x: Tensor, group_size: int) -> dict[str, int]:
+    m = x.shape[0]
+    chosen = dict(CONFIGS[0] if m <= 16 else CONFIGS[2] if m <= 64 else CONFIGS[4])
+    if x.dtype == torch.float32:
+        chosen = {"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_K": 32, "SPLIT_K": 2, "num_warps": 4, "num_stages": 1}
+    return chosen
+
+
+def w4a16_gemm(
+    x: Tensor,
+    qweight: Tensor,
+    scales: Tensor,
+    zeros: Tensor | None,
+    layout: str,
+    chosen: dict[str, int] | None = None,
+) -> Tensor:
+    m, k = x.shape
+    n = scales.shape[1]
+    group_size = k // scales.shape[0]
+    options = dict(chosen or config(x, group_size))
+    while group_size % options["BLOCK_K"]:
+        options["BLOCK_K"] //= 2
+    splits = options["SPLIT_K"] = max(1, min(options["SPLIT_K"], k // options["BLOCK_K"]))
+    out = torch.empty((splits, m, n), dtype=x.dtype if splits == 1 else torch.float32, device=x.device)
+    if out.numel():
+        spare = scales if zeros is None else zeros
+        grid = (triton.cdiv(n, options["BLOCK_N"]), triton.cdiv(m, options["BLOCK_M"]), splits)
+        w4a16_gemm_kernel[grid](
+            x, qweight, scales, spare, out, m, n, k, x.stride(0), scales.stride(0), scales.stride(1), spare.stride(0),
+            spare.stride(1), group_size, HAS_ZEROS=zeros is not None, LAYOUT=layout, PRECISION="ieee", **options,
+        )  # fmt: skip
+    return out[0] if splits == 1 else out.sum(0).to(x.dtype)
+
+
+assert layouts.FORMATS == ("gptq", "awq", "compressed-tensors", "fragments"), "_word knows these four"
