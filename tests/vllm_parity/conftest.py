@@ -12,7 +12,7 @@ import pytest
 from support import any_port
 from vllm_parity.servers import Both
 
-from llm_engine.tokenizer import PLAIN_CHAT_TEMPLATE
+from llm_engine.checkpoint.tokenizer import PLAIN_CHAT_TEMPLATE
 from llm_lab import paths, service, vllm
 from llm_lab.ports import HOST
 from llm_lab.service import Service

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from llm_engine.attention import Group, TorchAttention
 from llm_engine.batch import Batch
+from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.collectives import Collectives
-from llm_engine.families import DecoderConfig
 from llm_engine.kv_memory import KVMemory
 from llm_engine.layers import RotaryEmbedding, gated_activation, rms_norm
 from llm_engine.linear import Linear

@@ -18,7 +18,6 @@ from llm_engine.config import EngineConfig
 from llm_engine.detokenizer import Detokenizer
 from llm_engine.errors import RequestError
 from llm_engine.kv_cache import KVCacheManager
-from llm_engine.metrics import EngineMetrics
 from llm_engine.outputs import RequestOutput
 from llm_engine.policies import ORDERS, Policies
 from llm_engine.request_check import RequestCheck
@@ -26,6 +25,7 @@ from llm_engine.sampler import Sampled
 from llm_engine.sampling_params import SamplingParams
 from llm_engine.scheduler import Scheduler
 from llm_engine.sequence import FinishReason, Sequence
+from llm_engine.server.metrics import EngineMetrics
 from llm_engine.structured import GrammarCompiler
 from llm_engine.trace import Trace
 

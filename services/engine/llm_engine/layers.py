@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llm_engine.families import RopeConfig
+from llm_engine.checkpoint.families import RopeConfig
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.errors import ModelError
-from llm_engine.families import DecoderConfig
 
 
 @dataclass(frozen=True, slots=True)

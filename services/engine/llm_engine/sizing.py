@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
+from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.config import EngineConfig
 from llm_engine.errors import ModelError
-from llm_engine.families import DecoderConfig
 
 DEFAULT_KV_CACHE_BYTES = 512 * 2**20
 SINGLE_THREAD_HIDDEN_SIZE = 512

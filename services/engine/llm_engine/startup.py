@@ -8,16 +8,16 @@ from pathlib import Path
 
 from llm_engine import sizing
 from llm_engine.batch import BatchBuilder
+from llm_engine.checkpoint.families import DecoderConfig, parse_config
+from llm_engine.checkpoint.tokenizer import Tokenizer
+from llm_engine.checkpoint.weights import read_json, resolve_model
 from llm_engine.config import EngineConfig
 from llm_engine.draft_model import DraftModel
 from llm_engine.errors import EngineError, ModelError
-from llm_engine.families import DecoderConfig, parse_config
-from llm_engine.loader import read_json, resolve_model
 from llm_engine.model_runner import ModelRunner
 from llm_engine.sampler import Sampler
 from llm_engine.sharding import Shard
 from llm_engine.speculation import Proposer, Speculation, SpeculativeConfig, propose_ngram
-from llm_engine.tokenizer import Tokenizer
 from llm_engine.workers import Workers, load_decoder
 
 

@@ -19,12 +19,12 @@ from torch._C._distributed_c10d import TCPStore
 
 from llm_engine import sizing
 from llm_engine.batch import Batch
+from llm_engine.checkpoint.families import parse_config
+from llm_engine.checkpoint.weights import load_weights, read_json
 from llm_engine.collectives import TIMEOUT, Collectives
 from llm_engine.config import EngineConfig
 from llm_engine.decoder import Decoder
-from llm_engine.families import parse_config
 from llm_engine.kv_memory import BlockCopy
-from llm_engine.loader import load_weights, read_json
 from llm_engine.sharding import Shard
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from contextlib import aclosing, asynccontextmanager
 import pytest
 
 from llm_engine import Engine, SamplingParams
-from llm_engine.async_engine import AsyncEngine, Submission
 from llm_engine.errors import EngineDead
+from llm_engine.server.async_engine import AsyncEngine, Submission
 
 MakeEngine = Callable[..., Engine]
 

@@ -116,7 +116,7 @@ _cache: dict[str, object] = {}
 
 
 def _shipped():  # type: ignore[no-untyped-def]
-    from llm_engine.tokenizer import Tokenizer
+    from llm_engine.checkpoint.tokenizer import Tokenizer
 
     if "tokenizer" not in _cache:
         _cache["tokenizer"] = Tokenizer(_models() / "main")

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from llm_engine.checkpoint.families import parse_config
 from llm_engine.errors import ModelError
-from llm_engine.families import parse_config
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama",

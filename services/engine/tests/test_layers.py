@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from llm_engine.families import RopeConfig
+from llm_engine.checkpoint.families import RopeConfig
 from llm_engine.layers import RotaryEmbedding, gated_activation, inverse_frequencies, rms_norm
 from llm_engine.linear import DenseLinear, make_linear
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from llm_engine import LLM, SamplingParams
+from llm_engine.checkpoint.families import parse_config
+from llm_engine.checkpoint.weights import read_json
 from llm_engine.errors import ModelError
-from llm_engine.families import parse_config
-from llm_engine.loader import read_json
 from llm_engine.sharding import Shard
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "phi3")

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from llm_engine import LLM, SamplingParams
-from llm_engine.tokenizer import Tokenizer
+from llm_engine.checkpoint.tokenizer import Tokenizer
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "phi3")
 NEW_TOKENS = 24

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from llm_engine.checkpoint.tokenizer import Tokenizer
 from llm_engine.errors import ModelError, RequestError
-from llm_engine.tokenizer import Tokenizer
 
 HELLO = [{"role": "user", "content": "hello"}]
 

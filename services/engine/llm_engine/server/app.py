@@ -17,11 +17,11 @@ from llm_contract.openai import (
     TokenizeRequest,
     TokenizeResponse,
 )
-from llm_engine.async_engine import AsyncEngine
 from llm_engine.engine import Engine
 from llm_engine.errors import RequestError
-from llm_engine.metrics import CONTENT_TYPE, EngineMetrics
 from llm_engine.server import body, completions, errors, prompts
+from llm_engine.server.async_engine import AsyncEngine
+from llm_engine.server.metrics import CONTENT_TYPE, EngineMetrics
 from llm_engine.server.request_id import RequestId
 from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
 from llm_engine.version import __version__

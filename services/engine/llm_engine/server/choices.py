@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm_engine.async_engine import Submission
+from llm_engine.checkpoint.tokenizer import Tokenizer
 from llm_engine.logprobs import TokenLogprobs
 from llm_engine.outputs import RequestOutput
 from llm_engine.server import logprobs
+from llm_engine.server.async_engine import Submission
 from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
-from llm_engine.tokenizer import Tokenizer
 
 Json = dict[str, Any]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
-from llm_engine.async_engine import AsyncEngine
 from llm_engine.server import logprobs, prompts, unsupported
+from llm_engine.server.async_engine import AsyncEngine
 from llm_engine.server.choices import ChatChoices, TextChoices
 from llm_engine.server.generation import Event, EventStream, collect, envelope, events, unless_disconnected
 from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest

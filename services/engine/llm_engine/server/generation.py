@@ -15,9 +15,9 @@ from fastapi.responses import StreamingResponse
 from llm_contract import sse
 from llm_contract.errors import ApiError, ErrorKind
 from llm_contract.openai import GenerationRequest, PromptTokensDetails, Usage
-from llm_engine.async_engine import AsyncEngine, Submission
 from llm_engine.errors import EngineDead
 from llm_engine.outputs import RequestOutput
+from llm_engine.server.async_engine import AsyncEngine, Submission
 from llm_engine.server.request_id import Send
 
 T = TypeVar("T")

@@ -7,12 +7,12 @@ from functools import partial
 
 from llm_contract.errors import ApiError, ErrorKind
 from llm_contract.openai import ChatCompletionRequest
-from llm_engine.async_engine import Submission
+from llm_engine.checkpoint.tokenizer import Tokenizer
 from llm_engine.engine import Engine
 from llm_engine.errors import RequestError
 from llm_engine.sampling_params import SamplingParams
+from llm_engine.server.async_engine import Submission
 from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
-from llm_engine.tokenizer import Tokenizer
 
 LONG_TEXT_CHARS = 20_000
 """Longer texts are tokenized in a thread: the event loop has streams to feed."""

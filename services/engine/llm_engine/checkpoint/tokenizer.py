@@ -10,8 +10,8 @@ from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer as FastTokenizer
 
+from llm_engine.checkpoint.weights import read_json
 from llm_engine.errors import ModelError, RequestError
-from llm_engine.loader import read_json
 
 PLAIN_CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"

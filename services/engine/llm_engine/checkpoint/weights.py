@@ -15,9 +15,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.decoder import DecoderWeights, LayerWeights
 from llm_engine.errors import ModelError
-from llm_engine.families import DecoderConfig
 from llm_engine.linear import Linear, make_linear
 from llm_engine.sharding import Shard
 
