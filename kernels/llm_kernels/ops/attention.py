@@ -203,6 +203,8 @@ def _flash_cuda_refuses(
         return "is built for bfloat16 and head_dim 128"
     if window:
         return "has no sliding window"
+    if scale is not None and scale <= 0:
+        return "needs a positive scale"
     if query.shape[1] > key.shape[1] and causal:
         return "needs at least as many keys as queries"
     if not (query.is_contiguous() and key.is_contiguous() and value.is_contiguous()):

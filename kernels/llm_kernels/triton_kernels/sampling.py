@@ -55,9 +55,11 @@ def _reach(logits, vocabulary, top, floor, p1, p2, p3, COUNT: tl.constexpr, BLOC
         g1 = tl.maximum(g1, tl.where(x >= p1, float("-inf"), x))
         g2 = tl.maximum(g2, tl.where(x >= p2, float("-inf"), x))
         g3 = tl.maximum(g3, tl.where(x >= p3, float("-inf"), x))
-    amounts = tl.sum(a1, axis=0), tl.sum(a2, axis=0), tl.sum(a3, axis=0)
-    least = tl.min(l1, axis=0), tl.min(l2, axis=0), tl.min(l3, axis=0)
-    return amounts, least, (tl.max(g1, axis=0), tl.max(g2, axis=0), tl.max(g3, axis=0))
+    return (
+        tl.sum(a1, axis=0), tl.sum(a2, axis=0), tl.sum(a3, axis=0),
+        tl.min(l1, axis=0), tl.min(l2, axis=0), tl.min(l3, axis=0),
+        tl.max(g1, axis=0), tl.max(g2, axis=0), tl.max(g3, axis=0),
+    )  # fmt: skip
 
 
 @triton.jit
@@ -72,7 +74,7 @@ def _threshold(logits, vocabulary, top, least, floor, wanted, COUNT: tl.constexp
         quarter = (high - low) * 0.25
         p1, p2, p3 = low + quarter, low + 2.0 * quarter, low + 3.0 * quarter
         p3 = tl.where(p3 > low, p3, high)  # neighbours in float32: the upper one decides
-        (a1, a2, a3), (l1, l2, l3), (g1, g2, g3) = _reach(logits, vocabulary, top, floor, p1, p2, p3, COUNT, BLOCK)
+        a1, a2, a3, l1, l2, l3, g1, g2, g3 = _reach(logits, vocabulary, top, floor, p1, p2, p3, COUNT, BLOCK)
         new_low = tl.where(a3 >= wanted, l3, tl.where(a2 >= wanted, l2, tl.where(a1 >= wanted, l1, low)))
         new_high = tl.where(a3 >= wanted, high, tl.where(a2 >= wanted, g3, tl.where(a1 >= wanted, g2, g1)))
         low, high = new_low, tl.maximum(new_low, new_high)

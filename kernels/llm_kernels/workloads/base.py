@@ -61,7 +61,10 @@ def short(dtype: torch.dtype) -> str:
 def normal(
     generator: torch.Generator, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, scale: float = 1.0
 ) -> Tensor:
-    """Large tensors are drawn on the device itself, seeded by the generator: the host would take seconds."""
+    """Large tensors are drawn on the device itself, seeded by the generator: the host would take seconds. On the device
+    `meta` they have a shape and nothing else, which is enough to compile kernels."""
+    if device.type == "meta":
+        return torch.empty(shape, dtype=dtype, device=device)
     if device.type == "cuda":
         there = torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
         return (torch.randn(shape, generator=there, device=device, dtype=torch.float32) * scale).to(dtype)
@@ -71,6 +74,8 @@ def normal(
 def integers(
     generator: torch.Generator, low: int, high: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
 ) -> Tensor:
+    if device.type == "meta":
+        return torch.empty(shape, dtype=dtype, device=device)
     if device.type == "cuda":
         there = torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
         return torch.randint(low, high, shape, generator=there, device=device, dtype=dtype)

@@ -105,8 +105,9 @@ def _reject(sequences: int, drafts: int, n: int, with_draft: bool) -> Workload:
         # Near the target, so that some drafts are accepted.
         noise = normal(g, (sequences, drafts, n), FP32, device, 0.5)
         draft = (target[:, :drafts].log() + noise).softmax(-1)
-        flat = draft.reshape(-1, n).cpu()
-        tokens = torch.multinomial(flat, 1, generator=g).view(sequences, drafts) if flat.numel() else torch.zeros(sequences, drafts, dtype=torch.int64)
+        tokens = torch.zeros(sequences, drafts, dtype=torch.int64)
+        if drafts and device.type != "meta":
+            tokens = torch.multinomial(draft.reshape(-1, n).cpu(), 1, generator=g).view(sequences, drafts)
         if drafts > 1:
             tokens[0, 1:] = -1
         accept = uniform(g, (sequences, drafts), device)

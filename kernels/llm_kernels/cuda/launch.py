@@ -1,0 +1,71 @@
+"""Calls of the CUDA launchers: pointers, sizes and the current stream through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llm_kernels.cuda import build
+from llm_kernels.errors import KernelError
+
+
+def gemm(x: Tensor, weight: Tensor) -> Tensor:
+    (m, k), n = x.shape, weight.shape[0]
+    out = torch.empty((m, n), dtype=x.dtype, device=x.device)
+    call("gemm.cu", "gemm", x, weight, out, m, n, k)
+    return out
+
+
+def flash_attention(query: Tensor, key: Tensor, value: Tensor, causal: bool, scale: float | None) -> Tensor:
+    batch, queries, heads, head_dim = query.shape
+    out = torch.empty_like(query)
+    if out.numel():
+        factor = ctypes.c_float(head_dim**-0.5 if scale is None else scale)
+        group = heads // key.shape[2]
+        call(
+            "flash_attention.cu", "flash_attention", query, key, value, out, batch, queries, key.shape[1], heads, group,
+            factor, int(causal),
+        )  # fmt: skip
+    return out
+
+
+def w4a16_gemm(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None) -> Tensor:
+    (m, k), (groups, n) = x.shape, scales.shape
+    out = torch.empty((m, n), dtype=x.dtype, device=x.device)
+    if out.numel():
+        is_bf16 = int(x.dtype == torch.bfloat16)
+        call("w4a16.cu", "w4a16", x, qweight, scales, zeros, out, m, n, k, k // groups, is_bf16)
+    return out
+
+
+def call(source: str, function: str, *args: Any) -> None:
+    """Launch on the current stream of the first tensor's device. Raises KernelError with CUDA's error."""
+    launch(build.load(build.SOURCES / source), function, *args)
+
+
+def launch(library: ctypes.CDLL, function: str, *args: Any) -> None:
+    """Tensors become pointers, None a null pointer, ints C ints; the stream is added last."""
+    device = next(a.device for a in args if isinstance(a, Tensor))
+    stream = torch.cuda.current_stream(device).cuda_stream
+    converted = [_convert(a) for a in args]
+    with torch.cuda.device(device):
+        error = getattr(library, function)(*converted, ctypes.c_void_p(stream))
+    if error:
+        raise KernelError(f"{function}: the launch failed with cudaError {error} ({_name(error)})")
+
+
+def _convert(argument: Any) -> Any:
+    if argument is None:
+        return ctypes.c_void_p(None)
+    if isinstance(argument, Tensor):
+        return ctypes.c_void_p(argument.data_ptr())
+    return argument if isinstance(argument, ctypes._SimpleCData) else ctypes.c_int(argument)
+
+
+def _name(error: int) -> str:
+    """CUDA's name of an error, from the runtime that torch has loaded."""
+    known = {1: "invalid value", 2: "out of memory", 98: "invalid device function", 209: "no kernel image for this GPU"}
+    return known.get(error, "see cudaError_t in the CUDA runtime's documentation")
