@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.sla.record import SlaRecord
 from llm_gateway.sla.report import render_page, svg, units
+from llm_gateway.sla.report.page import shown_span
 from llm_gateway.sla.store import SlaStore
 from llm_gateway.sla.summary import summarise
 from llm_gateway.sla.testing import NOW, record
@@ -47,6 +48,14 @@ def headline_of(page: str) -> str:
 )
 def test_the_headline_says_whether_the_promises_are_kept(records: list[SlaRecord], seconds: float, says: str) -> None:
     assert headline_of(page_of(records, seconds)) == says
+
+
+@pytest.mark.parametrize(("age", "seconds", "shown"), [(20, 3600, 300), (400, 3600, 900), (3000, 3600, 3600), (9, 60, 60)])
+def test_charts_begin_about_where_the_records_do(age: float, seconds: float, shown: float) -> None:
+    store = SlaStore("", 86400.0, 1_000_000, lambda: NOW)
+    store.write([record(time=NOW - age)])
+    span = shown_span(store.read(lambda connection: load(connection, NOW - seconds, NOW)))
+    assert (span.seconds, span.end) == (shown, NOW)
 
 
 def test_the_page_fetches_nothing_and_escapes_what_clients_chose() -> None:

@@ -121,11 +121,12 @@ def test_classes_tenants_and_slices_each_add_up_to_the_window(records: list[SlaR
     for parts in (summary.classes, summary.tenants):
         assert sum(part.figures.requests + part.figures.excluded for part in parts) == len(records)
         assert sum(part.figures.met for part in parts) == sum(one.met is True for one in records)
-    counts = series.outcomes(window)
+    span = series.Span(window.start, window.end)
+    counts = series.outcomes(window, span)
     assert len(counts) == series.SLICES
     assert sum(map(sum, counts)) == len(records)
     for cls in summary.classes:
-        drawn = series.class_series(window, cls.name)
+        drawn = series.class_series(window, cls.name, span)
         assert all(value is None or 0 <= value <= 1 for value in drawn.attainment)
         worst = max((value for value in drawn.ttft_p99 if value is not None), default=-math.inf)
         measured = [one.ttft for one in records if one.class_name == cls.name and one.ttft is not None]

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from llm_lab import lock, paths, service, stack, vllm
+from llm_lab import lock, pages, paths, service, stack, vllm
 from llm_lab.demo import demo
 from llm_lab.errors import EXIT_INTERRUPTED, LabError, UsageError
 from llm_lab.priorities import priorities
@@ -116,6 +116,13 @@ def _lock(arguments: argparse.Namespace) -> None:
     lock.remake_all(upgrade=arguments.upgrade)
 
 
+def _pages(arguments: argparse.Namespace) -> None:
+    stale = [str(page.relative_to(paths.ROOT)) for page in pages.refresh(pages.tracked_pages(), check=arguments.check)]
+    if stale and arguments.check:
+        raise LabError(f"out of date: {', '.join(stale)}; ./lab pages writes them anew")
+    console.print("\n".join(stale) or "Every page is up to date.")
+
+
 def _prepare(engine: str) -> None:
     if engine == "vllm":
         vllm.install()
@@ -161,4 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     lock_ = commands.add_parser("lock", help="remake the files of hashes in 3rdparty/")
     lock_.add_argument("--upgrade", action="store_true", help="take the newest versions that 3rdparty/*.in allows")
     lock_.set_defaults(command=_lock)
+    pages_ = commands.add_parser("pages", help="put figures from results files into the pages")
+    pages_.add_argument("--check", action="store_true", help="fail if a page is out of date, and write nothing")
+    pages_.set_defaults(command=_pages)
     return parser

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from llm_gateway.sla.record import Verdict
 from llm_gateway.sla.report import svg, units
-from llm_gateway.sla.report.series import SLICES, ClassSeries, Values
+from llm_gateway.sla.report.series import SLICES, ClassSeries, Span, Values
 from llm_gateway.sla.summary import ClassSummary, Figures
 
 SHOWN_VERDICTS = (Verdict.MET, Verdict.LATE, Verdict.REJECTED, Verdict.FAILED)
@@ -39,18 +39,6 @@ class Frame:
 
 WIDE = Frame(500, 250)
 NARROW = Frame(330, 220)
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The window on the wall clock, seconds since 1970."""
-
-    start: float
-    end: float
-
-    def middle(self, place: int) -> float:
-        """Of the slice at `place`."""
-        return self.start + (place + 0.5) * (self.end - self.start) / SLICES
 
 
 def attainment(span: Span, hues: dict[str, str], series: dict[str, ClassSeries], objective: float) -> str:

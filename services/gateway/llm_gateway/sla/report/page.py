@@ -17,18 +17,20 @@ from llm_gateway.sla.window import Window
 OBJECTIVE = 0.99
 """A promise is kept while at least this part of the class's requests met their targets."""
 
+SHOWN_SECONDS = (300.0, 900.0, 3600.0, 21600.0, 86400.0)
 HUES = 6
 SHOWN_TENANTS = 50
 
 
 def render_page(window: Window, summary: Summary) -> str:
-    span = charts.Span(window.start, window.end)
+    span = shown_span(window)
     classes = [cls for cls in summary.classes if cls.figures.requests]
     hues = {cls.name: f"hue{place % HUES}" for place, cls in enumerate(summary.classes)}
-    over_time = {cls.name: series.class_series(window, cls.name) for cls in classes}
+    over_time = {cls.name: series.class_series(window, cls.name, span) for cls in classes}
     return _template().render(
         summary=summary,
         length=window.end - window.start,
+        slice_seconds=span.seconds / series.SLICES,
         headline=headline(summary.classes, window.end - window.start),
         classes=classes,
         hues=hues,
@@ -37,6 +39,13 @@ def render_page(window: Window, summary: Summary) -> str:
         tenants_left_out=summary.tenants_left_out + max(len(summary.tenants) - SHOWN_TENANTS, 0),
         pictures=_pictures(window, classes, hues, over_time, span) if classes else {},
     )
+
+
+def shown_span(window: Window) -> series.Span:
+    """What the charts over time show: the window, or less of it if its records begin late, as after a start."""
+    length = window.end - window.start
+    shown = min(length, next((span for span in SHOWN_SECONDS if span >= window.seconds), length))
+    return series.Span(window.end - shown, window.end)
 
 
 def headline(classes: Sequence[ClassSummary], length: float) -> str:
@@ -60,7 +69,7 @@ def _pictures(
     classes: Sequence[ClassSummary],
     hues: dict[str, str],
     over_time: dict[str, series.ClassSeries],
-    span: charts.Span,
+    span: series.Span,
 ) -> dict[str, Any]:
     """Every text in a drawing has been escaped there."""
     first_token = {
@@ -68,7 +77,7 @@ def _pictures(
     }
     return {
         "attainment": Markup(charts.attainment(span, hues, over_time, OBJECTIVE)),
-        "outcomes": Markup(charts.outcomes(span, series.outcomes(window))),
+        "outcomes": Markup(charts.outcomes(span, series.outcomes(window, span))),
         "first_token": first_token,
         "queue_wait": Markup(charts.queue_wait(classes, hues)),
         "verdicts": Markup(charts.verdicts(classes)),

@@ -1,4 +1,4 @@
-"""The window in slices of equal length: what the charts over time are drawn from."""
+"""A span of the window in slices of equal length: what the charts over time are drawn from."""
 
 from __future__ import annotations
 
@@ -16,6 +16,22 @@ Values = list[float | None]
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """What is drawn, on the wall clock, seconds since 1970; SLICES slices."""
+
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+    def middle(self, place: int) -> float:
+        """Of the slice at `place`."""
+        return self.start + (place + 0.5) * self.seconds / SLICES
+
+
+@dataclass(frozen=True, slots=True)
 class ClassSeries:
     """One value per slice; None where the slice has no request to tell."""
 
@@ -24,9 +40,9 @@ class ClassSeries:
     ttft_p99: Values
 
 
-def class_series(window: Window, name: str) -> ClassSeries:
+def class_series(window: Window, name: str, span: Span) -> ClassSeries:
     rows = rows_of_class(window, name)
-    places = _slices(window)[rows]
+    places = _slices(window, span)[rows]
     slices = [rows[places == place] for place in range(SLICES)]
     ttfts = [known(window.ttft[one]) for one in slices]
     return ClassSeries(
@@ -36,14 +52,14 @@ def class_series(window: Window, name: str) -> ClassSeries:
     )
 
 
-def outcomes(window: Window) -> list[list[int]]:
+def outcomes(window: Window, span: Span) -> list[list[int]]:
     """How many requests of each verdict, per slice."""
-    cells = np.bincount(_slices(window) * len(Verdict) + window.verdict, minlength=SLICES * len(Verdict))
+    cells = np.bincount(_slices(window, span) * len(Verdict) + window.verdict, minlength=SLICES * len(Verdict))
     return [[int(count) for count in row] for row in cells.reshape(SLICES, len(Verdict))]
 
 
-def _slices(window: Window) -> Integers:
-    places: Integers = ((window.time - window.start) / (window.end - window.start) * SLICES).astype(int)
+def _slices(window: Window, span: Span) -> Integers:
+    places: Integers = ((window.time - span.start) / span.seconds * SLICES).astype(int)
     return places.clip(0, SLICES - 1)
 
 

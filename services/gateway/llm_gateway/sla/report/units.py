@@ -45,7 +45,7 @@ def span(value: float) -> str:
     for length, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if value >= length and value % length == 0:
             return name if value == length else f"{value / length:.0f} {name}s"
-    return f"{value:.0f} seconds"
+    return "second" if value == 1 else f"{value:.0f} seconds"
 
 
 def clock(value: float) -> str:
