@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from llm_kernels import tuning
+
 LOG2_E = 1.4426950408889634
 
 
@@ -125,6 +127,14 @@ def config(query: Tensor) -> dict[str, int]:
     return CONFIGS[0]
 
 
+def candidates(op: str, *args: object) -> list[dict[str, int]]:
+    return list(CONFIGS)
+
+
+def tuning_key(op: str, query: Tensor, key: Tensor, value: Tensor, causal: bool, window: int, *rest: object) -> str:
+    return tuning.key_of(query.dtype, query.shape[1], key.shape[1], query.shape[3], int(causal), window)
+
+
 def flash_attention(
     query: Tensor,
     key: Tensor,
@@ -138,7 +148,11 @@ def flash_attention(
     out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     if not out.numel():
         return out
-    options = chosen or config(query)
+    options = (
+        chosen
+        or tuning.best("flash_attention", tuning_key("flash_attention", query, key, value, causal, window))
+        or config(query)
+    )
     scale_log2 = (head_dim**-0.5 if scale is None else scale) * LOG2_E
     grid = (triton.cdiv(queries, options["BLOCK_M"]), batch * heads)
     flash_attention_kernel[grid](

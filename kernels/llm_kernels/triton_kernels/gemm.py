@@ -7,6 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from llm_kernels import tuning
+
 GROUP_M = 8
 
 
@@ -75,6 +77,14 @@ def config(x: Tensor, n: int) -> dict[str, int]:
     return for_width(chosen, x)
 
 
+def candidates(op: str, x: Tensor, *rest: object) -> list[dict[str, int]]:
+    return [for_width(chosen, x) for chosen in CONFIGS]
+
+
+def tuning_key(op: str, x: Tensor, weight: Tensor, *rest: object) -> str:
+    return tuning.key_of(x.dtype, x.shape[0], weight.shape[0], x.shape[1])
+
+
 def for_width(chosen: dict[str, int], x: Tensor) -> dict[str, int]:
     return {**chosen, "BLOCK_K": chosen["BLOCK_K"] * 2} if x.element_size() == 1 else dict(chosen)
 
@@ -103,7 +113,8 @@ def _launch(
     (m, k), n = x.shape, weight.shape[0]
     if not out.numel():
         return out
-    options = chosen or config(x, n)
+    op = "gemm" if x_scale is None else "scaled_gemm"
+    options = chosen or tuning.best(op, tuning_key(op, x, weight)) or config(x, n)
     grid = (triton.cdiv(m, options["BLOCK_M"]) * triton.cdiv(n, options["BLOCK_N"]),)
     gemm_kernel[grid](
         x, weight, out, out if x_scale is None else x_scale, out if weight_scale is None else weight_scale, m, n, k,

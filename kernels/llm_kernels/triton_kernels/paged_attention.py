@@ -17,6 +17,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from llm_kernels import tuning
+
 LOG2_E = 1.4426950408889634
 
 
@@ -141,7 +143,10 @@ def paged_attention(
     out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     if not out.numel():
         return out
-    options = dict(chosen or config(query, group, max_query_len))
+    key = tuning_key(
+        "", query, cache, block_tables, context_lens, query_start_loc, max_query_len, max_context_len
+    )
+    options = dict(chosen or tuning.best("paged_attention", key) or config(query, group, max_query_len))
     block_q = max(1, options["BLOCK_M"] // group)
     programs = sequences if max_query_len == 1 else tokens // block_q + sequences
     splits = options.pop("SPLITS", 0) or choose_splits(
@@ -185,6 +190,21 @@ def config(query: Tensor, group: int, max_query_len: int) -> dict[str, int]:
     if max_query_len * group <= 32:  # speculation, short chunks
         return {"BLOCK_M": max(rows, triton.next_power_of_2(max_query_len * group)), **DECODE_CONFIGS[0]}
     return {"BLOCK_M": max(rows, 128), "BLOCK_N": 64, "num_warps": 8 if query.shape[-1] <= 128 else 4, "num_stages": 2}
+
+
+def candidates(op: str, query: Tensor, cache: Tensor, *rest: object) -> list[dict[str, int]]:
+    if rest[3] != 1:  # only decodes have candidates
+        return []
+    rows = max(16, triton.next_power_of_2(query.shape[1] // cache.shape[3]))
+    splits = (1, 2, 4) if query.shape[0] >= 16 else (16, 32, 64)
+    return [{"BLOCK_M": rows, "SPLITS": s, **c} for c in DECODE_CONFIGS for s in splits]
+
+
+def tuning_key(op: str, query: Tensor, cache: Tensor, *rest: object) -> str:
+    max_query_len, max_context_len = rest[3], rest[4]
+    assert isinstance(max_query_len, int)
+    assert isinstance(max_context_len, int)
+    return tuning.key_of(query.dtype, *query.shape, cache.shape[3], cache.shape[1], max_query_len, max_context_len)
 
 
 def choose_splits(programs: int, context: int, device: torch.device) -> int:

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from llm_kernels import layouts
+from llm_kernels import layouts, tuning
 
 
 @triton.jit
@@ -87,6 +87,14 @@ def config(x: Tensor, group_size: int) -> dict[str, int]:
     return chosen
 
 
+def candidates(op: str, x: Tensor, *rest: object) -> list[dict[str, int]]:
+    return [c for c in CONFIGS if (c["BLOCK_M"] == 16) == (x.shape[0] <= 16)]
+
+
+def tuning_key(op: str, x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None, layout: str) -> str:
+    return f"{layout}-" + tuning.key_of(x.dtype, x.shape[0], scales.shape[1], x.shape[1], x.shape[1] // scales.shape[0])
+
+
 def w4a16_gemm(
     x: Tensor,
     qweight: Tensor,
@@ -98,7 +106,8 @@ def w4a16_gemm(
     m, k = x.shape
     n = scales.shape[1]
     group_size = k // scales.shape[0]
-    options = dict(chosen or config(x, group_size))
+    key = tuning_key("w4a16_gemm", x, qweight, scales, zeros, layout)
+    options = dict(chosen or tuning.best("w4a16_gemm", key) or config(x, group_size))
     while group_size % options["BLOCK_K"]:
         options["BLOCK_K"] //= 2
     splits = options["SPLIT_K"] = max(1, min(options["SPLIT_K"], k // options["BLOCK_K"]))
