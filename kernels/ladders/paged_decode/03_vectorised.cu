@@ -77,7 +77,8 @@ __global__ void __launch_bounds__(THREADS) split_kv_kernel(
                 float sum = 0;
 #pragma unroll
                 for (int e = 0; e < 8; e++) sum += mine[h].x[e] * x.x[e];
-                const float score = seen ? half_warp_sum(sum) * scale : (half_warp_sum(sum), -INFINITY);
+                sum = half_warp_sum(sum);  // by all lanes, also those whose key is past the end
+                const float score = seen ? sum * scale : -INFINITY;
                 const float higher = fmaxf(top[h], score), base = higher == -INFINITY ? 0.f : higher;
                 const float shrink = __expf(top[h] - base), p = __expf(score - base);
                 top[h] = higher;

@@ -7,6 +7,7 @@
 
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
+#include <stdint.h>
 
 constexpr int THREADS = 256, WARPS = THREADS / 32;
 

@@ -1,0 +1,296 @@
+"""llm-kernels: see which implementation runs, check a kernel, measure, profile, compile without a GPU.
+
+    llm-kernels ops                                        every op and its implementations
+    llm-kernels explain rms_norm --shape 8192x4096         which one runs here, and why not the others
+    llm-kernels check FILE                                 put a kernel through the checker
+    llm-kernels bench [OP …] [--shapes TEXT] [--out DIR]   check, then measure (needs a GPU)
+    llm-kernels ladder [NAME …]                            the same for the rungs of a ladder
+    llm-kernels tune [OP …]                                search the kernels' options, remember the winners
+    llm-kernels profile OP                                 ncu's counters of one call, in words
+    llm-kernels compile [--out FILE]                       every kernel for sm_90, without a GPU
+    llm-kernels challenge FILE --name NAME                 enter the leaderboard
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llm_kernels.dispatch import REGISTRY, get
+from llm_kernels.errors import KernelError
+
+BF16 = "bfloat16"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parsed = _parser().parse_args(arguments)
+    try:
+        result: int = parsed.run(parsed)
+        return result
+    except KernelError as error:
+        print(f"llm-kernels: {error}", file=sys.stderr)
+        return 1
+
+
+def _ops(arguments: argparse.Namespace) -> int:
+    for name, op in sorted(REGISTRY.ops.items()):
+        print(f"{name:22} {' > '.join(i.name for i in op.implementations)}")
+    return 0
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from llm_kernels import workloads
+    from llm_kernels.workloads.base import short
+
+    op = get(arguments.op)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = [w for w in workloads.large(op.name) + workloads.small(op.name) if _matches(w, arguments.shape)]
+    if not chosen:
+        labels = "\n  ".join(dict.fromkeys(w.label for w in workloads.large(op.name) + workloads.small(op.name)))
+        raise KernelError(f"{op.name} has no workload whose shape contains {arguments.shape!r}; there are:\n  {labels}")
+    workload = chosen[0]
+    print(f"{op.name}  {workload.label}  {short(workload.dtype)}  on {_device_name()}")
+    override = os.environ.get("LLM_KERNELS_IMPL")
+    if override:
+        print(f"  LLM_KERNELS_IMPL={override}")
+    for name, verdict in _verdicts(workload, device):
+        print(f"  {name:10} {verdict}")
+    return 0
+
+
+def _verdicts(workload: Any, device: str) -> list[tuple[str, str]]:
+    """On a GPU from real inputs; without one from inputs that have a shape only, so that large ones cost nothing."""
+    args = workload.inputs(0, device if device == "cuda" else "meta")
+    verdicts: list[tuple[str, str]] = workload.definition().explain(args)
+    return [(name, verdict.replace("on meta", "on cpu")) for name, verdict in verdicts]
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TRITON_INTERPRET", "1")
+    from llm_kernels.check import check_file
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    seed = random.randrange(2**31) if arguments.seed is None else arguments.seed
+    if arguments.sanitizer:
+        return _sanitize(arguments, seed)
+    findings = check_file(arguments.file, device, seed)
+    for finding in findings:
+        print(finding)
+    print(f"{arguments.file}: {'rejected' if findings else 'passed'} on {device}, seed {seed}")
+    return 1 if findings else 0
+
+
+def _sanitize(arguments: argparse.Namespace, seed: int) -> int:
+    """The same check under compute-sanitizer, which sees accesses out of bounds and races on shared memory."""
+    sanitizer = shutil.which("compute-sanitizer")
+    if sanitizer is None or not torch.cuda.is_available():
+        raise KernelError("--sanitizer needs a GPU and compute-sanitizer on the PATH")
+    command = [sys.executable, "-m", "llm_kernels", "check", str(arguments.file), "--seed", str(seed)]
+    for tool in ("memcheck", "racecheck"):
+        print(f"compute-sanitizer --tool {tool}", flush=True)
+        done = subprocess.run([sanitizer, "--tool", tool, "--error-exitcode", "2", *command], check=False)
+        if done.returncode:
+            return done.returncode
+    return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from llm_kernels import workloads
+    from llm_kernels.bench import ceilings, report, runner
+    from llm_kernels.bench.environment import environment
+
+    _need_gpu("bench")
+    for op in arguments.ops:
+        get(op)
+    limits = ceilings.measure_ceilings()
+    chosen = [w for w in workloads.large() if (not arguments.ops or w.op in arguments.ops) and _matches(w, arguments.shapes)]
+    rows = [r.as_json() for r in runner.run_all(chosen, limits, lambda r: print(report.table([r.as_json()]).splitlines()[1]))]
+    print(report.table(rows))
+    _write(arguments.out, rows, limits, environment(), chosen)
+    return 0
+
+
+def _write(folder: Path | None, rows: list[dict[str, Any]], limits: Any, environment: Any, chosen: list[Any]) -> None:
+    if folder is None:
+        return
+    from llm_kernels.bench import report
+
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"environment": environment, "ceilings": limits.as_json(), "rows": rows}
+    (folder / "bench.json").write_text(json.dumps(document, indent=1) + "\n")
+    costs = {(w.op, w.label): w.cost for w in chosen}
+    points = []
+    for row in rows:
+        cost = costs.get((row["op"], row["shape"]))
+        if cost and cost.flops and row["seconds"] and row["implementation"] in ("cuda", "triton"):
+            label = f"{row['op']} {row['implementation']}"
+            points.append((label, cost.flops / cost.bytes, cost.flops / row["seconds"]))
+    chart = report.roofline(points, limits.copy_bytes_per_second, limits.flops_per_second["bf16"], "Roofline, measured roof")
+    (folder / "roofline.svg").write_text(chart + "\n")
+
+
+def _ladder(arguments: argparse.Namespace) -> int:
+    from llm_kernels.bench import ceilings, ladder, report
+    from llm_kernels.bench.environment import environment
+    from llm_kernels.ladders import LADDERS
+
+    _need_gpu("ladder")
+    if unknown := set(arguments.names) - set(LADDERS):
+        raise KernelError(f"there is no ladder {', '.join(unknown)}; there are {', '.join(LADDERS)}")
+    limits = ceilings.measure_ceilings()
+    rows: list[dict[str, Any]] = []
+    for name in arguments.names or LADDERS:
+        rows += ladder.run_ladder(LADDERS[name], limits, lambda r: print(report.table([r]).splitlines()[1]))
+    print(report.table(rows))
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        document = {"environment": environment(), "ceilings": limits.as_json(), "rows": rows}
+        (arguments.out / "ladders.json").write_text(json.dumps(document, indent=1) + "\n")
+    return 0
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    from llm_kernels import workloads
+    from llm_kernels.bench.tune import tune
+
+    _need_gpu("tune")
+    for workload in workloads.large():
+        if not arguments.ops or workload.op in arguments.ops:
+            best = tune(workload, print)
+            if best is not None:
+                print(f"{workload.name}: {best}")
+    return 0
+
+
+def _profile(arguments: argparse.Namespace) -> int:
+    from llm_kernels.profile import profile
+
+    _need_gpu("profile")
+    text = "\n\n".join(p.summary() for p in profile(arguments.target))
+    print(text)
+    if arguments.out is not None:
+        arguments.out.write_text(text + "\n")
+    return 0
+
+
+def _run_once(arguments: argparse.Namespace) -> int:
+    """One call between the profiler's start and stop; `op`, `op/implementation`, `op/implementation/shape`, or
+    `ladder:NAME/RUNG`."""
+    from llm_kernels import workloads
+    from llm_kernels.ladders import LADDERS, rungs_of
+
+    if arguments.target.startswith("ladder:"):
+        name, rung_name = arguments.target.removeprefix("ladder:").split("/")
+        ladder = LADDERS[name]
+        rung = next(r for r in rungs_of(name) if r.name.startswith(rung_name))
+        sizes = next((s for p, s in ladder.slow_at.items() if rung.name.startswith(p)), ladder.large)
+        args = ladder.make(torch.Generator().manual_seed(0), torch.device("cuda"), sizes)
+        call = lambda: rung.run(args)  # noqa: E731
+    else:
+        op, implementation, shape = (*arguments.target.split("/"), "", "")[:3]
+        workload = next(w for w in workloads.large(op) if shape in w.label)
+        args = workload.inputs(0, "cuda")
+        chosen = get(op)[implementation] if implementation else get(op).select(args)
+        call = lambda: chosen.run(*args)  # noqa: E731
+    call()
+    torch.cuda.synchronize()
+    torch.cuda.profiler.start()
+    call()
+    torch.cuda.synchronize()
+    torch.cuda.profiler.stop()
+    return 0
+
+
+def _compile(arguments: argparse.Namespace) -> int:
+    from llm_kernels import aot
+    from llm_kernels.cuda.build import SOURCES
+
+    sources = sorted(SOURCES.glob("*.cu"))
+    if arguments.ladders:
+        from llm_kernels.ladders import LADDERS, rungs_of
+
+        sources += [r.path for name in LADDERS for r in rungs_of(name) if r.path.suffix == ".cu"]
+    compiled = aot.as_rows(aot.compile_all(sources, arguments.jobs))
+    for row in compiled:
+        print(f"{row['kernel']:28} {row['registers']:4} registers {row['stack_bytes']:5} B stack {row['shared_bytes']:7} B shared  {row['source']}")
+    if arguments.out is not None:
+        arguments.out.write_text(json.dumps(compiled, indent=1) + "\n")
+    return 0
+
+
+def _challenge(arguments: argparse.Namespace) -> int:
+    from llm_kernels.challenge import enter
+
+    entry = enter(arguments.file, arguments.name)
+    print(f"{entry.name}: {entry.seconds * 1e6:.1f} us, {entry.times_faster:.2f} times faster than slow.py on {entry.gpu}")
+    return 0
+
+
+def _matches(workload: Any, text: str | None) -> bool:
+    return text is None or text in workload.label
+
+
+def _need_gpu(command: str) -> None:
+    if not torch.cuda.is_available():
+        raise KernelError(f"{command} measures on a GPU, and there is none here")
+
+
+def _device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="llm-kernels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("ops").set_defaults(run=_ops)
+    explain = commands.add_parser("explain")
+    explain.add_argument("op")
+    explain.add_argument("--shape", help="a part of a workload's shape, e.g. 8192x4096")
+    explain.set_defaults(run=_explain)
+    check = commands.add_parser("check")
+    check.add_argument("file", type=Path)
+    check.add_argument("--seed", type=int, help="default: a fresh one, which is printed")
+    check.add_argument("--sanitizer", action="store_true", help="run under compute-sanitizer: memcheck and racecheck")
+    check.set_defaults(run=_check)
+    bench = commands.add_parser("bench")
+    bench.add_argument("ops", nargs="*")
+    bench.add_argument("--shapes", help="only shapes that contain this")
+    bench.add_argument("--out", type=Path, help="folder for bench.json and roofline.svg")
+    bench.set_defaults(run=_bench)
+    ladder = commands.add_parser("ladder")
+    ladder.add_argument("names", nargs="*")
+    ladder.add_argument("--out", type=Path, help="folder for ladders.json")
+    ladder.set_defaults(run=_ladder)
+    tune = commands.add_parser("tune")
+    tune.add_argument("ops", nargs="*")
+    tune.set_defaults(run=_tune)
+    profile = commands.add_parser("profile")
+    profile.add_argument("target", help="op[/implementation[/shape]] or ladder:NAME/RUNG")
+    profile.add_argument("--out", type=Path)
+    profile.set_defaults(run=_profile)
+    once = commands.add_parser("run-once")
+    once.add_argument("target")
+    once.set_defaults(run=_run_once)
+    compile_ = commands.add_parser("compile")
+    compile_.add_argument("--out", type=Path)
+    compile_.add_argument("--jobs", type=int)
+    compile_.add_argument("--ladders", action="store_true", help="the ladders' CUDA rungs too")
+    compile_.set_defaults(run=_compile)
+    challenge = commands.add_parser("challenge")
+    challenge.add_argument("file", type=Path)
+    challenge.add_argument("--name", required=True)
+    challenge.set_defaults(run=_challenge)
+    return parser
