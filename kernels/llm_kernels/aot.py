@@ -64,7 +64,7 @@ def compile_cuda(source: Path) -> list[Compiled]:
     with tempfile.TemporaryDirectory() as folder:
         resources = build.compile_only(source, Path(folder, "out.cubin"))
     return [
-        Compiled(source.name, readable(r.kernel), r.registers, r.spill_stores_bytes, r.static_shared_bytes)
+        Compiled(f"{source.parent.name}/{source.name}", readable(r.kernel), r.registers, r.spill_stores_bytes, r.static_shared_bytes)
         for r in resources
     ]
 
@@ -143,9 +143,14 @@ def resource_usage(cubin: bytes) -> tuple[int, int]:
 
 
 def readable(mangled: str) -> str:
-    """The kernel's own name in a mangled one: _Z18gemm_naive_kernelPK… -> gemm_naive_kernel."""
-    match = re.match(r"_Z(?:N\d+_GLOBAL__N__\w+?)?(\d+)(\w+)", mangled)
-    return match[2][: int(match[1])] if match else mangled
+    """The kernel's own name in a mangled one: _Z12naive_kernelPK… -> naive_kernel, also inside a namespace. Names are
+    preceded by their length, whose digits may run into digits before."""
+    for match in re.finditer(r"\d+", mangled):
+        for start in range(match.start(), match.end()):
+            name = mangled[match.end() : match.end() + int(mangled[start : match.end()])]
+            if name.endswith("_kernel"):
+                return name
+    return mangled
 
 
 def as_rows(compiled: list[Compiled]) -> list[dict[str, Any]]:

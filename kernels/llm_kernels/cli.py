@@ -8,6 +8,7 @@
     llm-kernels tune [OP …]                                search the kernels' options, remember the winners
     llm-kernels profile OP                                 ncu's counters of one call, in words
     llm-kernels compile [--out FILE]                       every kernel for sm_90, without a GPU
+    llm-kernels pages                                      the ladders' tables from the results' files
     llm-kernels challenge FILE --name NAME                 enter the leaderboard
 """
 
@@ -229,6 +230,14 @@ def _compile(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _pages(arguments: argparse.Namespace) -> int:
+    from llm_kernels.bench.pages import rewrite_all
+
+    for path in rewrite_all():
+        print(path)
+    return 0
+
+
 def _challenge(arguments: argparse.Namespace) -> int:
     from llm_kernels.challenge import enter
 
@@ -289,6 +298,7 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("--jobs", type=int)
     compile_.add_argument("--ladders", action="store_true", help="the ladders' CUDA rungs too")
     compile_.set_defaults(run=_compile)
+    commands.add_parser("pages").set_defaults(run=_pages)
     challenge = commands.add_parser("challenge")
     challenge.add_argument("file", type=Path)
     challenge.add_argument("--name", required=True)

@@ -6,4 +6,4 @@ import torch
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
-os.environ.setdefault("LLM_KERNELS_QUIET", "1")
+

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -44,16 +44,26 @@ class Row:
         return asdict(self)
 
 
-def run(workload: Workload, ceilings: Ceilings, seed: int = 0, budget_seconds: float = 0.15) -> list[Row]:
+def run(
+    workload: Workload,
+    ceilings: Ceilings,
+    seed: int = 0,
+    budget_seconds: float = 0.15,
+    skip: Collection[tuple[str, str]] = (),
+) -> list[Row]:
+    """`skip`: (op, implementation) that are known to be wrong; they could hang."""
     args = workload.inputs(seed, "cuda")
-    libraries = {name: _measure_library(function, workload, args, budget_seconds) for name, function in workload.libraries.items()}
+    libraries = {
+        name: _measure(function, workload, args, budget_seconds) for name, function in workload.libraries.items()
+    }
     timed = {name: seconds for name, (seconds, _, _, _) in libraries.items() if seconds is not None}
     comparable = {name: seconds for name, seconds in timed.items() if "gathered" not in name} or timed
     fastest = min(comparable, key=comparable.__getitem__) if comparable else None
     judge = functools.partial(_judge, workload, args)
     rows = []
     for implementation in workload.definition().implementations[:-1]:
-        if (reason := why_not(implementation, args)) is not None:
+        known = "wrong on small shapes" if (workload.op, implementation.name) in skip else None
+        if (reason := known or why_not(implementation, args)) is not None:
             rows.append(_row(workload, implementation.name, ceilings, (None, None, 0, reason)))
             continue
         verdict, wrong = judge(implementation)
@@ -107,10 +117,6 @@ def _exact_bytes(workload: Workload, args: Args) -> float:
     if workload.op == "paged_attention" and args[5] > 64:
         return float(8 * 4 * args[0].shape[1] * args[5] * args[6])
     return float(sum(a.numel() * 8 for a in args if isinstance(a, Tensor)) / 8)
-
-
-def _measure_library(function: Callable[..., Any], workload: Workload, args: Args, budget_seconds: float) -> Timed:
-    return _measure(function, workload, args, budget_seconds)
 
 
 def _measure(function: Callable[..., Any], workload: Workload, args: Args, budget_seconds: float) -> Timed:

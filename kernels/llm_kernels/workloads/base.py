@@ -53,6 +53,19 @@ class Workload:
         return dispatch.get(self.op)
 
 
+class Compiled:
+    """torch.compile of a function, at its first call: importing dynamo takes seconds."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._compiled: Callable[..., Any] | None = None
+
+    def __call__(self, *args: Any) -> Any:
+        if self._compiled is None:
+            self._compiled = torch.compile(self._function, dynamic=False)
+        return self._compiled(*args)
+
+
 def short(dtype: torch.dtype) -> str:
     names = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.float8_e4m3fn: "fp8"}
     return names.get(dtype, str(dtype).removeprefix("torch."))

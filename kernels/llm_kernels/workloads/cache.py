@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from llm_kernels.dispatch import Args
-from llm_kernels.workloads.base import Cost, Workload, integers, normal
+from llm_kernels.workloads.base import Compiled, Cost, Workload, integers, normal
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 
@@ -60,7 +60,7 @@ def _rope(tokens: int, heads: int, kv_heads: int, head_dim: int, rotated: int, d
             x[..., :rotated] = torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(x.dtype)
 
     moved = 2 * tokens * (heads + kv_heads) * rotated * dtype.itemsize + tokens * (rotated * 4 + 8)
-    libraries = {"torch": torch_rope, "torch.compile": torch.compile(torch_rope, dynamic=False)}
+    libraries = {"torch": torch_rope, "torch.compile": Compiled(torch_rope)}
     return Workload("rope", _label(tokens, heads, kv_heads, head_dim), dtype, make, Cost(moved), libraries=libraries)
 
 
@@ -101,7 +101,7 @@ def _fused(tokens: int, heads: int, kv_heads: int, head_dim: int, rotated: int, 
 
     row = head_dim * dtype.itemsize
     moved = 2 * tokens * heads * row + 4 * tokens * kv_heads * row + tokens * (rotated * 4 + 16)
-    libraries = {"torch": torch_fused, "torch.compile": torch.compile(torch_fused, dynamic=False)}
+    libraries = {"torch": torch_fused, "torch.compile": Compiled(torch_fused)}
     label = _label(tokens, heads, kv_heads, head_dim)
     return Workload("rope_paged_kv_write", label, dtype, make, Cost(moved), libraries=libraries)
 

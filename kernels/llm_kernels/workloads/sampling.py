@@ -9,7 +9,7 @@ from torch import Tensor
 
 from llm_kernels.dispatch import Args
 from llm_kernels.ops.sampling import kept_by_top_k_top_p
-from llm_kernels.workloads.base import Cost, Workload, integers, normal, uniform
+from llm_kernels.workloads.base import Compiled, Cost, Workload, integers, normal, uniform
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 
@@ -43,7 +43,7 @@ def _process(rows: int, n: int, with_bias: bool) -> Workload:
         logits.copy_(x / torch.where(temperature > 0, temperature, 1.0)[:, None])
 
     cost = Cost(rows * n * (8 + 4 + 1 + 4 * with_bias))
-    libraries = {"torch": torch_process, "torch.compile": torch.compile(torch_process, dynamic=False)}
+    libraries = {"torch": torch_process, "torch.compile": Compiled(torch_process)}
     label = f"{rows}x{n}{' bias' if with_bias else ''}"
     return Workload("process_logits", label, FP32, make, cost, libraries=libraries)
 

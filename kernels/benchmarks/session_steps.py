@@ -1,0 +1,219 @@
+"""The steps of gpu_session.py, each run as `python session_steps.py STEP ARGUMENTS…` in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from llm_kernels import accuracy, workloads
+from llm_kernels.bench import ceilings, ladder, report, runner
+from llm_kernels.bench.environment import environment
+from llm_kernels.bench.tune import MODULES, tune
+from llm_kernels.cuda import build
+from llm_kernels.dispatch import Implementation, why_not
+from llm_kernels.ladders import LADDERS, rungs_of
+from llm_kernels.ladders.base import check
+from llm_kernels.profile import profile
+from llm_kernels.workloads import Workload
+from llm_kernels.workloads.base import short
+
+FIRST = ("flash_attention", "paged_attention", "gemm", "w4a16_gemm", "scaled_gemm", "fused_add_rms_norm", "rms_norm",
+         "sample_top_k_top_p", "rope_paged_kv_write", "silu_and_mul", "softmax", "rope")  # fmt: skip
+"""Ops in the order in which their figures matter; the others follow."""
+
+
+def run_build() -> None:
+    sources = sorted(build.SOURCES.glob("*.cu"))
+    sources += [r.path for name in LADDERS for r in rungs_of(name) if r.path.suffix == ".cu"]
+    with ThreadPoolExecutor(16) as threads:
+        for source, outcome in zip(sources, threads.map(_build_one, sources), strict=True):
+            print(f"{source.parent.name}/{source.name}: {outcome}")
+
+
+def _build_one(source: Path) -> str:
+    try:
+        return str(build.build(source))
+    except Exception as error:  # noqa: BLE001 - the others go on
+        return f"{type(error).__name__}: {error}"
+
+
+def run_shard(index: str, count: str, path: str, start: str = "0") -> None:
+    """Triton on small workloads; then one call of each large one and of each candidate, which fills Triton's cache.
+
+    A fault on the device ends everything its process can do there: the process begins anew behind the case."""
+    cases = [(w, w.definition()["triton"]) for w in workloads.small()][int(index) :: int(count)]
+    with Path(path).open("a") as file:
+        for place, (workload, implementation) in enumerate(cases[int(start) :], int(start)):
+            row = _judged(workload, implementation)
+            _note(file, row)
+            if row["wrong"] and ("CUDA error" in row["wrong"] or "illegal" in row["wrong"]):
+                os.execv(sys.executable, [sys.executable, __file__, "shard", index, count, path, str(place + 1)])
+        for workload, run in list(_warm_ups())[int(index) :: int(count)]:
+            try:
+                run()
+                torch.cuda.synchronize()
+            except Exception as error:  # noqa: BLE001 - noted where it is measured
+                print(f"warm-up {workload.name}: {type(error).__name__}: {str(error)[:300]}")
+            torch.cuda.empty_cache()
+
+
+def _warm_ups() -> Iterator[tuple[Workload, Callable[[], object]]]:
+    import importlib
+
+    for workload in workloads.large():
+        implementation = workload.definition()["triton"]
+        yield workload, lambda w=workload, i=implementation: i.run(*w.inputs(0, "cuda"))  # type: ignore[misc]
+        if "torch.compile" in workload.libraries:
+            yield workload, lambda w=workload: w.libraries["torch.compile"](*w.inputs(0, "cuda"))  # type: ignore[misc]
+        if workload.op in MODULES:
+            module = importlib.import_module(f"llm_kernels.triton_kernels.{MODULES[workload.op]}")
+            args = workload.inputs(0, "meta")
+            for candidate in module.candidates(workload.op, *args):
+                launcher = getattr(module, workload.op)
+                yield workload, lambda w=workload, f=launcher, c=candidate: f(*w.inputs(0, "cuda"), chosen=c)  # type: ignore[misc]
+
+
+def run_isolated(name: str, path: str) -> None:
+    group, which = name.split("/")
+    with Path(path).open("w") as file:
+        if group != "op":
+            rung = next(r for r in rungs_of(group) if r.name == which)
+            row: dict[str, Any] = {"op": f"ladder {group}", "implementation": which, "shape": "small", "dtype": "bf16"}
+            _note(file, row | _guarded(lambda: _checked_rung(group, rung)))
+            return
+        for workload in workloads.small(which):
+            implementation = workload.definition()["cuda"]
+            if why_not(implementation, workload.inputs(0, "cuda")) is None:
+                _note(file, _judged(workload, implementation))
+
+
+def _checked_rung(name: str, rung: Any) -> tuple[float, str | None]:
+    problem = LADDERS[name]
+    return check(problem, rung, ladder.small_inputs(problem, "cuda"))
+
+
+def _judged(workload: Workload, implementation: Implementation) -> dict[str, Any]:
+    row = {"op": workload.op, "implementation": implementation.name, "shape": workload.label, "dtype": short(workload.dtype)}
+
+    def judge() -> tuple[float, str | None]:
+        args = workload.inputs(1, "cuda")
+        if (reason := why_not(implementation, args)) is not None:
+            return 0.0, None if reason.startswith(("needs", "is built", "reads", "hidden", "group")) else reason
+        verdict = accuracy.judge(workload, implementation, args)
+        torch.cuda.synchronize()
+        return verdict.error, verdict.wrong
+
+    return row | _guarded(judge)
+
+
+def _guarded(judge: Callable[[], tuple[float, str | None]]) -> dict[str, Any]:
+    try:
+        error, wrong = judge()
+        return {"error": error, "wrong": wrong}
+    except Exception as error:  # noqa: BLE001 - a failure is a result
+        return {"error": None, "wrong": f"{type(error).__name__}: {error}"[:500], "trace": traceback.format_exc()[-1500:]}
+
+
+def _note(file: Any, row: dict[str, Any]) -> None:
+    file.write(json.dumps(row) + "\n")
+    file.flush()
+
+
+def run_ceilings(path: str) -> None:
+    Path(path).with_name("environment.json").write_text(json.dumps(environment()))
+    limits = ceilings.measure_ceilings()
+    Path(path).write_text(json.dumps(limits.as_json()))
+    print(limits)
+
+
+def run_tune(correctness: str, limits: str, path: str) -> None:
+    rows = []
+    for workload in _ordered(correctness):
+        if workload.op in MODULES and not (workload.op == "w4a16_gemm" and "fragments" in workload.label and workload.label.startswith("1x")):
+            lines: list[str] = []
+            best = tune(workload, lines.append, budget_seconds=0.02)
+            rows.append({"workload": workload.name, "best": best, "times": lines})
+            Path(path).write_text(json.dumps(rows, indent=1) + "\n")
+            torch.cuda.empty_cache()
+
+
+def run_bench(correctness: str, limits: str, path: str) -> None:
+    measured = _ceilings(limits)
+    rows: list[dict[str, Any]] = []
+    broken = _broken(correctness)
+    for workload in _ordered(correctness):
+        try:
+            for row in runner.run(workload, measured, budget_seconds=0.06, skip=broken):
+                rows.append(row.as_json())
+                print(report.table([rows[-1]]).splitlines()[1])
+        except Exception as error:  # noqa: BLE001 - the next workload goes on
+            print(f"{workload.name}: {type(error).__name__}: {error}")
+        document = {"environment": environment() if not rows[1:] else None, "ceilings": measured.as_json(), "rows": rows}
+        Path(path).write_text(json.dumps(document, indent=1) + "\n")
+        _roofline(rows, measured, Path(path).with_name("roofline.svg"))
+        torch.cuda.empty_cache()
+
+
+def _roofline(rows: list[dict[str, Any]], measured: ceilings.Ceilings, path: Path) -> None:
+    costs = {(w.op, w.label): w.cost for w in workloads.large()}
+    points = []
+    for row in rows:
+        cost = costs[row["op"], row["shape"]]
+        if cost.flops and row["seconds"] and row["implementation"] in ("cuda", "triton"):
+            points.append((f"{row['op']} {row['implementation']}", cost.flops / cost.bytes, cost.flops / row["seconds"]))
+    chart = report.roofline(points, measured.copy_bytes_per_second, measured.flops_per_second["bf16"], "Measured roofline")
+    path.write_text(chart + "\n")
+
+
+def run_ladders(correctness: str, limits: str, path: str) -> None:
+    measured, rows, broken = _ceilings(limits), [], _broken(correctness)
+    for name in ("gemm", "attention", "w4a16_gemv", "paged_decode", "reduction", "rope"):
+        problem = LADDERS[name]
+        for rung in rungs_of(name):
+            if (f"ladder {name}", rung.name) in broken:
+                continue
+            sizes = next((s for prefix, s in problem.slow_at.items() if rung.name.startswith(prefix)), problem.large)
+            rows.append(ladder.run_rung(problem, rung, sizes, measured, 0.05))
+            print(report.table([rows[-1]]).splitlines()[1])
+            document = {"environment": environment() if len(rows) == 1 else None, "ceilings": measured.as_json(), "rows": rows}
+            Path(path).write_text(json.dumps(document, indent=1) + "\n")
+        torch.cuda.empty_cache()
+
+
+def run_profile(target: str, path: str) -> None:
+    text = "\n\n".join(p.summary() for p in profile(target, limit_seconds=22))
+    with Path(path).open("a") as file:
+        file.write(f"# {target}\n{text}\n\n")
+
+
+def _ceilings(path: str) -> ceilings.Ceilings:
+    return ceilings.Ceilings(**json.loads(Path(path).read_text()))
+
+
+def _ordered(correctness: str) -> list[Workload]:
+    rank = {op: place for place, op in enumerate(FIRST)}
+    return sorted(workloads.large(), key=lambda w: rank.get(w.op, len(rank)))
+
+
+def _broken(correctness: str) -> set[tuple[str, str]]:
+    """(op, implementation) that was wrong somewhere, or did not finish: not measured, since it may hang."""
+    if not Path(correctness).exists():
+        return set()
+    document = json.loads(Path(correctness).read_text())
+    broken = {(row["op"], row["implementation"]) for row in document["wrong"] if row["implementation"] != "triton"}
+    for step in document["unfinished"]:
+        if step.startswith("isolated "):
+            group, which = step.removeprefix("isolated ").split("/")
+            broken.add((which, "cuda") if group == "op" else (f"ladder {group}", which))
+    return broken
+
+
+if __name__ == "__main__":
+    globals()[f"run_{sys.argv[1]}"](*sys.argv[2:])

@@ -1,0 +1,78 @@
+"""The tables of the ladders' pages, from the results' files: a figure in a page is never typed.
+
+    llm-kernels pages        # rewrites what stands between <!-- rungs --> and <!-- /rungs --> in kernels/ladders/*/README.md
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from llm_kernels.bench.report import duration
+from llm_kernels.ladders import LADDERS, rungs_of
+from llm_kernels.ladders.base import Ladder, folder
+
+BEGIN, END = "<!-- rungs -->", "<!-- /rungs -->"
+NOT_MEASURED = "not measured yet"
+
+
+def results_folder() -> Path:
+    return folder().parent / "results"
+
+
+def rewrite_all() -> list[Path]:
+    """The pages whose text changed."""
+    changed = []
+    for ladder in LADDERS.values():
+        path = folder() / ladder.name / "README.md"
+        before = path.read_text()
+        if (after := rewritten(before, ladder, results())) != before:
+            path.write_text(after)
+            changed.append(path)
+    return changed
+
+
+def rewritten(page: str, ladder: Ladder, documents: list[dict[str, Any]]) -> str:
+    block = f"{BEGIN}\n{table(ladder, documents)}\n{END}"
+    return re.sub(f"{BEGIN}.*?{END}", lambda _: block, page, flags=re.DOTALL)
+
+
+def results() -> list[dict[str, Any]]:
+    """Every ladders.json under `kernels/results/`."""
+    return [json.loads(path.read_text()) for path in sorted(results_folder().glob("**/ladders.json"))]
+
+
+def table(ladder: Ladder, documents: list[dict[str, Any]]) -> str:
+    """A row a rung; one group of lines for each GPU that was measured."""
+    measured = [(d, {r["implementation"]: r for r in d["rows"] if r["op"] == f"ladder {ladder.name}"}) for d in documents]
+    measured = [(d, rows) for d, rows in measured if rows]
+    if not measured:
+        return "\n".join([_heading(), *(_line(r.path.name, r.prediction, None, None) for r in rungs_of(ladder.name))])
+    parts = []
+    for document, rows in measured:
+        environment = document.get("environment") or {}
+        lines = [f"{environment.get('gpu', 'unknown GPU')}, torch {environment.get('torch', '?')}:", "", _heading()]
+        previous = None
+        for rung in rungs_of(ladder.name):
+            row = rows.get(rung.name)
+            lines.append(_line(rung.path.name, rung.prediction, row, previous))
+            previous = row if row and row.get("seconds") else previous
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _heading() -> str:
+    return "| rung | predicted | time | step | of limit | against the library |\n| --- | --- | --- | --- | --- | --- |"
+
+
+def _line(name: str, prediction: str, row: dict[str, Any] | None, previous: dict[str, Any] | None) -> str:
+    if row is None or not row.get("seconds"):
+        said = f"failed: {row['wrong']}" if row and row.get("wrong") else NOT_MEASURED
+        return f"| [{name}]({name}) | {prediction} | {said} | | | |"
+    same = previous is not None and previous["shape"] == row["shape"]
+    step = f"{previous['seconds'] / row['seconds']:.2f}x" if previous is not None and same else ""
+    ratio = f"{row['ratio_to_library']:.2f}x {row['library']}"
+    time = f"{duration(row['seconds'], row['spread'])} ({row['shape']})"
+    return f"| [{name}]({name}) | {prediction} | {time} | {step} | {row['fraction_of_limit']:.1%} | {ratio} |"
