@@ -15,6 +15,8 @@ from llm_bench.repetitions import Estimate
 from llm_bench.stats import CONFIDENCE
 
 RESAMPLES = 2000
+AT_ONCE = 10_000_000
+"""Values that are drawn at once: 80 MB of places."""
 
 Values = npt.NDArray[np.float64]
 Statistic = Callable[[Values], Values]
@@ -33,6 +35,10 @@ def resample(values: Values, statistic: Statistic, rng: np.random.Generator) -> 
     """`statistic` of each of RESAMPLES resamples."""
     count = len(values)
     block = round(count ** (1 / 3))
-    starts = rng.integers(0, count, size=(RESAMPLES, -(-count // block)))
-    places = (starts[:, :, None] + np.arange(block)) % count
-    return statistic(values[places.reshape(RESAMPLES, -1)[:, :count]])
+    blocks = -(-count // block)
+    parts = []
+    for first in range(0, RESAMPLES, per_part := max(1, AT_ONCE // count)):
+        rows = min(per_part, RESAMPLES - first)
+        places = (rng.integers(0, count, size=(rows, blocks))[:, :, None] + np.arange(block)) % count
+        parts.append(statistic(values[places.reshape(rows, -1)[:, :count]]))
+    return np.concatenate(parts)

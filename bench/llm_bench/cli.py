@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llm_bench import commands
+from llm_bench.credentials import WHAT_A_NAME_IS, is_variable_name
 from llm_bench.errors import BenchError
 
 
@@ -67,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_gate(compare)
     compare.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets compare.json and every run")
     compare.add_argument("--names", nargs=2, default=["A", "B"], metavar="NAME", help="labels (default: A B)")
+    keys = "environment variables that hold the API keys of A and of B (default: OPENAI_API_KEY, if it is set)"
+    compare.add_argument("--api-key-env", type=_variable, nargs=2, metavar="NAME", help=keys)
     compare.add_argument("--pairs", type=_pairs, default=6, help="runs of each target (default: %(default)s)")
     compare.set_defaults(command=commands.compare)
 
@@ -124,6 +127,8 @@ def _add_scenario(parser: argparse.ArgumentParser) -> None:
 
 def _add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, metavar="URL", help="an OpenAI-compatible server")
+    help = "environment variable that holds the target's API key (default: OPENAI_API_KEY, if it is set)"
+    parser.add_argument("--api-key-env", type=_variable, metavar="NAME", help=help)
     _add_prompts(parser)
 
 
@@ -175,6 +180,12 @@ def _seed(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
     return value
+
+
+def _variable(text: str) -> str:
+    if not is_variable_name(text):
+        raise argparse.ArgumentTypeError(WHAT_A_NAME_IS)
+    return text
 
 
 def _pairs(text: str) -> int:

@@ -1,8 +1,4 @@
-"""Bytes out, time-stamped bytes in: the hot path, on gevent.
-
-geventhttpclient's pool keeps the connections and its C parser (llhttp) reads the responses, fed by unbuffered reads:
-each read takes what has arrived and is stamped at once. Nothing is decoded here.
-"""
+"""Bytes out, time-stamped bytes in: any number of connections to one target, on gevent. Nothing is decoded here."""
 
 from __future__ import annotations
 
@@ -12,89 +8,103 @@ from typing import Any
 
 import gevent
 from gevent import socket
-from geventhttpclient.connectionpool import ConnectionPool, SSLConnectionPool
-from geventhttpclient.response import HTTPParseError, HTTPResponse
+from gevent.ssl import create_default_context
 
+from llm_bench.connection import Connection
 from llm_bench.exchange import Exchange
 from llm_bench.target import Target
 
 CONNECT_TIMEOUT = 5.0
-READ_SIZE = 8192
 MAX_CONNECTIONS = 20_000
 """More than a process can open: an open loop must never wait for a connection to come free."""
-
-
-class _Response(HTTPResponse):  # type: ignore[misc]  # the library is untyped to mypy
-    """Hands body bytes and the end of the headers to an exchange."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        super().__init__("POST")
-        self.exchange = exchange
-        self.now = 0.0
-
-    def _on_headers_complete(self) -> Any:
-        self.exchange.headers_at = self.now
-        return super()._on_headers_complete()
-
-    def _on_body(self, data: bytearray) -> None:
-        self.exchange.chunks.append((self.now, bytes(data)))
+SILENCE_LOOKS = 20
+"""Looks for silent connections within one timeout: how exactly it is kept."""
+LONGEST_LOOK = 1.0
+"""Seconds between two of them at most."""
 
 
 class Client:
-    """Sends prepared requests to one target over kept-alive connections; any number at once."""
+    """Sends prepared requests over kept-alive connections; any number at once."""
 
     def __init__(self, target: Target, timeout: float) -> None:
         """`timeout`: longest silence in seconds on a connection. Resolves the host once, here."""
         _raise_file_limit()
-        sizes = {"size": MAX_CONNECTIONS, "connection_timeout": CONNECT_TIMEOUT, "network_timeout": timeout}
-        names = (target.host, target.port, target.host, target.port)
-        self._pool = SSLConnectionPool(*names, **sizes) if target.tls else ConnectionPool(*names, **sizes)
-        addresses = socket.getaddrinfo(target.host, target.port, 0, socket.SOCK_STREAM, socket.SOL_TCP)
-        self._pool._resolve = lambda: addresses  # else every new connection goes through the resolver's thread pool
+        self._host, self._timeout = target.host, timeout
+        self._addresses = socket.getaddrinfo(target.host, target.port, 0, socket.SOCK_STREAM, socket.SOL_TCP)
+        self._tls = create_default_context() if target.tls else None
+        self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
+        self._watchdog: Any = None
 
     def send(self, request: bytes) -> Exchange:
         """Sends and reads to the end. Never raises for what the target or the network does."""
         exchange = Exchange(sent_at=perf_counter())
+        connection: Connection | None = None
         try:
-            self._converse(request, exchange)
+            exchange.failure = "connect"
+            connection = self._take()
+            exchange.failure = None
+            self._busy.add(connection)
+            connection.converse(request, exchange, self._timeout)
         except gevent.GreenletExit:
             exchange.failure, exchange.detail = "incomplete", "still running when the run was ended"
         except TimeoutError as error:
             exchange.failure, exchange.detail = exchange.failure or "timeout", str(error)
-        except HTTPParseError as error:
-            broken_off = exchange.headers_at is not None or "connection closed" in str(error)
-            exchange.failure, exchange.detail = ("reset" if broken_off else "protocol"), str(error)
         except OSError as error:
             exchange.failure, exchange.detail = exchange.failure or "reset", str(error)
         exchange.ended_at = perf_counter()
+        if connection is not None:
+            self._give_back(connection, exchange)
         return exchange
 
     def close(self) -> None:
-        self._pool.close()
+        if self._watchdog is not None:
+            self._watchdog.kill()
+        for connection in (*self._idle, *self._busy):
+            connection.close()
+        self._idle.clear()
 
-    def _converse(self, request: bytes, exchange: Exchange) -> None:
-        exchange.failure = "connect"
-        sock = self._pool.get_socket()
-        exchange.failure = None
-        response = _Response(exchange)
-        reusable = False
-        try:
-            sock.sendall(request)
-            while not response.message_complete:
-                data = sock.recv(READ_SIZE)
-                response.now = perf_counter()
-                if not data and exchange.headers_at is None:
-                    raise HTTPParseError("connection closed before the headers")
-                response.feed(data)  # nothing: ends a body without a length, raises for one that is cut short
-            reusable = not response.should_close()
-        finally:
-            if response.headers_complete:
-                exchange.status = response.get_code()
-                exchange.content_type = str(response.get("content-type") or "")
-            if reusable:
-                self._pool.return_socket(sock)
-            else:
-                self._pool.release_socket(sock)
+    def _take(self) -> Connection:
+        """An idle connection, the one used last first, or a new one."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open:
+                return connection
+        return Connection(self._connect())
+
+    def _give_back(self, connection: Connection, exchange: Exchange) -> None:
+        self._busy.discard(connection)
+        if exchange.failure is not None:
+            connection.close()
+        elif connection.open:
+            self._idle.append(connection)
+
+    def _connect(self) -> Any:
+        """A connected socket, through TLS if the target is. Raises the OSError of the first address that refused."""
+        if self._watchdog is None:
+            self._watchdog = gevent.spawn(self._watch_for_silence)
+        first: OSError | None = None
+        for family, kind, protocol, _, address in self._addresses:
+            connecting = socket.socket(family, kind, protocol)
+            try:
+                connecting.settimeout(CONNECT_TIMEOUT)
+                connecting.connect(address)
+                connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return self._tls.wrap_socket(connecting, server_hostname=self._host) if self._tls else connecting
+            except OSError as error:
+                first = first or error
+                connecting.close()
+            except BaseException:
+                connecting.close()
+                raise
+        raise first or ConnectionError(f"{self._host} has no address")
+
+    def _watch_for_silence(self) -> None:
+        while True:
+            gevent.sleep(min(self._timeout / SILENCE_LOOKS, LONGEST_LOOK))
+            longest_ago = perf_counter() - self._timeout
+            for connection in [each for each in self._busy if each.heard_at < longest_ago]:
+                gevent.get_hub().loop.run_callback(connection.fail, "timeout", f"nothing came for {self._timeout:g} s")
 
 
 def _raise_file_limit() -> None:

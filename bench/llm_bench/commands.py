@@ -19,7 +19,7 @@ from llm_bench.gate import Finding, check_pairs, check_run, parse_condition
 from llm_bench.paired import PairedRatio, compare_pairs, evidence
 from llm_bench.repetitions import estimate_figures
 from llm_bench.replay import TraceArrivals
-from llm_bench.results import read_result, result_schema
+from llm_bench.results import Result, read_result, result_schema
 from llm_bench.scenario import Scenario, load_scenario, scaled, skip_bad_rows
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def run(arguments: Namespace) -> int:
     from llm_bench.run import run as run_once
     from llm_bench.series import repeat
 
-    options = _options(arguments, arguments.target)
+    options = _options(arguments, arguments.target, api_key_env=arguments.api_key_env)
     if arguments.repeat == 1:
         results = [run_once(scenario, options, arguments.out)]
     else:
@@ -50,7 +50,7 @@ def run(arguments: Namespace) -> int:
     if len(results) > 1 and not arguments.quiet:
         print_repetitions(estimate_figures([result.summary for result in results]))
     findings = [check_run(condition, result, baseline) for condition in conditions for result in results]
-    return INTERRUPTED if results[-1].run.interrupted else _judge(findings)
+    return _status(results, _judge(findings))
 
 
 def sweep(arguments: Namespace) -> int:
@@ -59,11 +59,11 @@ def sweep(arguments: Namespace) -> int:
     from llm_bench.report.estimates import print_sweep
     from llm_bench.sweep import sweep as run_rates
 
-    options = _options(arguments, arguments.target)
+    options = _options(arguments, arguments.target, api_key_env=arguments.api_key_env)
     results = run_rates(scenario, options, arguments.out, arguments.rates, arguments.repeat)
     print_sweep(results)
     write_curves(results, arguments.out / "sweep.html", title=options.name or scenario.name)
-    return INTERRUPTED if results[-1].run.interrupted else DONE
+    return _status(results)
 
 
 def saturate(arguments: Namespace) -> int:
@@ -72,9 +72,10 @@ def saturate(arguments: Namespace) -> int:
     from llm_bench.sweep import Interrupted
     from llm_bench.sweep import saturate as search
 
+    options = _options(arguments, arguments.target, api_key_env=arguments.api_key_env)
     search_for = {"goal": arguments.goal, "precision": arguments.precision, "repeats": arguments.repeat}
     try:
-        knee = search(scenario, _options(arguments, arguments.target), arguments.out, **search_for)
+        knee = search(scenario, options, arguments.out, **search_for)
     except Interrupted:
         return INTERRUPTED
     _write_json(arguments.out / "knee.json", {"schema_version": 1, **search_for, **asdict(knee)})
@@ -87,19 +88,20 @@ def replay(arguments: Namespace) -> int:
         kind="trace", file=arguments.trace, speed=arguments.speed, skip_bad_rows=arguments.skip_bad_rows
     )
     arrivals.read()
+    from llm_bench.credentials import find_credentials
     from llm_bench.report.table import print_table
     from llm_bench.run import run as run_once
     from llm_bench.target import find_target
     from llm_bench.trace_scenario import trace_scenario
 
-    longest = find_target(arguments.target, arguments.model).max_model_len
+    credentials = find_credentials(arguments.api_key_env, {})
+    longest = find_target(arguments.target, arguments.model, credentials).max_model_len
     scenario = trace_scenario(arrivals, arguments.duration, arguments.length_scale, longest)
-    result = run_once(
-        scaled(scenario, arguments.rate, arguments.rate_scale), _options(arguments, arguments.target), arguments.out
-    )
+    options = _options(arguments, arguments.target, api_key_env=arguments.api_key_env)
+    result = run_once(scaled(scenario, arguments.rate, arguments.rate_scale), options, arguments.out)
     if not arguments.quiet:
         print_table([result])
-    return INTERRUPTED if result.run.interrupted else DONE
+    return _status([result])
 
 
 def compare(arguments: Namespace) -> int:
@@ -108,7 +110,8 @@ def compare(arguments: Namespace) -> int:
     from llm_bench.report.estimates import print_pairs
     from llm_bench.series import invalid_runs, run_pairs
 
-    a, b = (_options(arguments, target, name) for target, name in zip(arguments.targets, arguments.names, strict=True))
+    sides = zip(arguments.targets, arguments.names, arguments.api_key_env or [None, None], strict=True)
+    a, b = (_options(arguments, target, name, key) for target, name, key in sides)
     pairs = run_pairs(scenario, a, b, arguments.out, arguments.pairs)
     if len(pairs) < arguments.pairs:
         print(f"llm-bench: interrupted after {len(pairs)} whole pairs", file=sys.stderr)
@@ -133,6 +136,7 @@ def capacity(arguments: Namespace) -> int:
         scenario,
         target_url=arguments.target,
         model=arguments.model,
+        api_key_env=arguments.api_key_env,
         users=arguments.users,
         duration=arguments.duration,
         seed=arguments.seed,
@@ -173,7 +177,7 @@ def _scenario(arguments: Namespace) -> Scenario:
     return scaled(scenario, arguments.rate, arguments.rate_scale)
 
 
-def _options(arguments: Namespace, target: str, name: str | None = None) -> RunOptions:
+def _options(arguments: Namespace, target: str, name: str | None = None, api_key_env: str | None = None) -> RunOptions:
     from llm_bench.run import RunOptions
 
     return RunOptions(
@@ -184,10 +188,18 @@ def _options(arguments: Namespace, target: str, name: str | None = None) -> RunO
         salt=arguments.salt,
         tokenizer=arguments.tokenizer,
         corpus=arguments.corpus,
+        api_key_env=api_key_env,
         metrics=tuple(arguments.metrics),
         workers=getattr(arguments, "workers", 1),
         quiet=arguments.quiet,
     )
+
+
+def _status(results: Sequence[Result], judged: int = DONE) -> int:
+    """`judged`: what the conditions of a gate say."""
+    if results[-1].run.interrupted:
+        return INTERRUPTED
+    return FAILED if any(result.partial for result in results) else judged
 
 
 def _judge(findings: Sequence[Finding]) -> int:

@@ -1,7 +1,8 @@
 """One schedule, sent by several processes: locust's master and workers carry it.
 
 The master draws the schedule and deals it out, one conversation to each worker in turn; workers share the moment that
-is the run's time 0, keep the clock each for their part, and send their records back. On one machine that is one clock;
+is the run's time 0, keep the clock each for their part, tell twice a second how it goes, and send their records back
+when it is over. On one machine that is one clock;
 between machines it is as good as their time synchronisation (NTP), and the schedule lag shows by how much.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from time import time
 from typing import Any
@@ -21,12 +22,14 @@ from gevent.event import Event
 from locust.env import Environment
 from pydantic import TypeAdapter
 
+from llm_bench.credentials import Credentials
 from llm_bench.dealing import renumber, split
 from llm_bench.errors import BenchError
 from llm_bench.load import OpenLoopUser
 from llm_bench.record import RequestRecord
 from llm_bench.scenario import Scenario
 from llm_bench.schedule import PlannedRequest
+from llm_bench.tally import Tally
 from llm_bench.target import Target
 
 START_TIMEOUT = 30.0
@@ -37,7 +40,7 @@ LOOK = 0.05
 """Seconds between looks at whether a worker has died."""
 
 PLAN, PLANNED, START, CUT = "bench-plan", "bench-planned", "bench-start", "bench-cut"
-RECORDS, FINISHED = "bench-records", "bench-finished"
+TALLY, RECORDS, FINISHED = "bench-tally", "bench-records", "bench-finished"
 
 _RECORDS = TypeAdapter(list[RequestRecord])
 
@@ -65,12 +68,21 @@ class _Part:
     planned: bool = False
     cpu: float | None = None
     loop_lag: list[float] = field(default_factory=list)
+    tally: dict[str, Any] = field(default_factory=lambda: Tally().plain())
+    """How it goes, as its worker said last."""
 
 
 def run_distributed(
-    scenario: Scenario, target: Target, schedule: Sequence[PlannedRequest], *, workers: int, stop: Event
+    scenario: Scenario,
+    target: Target,
+    schedule: Sequence[PlannedRequest],
+    credentials: Credentials,
+    *,
+    workers: int,
+    stop: Event,
+    watch: Callable[[Callable[[], Tally]], None],
 ) -> Distributed:
-    """Sends the schedule from `workers` processes of this machine; `stop` ends it early."""
+    """Sends the schedule from `workers` processes of this machine; `stop` ends it early, `watch` runs beside it."""
     environment = Environment(user_classes=[type("OpenLoop", (OpenLoopUser,), {"abstract": False, "fixed_count": 0})])
     runner = environment.create_master_runner("127.0.0.1", 0)
     parts = [_Part([planned.index for planned in share]) for share in split(schedule, workers)]
@@ -81,12 +93,14 @@ def run_distributed(
         _wait(lambda: len(runner.clients.ready) == workers, processes, "come")
         for client, part, share in zip(runner.clients.ready, parts, split(schedule, workers), strict=True):
             by_worker[client.id] = part
-            runner.send_message(PLAN, {"plan": _encode_plan(scenario, target, renumber(share))}, client.id)
+            runner.send_message(PLAN, {"plan": _encode_plan(scenario, target, renumber(share), credentials)}, client.id)
         _wait(lambda: all(part.planned for part in parts), processes, "take their part")
         epoch = time() + LEAD
         runner.send_message(START, {"epoch": epoch})
         runner.start(workers, spawn_rate=workers)
+        watcher = gevent.spawn(watch, lambda: Tally.merge(part.tally for part in parts))
         _collect(runner, parts, processes, stop)
+        watcher.kill()
     finally:
         runner.quit()
         for process in processes:
@@ -99,6 +113,9 @@ def _listen(runner: Any, parts: dict[str, _Part]) -> None:
     def planned(msg: Any, **_: Any) -> None:
         parts[msg.node_id].planned = True
 
+    def tally(msg: Any, **_: Any) -> None:
+        parts[msg.node_id].tally = msg.data
+
     def records(msg: Any, **_: Any) -> None:
         parts[msg.node_id].records += _RECORDS.validate_json(msg.data["records"])
 
@@ -106,7 +123,7 @@ def _listen(runner: Any, parts: dict[str, _Part]) -> None:
         parts[msg.node_id].loop_lag = msg.data["loop_lag"]
         parts[msg.node_id].cpu = msg.data["cpu"]
 
-    for kind, listener in ((PLANNED, planned), (RECORDS, records), (FINISHED, finished)):
+    for kind, listener in ((PLANNED, planned), (TALLY, tally), (RECORDS, records), (FINISHED, finished)):
         runner.register_message(kind, listener)
 
 
@@ -142,9 +159,16 @@ def _start_worker(port: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
-def _encode_plan(scenario: Scenario, target: Target, part: Sequence[PlannedRequest]) -> bytes:
-    plan = {"scenario": scenario.model_dump(mode="json"), "target": asdict(target), "schedule": list(part)}
-    return orjson.dumps(plan)
+def _encode_plan(scenario: Scenario, target: Target, part: Sequence[PlannedRequest], credentials: Credentials) -> bytes:
+    """Keys are not in it: workers have this process's environment, and read them there."""
+    return orjson.dumps(
+        {
+            "scenario": scenario.model_dump(mode="json"),
+            "target": asdict(target),
+            "schedule": list(part),
+            "credentials": asdict(credentials),
+        }
+    )
 
 
 def _merge(schedule: Sequence[PlannedRequest], parts: Sequence[_Part], epoch: float) -> Distributed:

@@ -10,6 +10,7 @@ import gevent
 from gevent.event import Event
 
 from llm_bench.capacity import Capacity, estimate_capacity
+from llm_bench.credentials import find_credentials
 from llm_bench.load import plan_load, run_closed_loop
 from llm_bench.run import PLANNED_PER_SECOND, check_fits, probe, text_source
 from llm_bench.scenario import Scenario
@@ -22,6 +23,7 @@ def measure_capacity(
     *,
     target_url: str,
     model: str | None,
+    api_key_env: str | None,
     users: int,
     duration: float,
     seed: int | None,
@@ -29,15 +31,16 @@ def measure_capacity(
     corpus: Path | None,
 ) -> Capacity:
     """Keeps `users` requests of the mix running for `duration` seconds. An interrupt ends it with KeyboardInterrupt."""
-    target = find_target(target_url, model)
+    credentials = find_credentials(api_key_env, scenario.tenant_key_envs)
+    target = find_target(target_url, model, credentials)
     check_fits(scenario, target)
     text, cut = text_source(corpus, tokenizer)
     count = users + int(PLANNED_PER_SECOND * duration)
     mix = draw_mix(
         scenario, count, text, seed=scenario.seed if seed is None else seed, salt=secrets.token_hex(4), cut=cut
     )
-    load = plan_load(scenario, target, mix)
-    probe(scenario, target)
+    load = plan_load(scenario, target, mix, credentials)
+    probe(scenario, target, credentials)
     stop = Event()
     handlers = [gevent.signal_handler(number, stop.set) for number in (signal.SIGINT, signal.SIGTERM)]
     load.drain = 0.0  # what is still running at the end has been counted token by token

@@ -1,22 +1,23 @@
-"""Locust users that send a planned load: locust's environment and runner carry it, its events count it.
+"""Locust users that send a planned load: locust's environment and runner carry it.
 
 The open loop is one user that does nothing but keep the clock: at each request's scheduled time it spawns a greenlet
 that sends it, whatever became of the requests before; a conversation's greenlet goes on to its next turns. A closed
 loop is N users that each wait for their answer.
 
-Every finished request fires locust's `request` event three times: the request as a whole (response time: end to end),
-`TTFT` and `TPOT`, so locust's own console and web UI show them. Our figures come from the raw records instead, because
-locust rounds its percentiles.
+Our figures come from the raw records; locust's own statistics, which round percentiles and cost a request more than
+sending it, are fed only where somebody looks at them (`locust_stats`).
 
 Importing this patches the world for gevent; nothing that only reads results imports it.
 """
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import gevent
 import locust
@@ -26,9 +27,11 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 from llm_bench.client import Client
+from llm_bench.credentials import NO_CREDENTIALS, Credentials
 from llm_bench.record import INCOMPLETE, RequestRecord, fill_record, plan_record
 from llm_bench.scenario import Scenario
 from llm_bench.schedule import PlannedRequest
+from llm_bench.tally import Tally
 from llm_bench.target import Target
 from llm_bench.wire import encode_request
 
@@ -36,6 +39,8 @@ IDLE_INTERVAL = 0.01
 """Seconds between two looks at whether anything is still running."""
 LEAD = 0.1
 """Seconds between the start of the user and the run's time 0, so that the first request is not late."""
+LOOK = 0.05
+"""Seconds between two looks at whether the load was cut short."""
 
 
 @dataclass
@@ -49,9 +54,7 @@ class Load:
     """How long after the last arrival unfinished requests are waited for, in seconds."""
     epoch: float = 0.0
     """The run's time 0 on the clock of `perf_counter`."""
-    finished: list[RequestRecord] = field(default_factory=list)
-    """In order of completion."""
-    in_flight: int = 0
+    tally: Tally = field(default_factory=Tally)
     done: Event = field(default_factory=Event)
     cut: Event = field(default_factory=Event)
     """Set, it ends the load early."""
@@ -59,28 +62,34 @@ class Load:
     """The epoch, where someone else has chosen it."""
     following: dict[int, int] = field(default_factory=dict)
     """Index of the next turn by that of a turn."""
+    on_end: Callable[[RequestRecord], None] | None = None
+    """Is told of each request that has ended."""
+    credentials: Credentials = NO_CREDENTIALS
 
     @property
     def now(self) -> float:
         return perf_counter() - self.epoch
 
-    def send(self, index: int, events: Any) -> RequestRecord:
+    def send(self, index: int) -> RequestRecord:
         """Sends one request, waits for its end and fills its record."""
         record = self.records[index]
-        self.in_flight += 1
+        self.tally.in_flight += 1
         exchange = self.client.send(self.requests[index])
-        self.in_flight -= 1
+        self.tally.in_flight -= 1
         fill_record(record, exchange, self.epoch)
-        self.finished.append(record)
-        _fire(events, record)
+        if record.detail:
+            record.detail = self.credentials.blot_out(record.detail)
+        self.tally.add(record)
+        if self.on_end is not None:
+            self.on_end(record)
         return record
 
-    def converse(self, index: int, events: Any) -> None:
+    def converse(self, index: int) -> None:
         """Sends one request and, as long as answers come, the turns that follow it."""
-        record = self.send(index, events)
+        record = self.send(index)
         while record.ok and (following := self.following.get(record.index)) is not None:
             self._think(following, (record.ended_at or 0.0) + self.records[following].scheduled_at)
-            record = self.send(following, events)
+            record = self.send(following)
 
     def _think(self, index: int, until: float) -> None:
         """Waits for the moment, which is the request's scheduled time."""
@@ -88,14 +97,18 @@ class Load:
         self.records[index].scheduled_at = until
 
 
-def plan_load(scenario: Scenario, target: Target, schedule: list[PlannedRequest]) -> Load:
+def plan_load(
+    scenario: Scenario, target: Target, schedule: list[PlannedRequest], credentials: Credentials = NO_CREDENTIALS
+) -> Load:
     """Everything that can be done before the clock starts."""
+    usage = scenario.continuous_usage
     return Load(
         client=Client(target, scenario.timeout),
         records=[plan_record(planned) for planned in schedule],
-        requests=[encode_request(planned, target, scenario.api, scenario.continuous_usage) for planned in schedule],
+        requests=[encode_request(planned, target, scenario.api, usage, credentials) for planned in schedule],
         drain=scenario.drain,
         following={planned.follows: planned.index for planned in schedule if planned.follows is not None},
+        credentials=credentials,
     )
 
 
@@ -104,26 +117,33 @@ class OpenLoopUser(locust.User):  # type: ignore[misc]  # locust is untyped to m
 
     abstract = True
     fixed_count = 1
-    load: ClassVar[Load]
+    load: ClassVar[Load | None] = None
 
     @locust.task  # type: ignore[untyped-decorator]
     def dispatch(self) -> None:
+        if self.load is None:
+            raise StopUser
         load, group = self.load, Group()
-        load.epoch = load.starts_at or perf_counter() + LEAD
-        try:
-            for record in load.records:
-                if record.follows is not None:
-                    continue
-                while (wait := record.scheduled_at - load.now) > 0 and not load.cut.wait(wait):
-                    pass  # a timer may fire a little early
-                if load.cut.is_set():
-                    break
-                group.spawn(load.converse, record.index, self.environment.events)
-            gevent.wait([gevent.spawn(group.join), load.cut], timeout=load.drain, count=1)
-        finally:
-            group.kill()  # each records itself as incomplete
-            load.done.set()
+        with _no_collection():
+            load.epoch = load.starts_at or perf_counter() + LEAD
+            try:
+                self._send_all(load, group)
+                gevent.wait([gevent.spawn(group.join), load.cut], timeout=load.drain, count=1)
+            finally:
+                group.kill()  # each records itself as incomplete
+                load.done.set()
         raise StopUser
+
+    @staticmethod
+    def _send_all(load: Load, group: Group) -> None:
+        for record in load.records:
+            if record.follows is not None:
+                continue
+            while (wait := record.scheduled_at - load.now) > 0 and not load.cut.is_set():
+                gevent.sleep(min(wait, LOOK))
+            if load.cut.is_set():
+                return
+            group.spawn(load.converse, record.index)
 
 
 class ClosedLoopUser(locust.User):  # type: ignore[misc]
@@ -145,18 +165,29 @@ class ClosedLoopUser(locust.User):  # type: ignore[misc]
         if load.now >= self.duration:
             raise StopUser
         load.records[index].scheduled_at = load.now
-        record = load.send(index, self.environment.events)
+        record = load.send(index)
         if record.outcome == INCOMPLETE:
             raise StopUser  # the runner killed us; the client has noted it and returned
         if not record.ok:
             gevent.sleep(0.1)  # a target that refuses at once must not be asked in a spin
 
 
-def run_open_loop(load: Load, *, stop: Event, watch: Callable[[Load], None]) -> None:
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keeps Python's search for cycles away: over a million objects it takes longer than a token."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def run_open_loop(load: Load, *, stop: Event, watch: Callable[[Callable[[], Tally]], None]) -> None:
     """Sends the load; returns when it is done or when `stop` is set. `watch` runs beside it, in its own greenlet."""
     environment = Environment(user_classes=[type("OpenLoop", (OpenLoopUser,), {"load": load, "abstract": False})])
     runner = environment.create_local_runner()
-    watcher = gevent.spawn(watch, load)
+    watcher = gevent.spawn(watch, lambda: load.tally)
     runner.start(1, spawn_rate=1)
     gevent.wait([load.done, stop], count=1)
     runner.quit()
@@ -165,13 +196,13 @@ def run_open_loop(load: Load, *, stop: Event, watch: Callable[[Load], None]) -> 
 
 
 def run_closed_loop(
-    load: Load, *, users: int, duration: float, stop: Event, watch: Callable[[Load], None] | None = None
+    load: Load, *, users: int, duration: float, stop: Event, watch: Callable[[Callable[[], Tally]], None] | None = None
 ) -> None:
     """Keeps `users` requests running for `duration` seconds; then waits for their ends as long as the load drains."""
     attributes = {"load": load, "abstract": False, "queue": iter(range(len(load.requests))), "duration": duration}
     environment = Environment(user_classes=[type("ClosedLoop", (ClosedLoopUser,), attributes)])
     runner = environment.create_local_runner()
-    watcher = gevent.spawn(watch or (lambda _: None), load)
+    watcher = gevent.spawn(watch or (lambda _: None), lambda: load.tally)
     load.epoch = perf_counter()
     runner.start(users, spawn_rate=users)
     if not stop.wait(duration) and load.drain:
@@ -182,21 +213,5 @@ def run_closed_loop(
 
 
 def _wait_until_idle(load: Load) -> None:
-    while load.in_flight:
+    while load.tally.in_flight:
         gevent.sleep(IDLE_INTERVAL)
-
-
-def _fire(events: Any, record: RequestRecord) -> None:
-    error = None if record.ok else RuntimeError(f"{record.outcome}: {record.detail}")
-    rows = [("SSE", record.e2e)]
-    if record.ok:
-        rows += [("TTFT", record.ttft), ("TPOT", record.tpot)]
-    for kind, seconds in rows:
-        events.request.fire(
-            request_type=kind,
-            name=record.class_name,
-            response_time=1000 * (seconds or 0.0),
-            response_length=record.output_tokens,
-            exception=error,
-            context={},
-        )

@@ -6,59 +6,60 @@ import sys
 from collections.abc import Callable
 
 import gevent
-import numpy as np
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
-from llm_bench.load import Load
+from llm_bench.tally import Tally
 
 BAR_INTERVAL = 0.5
 LINE_INTERVAL = 5.0
 
+Read = Callable[[], Tally]
 
-def progress_watcher(name: str, *, quiet: bool) -> Callable[[Load], None]:
-    """What runs beside a load until it is killed."""
+
+def progress_watcher(name: str, planned: int | None, *, quiet: bool) -> Callable[[Read], None]:
+    """What runs beside a load until it is killed. `planned` requests are to come; None if nobody can know."""
     if quiet:
         return lambda _: None
-    return (lambda load: _show_bar(name, load)) if sys.stderr.isatty() else (lambda load: _print_lines(name, load))
+    if sys.stderr.isatty():
+        return lambda read: _show_bar(name, planned, read)
+    return lambda read: _print_lines(name, planned, read)
 
 
-def _show_bar(name: str, load: Load) -> None:
+def _show_bar(name: str, planned: int | None, read: Read) -> None:
+    """The bar, and the line beneath it."""
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(bar_width=24),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TextColumn("{task.fields[state]}"),
+        TextColumn("{task.fields[done]}"),
         TimeElapsedColumn(),
     )
+    bar = Progress(*columns)
+    task = bar.add_task(name, total=planned, done="")
     # no refresh thread: drawing costs milliseconds, so it happens only here, twice a second
-    with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as progress:
-        task = progress.add_task(name, total=len(load.records), state="")
+    with Live(console=Console(stderr=True), auto_refresh=False) as live:
+
+        def draw() -> None:
+            tally = read()
+            bar.update(task, completed=tally.finished, done=_done(tally, planned))
+            live.update(Group(bar, Text(tally.line(), style="dim")), refresh=True)
+
         try:
             while True:
-                progress.update(task, completed=len(load.finished), state=state_line(load))
-                progress.refresh()
+                draw()
                 gevent.sleep(BAR_INTERVAL)
         finally:
-            progress.update(task, completed=len(load.finished), state=state_line(load))
-            progress.refresh()
+            draw()
 
 
-def _print_lines(name: str, load: Load) -> None:
+def _print_lines(name: str, planned: int | None, read: Read) -> None:
     while True:
         gevent.sleep(LINE_INTERVAL)
-        print(f"{name}: {len(load.finished)}/{len(load.records)} done, {state_line(load)}", file=sys.stderr, flush=True)
+        tally = read()
+        print(f"{name}: {_done(tally, planned)} done, {tally.line()}", file=sys.stderr, flush=True)
 
 
-def state_line(load: Load) -> str:
-    """`12 in flight, TTFT P50 0.21 s P99 1.30 s, 3 failed`, of what has finished so far."""
-    done = list(load.finished)
-    waits = [record.ttft for record in done if record.ok and record.ttft is not None]
-    failed = sum(not record.ok for record in done)
-    parts = [f"{load.in_flight} in flight"]
-    if waits:
-        p50, p99 = np.percentile(waits, [50, 99])
-        parts.append(f"TTFT P50 {p50:.2f} s P99 {p99:.2f} s")
-    if failed:
-        parts.append(f"{failed} failed")
-    return ", ".join(parts)
+def _done(tally: Tally, planned: int | None) -> str:
+    return str(tally.finished) if planned is None else f"{tally.finished}/{planned}"

@@ -1,9 +1,14 @@
-"""A run on disk: `result.json` with everything, `requests.csv` with one line per request."""
+"""A run on disk: `result.json` with everything, `requests.csv` with one line per request.
+
+New keys come with a default, so that results of before are still read; SCHEMA_VERSION changes when a key changes its
+meaning or goes.
+"""
 
 from __future__ import annotations
 
 import csv
-import os
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from llm_bench.environment import Environment
 from llm_bench.errors import ResultError
+from llm_bench.gpu import GpuMetrics
 from llm_bench.record import RequestRecord
 from llm_bench.scenario import Scenario
 from llm_bench.server_metrics import ServerMetrics
@@ -42,6 +48,20 @@ class RunInfo:
     """CPU seconds of the client per second of the run."""
     loop_lag: Distribution = NOT_LOOKED_AT
     """How late the client's event loop ran, in seconds."""
+    api_key_env: str | None = None
+    """Environment variable that the API key came from, if one was sent; the key itself is nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Why a result does not hold everything."""
+
+    reason: str
+    missing: list[str]
+    """What could not be written."""
+
+    def __str__(self) -> str:
+        return f"partial, without {', '.join(self.missing)}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +76,13 @@ class Result:
     """The schedule and what became of it, by arrival."""
     server: ServerMetrics | None = None
     """What the server said of itself, if it says anything."""
+    gpu: GpuMetrics | None = None
+    """The GPUs of the machine that the client ran on, if it has any."""
+    partial: Partial | None = None
+    """Set if the disk did not take all of it. Its figures are of the whole run all the same."""
 
 
-_ADAPTER = TypeAdapter(Result)
+RESULT = TypeAdapter(Result)
 
 _COLUMNS = (
     "index", "class_name", "outcome", "status", "scheduled_at", "sent_at", "headers_at", "first_token_at", "ended_at",
@@ -67,33 +91,11 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def prepare_folder(folder: Path) -> None:
-    """Makes the folder before the load is sent, and makes sure that a result can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResultError(f"{folder}: cannot be made: {error}") from error
-    if not os.access(folder, os.W_OK):
-        raise ResultError(f"{folder}: cannot be written to; name another folder with --out")
-    if (folder / RESULT_FILE).exists():
-        raise ResultError(f"{folder}: already holds a result; name another folder with --out, or remove it")
-
-
-def write_result(result: Result, folder: Path) -> None:
-    try:
-        _write_csv(result.requests, folder / CSV_FILE)
-        unfinished = folder / (RESULT_FILE + ".part")
-        unfinished.write_bytes(orjson.dumps(_plain(result), option=orjson.OPT_INDENT_2))
-        unfinished.replace(folder / RESULT_FILE)
-    except OSError as error:
-        raise ResultError(f"{folder}: the result cannot be written: {error}") from error
-
-
 def read_result(folder: Path) -> Result:
     """The result in `folder`, or in the file itself if a file is named."""
     path = folder / RESULT_FILE if folder.is_dir() else folder
     try:
-        return _ADAPTER.validate_json(path.read_bytes())
+        return RESULT.validate_json(path.read_bytes())
     except OSError as error:
         raise ResultError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
@@ -104,22 +106,23 @@ def read_result(folder: Path) -> Result:
 
 def result_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of `result.json`."""
-    schema = _ADAPTER.json_schema(mode="serialization")
+    schema = RESULT.json_schema(mode="serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "llm-bench result", **schema}
 
 
-def _plain(result: Result) -> dict[str, Any]:
-    plain: dict[str, Any] = _ADAPTER.dump_python(result, mode="json")
+def encode_result(result: Result, *, indent: bool = True) -> bytes:
+    plain: dict[str, Any] = RESULT.dump_python(result, mode="json")
     for request in plain["requests"]:
         request["chunk_times"] = [round(at, 6) for at in request["chunk_times"]]
-    return plain
+    return orjson.dumps(plain, option=orjson.OPT_INDENT_2 if indent else None)
 
 
-def _write_csv(records: list[RequestRecord], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(_COLUMNS)
-        writer.writerows([_cell(getattr(record, column)) for column in _COLUMNS] for record in records)
+def encode_csv(records: Sequence[RequestRecord]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(_COLUMNS)
+    writer.writerows([_cell(getattr(record, column)) for column in _COLUMNS] for record in records)
+    return text.getvalue().encode()
 
 
 def _cell(value: Any) -> Any:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from llm_bench.arrivals import ClosedLoop
+from llm_bench.credentials import Credentials, find_credentials
 from llm_bench.environment import Environment, describe_environment
 from llm_bench.errors import ScenarioError, TargetError
 from llm_bench.exchange import Exchange
+from llm_bench.gpu import GpuSampler, find_gpus
+from llm_bench.keeping import prepare_folder, room_for, write_result
 from llm_bench.load import plan_load
 from llm_bench.prompts import Cut, cut_by_characters, cut_by_tokenizer, find_corpus, read_corpus
 from llm_bench.record import OK, REJECTED, fill_record, plan_record
-from llm_bench.results import SCHEMA_VERSION, Result, RunInfo, prepare_folder, write_result
+from llm_bench.results import SCHEMA_VERSION, Result, RunInfo
 from llm_bench.scenario import Scenario
 from llm_bench.schedule import PlannedRequest, draw_mix, draw_schedule
 from llm_bench.scrape import Scraper
@@ -37,6 +41,8 @@ class RunOptions:
     salt: str | None = None
     tokenizer: Path | None = None
     corpus: Path | None = None
+    api_key_env: str | None = None
+    """Environment variable that holds the API key."""
     metrics: tuple[str, ...] = ()
     """Where the server's metrics are; the target's own `/metrics` if empty."""
     workers: int = 1
@@ -47,36 +53,58 @@ class RunOptions:
 def run(scenario: Scenario, options: RunOptions, folder: Path) -> Result:
     """Sends the scenario's load and writes the result; an interrupt ends the load early and is in the result."""
     prepare_folder(folder)
-    target = find_target(options.target, options.model)
+    credentials = find_credentials(options.api_key_env, scenario.tenant_key_envs)
+    target = find_target(options.target, options.model, credentials)
     check_fits(scenario, target)
     seed = scenario.seed if options.seed is None else options.seed
     salt = options.salt or secrets.token_hex(4)
     corpus, cut = text_source(options.corpus, options.tokenizer)
     schedule = _plan(scenario, corpus, seed, salt, cut)
-    probe(scenario, target)
-    name = options.name or scenario.name
-    environment, started_at = describe_environment(), datetime.now(UTC)
-    scraper = Scraper(options.metrics or (f"{target.url}/metrics",))
-    sent = send(scenario, target, schedule, scraper, name=name, workers=options.workers, quiet=options.quiet)
-    info = RunInfo(
-        name=name,
-        target=target.url,
-        model=target.model,
-        server_version=target.version,
-        seed=seed,
-        salt=salt,
-        tokenizer=options.tokenizer.name if options.tokenizer else None,
-        started_at=started_at.isoformat(timespec="seconds"),
-        interrupted=sent.interrupted,
-        client_cpu=sent.client_cpu,
-        loop_lag=describe(sent.loop_lag),
-    )
-    result = _conclude(scenario, info, environment, sent, scraper)
-    write_result(result, folder)
-    return result
+    with room_for(folder, len(schedule)):
+        probe(scenario, target, credentials)
+        name = options.name or scenario.name
+        environment, started_at = describe_environment(), datetime.now(UTC)
+        scraper, gpus = Scraper(target, options.metrics, credentials), find_gpus()
+        sent = send(
+            scenario,
+            target,
+            schedule,
+            scraper,
+            gpus,
+            credentials,
+            name=name,
+            workers=options.workers,
+            quiet=options.quiet,
+        )
+        info = RunInfo(
+            name=name,
+            target=target.url,
+            model=target.model,
+            server_version=target.version,
+            seed=seed,
+            salt=salt,
+            tokenizer=options.tokenizer.name if options.tokenizer else None,
+            started_at=started_at.isoformat(timespec="seconds"),
+            interrupted=sent.interrupted,
+            client_cpu=sent.client_cpu,
+            loop_lag=describe(sent.loop_lag),
+            api_key_env=credentials.variable,
+        )
+        result = _conclude(scenario, info, environment, sent, scraper, gpus)
+    kept = write_result(result, folder)
+    if kept.partial is not None:
+        print(f"llm-bench: {folder}: {kept.partial}", file=sys.stderr)
+    return kept
 
 
-def _conclude(scenario: Scenario, info: RunInfo, environment: Environment, sent: Sent, scraper: Scraper) -> Result:
+def _conclude(
+    scenario: Scenario,
+    info: RunInfo,
+    environment: Environment,
+    sent: Sent,
+    scraper: Scraper,
+    gpus: GpuSampler | None,
+) -> Result:
     summary = summarise(scenario, sent.records)
     whole = summarise(scenario.model_copy(update={"warm_up": 0.0, "cool_down": 0.0}), sent.records)
     verdict = judge(
@@ -88,7 +116,11 @@ def _conclude(scenario: Scenario, info: RunInfo, environment: Environment, sent:
         loop_lag=info.loop_lag,
     )
     server = scraper.read(sent.epoch, whole.classes[ALL])
-    return Result(SCHEMA_VERSION, info, scenario, environment, summary, verdict, sent.records, server)
+    gpu = None
+    if gpus is not None:
+        gpu = gpus.read(sent.epoch)
+        gpus.close()
+    return Result(SCHEMA_VERSION, info, scenario, environment, summary, verdict, sent.records, server, gpu)
 
 
 def text_source(corpus: Path | None, tokenizer: Path | None) -> tuple[str, Cut]:
@@ -105,16 +137,18 @@ def check_fits(scenario: Scenario, target: Target) -> None:
         )
 
 
-def probe(scenario: Scenario, target: Target) -> None:
+def probe(scenario: Scenario, target: Target, credentials: Credentials) -> None:
     """One short request before the load: what fails here would fail a thousand times. Raises TargetError."""
-    planned = PlannedRequest(0, 0.0, next(iter(scenario.classes)), "def", prompt_tokens=1, max_tokens=2)
-    load = plan_load(scenario, target, [planned])
+    tenant = next(iter(scenario.tenants), None)
+    planned = PlannedRequest(0, 0.0, next(iter(scenario.classes)), "def", prompt_tokens=1, max_tokens=2, tenant=tenant)
+    load = plan_load(scenario, target, [planned], credentials)
     exchange: Exchange = load.client.send(load.requests[0])
     load.client.close()
     record = plan_record(planned)
     fill_record(record, exchange, exchange.sent_at)
     if record.outcome not in (OK, REJECTED):  # a full queue is a fact worth measuring, not a broken target
-        raise TargetError(f"{target.url} fails a first short request ({record.outcome}): {record.detail}")
+        detail = credentials.blot_out(record.detail)
+        raise TargetError(f"{target.url} fails a first short request ({record.outcome}): {detail}")
 
 
 def _plan(scenario: Scenario, corpus: str, seed: int, salt: str, cut: Cut) -> list[PlannedRequest]:

@@ -33,6 +33,7 @@ from pydantic import (
 )
 
 from llm_bench.arrivals import ClosedLoop, SyntheticArrivals
+from llm_bench.credentials import WHAT_A_NAME_IS, is_variable_name
 from llm_bench.dataset import PromptFile
 from llm_bench.errors import ScenarioError
 from llm_bench.lengths import DrawnLengths, Lengths, RecordedLengths
@@ -120,6 +121,8 @@ class Scenario(_Part):
     """Texts to send, instead of pieces of the corpus."""
     tenants: dict[str, PositiveFloat] = {}
     """Shares of the requests by tenant, relative to each other; the name goes out in the `x-tenant` header."""
+    tenant_key_envs: dict[str, str] = {}
+    """Tenants whose requests carry an API key of their own: names of the environment variables that hold them."""
     classes: Annotated[dict[str, RequestClass], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -135,6 +138,15 @@ class Scenario(_Part):
                 )
             if kind.turns and isinstance(kind.prompt_tokens, RecordedLengths):
                 raise ValueError(f"{name} has turns: a trace and a prompt file know only single requests")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_are_of_tenants_and_not_written_here(self) -> Scenario:
+        unknown = set(self.tenant_key_envs) - set(self.tenants)
+        if unknown:
+            raise ValueError(f"tenant_key_envs has {', '.join(sorted(map(repr, unknown)))}, which is not in tenants")
+        if not all(map(is_variable_name, self.tenant_key_envs.values())):
+            raise ValueError(f"tenant_key_envs: {WHAT_A_NAME_IS}")
         return self
 
     @property

@@ -5,12 +5,15 @@ from __future__ import annotations
 import urllib.request
 from collections.abc import Sequence
 from time import perf_counter
+from urllib.parse import urlsplit
 
 import gevent
 
+from llm_bench.credentials import NO_CREDENTIALS, Credentials
 from llm_bench.exposition import parse_exposition
 from llm_bench.server_metrics import WANTED, ServerMetrics, merge, read_scrapes
 from llm_bench.summary import ClassSummary
+from llm_bench.target import Target, authorized
 
 INTERVAL = 0.5
 """Seconds between scrapes."""
@@ -20,8 +23,12 @@ TIMEOUT = 2.0
 class Scraper:
     """Takes a scrape of every address now and then; whatever fails leaves a gap."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self.addresses = list(addresses)
+    def __init__(
+        self, target: Target, addresses: Sequence[str] = (), credentials: Credentials = NO_CREDENTIALS
+    ) -> None:
+        """`addresses`: where the metrics are, if not at the target's own `/metrics`. Only the target gets its key."""
+        self.addresses = list(addresses) or [f"{target.url}/metrics"]
+        self._target, self._authorization = urlsplit(target.url), credentials.header()
         self._scrapes: list[tuple[float, list[list[bytes]]]] = []
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -47,7 +54,12 @@ class Scraper:
 
     def _get(self, address: str) -> list[bytes]:
         try:
-            with self._opener.open(address, timeout=TIMEOUT) as answer:
+            with self._opener.open(self._request(address), timeout=TIMEOUT) as answer:
                 return [line for line in answer.read().split(b"\n") if line.startswith(WANTED)]
         except (OSError, ValueError):
             return []
+
+    def _request(self, address: str) -> urllib.request.Request:
+        parts = urlsplit(address)
+        is_target = (parts.scheme, parts.netloc) == (self._target.scheme, self._target.netloc)
+        return authorized(address, self._authorization if is_target else None)

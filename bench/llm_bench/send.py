@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter, process_time, time
@@ -12,15 +12,17 @@ import gevent
 from gevent.event import Event
 
 from llm_bench.arrivals import ClosedLoop
+from llm_bench.credentials import Credentials
 from llm_bench.distribute import run_distributed
 from llm_bench.errors import ScenarioError
+from llm_bench.gpu import GpuSampler
 from llm_bench.load import Load, plan_load, run_closed_loop, run_open_loop
 from llm_bench.loop_lag import LoopLag
-from llm_bench.progress import progress_watcher
+from llm_bench.progress import Read, progress_watcher
 from llm_bench.record import RequestRecord
 from llm_bench.scenario import Scenario
 from llm_bench.schedule import PlannedRequest
-from llm_bench.scrape import Scraper
+from llm_bench.scrape import INTERVAL, Scraper
 from llm_bench.target import Target
 
 
@@ -40,6 +42,8 @@ def send(
     target: Target,
     schedule: Sequence[PlannedRequest],
     scraper: Scraper,
+    gpus: GpuSampler | None,
+    credentials: Credentials,
     *,
     name: str,
     workers: int,
@@ -48,14 +52,15 @@ def send(
     """Blocks until every request has ended, was given up, or an interrupt came."""
     if workers > 1 and isinstance(scenario.arrivals, ClosedLoop):
         raise ScenarioError(f"{scenario.name} is a closed loop: one process sends it; leave --workers out")
-    with _interrupts() as stop, _scraping(scraper):
+    watch = progress_watcher(name, None if isinstance(scenario.arrivals, ClosedLoop) else len(schedule), quiet=quiet)
+    with _interrupts() as stop, _looking_on(scraper, gpus):
         if workers > 1:
-            return _send_from_many(scenario, target, schedule, workers, stop)
-        return _send_from_here(scenario, plan_load(scenario, target, list(schedule)), stop, name, quiet)
+            return _send_from_many(scenario, target, schedule, credentials, workers, stop, watch)
+        return _send_from_here(scenario, plan_load(scenario, target, list(schedule), credentials), stop, watch)
 
 
-def _send_from_here(scenario: Scenario, load: Load, stop: Event, name: str, quiet: bool) -> Sent:
-    watch, loop, lag, cpu = progress_watcher(name, quiet=quiet), scenario.arrivals, LoopLag(), process_time()
+def _send_from_here(scenario: Scenario, load: Load, stop: Event, watch: Callable[[Read], None]) -> Sent:
+    loop, lag, cpu = scenario.arrivals, LoopLag(), process_time()
     watcher = gevent.spawn(lag.watch)
     if isinstance(loop, ClosedLoop):
         run_closed_loop(load, users=loop.users, duration=scenario.duration, stop=stop, watch=watch)
@@ -68,9 +73,15 @@ def _send_from_here(scenario: Scenario, load: Load, stop: Event, name: str, quie
 
 
 def _send_from_many(
-    scenario: Scenario, target: Target, schedule: Sequence[PlannedRequest], workers: int, stop: Event
+    scenario: Scenario,
+    target: Target,
+    schedule: Sequence[PlannedRequest],
+    credentials: Credentials,
+    workers: int,
+    stop: Event,
+    watch: Callable[[Read], None],
 ) -> Sent:
-    done = run_distributed(scenario, target, schedule, workers=workers, stop=stop)
+    done = run_distributed(scenario, target, schedule, credentials, workers=workers, stop=stop, watch=watch)
     epoch = done.epoch - time() + perf_counter()
     return Sent(done.records, epoch, done.client_cpu, done.loop_lag, stop.is_set())
 
@@ -88,12 +99,19 @@ def _interrupts() -> Iterator[Event]:
 
 
 @contextmanager
-def _scraping(scraper: Scraper) -> Iterator[None]:
-    """A scrape before, some during, and one after."""
+def _looking_on(scraper: Scraper, gpus: GpuSampler | None) -> Iterator[None]:
+    """A look at the server before, some during, and one after; with them, looks at this machine's GPUs."""
     scraper.scrape()
-    watcher = gevent.spawn(scraper.watch)
+    watchers = [gevent.spawn(scraper.watch), gevent.spawn(_sample, gpus)]
     try:
         yield
     finally:
-        watcher.kill()
+        gevent.killall(watchers)
         scraper.scrape()
+
+
+def _sample(gpus: GpuSampler | None) -> None:
+    """Runs beside the load until it is killed; the driver is asked in a thread, it may take its time."""
+    while gpus is not None:
+        gevent.get_hub().threadpool.apply(gpus.sample)
+        gevent.sleep(INTERVAL)

@@ -32,15 +32,30 @@ def read_stream(chunks: Iterable[tuple[float, bytes]]) -> StreamReading:
     Events that one read brought count as one chunk: they arrived together, whatever the server meant.
     """
     reading = StreamReading()
-    decoder = Decoder()
+    decoder: Decoder | None = None
     counted = 0
     for arrived_at, data in chunks:
-        for event in decoder.feed(data):
+        events: Iterable[bytes] | None = _split_whole(data) if decoder is None else None
+        if events is None:
+            decoder = decoder or Decoder()
+            events = decoder.feed(data)
+        for event in events:
             if event == DONE_DATA:
                 reading.finished = True
-                continue
-            counted = _read_event(reading, event, arrived_at, counted)
+            else:
+                counted = _read_event(reading, event, arrived_at, counted)
     return reading
+
+
+def _split_whole(data: bytes) -> list[bytes] | None:
+    """The events of a chunk as most servers write it: whole events of one `data: ` line each.
+
+    None for anything else, which takes the whole grammar, from there to the end of the stream.
+    """
+    if not data.startswith(b"data: ") or not data.endswith(b"\n\n") or b"\r" in data:
+        return None
+    events = data[6:-2].split(b"\n\ndata: ")
+    return events if data.count(b"\n") == 2 * len(events) else None
 
 
 def _read_event(reading: StreamReading, event: bytes, arrived_at: float, counted: int) -> int:

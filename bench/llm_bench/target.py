@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import orjson
 
+from llm_bench.credentials import NO_CREDENTIALS, Credentials
 from llm_bench.errors import TargetError
 
 TIMEOUT = 4.0
@@ -30,11 +31,17 @@ class Target:
     version: str | None = None
 
 
-def find_target(url: str, model: str | None) -> Target:
+def find_target(url: str, model: str | None, credentials: Credentials = NO_CREDENTIALS) -> Target:
     """Looks at `/v1/models` and `/version`; raises TargetError with the reason if the target cannot be used."""
-    parts = _split(url)
+    try:
+        return _look(_split(url), model, credentials.header())
+    except TargetError as error:
+        raise TargetError(credentials.blot_out(str(error))) from None
+
+
+def _look(parts: SplitResult, model: str | None, authorization: str | None) -> Target:
     base = f"{parts.scheme}://{parts.netloc}{parts.path}"
-    models = _models(base, model)
+    models = _models(base, model, authorization)
     chosen = model or models[0]["id"]
     known = [entry for entry in models if entry.get("id") == chosen]
     if not known:
@@ -48,7 +55,7 @@ def find_target(url: str, model: str | None) -> Target:
         path=parts.path,
         model=chosen,
         max_model_len=known[0].get("max_model_len"),
-        version=_version(base),
+        version=_version(base, authorization),
     )
 
 
@@ -63,16 +70,19 @@ def _split(url: str) -> SplitResult:
     return parts._replace(path=parts.path.rstrip("/").removesuffix("/v1"), query="", fragment="")
 
 
-def _models(base: str, model: str | None) -> list[dict[str, Any]]:
+def _models(base: str, model: str | None, authorization: str | None) -> list[dict[str, Any]]:
     """Entries of `/v1/models`; at least one. A target without the list is taken at its word if `model` is given."""
     url = f"{base}/v1/models"
     try:
-        status, kind, body = _get(url)
+        status, kind, body = _get(url, authorization)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise TargetError(f"nothing answers at {base} ({reason}); is the server up, and is the URL right?") from error
     if status == 404 and model:
         return [{"id": model}]
+    if status in (401, 403):
+        sent = "the API key was refused" if authorization else "no API key was sent; name one with --api-key-env"
+        raise TargetError(f"{url} answered HTTP {status} ({sent}): {_excerpt(body)}")
     if status != 200:
         raise TargetError(f"{url} answered HTTP {status}: {_excerpt(body)}")
     try:
@@ -87,24 +97,32 @@ def _models(base: str, model: str | None) -> list[dict[str, Any]]:
         ) from error
 
 
-def _version(base: str) -> str | None:
+def _version(base: str, authorization: str | None) -> str | None:
     """Only for the record: whatever goes wrong, there is no version."""
     try:
-        status, _, body = _get(f"{base}/version")
+        status, _, body = _get(f"{base}/version", authorization)
         return str(orjson.loads(body)["version"]) if status == 200 else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _get(url: str) -> tuple[int, str, bytes]:
+def _get(url: str, authorization: str | None) -> tuple[int, str, bytes]:
     """Status, content type, body. Goes straight to the target: an environment's proxy is not what is measured."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=TIMEOUT) as answer:
+        with opener.open(authorized(url, authorization), timeout=TIMEOUT) as answer:
             return answer.status, answer.headers.get_content_type(), answer.read(1 << 20)
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.headers.get_content_type(), error.read(1 << 16)
+
+
+def authorized(url: str, authorization: str | None) -> urllib.request.Request:
+    """A GET that carries the key to this host, and to no other that it may be sent on to."""
+    request = urllib.request.Request(url)
+    if authorization is not None:
+        request.add_unredirected_header("Authorization", authorization)
+    return request
 
 
 def _excerpt(body: bytes) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from llm_bench.credentials import Credentials
 from llm_bench.scenario import Api
 from llm_bench.schedule import PlannedRequest
 from llm_bench.target import Target
@@ -15,10 +16,17 @@ CRLF = "\r\n"
 _PATHS: dict[Api, str] = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 
 
-def encode_request(planned: PlannedRequest, target: Target, api: Api, continuous_usage: bool) -> bytes:
+def encode_request(
+    planned: PlannedRequest, target: Target, api: Api, continuous_usage: bool, credentials: Credentials
+) -> bytes:
     """Streams, samples greedily and runs to `max_tokens`, so that what is asked is what is computed."""
     body = orjson.dumps(_body(planned, planned.model or target.model, api, continuous_usage))
-    named = {headers.PRIORITY: planned.class_name, headers.TENANT: planned.tenant, headers.SESSION: planned.session}
+    named = {
+        "authorization": credentials.header(planned.tenant),
+        headers.PRIORITY: planned.class_name,
+        headers.TENANT: planned.tenant,
+        headers.SESSION: planned.session,
+    }
     head = (
         f"POST {target.path}{_PATHS[api]} HTTP/1.1\r\n"
         f"host: {target.host}:{target.port}\r\n"

@@ -1,9 +1,12 @@
-"""A worker of `distribute`: takes its part of the schedule from locust's master, sends it, sends the records back."""
+"""A worker of `distribute`: takes its part of the schedule from locust's master, sends it, sends the records back.
+
+While it sends it says how it goes: a message of a few hundred bytes twice a second, which costs its clock microseconds.
+"""
 
 from __future__ import annotations
 
 from time import perf_counter, process_time, time
-from typing import Any
+from typing import Any, ClassVar
 
 import gevent
 import orjson
@@ -11,13 +14,16 @@ from gevent.event import Event
 from locust.env import Environment
 from pydantic import TypeAdapter
 
-from llm_bench.distribute import CUT, FINISHED, PLAN, PLANNED, RECORDS, START
+from llm_bench.credentials import Credentials
+from llm_bench.distribute import CUT, FINISHED, PLAN, PLANNED, RECORDS, START, TALLY
 from llm_bench.load import Load, OpenLoopUser, plan_load
 from llm_bench.loop_lag import LoopLag
 from llm_bench.scenario import Scenario
 from llm_bench.schedule import PlannedRequest
 from llm_bench.target import Target
 
+TALLY_INTERVAL = 0.5
+"""Seconds."""
 BATCH = 1000
 """Records in one message."""
 
@@ -29,6 +35,7 @@ class OpenLoop(OpenLoopUser):
 
     abstract = False
     fixed_count = 0
+    load: ClassVar[Load]
 
 
 def work(master: str) -> None:
@@ -59,18 +66,21 @@ def work(master: str) -> None:
 def decode_plan(data: bytes) -> Load:
     plan = orjson.loads(data)
     scenario, target = Scenario.model_validate(plan["scenario"]), Target(**plan["target"])
-    return plan_load(scenario, target, _SCHEDULE.validate_python(plan["schedule"]))
+    schedule = _SCHEDULE.validate_python(plan["schedule"])
+    return plan_load(scenario, target, schedule, Credentials(**plan["credentials"]))
 
 
 def _report(runner: Any, started: Event) -> None:
-    """Once the load is done, everything that came of it."""
+    """How it goes and, once the load is done, everything that came of it."""
     started.wait()
     lag, cpu = LoopLag(), process_time()
     watcher = gevent.spawn(lag.watch)
     load = OpenLoop.load
-    load.done.wait()
+    while not load.done.wait(TALLY_INTERVAL):
+        runner.send_message(TALLY, load.tally.plain())
     watcher.kill()
     used = (process_time() - cpu) / max(load.now, 1e-9)
     for first in range(0, len(load.records), BATCH):
         runner.send_message(RECORDS, {"records": orjson.dumps(load.records[first : first + BATCH])})
+    runner.send_message(TALLY, load.tally.plain())
     runner.send_message(FINISHED, {"cpu": used, "loop_lag": lag.samples})

@@ -7,7 +7,8 @@ import orjson
 import pytest
 
 from llm_bench.errors import ResultError
-from llm_bench.results import CSV_FILE, RESULT_FILE, Result, prepare_folder, read_result, result_schema, write_result
+from llm_bench.keeping import write_result
+from llm_bench.results import CSV_FILE, RESULT_FILE, Result, read_result, result_schema
 
 MakeResult = Callable[..., Result]
 
@@ -37,33 +38,31 @@ def test_the_csv_has_a_line_for_every_request(tmp_path: Path, make_result: MakeR
     assert (rows[1]["outcome"], rows[1]["ttft"], rows[1]["tpot"]) == ("ok", "0.250000", "0.100000")
 
 
-def test_nothing_unfinished_is_left_behind(tmp_path: Path, make_result: MakeResult) -> None:
-    write_result(make_result(waits={"interactive": 0.2}), tmp_path)
-
-    assert sorted(path.name for path in tmp_path.iterdir()) == [CSV_FILE, RESULT_FILE]
-
-
-def test_a_folder_that_holds_a_result_is_refused(tmp_path: Path, make_result: MakeResult) -> None:
-    prepare_folder(tmp_path / "new" / "folder")
-    write_result(make_result(waits={"interactive": 0.2}), tmp_path / "new" / "folder")
-
-    with pytest.raises(ResultError, match="already holds a result"):
-        prepare_folder(tmp_path / "new" / "folder")
-
-
-def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-
-    with pytest.raises(ResultError, match="cannot be made"):
-        prepare_folder(tmp_path / "file" / "below")
-
-
 @pytest.mark.parametrize("content", ["", "not json", "{}", '{"schema_version": 1}'])
 def test_what_is_no_result_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / RESULT_FILE).write_text(content)
 
     with pytest.raises(ResultError, match=r"result\.json: is not a result"):
         read_result(tmp_path)
+
+
+def test_a_result_of_before_there_were_gpus_keys_and_full_disks_is_still_read(
+    tmp_path: Path, make_result: MakeResult
+) -> None:
+    write_result(make_result(waits={"interactive": 0.2}), tmp_path)
+    old = orjson.loads((tmp_path / RESULT_FILE).read_bytes())
+    for part, keys in (
+        (old, ("gpu", "partial")),
+        (old["run"], ("api_key_env",)),
+        (old["scenario"], ("tenant_key_envs",)),
+    ):
+        for key in keys:
+            del part[key]
+    (tmp_path / RESULT_FILE).write_bytes(orjson.dumps(old))
+
+    read = read_result(tmp_path)
+
+    assert (read.gpu, read.partial, read.run.api_key_env, read.scenario.tenant_key_envs) == (None, None, None, {})
 
 
 def test_a_missing_result_is_named(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ def test_the_shipped_scenario_is_read() -> None:
         (with_class(output_tokens={"kind": "lognormal", "median": 9, "sigma": 1}), "output_tokens.lognormal.low: "),
         (with_class(slo={"ttft": -0.5}), "slo.ttft: "),
         ({key: value for key, value in GOOD.items() if key != "arrivals"}, "arrivals: Field required"),
+        ({**GOOD, "tenants": {"acme": 1}, "tenant_key_envs": {"zeta": "K"}}, "'zeta', which is not in tenants"),
+        ({**GOOD, "tenants": {"acme": 1}, "tenant_key_envs": {"acme": "sk-1a"}}, "and not the key itself$"),
         (["a", "list"], "expected a mapping"),
     ],
 )

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
+from llm_bench.credentials import Credentials
 from llm_bench.errors import TargetError
 from llm_bench.target import Target, find_target
 from llm_contract.testing import Script, ScriptedEngine
@@ -109,3 +110,48 @@ async def test_an_empty_model_list_is_reported() -> None:
 async def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(TargetError, match="is not a target URL"):
         await look(url)
+
+
+async def test_a_key_goes_to_the_target_and_to_no_other_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sends the look for its version on to another server, which must not see the key."""
+    monkeypatch.setenv("OURS", "sk-ours")
+    seen: dict[str, str | None] = {}
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        seen["elsewhere"] = request.headers.get("Authorization")
+        return web.json_response({"version": "9"})
+
+    async def target(request: web.Request) -> web.Response:
+        seen[request.path] = request.headers.get("Authorization")
+        if request.path == "/version":
+            raise web.HTTPFound(other)
+        return web.json_response({"data": [{"id": "m"}]})
+
+    async with serving(elsewhere) as other, serving(target) as url:
+        found = await asyncio.to_thread(find_target, url, None, Credentials("OURS"))
+
+    assert found.version == "9"
+    assert seen == {"/v1/models": "Bearer sk-ours", "/version": "Bearer sk-ours", "elsewhere": None}
+
+
+@pytest.mark.parametrize(
+    ("credentials", "reason"),
+    [
+        (Credentials(), "no API key was sent; name one with --api-key-env"),
+        (Credentials("OURS"), "the API key was refused"),
+    ],
+)
+async def test_a_target_that_wants_another_key_is_told_and_the_key_is_not_repeated(
+    credentials: Credentials, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OURS", "sk-ours")
+
+    async def refuse(request: web.Request) -> web.Response:
+        return web.json_response({"error": f"not valid: {request.headers.get('Authorization')}"}, status=401)
+
+    async with serving(refuse) as url:
+        with pytest.raises(TargetError) as raised:
+            await asyncio.to_thread(find_target, url, None, credentials)
+
+    assert f"answered HTTP 401 ({reason})" in str(raised.value)
+    assert "sk-ours" not in str(raised.value)

@@ -4,6 +4,7 @@ from typing import Any
 import orjson
 import pytest
 
+from llm_bench.credentials import NO_CREDENTIALS, Credentials
 from llm_bench.scenario import Api
 from llm_bench.schedule import PlannedRequest
 from llm_bench.target import Target
@@ -19,7 +20,7 @@ TURN = replace(PLANNED, earlier=("question", "answer"), tenant="acme", session="
 def split(
     api: Api, continuous_usage: bool = True, planned: PlannedRequest = PLANNED
 ) -> tuple[str, dict[str, str], dict[str, Any]]:
-    head, body = encode_request(planned, TARGET, api, continuous_usage).split(b"\r\n\r\n", 1)
+    head, body = encode_request(planned, TARGET, api, continuous_usage, NO_CREDENTIALS).split(b"\r\n\r\n", 1)
     first, *lines = head.decode().split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines)
     assert int(headers["content-length"]) == len(body)
@@ -63,4 +64,15 @@ def test_a_turn_says_all_that_was_said_and_who_asks() -> None:
 
 
 def test_headers_that_say_nothing_are_left_out() -> None:
-    assert not {"x-tenant", "x-session-id"} & set(split("completions")[1])
+    assert not {"x-tenant", "x-session-id", "authorization"} & set(split("completions")[1])
+
+
+def test_a_key_goes_out_as_a_bearer_token_and_a_tenants_own_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OURS", "sk-ours")
+    monkeypatch.setenv("ACME_KEY", "sk-acme")
+    credentials = Credentials("OURS", {"acme": "ACME_KEY"})
+
+    ours, acme = (encode_request(planned, TARGET, "chat", True, credentials) for planned in (PLANNED, TURN))
+
+    assert b"\r\nauthorization: Bearer sk-ours\r\n" in ours
+    assert b"\r\nauthorization: Bearer sk-acme\r\n" in acme

@@ -17,6 +17,8 @@ def render_markdown(results: Sequence[Result], title: str) -> str:
 def _verdicts(results: Sequence[Result]) -> Iterable[str]:
     for result in results:
         yield f"- **{_cell(result.run.name)}**: {'VALID' if result.verdict.valid else '**INVALID**'}"
+        if result.partial:
+            yield f"  - **{_cell(str(result.partial))}**"
         yield from (f"  - {_cell(reason)}" for reason in result.verdict.reasons)
         yield from (f"  - note: {_cell(note)}" for note in result.verdict.notes)
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from llm_bench.arrivals import ClosedLoop
 from llm_bench.record import OK, RequestRecord
 from llm_bench.replay import TraceArrivals
-from llm_bench.report import charts, server_charts, units
+from llm_bench.report import charts, gpu_charts, server_charts, units
 from llm_bench.report.compare import METRICS, compare
 from llm_bench.report.template import fill_template
 from llm_bench.results import Result
@@ -56,7 +56,7 @@ def _content(results: Sequence[Result], title: str) -> dict[str, Any]:
         "rows": _rows(results),
         "show": units.show,
         "timelines": _timelines(results),
-        "server_panels": [server_charts.panels(result, _span(results)) for result in results],
+        "panels": [_panels(result, _span(results)) for result in results],
         "agreement": any(result.server and result.server.agreement for result in results),
         "tenants": list(dict.fromkeys(name for result in results for name in result.summary.tenants)),
         "queues": _queues(results),
@@ -141,6 +141,11 @@ def _timelines(results: Sequence[Result]) -> list[Markup]:
     return [Markup(charts.timeline(result, [*values, *near], span)) for result in results]
 
 
+def _panels(result: Result, span: float) -> list[tuple[str, Markup]]:
+    """What stands beneath the requests, over their time axis."""
+    return [*server_charts.panels(result, span), *gpu_charts.panels(result, span)]
+
+
 def _span(results: Sequence[Result]) -> float:
     return max(result.scenario.duration for result in results)
 
@@ -187,6 +192,7 @@ def _settings(results: Sequence[Result]) -> list[tuple[str, list[str]]]:
         "Server version": lambda r: r.run.server_version or units.MISSING,
         "Scenario": lambda r: r.scenario.name,
         "Arrivals": _arrivals,
+        "API key": lambda r: f"from {r.run.api_key_env}" if r.run.api_key_env else "none",
         "Seed": lambda r: r.run.seed,
         "Started": lambda r: r.run.started_at,
         "Tokenizer": lambda r: r.run.tokenizer or "none: prompt lengths estimated from characters",
@@ -195,6 +201,7 @@ def _settings(results: Sequence[Result]) -> list[tuple[str, list[str]]]:
         "Client event loop late": lambda r: units.seconds(r.run.loop_lag.p99) + " at P99",
         "Prefix cache hits": lambda r: units.share(r.server.prefix_hit_rate if r.server else None),
         "Machine": _machine,
+        "GPUs of the client's machine": lambda r: gpu_charts.names(r) or "none",
         "System": lambda r: r.environment.system,
         "Load average before": lambda r: r.environment.load_average,
         "Software": lambda r: ", ".join(

@@ -59,6 +59,8 @@ def _verdict(result: Result) -> Text:
     verdict = result.verdict
     text = Text(f"{result.run.name}: ")
     text.append("VALID" if verdict.valid else "INVALID", style="bold green" if verdict.valid else "bold red")
+    if result.partial:
+        text.append(f"\n  {result.partial}", style="bold yellow")
     for reason in verdict.reasons:
         text.append(f"\n  {reason}")
     for note in verdict.notes:

@@ -43,10 +43,12 @@ def report_data(results: Sequence[Result], title: str) -> dict[str, Any]:
             {
                 "run": asdict(result.run),
                 "verdict": asdict(result.verdict),
+                "partial": asdict(result.partial) if result.partial else None,
                 "scenario": result.scenario.model_dump(mode="json"),
                 "environment": {**asdict(result.environment), "fingerprint": result.environment.fingerprint},
                 "summary": asdict(result.summary),
                 "server": asdict(result.server) if result.server else None,
+                "gpu": asdict(result.gpu) if result.gpu else None,
             }
             for result in results
         ],

@@ -1,0 +1,75 @@
+"""API keys: environment variables hold them, and only those variables' names are ever written down.
+
+`--api-key-env NAME` names the run's; without it OPENAI_API_KEY counts if it is set, as for other clients of this API.
+A scenario may name one for a tenant. A key goes out in `Authorization: Bearer` and nowhere else: not into results, not
+to the host that a redirect names, and where a target repeats it in an error message it is blotted out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from llm_bench.errors import ScenarioError
+
+DEFAULT_VARIABLE = "OPENAI_API_KEY"
+BLOT = "[API key]"
+
+_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
+"""Capitals only: what is no such name may be the key itself, and must not be repeated in a message."""
+WHAT_A_NAME_IS = (
+    "name the environment variable that holds the key, in capitals such as OPENAI_API_KEY, and not the key itself"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Names of variables; the keys are read where they are used."""
+
+    variable: str | None = None
+    """Of the run's key; None: requests go out without one."""
+    tenants: Mapping[str, str] = field(default_factory=dict)
+    """Of the keys of tenants that have one of their own."""
+
+    def key(self, tenant: str | None = None) -> str | None:
+        variable = self.tenants.get(tenant or "", self.variable)
+        return None if variable is None else read_key(variable)
+
+    def header(self, tenant: str | None = None) -> str | None:
+        """The value of `Authorization`."""
+        key = self.key(tenant)
+        return None if key is None else f"Bearer {key}"
+
+    def blot_out(self, text: str) -> str:
+        """`text` without any of the keys."""
+        for variable in {*self.tenants.values(), *filter(None, [self.variable])}:
+            text = text.replace(read_key(variable), BLOT)
+        return text
+
+
+NO_CREDENTIALS = Credentials()
+
+
+def find_credentials(named: str | None, tenants: Mapping[str, str]) -> Credentials:
+    """`named`: the variable that the user asked for. Raises ScenarioError if one that is named holds no key."""
+    variable = named or (DEFAULT_VARIABLE if os.environ.get(DEFAULT_VARIABLE, "").strip() else None)
+    credentials = Credentials(variable, dict(tenants))
+    for tenant in (None, *tenants):
+        credentials.key(tenant)
+    return credentials
+
+
+def is_variable_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
+def read_key(variable: str) -> str:
+    """Raises ScenarioError, which names the variable and never its value."""
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ScenarioError(f"the environment variable {variable} holds no API key: set it, or name another")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ScenarioError(f"the environment variable {variable} holds characters that no API key may have")
+    return key

@@ -1,0 +1,44 @@
+"""The GPUs of the client's machine, over the same time axis as the requests and the server's metrics above them."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from llm_bench.report.strip import MOST_NAMES, Unit, draw_strip
+from llm_bench.results import Result
+
+PANELS: tuple[tuple[str, str, float, Unit], ...] = (
+    ("utilisation", "in use", 1.0, "share"),
+    ("memory_used", "memory in use, GiB", 2**30, "number"),
+    ("power", "power, W", 1.0, "number"),
+    ("temperature", "temperature, °C", 1.0, "number"),
+    ("sm_clock", "SM clock, GHz", 1e9, "number"),
+)
+"""Measure, what the caption says of it, what a unit of the axis is in units of the measure."""
+
+
+def panels(result: Result, span: float) -> list[tuple[str, Markup]]:
+    """(caption, picture) of what the GPUs tell; none without a GPU."""
+    if result.gpu is None:
+        return []
+    found = []
+    for measure, what, unit, kind in PANELS:
+        lines = {
+            f"GPU {index}": [None if value is None else value / unit for value in gpu.series[measure]]
+            for index, gpu in enumerate(result.gpu.gpus)
+            if measure in gpu.series
+        }
+        if lines:
+            each = f" ({len(lines)} GPUs, a line each)" if len(lines) > MOST_NAMES else ""
+            label = f"GPU of the client's machine: {what}{each}"
+            picture = draw_strip(f"{label}, {result.run.name}", result.gpu.times, lines, span, kind)
+            found.append((label, Markup(picture)))
+    return found
+
+
+def names(result: Result) -> str | None:
+    """`2 × NVIDIA H100 80GB HBM3`"""
+    if result.gpu is None:
+        return None
+    found = [gpu.name for gpu in result.gpu.gpus]
+    return ", ".join(f"{found.count(name)} × {name}" for name in dict.fromkeys(found))
