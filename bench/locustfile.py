@@ -1,24 +1,37 @@
-"""The bench in locust's own clothes: its console, its web UI, its statistics.
+"""The bench in locust's own clothes: its console, its web UI, its statistics, its master and workers.
 
     locust -f bench/locustfile.py --host http://127.0.0.1:8000                        # web UI on port 8089
-    locust -f bench/locustfile.py --host http://127.0.0.1:8000 --headless -u 1
+    locust -f bench/locustfile.py --host http://127.0.0.1:8000 --headless
+    locust -f bench/locustfile.py --host http://127.0.0.1:8000 --headless --master --expect-workers 2
+    locust -f bench/locustfile.py --worker                                            # twice, also on other machines
 
-One user sends the whole open-loop schedule, so the number of users stays 1; `--rate` sets the load. Rows `TTFT` and
-`TPOT` stand beside `SSE`, the request from end to end. Locust rounds its percentiles to two digits: for figures to
-quote, use `python -m llm_bench run`.
+`--scenario` and `--rate` set the load, not locust's number of users: there is one user in each process that sends, and
+workers share one schedule. Rows `TTFT`, `TPOT` and `ITL` (per token) stand beside `SSE`, the request from end to end,
+and have a tab of their own in the web UI. Percentiles are good to four digits; figures to quote, with their intervals
+and a verdict, come from `python -m llm_bench run`.
 """
 
 from __future__ import annotations
 
-import secrets
 from argparse import ArgumentParser
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import gevent
 from locust import events
+from locust.runners import WorkerRunner
 
-from llm_bench.load import OpenLoopUser, plan_load
-from llm_bench.prompts import cut_by_characters, cut_by_tokenizer, find_corpus, read_corpus
-from llm_bench.run import check_fits
+from llm_bench.credentials import find_credentials
+from llm_bench.dealing import renumber, split
+from llm_bench.errors import BenchError
+from llm_bench.face.history import History
+from llm_bench.face.rows import print_rows
+from llm_bench.face.share import OneUserPerProcess, Share, Sharing
+from llm_bench.face.stats import keep_four_digits, log_record
+from llm_bench.face.web import add_tab
+from llm_bench.load import Load, OpenLoopUser, plan_load
+from llm_bench.run import check_fits, text_source
 from llm_bench.scenario import load_scenario, scaled
 from llm_bench.schedule import draw_schedule
 from llm_bench.target import find_target
@@ -32,22 +45,62 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, help="requests per second instead of the scenario's")
     parser.add_argument("--corpus", default="", help="text that prompts are cut from")
     parser.add_argument("--tokenizer", default="", help="tokenizer.json that cuts prompts to exact token counts")
+    parser.add_argument("--api-key-env", default="", help="environment variable that holds the target's API key")
+
+
+@events.init.add_listener  # type: ignore[untyped-decorator]
+def begin(environment: Any, **_: Any) -> None:
+    keep_four_digits()
+    OpenLoop.sharing = OneUser.sharing = Sharing(environment)
+    if not isinstance(environment.runner, WorkerRunner):
+        events.quit.add_listener(lambda **_: print_rows(environment.stats))
+    if environment.web_ui is not None:
+        history = History()
+        environment.events.test_start.add_listener(history.begin)
+        gevent.spawn(history.watch, environment)
+        add_tab(environment, history)
+
+
+class OneUser(OneUserPerProcess):
+    pass
 
 
 class OpenLoop(OpenLoopUser):
     """Draws the schedule anew each time a test starts, so that every test has prompts that no cache has seen."""
 
+    fixed_count = 0
+    sharing: Sharing
+
     def on_start(self) -> None:
-        options = self.environment.parsed_options
-        scenario = scaled(load_scenario(Path(options.scenario)), options.rate)
-        target = find_target(self.host, None)
-        check_fits(scenario, target)
-        corpus = read_corpus(find_corpus(Path(options.corpus) if options.corpus else None))
-        cut = cut_by_tokenizer(Path(options.tokenizer)) if options.tokenizer else cut_by_characters
-        schedule = draw_schedule(scenario, corpus, seed=scenario.seed, salt=secrets.token_hex(4), cut=cut)
-        type(self).load = plan_load(scenario, target, schedule)
+        type(self).load = None
+        share = self.sharing.take()
+        if share is None:
+            return
+        try:
+            load = plan(self.environment.parsed_options, self.host, share)
+        except BenchError as error:
+            self.sharing.end(str(error))
+            return
+        load.on_end = partial(log_record, self.environment)
+        load.starts_at = self.sharing.wait_for_go()
+        type(self).load = load
 
     def on_stop(self) -> None:
-        """Without a web UI the end of the schedule is the end of the test."""
-        if self.environment.web_ui is None:
-            self.environment.runner.quit()
+        if self.load is not None:
+            self.load.client.close()
+            self.sharing.end()
+
+
+def plan(options: Any, host: str, share: Share) -> Load:
+    """This process's part of the scenario's load."""
+    rate = float(options.rate) if options.rate else None  # the web UI's form has it as text
+    scenario = scaled(load_scenario(Path(options.scenario)), rate)
+    credentials = find_credentials(options.api_key_env or None, scenario.tenant_key_envs)
+    target = find_target(host, None, credentials)
+    check_fits(scenario, target)
+    corpus, cut = text_source(
+        Path(options.corpus) if options.corpus else None, Path(options.tokenizer) if options.tokenizer else None
+    )
+    schedule = draw_schedule(scenario, corpus, seed=scenario.seed, salt=share.salt, cut=cut)
+    part = renumber(split(schedule, share.of)[share.number])
+    return plan_load(scenario, target, part, credentials)
