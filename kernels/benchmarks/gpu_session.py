@@ -59,7 +59,12 @@ class Session:
         command = [sys.executable, str(STEPS), *arguments]
         environment = {**os.environ, "PYTHONPATH": str(KERNELS), "PYTHONUNBUFFERED": "1"}
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, text=True, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            text=True,
+            start_new_session=True,
         ) as process:
             try:
                 output, _ = process.communicate(timeout=limit)
@@ -69,7 +74,9 @@ class Session:
                 output, _ = process.communicate()
                 outcome = f"killed after {limit:.0f} s"
         seconds = round(time.monotonic() - begun, 1)
-        self.steps.append({"step": name, "seconds": seconds, "outcome": outcome, "end": output[-600:] if outcome != "done" else ""})
+        self.steps.append(
+            {"step": name, "seconds": seconds, "outcome": outcome, "end": output[-600:] if outcome != "done" else ""}
+        )
         with (self.out / "log.txt").open("a") as log:
             log.write(f"==> {name}: {outcome}, {seconds} s\n{output[-20_000:]}\n")
         print(f"{name:32} {outcome:22} {seconds:6.1f} s", flush=True)
@@ -103,7 +110,9 @@ def _run(session: Session, out: Path, scratch: Path, seconds: float) -> None:
     session.run("ceilings", "ceilings", common[1], limit=40)
     session.run("tune", "tune", *common, str(out / "tuning.json"), limit=0.15 * seconds)
     session.run("bench", "bench", *common, str(out / "bench.json"), limit=max(20.0, session.left - 0.22 * seconds))
-    session.run("ladders", "ladders", *common, str(out / "ladders.json"), limit=max(10.0, session.left - 0.08 * seconds))
+    session.run(
+        "ladders", "ladders", *common, str(out / "ladders.json"), limit=max(10.0, session.left - 0.08 * seconds)
+    )
     for target in PROFILED:
         if session.left < 8:
             break
@@ -114,7 +123,9 @@ def _correctness(session: Session, out: Path, scratch: Path, limit: float) -> No
     """All shards at once; the isolated cases after them, a few at a time, so that a hang costs only its own."""
     begun = time.monotonic()
     jobs = [("shard", str(index), str(SHARDS), str(scratch / f"shard-{index}.jsonl")) for index in range(SHARDS)]
-    jobs += [("isolated", name, str(scratch / f"isolated-{name.replace('/', '-')}.jsonl")) for name in _isolated(scratch)]
+    jobs += [
+        ("isolated", name, str(scratch / f"isolated-{name.replace('/', '-')}.jsonl")) for name in _isolated(scratch)
+    ]
     with ThreadPoolExecutor(SHARDS + 8) as threads:
         list(
             threads.map(
@@ -129,7 +140,12 @@ def _correctness(session: Session, out: Path, scratch: Path, limit: float) -> No
     for row in rows:
         counts = summary.setdefault(f"{row['op']} {row['implementation']}", {"right": 0, "wrong": 0})
         counts["wrong" if row["wrong"] else "right"] += 1
-    document = {"summary": summary, "wrong": wrong, "unfinished": [s["step"] for s in session.steps if s["outcome"] != "done"], "rows": rows}
+    document = {
+        "summary": summary,
+        "wrong": wrong,
+        "unfinished": [s["step"] for s in session.steps if s["outcome"] != "done"],
+        "rows": rows,
+    }
     (out / "correctness.json").write_text(json.dumps(document, indent=1) + "\n")
     print(f"correctness: {len(rows) - len(wrong)} right, {len(wrong)} wrong", flush=True)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from llm_kernels import accuracy, workloads
 from llm_kernels.bench import ceilings, ladder, report, runner
 from llm_kernels.bench.environment import environment
@@ -100,7 +101,12 @@ def _checked_rung(name: str, rung: Any) -> tuple[float, str | None]:
 
 
 def _judged(workload: Workload, implementation: Implementation) -> dict[str, Any]:
-    row = {"op": workload.op, "implementation": implementation.name, "shape": workload.label, "dtype": short(workload.dtype)}
+    row = {
+        "op": workload.op,
+        "implementation": implementation.name,
+        "shape": workload.label,
+        "dtype": short(workload.dtype),
+    }
 
     def judge() -> tuple[float, str | None]:
         args = workload.inputs(1, "cuda")
@@ -118,7 +124,11 @@ def _guarded(judge: Callable[[], tuple[float, str | None]]) -> dict[str, Any]:
         error, wrong = judge()
         return {"error": error, "wrong": wrong}
     except Exception as error:  # noqa: BLE001 - a failure is a result
-        return {"error": None, "wrong": f"{type(error).__name__}: {error}"[:500], "trace": traceback.format_exc()[-1500:]}
+        return {
+            "error": None,
+            "wrong": f"{type(error).__name__}: {error}"[:500],
+            "trace": traceback.format_exc()[-1500:],
+        }
 
 
 def _note(file: Any, row: dict[str, Any]) -> None:
@@ -136,7 +146,9 @@ def run_ceilings(path: str) -> None:
 def run_tune(correctness: str, limits: str, path: str) -> None:
     rows = []
     for workload in _ordered(correctness):
-        if workload.op in MODULES and not (workload.op == "w4a16_gemm" and "fragments" in workload.label and workload.label.startswith("1x")):
+        if workload.op in MODULES and not (
+            workload.op == "w4a16_gemm" and "fragments" in workload.label and workload.label.startswith("1x")
+        ):
             lines: list[str] = []
             best = tune(workload, lines.append, budget_seconds=0.02)
             rows.append({"workload": workload.name, "best": best, "times": lines})
@@ -155,7 +167,11 @@ def run_bench(correctness: str, limits: str, path: str) -> None:
                 print(report.table([rows[-1]]).splitlines()[1])
         except Exception as error:  # noqa: BLE001 - the next workload goes on
             print(f"{workload.name}: {type(error).__name__}: {error}")
-        document = {"environment": environment() if not rows[1:] else None, "ceilings": measured.as_json(), "rows": rows}
+        document = {
+            "environment": environment() if not rows[1:] else None,
+            "ceilings": measured.as_json(),
+            "rows": rows,
+        }
         Path(path).write_text(json.dumps(document, indent=1) + "\n")
         _roofline(rows, measured, Path(path).with_name("roofline.svg"))
         torch.cuda.empty_cache()
@@ -167,8 +183,12 @@ def _roofline(rows: list[dict[str, Any]], measured: ceilings.Ceilings, path: Pat
     for row in rows:
         cost = costs[row["op"], row["shape"]]
         if cost.flops and row["seconds"] and row["implementation"] in ("cuda", "triton"):
-            points.append((f"{row['op']} {row['implementation']}", cost.flops / cost.bytes, cost.flops / row["seconds"]))
-    chart = report.roofline(points, measured.copy_bytes_per_second, measured.flops_per_second["bf16"], "Measured roofline")
+            points.append(
+                (f"{row['op']} {row['implementation']}", cost.flops / cost.bytes, cost.flops / row["seconds"])
+            )
+    chart = report.roofline(
+        points, measured.copy_bytes_per_second, measured.flops_per_second["bf16"], "Measured roofline"
+    )
     path.write_text(chart + "\n")
 
 
@@ -182,7 +202,11 @@ def run_ladders(correctness: str, limits: str, path: str) -> None:
             sizes = next((s for prefix, s in problem.slow_at.items() if rung.name.startswith(prefix)), problem.large)
             rows.append(ladder.run_rung(problem, rung, sizes, measured, 0.05))
             print(report.table([rows[-1]]).splitlines()[1])
-            document = {"environment": environment() if len(rows) == 1 else None, "ceilings": measured.as_json(), "rows": rows}
+            document = {
+                "environment": environment() if len(rows) == 1 else None,
+                "ceilings": measured.as_json(),
+                "rows": rows,
+            }
             Path(path).write_text(json.dumps(document, indent=1) + "\n")
         torch.cuda.empty_cache()
 

@@ -1,4 +1,4 @@
-"""The challenge: add + RMSNorm, right and slow. Make it at least twice as fast with three techniques of your own choice.
+"""The challenge: add + RMSNorm, right and slow. Make it at least twice as fast with three techniques of your own.
 
 `OP` and `run` are what the checker wants; see README.md beside this file.
 """

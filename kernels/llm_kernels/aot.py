@@ -64,7 +64,13 @@ def compile_cuda(source: Path) -> list[Compiled]:
     with tempfile.TemporaryDirectory() as folder:
         resources = build.compile_only(source, Path(folder, "out.cubin"))
     return [
-        Compiled(f"{source.parent.name}/{source.name}", readable(r.kernel), r.registers, r.spill_stores_bytes, r.static_shared_bytes)
+        Compiled(
+            f"{source.parent.name}/{source.name}",
+            readable(r.kernel),
+            r.registers,
+            r.spill_stores_bytes,
+            r.static_shared_bytes,
+        )
         for r in resources
     ]
 

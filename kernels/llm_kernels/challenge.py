@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from llm_kernels import workloads
 from llm_kernels.bench.timing import measure
 from llm_kernels.check import check_file
+from llm_kernels.dispatch import Args
 from llm_kernels.errors import KernelError, UnsupportedInput
 from llm_kernels.ladders.base import load_module
 
@@ -29,6 +32,10 @@ def folder() -> Path:
     return Path(__file__).resolve().parents[1] / "challenge"
 
 
+def _seconds(run: Callable[..., Any], args: Args) -> float:
+    return measure(lambda: None, lambda _: run(*args)).seconds
+
+
 def enter(path: Path, name: str, leaderboard: Path | None = None, seed: int = 0) -> Entry:
     """Raises KernelError if there is no GPU or the checker has findings."""
     if not torch.cuda.is_available():
@@ -40,7 +47,7 @@ def enter(path: Path, name: str, leaderboard: Path | None = None, seed: int = 0)
         raise UnsupportedInput(f"{path} is for {mine.OP}; the challenge is {slow.OP}")
     workload = next(w for w in workloads.large(slow.OP) if w.label == SHAPE)
     args = workload.inputs(seed, "cuda")
-    before, after = (measure(lambda: None, lambda _, m=m: m.run(*args)).seconds for m in (slow, mine))
+    before, after = (_seconds(m.run, args) for m in (slow, mine))
     entry = Entry(name, after, before / after, torch.cuda.get_device_name())
     board = leaderboard or folder() / "leaderboard.json"
     entries = [*json.loads(board.read_text()), asdict(entry)]

@@ -8,7 +8,7 @@ from torch import Tensor
 from llm_kernels.errors import UnsupportedInput
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-"""What element-wise and row-wise ops take. float64 runs on the reference only: it is what errors are measured against."""
+"""What element-wise and row-wise ops take. float64 runs on the reference only: errors are measured against it."""
 
 
 def require(condition: bool, op: str, message: str) -> None:

@@ -1,15 +1,15 @@
 """llm-kernels: see which implementation runs, check a kernel, measure, profile, compile without a GPU.
 
-    llm-kernels ops                                        every op and its implementations
-    llm-kernels explain rms_norm --shape 8192x4096         which one runs here, and why not the others
-    llm-kernels check FILE                                 put a kernel through the checker
-    llm-kernels bench [OP …] [--shapes TEXT] [--out DIR]   check, then measure (needs a GPU)
-    llm-kernels ladder [NAME …]                            the same for the rungs of a ladder
-    llm-kernels tune [OP …]                                search the kernels' options, remember the winners
-    llm-kernels profile OP                                 ncu's counters of one call, in words
-    llm-kernels compile [--out FILE]                       every kernel for sm_90, without a GPU
-    llm-kernels pages                                      the ladders' tables from the results' files
-    llm-kernels challenge FILE --name NAME                 enter the leaderboard
+llm-kernels ops                                        every op and its implementations
+llm-kernels explain rms_norm --shape 8192x4096         which one runs here, and why not the others
+llm-kernels check FILE                                 put a kernel through the checker
+llm-kernels bench [OP …] [--shapes TEXT] [--out DIR]   check, then measure (needs a GPU)
+llm-kernels ladder [NAME …]                            the same for the rungs of a ladder
+llm-kernels tune [OP …]                                search the kernels' options, remember the winners
+llm-kernels profile OP                                 ncu's counters of one call, in words
+llm-kernels compile [--out FILE]                       every kernel for sm_90, without a GPU
+llm-kernels pages                                      the ladders' tables from the results' files
+llm-kernels challenge FILE --name NAME                 enter the leaderboard
 """
 
 from __future__ import annotations
@@ -115,8 +115,13 @@ def _bench(arguments: argparse.Namespace) -> int:
     for op in arguments.ops:
         get(op)
     limits = ceilings.measure_ceilings()
-    chosen = [w for w in workloads.large() if (not arguments.ops or w.op in arguments.ops) and _matches(w, arguments.shapes)]
-    rows = [r.as_json() for r in runner.run_all(chosen, limits, lambda r: print(report.table([r.as_json()]).splitlines()[1]))]
+    chosen = [
+        w for w in workloads.large() if (not arguments.ops or w.op in arguments.ops) and _matches(w, arguments.shapes)
+    ]
+    rows = [
+        r.as_json()
+        for r in runner.run_all(chosen, limits, lambda r: print(report.table([r.as_json()]).splitlines()[1]))
+    ]
     print(report.table(rows))
     _write(arguments.out, rows, limits, environment(), chosen)
     return 0
@@ -137,7 +142,9 @@ def _write(folder: Path | None, rows: list[dict[str, Any]], limits: Any, environ
         if cost and cost.flops and row["seconds"] and row["implementation"] in ("cuda", "triton"):
             label = f"{row['op']} {row['implementation']}"
             points.append((label, cost.flops / cost.bytes, cost.flops / row["seconds"]))
-    chart = report.roofline(points, limits.copy_bytes_per_second, limits.flops_per_second["bf16"], "Roofline, measured roof")
+    chart = report.roofline(
+        points, limits.copy_bytes_per_second, limits.flops_per_second["bf16"], "Roofline, measured roof"
+    )
     (folder / "roofline.svg").write_text(chart + "\n")
 
 
@@ -186,30 +193,9 @@ def _profile(arguments: argparse.Namespace) -> int:
 
 
 def _run_once(arguments: argparse.Namespace) -> int:
-    """One call between the profiler's start and stop; `op`, `op/implementation`, `op/implementation/shape`, or
-    `ladder:NAME/RUNG`."""
-    from llm_kernels import workloads
-    from llm_kernels.ladders import LADDERS, rungs_of
+    from llm_kernels.run_once import run_once
 
-    if arguments.target.startswith("ladder:"):
-        name, rung_name = arguments.target.removeprefix("ladder:").split("/")
-        ladder = LADDERS[name]
-        rung = next(r for r in rungs_of(name) if r.name.startswith(rung_name))
-        sizes = next((s for p, s in ladder.slow_at.items() if rung.name.startswith(p)), ladder.large)
-        args = ladder.make(torch.Generator().manual_seed(0), torch.device("cuda"), sizes)
-        call = lambda: rung.run(args)  # noqa: E731
-    else:
-        op, implementation, shape = (*arguments.target.split("/"), "", "")[:3]
-        workload = next(w for w in workloads.large(op) if shape in w.label)
-        args = workload.inputs(0, "cuda")
-        chosen = get(op)[implementation] if implementation else get(op).select(args)
-        call = lambda: chosen.run(*args)  # noqa: E731
-    call()
-    torch.cuda.synchronize()
-    torch.cuda.profiler.start()
-    call()
-    torch.cuda.synchronize()
-    torch.cuda.profiler.stop()
+    run_once(arguments.target)
     return 0
 
 
@@ -224,7 +210,8 @@ def _compile(arguments: argparse.Namespace) -> int:
         sources += [r.path for name in LADDERS for r in rungs_of(name) if r.path.suffix == ".cu"]
     compiled = aot.as_rows(aot.compile_all(sources, arguments.jobs))
     for row in compiled:
-        print(f"{row['kernel']:28} {row['registers']:4} registers {row['stack_bytes']:5} B stack {row['shared_bytes']:7} B shared  {row['source']}")
+        usage = f"{row['registers']:4} registers {row['stack_bytes']:5} B stack {row['shared_bytes']:7} B shared"
+        print(f"{row['kernel']:28} {usage}  {row['source']}")
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(compiled, indent=1) + "\n")
     return 0
@@ -242,7 +229,9 @@ def _challenge(arguments: argparse.Namespace) -> int:
     from llm_kernels.challenge import enter
 
     entry = enter(arguments.file, arguments.name)
-    print(f"{entry.name}: {entry.seconds * 1e6:.1f} us, {entry.times_faster:.2f} times faster than slow.py on {entry.gpu}")
+    print(
+        f"{entry.name}: {entry.seconds * 1e6:.1f} us, {entry.times_faster:.2f} times faster than slow.py on {entry.gpu}"
+    )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`llm-kernels profile OP`: Nsight Compute's counters for one call of an op, or of a ladder's rung, as a short summary."""
+"""`llm-kernels profile OP`: Nsight Compute's counters for one call of an op or a rung, as a short summary."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_kernels.errors import KernelError
+
+_STALLED = "smsp__average_warps_issue_stalled_{}_per_issue_active.ratio"
 
 METRICS = {
     "gpu__time_duration.sum": "time",
@@ -27,10 +29,10 @@ METRICS = {
     "launch__registers_per_thread": "registers a thread",
     "launch__shared_mem_per_block_dynamic": "shared memory a block",
     "smsp__issue_active.avg.pct_of_peak_sustained_active": "issue slots used",
-    "smsp__average_warps_issue_stalled_long_scoreboard_per_issue_active.ratio": "stalled on device memory, warps an issue",
-    "smsp__average_warps_issue_stalled_short_scoreboard_per_issue_active.ratio": "stalled on shared memory, warps an issue",
-    "smsp__average_warps_issue_stalled_barrier_per_issue_active.ratio": "stalled at barriers, warps an issue",
-    "smsp__average_warps_issue_stalled_math_pipe_throttle_per_issue_active.ratio": "stalled on arithmetic, warps an issue",
+    _STALLED.format("long_scoreboard"): "stalled on device memory, warps an issue",
+    _STALLED.format("short_scoreboard"): "stalled on shared memory, warps an issue",
+    _STALLED.format("barrier"): "stalled at barriers, warps an issue",
+    _STALLED.format("math_pipe_throttle"): "stalled on arithmetic, warps an issue",
     "l1tex__data_bank_conflicts_pipe_lsu.sum": "bank conflicts",
 }
 
@@ -43,7 +45,9 @@ class Profile:
 
     def summary(self) -> str:
         width = max(len(name) for name in METRICS.values())
-        lines = [f"  {name.ljust(width)}  {self.values[metric]}" for metric, name in METRICS.items() if metric in self.values]
+        lines = [
+            f"  {name.ljust(width)}  {self.values[metric]}" for metric, name in METRICS.items() if metric in self.values
+        ]
         return "\n".join([self.kernel, *lines])
 
 

@@ -1,6 +1,7 @@
 """The rule that decides whether a result is right."""
 
 import torch
+
 from llm_kernels.accuracy import compare
 
 EXACT = torch.tensor([1.0, -2.0, 4.0], dtype=torch.float64)

@@ -1,6 +1,7 @@
 """CUDA sources: the cache's key, the compiler's report, the message without a compiler."""
 
 import pytest
+
 from llm_kernels.cuda import build
 from llm_kernels.errors import BuildError
 
@@ -47,7 +48,9 @@ def test_without_a_compiler_the_message_says_what_to_do(source, monkeypatch, tmp
 def test_a_build_is_kept(source, monkeypatch, tmp_path):
     monkeypatch.setenv("LLM_KERNELS_CACHE", str(tmp_path / "cache"))
     compiler = tmp_path / "nvcc"
-    compiler.write_text(f"#!/bin/sh\necho ran >> {tmp_path}/runs\nwhile [ $# -gt 1 ]; do [ $1 = -o ] && echo built > $2; shift; done\n")
+    compiler.write_text(
+        f"#!/bin/sh\necho ran >> {tmp_path}/runs\nwhile [ $# -gt 1 ]; do [ $1 = -o ] && echo built > $2; shift; done\n"
+    )
     compiler.chmod(0o755)
     monkeypatch.setattr(build, "nvcc", lambda: str(compiler))
     monkeypatch.setattr(build, "_version", lambda: "test")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from llm_kernels.check import check_file, check_kernel
 from llm_kernels.dispatch import get
 from llm_kernels.errors import UnsupportedInput

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from llm_kernels.bench import report
 from llm_kernels.cli import main
 from llm_kernels.profile import parse
@@ -54,7 +55,19 @@ ROW = {
 
 def test_the_table_shows_figures_or_what_is_wrong():
     lines = report.table([ROW, ROW | {"seconds": None, "ratio_to_library": None, "wrong": "NaN"}]).splitlines()
-    assert lines[1].split() == ["softmax", "triton", "8x8", "bf16", "20.0", "us", "±1%", "90%", "1.25x", "torch", "1.0e-03"]
+    assert lines[1].split() == [
+        "softmax",
+        "triton",
+        "8x8",
+        "bf16",
+        "20.0",
+        "us",
+        "±1%",
+        "90%",
+        "1.25x",
+        "torch",
+        "1.0e-03",
+    ]
     assert lines[2].endswith("NaN")
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from llm_kernels.aot import readable
 from llm_kernels.cuda import build
 

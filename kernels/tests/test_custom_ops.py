@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from llm_kernels import ops, workloads
 from llm_kernels.dispatch import REGISTRY
 from llm_kernels.workloads.base import clone, outputs
@@ -25,9 +26,7 @@ def test_compiles_whole(name):
     compiled = torch.compile(lambda *own: op(*own), fullgraph=True, backend="aot_eager")
     mine, expected = clone(args), clone(args)
     got, right = compiled(*mine), op(*expected)
-    for a, b in zip(
-        outputs(REGISTRY.ops[name], mine, got), outputs(REGISTRY.ops[name], expected, right), strict=True
-    ):
+    for a, b in zip(outputs(REGISTRY.ops[name], mine, got), outputs(REGISTRY.ops[name], expected, right), strict=True):
         assert a.dtype == b.dtype
         assert torch.equal(a.view(torch.uint8), b.view(torch.uint8))
 

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+
 from llm_kernels import dispatch, ops
 from llm_kernels.dispatch import Implementation, Op
 from llm_kernels.errors import UnsupportedInput
@@ -58,7 +59,9 @@ def test_says_once_that_everything_falls_back(monkeypatch, caplog):
     with caplog.at_level(logging.WARNING, logger="llm_kernels"):
         ops.softmax(X)
         ops.rms_norm(X, torch.ones(4), 1e-6)
-    assert [r.message for r in caplog.records] == ["no GPU for these tensors: every op runs its reference, in plain torch"]
+    assert [r.message for r in caplog.records] == [
+        "no GPU for these tensors: every op runs its reference, in plain torch"
+    ]
 
 
 def test_an_unknown_op_names_the_known_ones():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from llm_kernels.ladders import LADDERS, rungs_of
 from llm_kernels.ladders.base import check, folder
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from llm_kernels import layouts
 from llm_kernels.errors import UnsupportedInput
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from llm_kernels import accuracy, workloads
 from llm_kernels.dispatch import REGISTRY, why_not
 

@@ -1,6 +1,7 @@
 """The ladders' pages say what the results' files say, and "not measured yet" where there is none."""
 
 import pytest
+
 from llm_kernels.bench import pages
 from llm_kernels.ladders import LADDERS
 from llm_kernels.ladders.base import folder

@@ -1,6 +1,7 @@
 """Our solution, in three techniques, each worth measuring alone:
 
-1. Fusion: one kernel in place of three. The float32 sum no longer goes to memory and back: 24 bytes an element become 8.
+1. Fusion: one kernel in place of three. The float32 sum no longer goes to memory and back: 24 bytes an element
+   become 8.
 2. The row in registers: each element is loaded once and kept, in place of being read again for the scaling.
 3. Width: a row is one block of 8 warps, so every thread has several 16-byte loads in flight, in place of one warp that
    waits for each piece of 128.

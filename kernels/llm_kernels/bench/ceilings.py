@@ -1,4 +1,4 @@
-"""What this GPU can do today: bandwidth of a large copy, rates of large matrix products, measured at the start of a run.
+"""What this GPU can do today: bandwidth of a large copy, rates of large products, measured at the start of a run.
 
 Copy: bytes read plus bytes written over the time. Products: 8192^3 on random data, through cuBLAS. A kernel's limit is
 the larger of its bytes over the copy's bandwidth and its operations over the unit's rate.
@@ -7,6 +7,7 @@ the larger of its bytes over the copy's bandwidth and its operations over the un
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -36,11 +37,7 @@ class Ceilings:
 
 
 def measure_ceilings(size: int = 8192) -> Ceilings:
-    source = torch.randint(2**31 - 1, (2**29,), dtype=torch.int32, device="cuda")  # 2 GiB
-    target = torch.empty_like(source)
-    seconds = measure(lambda: None, lambda _: target.copy_(source)).seconds
-    bandwidth = 2 * source.numel() * 4 / seconds
-    del source, target
+    bandwidth = _copy_bandwidth(words=2**29)
     a, b = (torch.randn(size, size, device="cuda").bfloat16() for _ in range(2))
     rates = {"bf16": _rate(size, lambda: a @ b.T)}
     with contextlib.suppress(RuntimeError, NotImplementedError, ValueError):
@@ -55,6 +52,11 @@ def measure_ceilings(size: int = 8192) -> Ceilings:
     return Ceilings(bandwidth, rates)
 
 
-def _rate(size: int, product: object) -> float:
-    assert callable(product)
+def _copy_bandwidth(words: int) -> float:
+    source = torch.randint(2**31 - 1, (words,), dtype=torch.int32, device="cuda")
+    target = torch.empty_like(source)
+    return 2 * words * 4 / measure(lambda: None, lambda _: target.copy_(source)).seconds
+
+
+def _rate(size: int, product: Callable[[], object]) -> float:
     return 2 * size**3 / measure(lambda: None, lambda _: product()).seconds

@@ -54,7 +54,9 @@ def _time(ladder: Ladder, rung: Rung, sizes: Sizes, ceilings: Ceilings, budget_s
     torch.cuda.synchronize()
     difference = max(_difference(args[place], right) for place, right in zip(ladder.outputs, expected, strict=True))
     if not difference < LARGEST_DIFFERENCE:
-        return {"wrong": f"differs from {ladder.library} by {difference:.3g} of the largest value at {_describe(sizes)}"}
+        return {
+            "wrong": f"differs from {ladder.library} by {difference:.3g} of the largest value at {_describe(sizes)}"
+        }
     del expected
     timing = measure(lambda: args, rung.run, budget_seconds=budget_seconds, least=3)
     library = measure(lambda: args, ladder.native, budget_seconds=budget_seconds, least=3)

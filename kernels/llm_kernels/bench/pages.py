@@ -1,6 +1,6 @@
 """The tables of the ladders' pages, from the results' files: a figure in a page is never typed.
 
-    llm-kernels pages        # rewrites what stands between <!-- rungs --> and <!-- /rungs --> in kernels/ladders/*/README.md
+llm-kernels pages        # rewrites what stands between <!-- rungs --> and <!-- /rungs --> in ladders/*/README.md
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def results() -> list[dict[str, Any]]:
 
 def table(ladder: Ladder, documents: list[dict[str, Any]]) -> str:
     """A row a rung; one group of lines for each GPU that was measured."""
-    measured = [(d, {r["implementation"]: r for r in d["rows"] if r["op"] == f"ladder {ladder.name}"}) for d in documents]
+    measured = [
+        (d, {r["implementation"]: r for r in d["rows"] if r["op"] == f"ladder {ladder.name}"}) for d in documents
+    ]
     measured = [(d, rows) for d, rows in measured if rows]
     if not measured:
         return "\n".join([_heading(), *(_line(r.path.name, r.prediction, None, None) for r in rungs_of(ladder.name))])

@@ -12,7 +12,9 @@ HEADINGS = ("op", "implementation", "shape", "dtype", "time", "of limit", "vs li
 def table(rows: Iterable[Mapping[str, Any]]) -> str:
     lines = [HEADINGS, *(cells(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -48,9 +50,12 @@ def roofline(points: Iterable[tuple[str, float, float]], bandwidth: float, peak:
         return left + across * (width - left - 20), height - bottom - up * (height - bottom - 30)
 
     ridge = peak / bandwidth
-    roof = " ".join(f"{a:.1f},{b:.1f}" for a, b in (place(x_low, bandwidth * x_low), place(ridge, peak), place(x_high, peak)))
+    roof = " ".join(
+        f"{a:.1f},{b:.1f}" for a, b in (place(x_low, bandwidth * x_low), place(ridge, peak), place(x_high, peak))
+    )
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif"',
+        ' font-size="11">',
         f'<rect width="{width}" height="{height}" fill="white"/><text x="{left}" y="18" font-size="14">{title}</text>',
         f'<polyline points="{roof}" fill="none" stroke="#333" stroke-width="2"/>',
         f'<text x="{width / 2}" y="{height - 12}">FLOP per byte</text>',
@@ -64,5 +69,7 @@ def roofline(points: Iterable[tuple[str, float, float]], bandwidth: float, peak:
         parts.append(f'<text x="{left - 36}" y="{b:.0f}" fill="#666">1e{exponent}</text>')
     for label, x, y in kept:
         a, b = place(x, y)
-        parts.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="#0a7"/><text x="{a + 6:.1f}" y="{b + 4:.1f}">{label}</text>')
+        parts.append(
+            f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="#0a7"/><text x="{a + 6:.1f}" y="{b + 4:.1f}">{label}</text>'
+        )
     return "\n".join([*parts, "</svg>"])

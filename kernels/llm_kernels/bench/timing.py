@@ -1,4 +1,4 @@
-"""Times of GPU work: CUDA events around each run, L2 flushed before it, the median and how far the quartiles lie apart."""
+"""Times of GPU work: CUDA events around each run, L2 flushed before it, the median and the quartiles' distance."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def measure(
 
 def _once(flush: torch.Tensor, prepare: Callable[[], Any], run: Callable[[Any], Any]) -> float:
     argument = prepare()
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     flush.zero_()
-    torch.cuda._sleep(HOLD_CYCLES)
+    torch.cuda._sleep(HOLD_CYCLES)  # type: ignore[no-untyped-call]
     begin.record()
     run(argument)
     end.record()
     end.synchronize()
-    return begin.elapsed_time(end) * 1e-3
+    return float(begin.elapsed_time(end)) * 1e-3

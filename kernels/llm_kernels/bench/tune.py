@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
 
 from llm_kernels import tuning
-from llm_kernels.bench.timing import measure
+from llm_kernels.bench.timing import Timing, measure
 from llm_kernels.workloads import Workload
 
-MODULES = {"gemm": "gemm", "scaled_gemm": "gemm", "flash_attention": "flash_attention", "paged_attention": "paged_attention", "w4a16_gemm": "w4a16"}
+MODULES = {
+    "gemm": "gemm",
+    "scaled_gemm": "gemm",
+    "flash_attention": "flash_attention",
+    "paged_attention": "paged_attention",
+    "w4a16_gemm": "w4a16",
+}
 """Ops whose kernel has candidates, and the module under `triton_kernels` that lists them."""
 
 
@@ -26,7 +33,7 @@ def tune(workload: Workload, report: Callable[[str], None], budget_seconds: floa
     times: list[tuple[float, dict[str, int]]] = []
     for candidate in module.candidates(workload.op, *args):
         try:
-            timing = measure(lambda: None, lambda _, c=candidate: launcher(*args, chosen=c), budget_seconds=budget_seconds)
+            timing = _time(functools.partial(launcher, *args, chosen=candidate), budget_seconds)
         except Exception as error:  # noqa: BLE001 - a candidate may not fit the device
             report(f"{workload.name} {candidate}: {type(error).__name__}")
             continue
@@ -37,3 +44,7 @@ def tune(workload: Workload, report: Callable[[str], None], budget_seconds: floa
     best = min(times, key=lambda pair: pair[0])[1]
     tuning.remember(workload.op, module.tuning_key(workload.op, *args), best)
     return best
+
+
+def _time(call: Callable[[], Any], budget_seconds: float) -> Timing:
+    return measure(lambda: None, lambda _: call(), budget_seconds=budget_seconds)

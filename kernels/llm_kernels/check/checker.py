@@ -51,7 +51,9 @@ def check_file(path: Path, device: str, seed: int, dtypes: tuple[torch.dtype, ..
     `OP` or `run`."""
     module = load_module(path)
     if not hasattr(module, "OP") or not callable(getattr(module, "run", None)):
-        raise UnsupportedInput(f"{path} defines no OP and run: a kernel's file names its op and has a function run(*args)")
+        raise UnsupportedInput(
+            f"{path} defines no OP and run: a kernel's file names its op and has a function run(*args)"
+        )
     return check_kernel(module.OP, module.run, device, seed, dtypes)
 
 
@@ -76,14 +78,15 @@ def check_kernel(
 @contextmanager
 def written_memory_poisoned() -> Iterator[None]:
     """torch fills fresh memory with NaN, or the largest integer, before a kernel sees it."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    settings: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
+    settings.fill_uninitialized_memory = True
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0])
-        torch.utils.deterministic.fill_uninitialized_memory = before[1]
+        settings.fill_uninitialized_memory = before[1]
 
 
 def _guarded(check: Callable[..., str | None], workload: Workload, run: Run, device: str, seed: int) -> str | None:
@@ -168,9 +171,7 @@ def _extreme(workload: Workload, run: Run, device: str, seed: int) -> str | None
         return None
     args = workload.inputs(seed, device)
     for factor in (200.0, 1e-3):
-        scaled = tuple(
-            a * factor if place in SCALED[workload.op] else a for place, a in enumerate(args)
-        )
+        scaled = tuple(a * factor if place in SCALED[workload.op] else a for place, a in enumerate(args))
         if (problem := _wrong(workload, scaled, run)) is not None:
             return f"values {factor:g} times as large: {problem}"
     return None
@@ -188,7 +189,13 @@ CHECKS: dict[str, Callable[[Workload, Run, str, int], str | None]] = {
 """Purity first: a kernel that changes its inputs or shares memory would spoil what the later ones conclude."""
 
 STRIDED = {"rms_norm", "layer_norm", "softmax", "silu_and_mul", "gelu_and_mul", "quantize_per_token"}
-SCALED = {"rms_norm": (0,), "fused_add_rms_norm": (0, 1), "layer_norm": (0,), "softmax": (0,), "quantize_per_token": (0,)}
+SCALED = {
+    "rms_norm": (0,),
+    "fused_add_rms_norm": (0, 1),
+    "layer_norm": (0,),
+    "softmax": (0,),
+    "quantize_per_token": (0,),
+}
 """Ops for which scaled inputs are as good as any, and the arguments to scale."""
 
 

@@ -56,7 +56,9 @@ def why_no_compiler() -> str | None:
 
 
 def cache_folder() -> Path:
-    root = os.environ.get("LLM_KERNELS_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "llm-kernels")
+    root = os.environ.get("LLM_KERNELS_CACHE") or Path(
+        os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "llm-kernels"
+    )
     return Path(root)
 
 

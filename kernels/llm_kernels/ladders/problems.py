@@ -68,7 +68,16 @@ def _rope_make(g: torch.Generator, device: torch.device, s: Sizes) -> Args:
     positions = integers(g, 0, 4096, (tokens,), torch.int64, device)
     slots = torch.randperm(blocks * 16, generator=g)[:tokens].to(device)
     cache = normal(g, (blocks, 16, 2, 8, 128), BF16, device)
-    return query, key, value, positions, cos_sin_table(4096, 128, device), slots, _nan(tuple(query.shape), BF16, device), cache
+    return (
+        query,
+        key,
+        value,
+        positions,
+        cos_sin_table(4096, 128, device),
+        slots,
+        _nan(tuple(query.shape), BF16, device),
+        cache,
+    )
 
 
 def _rope_result(args: Args, dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -115,7 +124,7 @@ ATTENTION = Ladder(
     "causal attention, head_dim 128, bf16",
     _attention_make,
     outputs=(3,),
-    expected=lambda args: (attend(*(t.double() for t in args[:3]), True, 0, None),),
+    expected=lambda args: (attend(args[0].double(), args[1].double(), args[2].double(), True, 0, None),),
     native=_sdpa,
     library="torch SDPA",
     cost=_attention_cost,

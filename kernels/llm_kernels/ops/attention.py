@@ -182,9 +182,7 @@ def _check_heads(op: str, heads: int, kv_heads: int, head_dim: int) -> None:
     checks.require(0 < head_dim <= MAX_HEAD_DIM, op, f"head_dim {head_dim}; it takes 1 to {MAX_HEAD_DIM}")
 
 
-def _flash_triton(
-    query: Tensor, key: Tensor, value: Tensor, causal: bool, window: int, scale: float | None
-) -> Tensor:
+def _flash_triton(query: Tensor, key: Tensor, value: Tensor, causal: bool, window: int, scale: float | None) -> Tensor:
     from llm_kernels.triton_kernels import flash_attention as kernels
 
     return kernels.flash_attention(query, key, value, causal, window, scale)

@@ -99,9 +99,7 @@ def _gemm_cuda_refuses(x: Tensor, weight: Tensor) -> str | None:
     return None if x.is_contiguous() and weight.is_contiguous() else "needs contiguous tensors"
 
 
-def _scaled_triton(
-    x: Tensor, weight: Tensor, x_scale: Tensor, weight_scale: Tensor, out_dtype: torch.dtype
-) -> Tensor:
+def _scaled_triton(x: Tensor, weight: Tensor, x_scale: Tensor, weight_scale: Tensor, out_dtype: torch.dtype) -> Tensor:
     from llm_kernels.triton_kernels import gemm as kernels
 
     return kernels.scaled_gemm(x, weight, x_scale, weight_scale, out_dtype)
@@ -114,6 +112,4 @@ _GEMM = dispatch.define(
     triton=_gemm_triton,
     cuda=Implementation("cuda", _gemm_cuda, _gemm_cuda_refuses, (9, 0), exact_capability=True),
 )
-_SCALED = dispatch.define(
-    "scaled_gemm", check=_check_scaled, reference=_scaled_reference, triton=_scaled_triton
-)
+_SCALED = dispatch.define("scaled_gemm", check=_check_scaled, reference=_scaled_reference, triton=_scaled_triton)

@@ -1,8 +1,8 @@
 """Rotary position embedding, and the write of keys and values to the paged cache, apart and fused.
 
 With the halves [a, b] of a head's rotated dimensions: [a cos - b sin, b cos + a sin] (Su et al., "RoFormer", 2021; the
-half-split form of GPT-NeoX and Llama). The cache of a layer is [blocks, block_size, 2 (K, V), kv_heads, head_dim]; a slot
-is block * block_size + offset (Kwon et al., "PagedAttention", 2023).
+half-split form of GPT-NeoX and Llama). The cache of a layer is [blocks, block_size, 2 (K, V), kv_heads, head_dim]; a
+slot is block * block_size + offset (Kwon et al., "PagedAttention", 2023).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def rope(query: Tensor, key: Tensor, positions: Tensor, cos_sin: Tensor) -> None
 
 @torch.library.custom_op("llm_kernels::paged_kv_write", mutates_args=("cache",))
 def paged_kv_write(key: Tensor, value: Tensor, cache: Tensor, slots: Tensor) -> None:
-    """Store `key` and `value` [tokens, kv_heads, head_dim] in the slots [tokens] of the cache; a slot < 0 is skipped."""
+    """Store `key` and `value` [tokens, kv_heads, head_dim] in the cache's slots [tokens]; a slot < 0 is skipped."""
     _WRITE(key, value, cache, slots)
 
 

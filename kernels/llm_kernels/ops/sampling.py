@@ -1,7 +1,7 @@
 """From logits to tokens on the device: penalties, top-k and top-p without a sort, verification of draft tokens.
 
-Every draw inverts a cumulative distribution at a uniform number that the caller gives, so results can be repeated and do
-not depend on what else is in the batch. Top-p: Holtzman et al., 2020. Rejection: Leviathan et al., 2023.
+Every draw inverts a cumulative distribution at a uniform number that the caller gives, so results can be repeated and
+do not depend on what else is in the batch. Top-p: Holtzman et al., 2020. Rejection: Leviathan et al., 2023.
 """
 
 from __future__ import annotations
@@ -259,9 +259,5 @@ _PROCESS = dispatch.define(
     triton=_process_triton,
     mutates=(0,),
 )
-_SAMPLE = dispatch.define(
-    "sample_top_k_top_p", check=_check_sample, reference=_sample_reference, triton=_sample_triton
-)
-_REJECT = dispatch.define(
-    "rejection_sample", check=_check_reject, reference=_reject_reference, triton=_reject_triton
-)
+_SAMPLE = dispatch.define("sample_top_k_top_p", check=_check_sample, reference=_sample_reference, triton=_sample_triton)
+_REJECT = dispatch.define("rejection_sample", check=_check_reject, reference=_reject_reference, triton=_reject_triton)

@@ -34,6 +34,12 @@ def gated(x: Tensor, activation: str) -> Tensor:
     if out.numel():
         block = min(2048, triton.next_power_of_2(intermediate))
         gated_kernel[(rows.shape[0], triton.cdiv(intermediate, block))](
-            rows, out, rows.stride(0), intermediate, ACTIVATION=activation, BLOCK=block, num_warps=4 if block > 256 else 1
+            rows,
+            out,
+            rows.stride(0),
+            intermediate,
+            ACTIVATION=activation,
+            BLOCK=block,
+            num_warps=4 if block > 256 else 1,
         )
     return out

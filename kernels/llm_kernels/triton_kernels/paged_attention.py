@@ -122,7 +122,9 @@ def add_splits_kernel(
     weight = weight / tl.maximum(tl.sum(weight, axis=0), 1e-30)
     at = (s.to(tl.int64) * rows + row)[:, None] * HEAD_DIM + d[None, :]
     parts = tl.load(partial + at, mask=(s < SPLITS)[:, None] & (d < HEAD_DIM)[None, :], other=0.0)
-    tl.store(out + row * HEAD_DIM + d, tl.sum(parts * weight[:, None], axis=0).to(out.dtype.element_ty), mask=d < HEAD_DIM)
+    tl.store(
+        out + row * HEAD_DIM + d, tl.sum(parts * weight[:, None], axis=0).to(out.dtype.element_ty), mask=d < HEAD_DIM
+    )
 
 
 def paged_attention(
@@ -143,9 +145,7 @@ def paged_attention(
     out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     if not out.numel():
         return out
-    key = tuning_key(
-        "", query, cache, block_tables, context_lens, query_start_loc, max_query_len, max_context_len
-    )
+    key = tuning_key("", query, cache, block_tables, context_lens, query_start_loc, max_query_len, max_context_len)
     options = dict(chosen or tuning.best("paged_attention", key) or config(query, group, max_query_len))
     block_q = max(1, options["BLOCK_M"] // group)
     programs = sequences if max_query_len == 1 else tokens // block_q + sequences

@@ -67,7 +67,7 @@ def rejection_sample_kernel(
         start += BLOCK
         if before > goal:
             start = vocabulary
-    tl.store(tokens + accepted, chosen.to(tl.int64))
+    tl.store(tokens + accepted, tl.cast(chosen, tl.int64))
     tl.store(accepted_out + sequence, accepted)
     place = accepted + 1
     while place <= drafts:

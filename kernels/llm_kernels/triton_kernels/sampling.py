@@ -82,9 +82,7 @@ def _threshold(logits, vocabulary, top, least, floor, wanted, COUNT: tl.constexp
 
 
 @triton.jit
-def sample_top_k_top_p_kernel(
-    logits, top_k, top_p, uniform, out, logits_stride, vocabulary, BLOCK: tl.constexpr
-):
+def sample_top_k_top_p_kernel(logits, top_k, top_p, uniform, out, logits_stride, vocabulary, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     logits += row * logits_stride
     i = tl.arange(0, BLOCK)
@@ -121,7 +119,7 @@ def sample_top_k_top_p_kernel(
         start += BLOCK
         if before > target:
             start = vocabulary
-    tl.store(out + row, chosen.to(tl.int64))
+    tl.store(out + row, tl.cast(chosen, tl.int64))
 
 
 def sample_top_k_top_p(logits: Tensor, top_k: Tensor, top_p: Tensor, uniform: Tensor) -> Tensor:

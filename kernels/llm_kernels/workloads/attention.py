@@ -33,7 +33,7 @@ def small() -> list[Workload]:
     # Built for the CUDA kernel's shapes too; bf16 runs on a GPU only.
     found += [_flash(1, 256, 256, 2, 1, 128, True, 0, BF16), _flash(2, 200, 333, 2, 2, 128, True, 0, BF16)]
     found += [_flash(1, 129, 513, 4, 2, 128, False, 0, BF16), _flash(1, 1, 65, 2, 2, 128, True, 0, BF16)]
-    paged = (
+    paged: tuple[tuple[tuple[tuple[int, int], ...], int, int, int, int, int], ...] = (
         # (query_len, context_len) of each sequence, heads, kv_heads, head_dim, block_size, window
         (((1, 1),), 1, 1, 16, 16, 0),
         (((1, 5), (1, 40), (1, 17)), 4, 2, 16, 16, 0),
@@ -59,6 +59,7 @@ def _flash(
     batch: int, queries: int, keys: int, heads: int, kv_heads: int, head_dim: int, causal: bool, window: int,
     dtype: torch.dtype,
 ) -> Workload:  # fmt: skip
+
     def make(g: torch.Generator, device: torch.device) -> Args:
         query = normal(g, (batch, queries, heads, head_dim), dtype, device)
         key, value = (normal(g, (batch, keys, kv_heads, head_dim), dtype, device) for _ in range(2))
@@ -98,7 +99,8 @@ def _torch_attention(
     k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
     seen = visible(query.shape[1], key.shape[1], causal, window, query.device)
     scores = (q @ k.transpose(-1, -2) * query.shape[-1] ** -0.5).masked_fill(~seen, float("-inf"))
-    return (scores.softmax(-1).masked_fill(~seen, 0) @ v).transpose(1, 2)
+    out: Tensor = (scores.softmax(-1).masked_fill(~seen, 0) @ v).transpose(1, 2)
+    return out
 
 
 def _paged(

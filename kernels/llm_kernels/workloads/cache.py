@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -13,12 +16,7 @@ BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 
 def small() -> list[Workload]:
     shapes = ((1, 1, 1, 8, 8), (5, 4, 2, 16, 16), (7, 3, 1, 24, 10), (3, 6, 6, 64, 32))
-    found = [
-        build(*shape, dtype)
-        for shape in shapes
-        for dtype in (FP32, FP16)
-        for build in (_rope, _write, _fused)
-    ]
+    found = [build(*shape, dtype) for shape in shapes for dtype in (FP32, FP16) for build in (_rope, _write, _fused)]
     return [*found, _rope(5, 4, 2, 16, 16, BF16), _fused(5, 4, 2, 16, 16, BF16), _write(3, 0, 2, 16, 16, BF16)]
 
 
@@ -60,7 +58,7 @@ def _rope(tokens: int, heads: int, kv_heads: int, head_dim: int, rotated: int, d
             x[..., :rotated] = torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(x.dtype)
 
     moved = 2 * tokens * (heads + kv_heads) * rotated * dtype.itemsize + tokens * (rotated * 4 + 8)
-    libraries = {"torch": torch_rope, "torch.compile": Compiled(torch_rope)}
+    libraries: dict[str, Callable[..., Any]] = {"torch": torch_rope, "torch.compile": Compiled(torch_rope)}
     return Workload("rope", _label(tokens, heads, kv_heads, head_dim), dtype, make, Cost(moved), libraries=libraries)
 
 
@@ -101,7 +99,7 @@ def _fused(tokens: int, heads: int, kv_heads: int, head_dim: int, rotated: int, 
 
     row = head_dim * dtype.itemsize
     moved = 2 * tokens * heads * row + 4 * tokens * kv_heads * row + tokens * (rotated * 4 + 16)
-    libraries = {"torch": torch_fused, "torch.compile": Compiled(torch_fused)}
+    libraries: dict[str, Callable[..., Any]] = {"torch": torch_fused, "torch.compile": Compiled(torch_fused)}
     label = _label(tokens, heads, kv_heads, head_dim)
     return Workload("rope_paged_kv_write", label, dtype, make, Cost(moved), libraries=libraries)
 

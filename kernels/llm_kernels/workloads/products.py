@@ -18,7 +18,11 @@ def small() -> list[Workload]:
     shapes = ((1, 1, 1), (3, 5, 7), (17, 33, 65), (64, 48, 100))
     found = [_gemm(*shape, dtype) for shape in shapes for dtype in (FP32, FP16)]
     found += [_gemm(128, 256, 64, BF16), _gemm(256, 512, 192, BF16)]  # shapes of the CUDA kernel; bf16 is for a GPU
-    found += [_scaled(*shape, dtype, FP32) for shape in ((1, 1, 16), (17, 33, 80), (40, 70, 256)) for dtype in (torch.int8, FP8)]
+    found += [
+        _scaled(*shape, dtype, FP32)
+        for shape in ((1, 1, 16), (17, 33, 80), (40, 70, 256))
+        for dtype in (torch.int8, FP8)
+    ]
     for layout in layouts.FORMATS:
         for zeros in (False, True):
             found.append(_w4a16(3, 32, 256, 128, layout, zeros, FP16))
@@ -34,7 +38,11 @@ def large() -> list[Workload]:
     for m in (1, 4, 16, 64):
         found.append(_w4a16(m, 4096, 14336, 128, "fragments", True, BF16))
     found += [_w4a16(1, 14336, 4096, 128, "fragments", False, BF16)]
-    found += [_w4a16(m, 4096, 14336, 128, layout, True, BF16) for m in (1, 64) for layout in ("gptq", "awq", "compressed-tensors")]
+    found += [
+        _w4a16(m, 4096, 14336, 128, layout, True, BF16)
+        for m in (1, 64)
+        for layout in ("gptq", "awq", "compressed-tensors")
+    ]
     return found
 
 
@@ -66,7 +74,9 @@ def _scaled(m: int, n: int, k: int, dtype: torch.dtype, out_dtype: torch.dtype) 
     def bf16_product(x: Tensor, w: Tensor, x_scale: Tensor, w_scale: Tensor, to: torch.dtype) -> Tensor:
         return _random(m, k, BF16, x.device) @ _random(n, k, BF16, x.device).T
 
-    cost = Cost((m + n) * (k + 4) + m * n * out_dtype.itemsize, 2.0 * m * n * k, "int8" if dtype == torch.int8 else "fp8")
+    cost = Cost(
+        (m + n) * (k + 4) + m * n * out_dtype.itemsize, 2.0 * m * n * k, "int8" if dtype == torch.int8 else "fp8"
+    )
     name = "torch._int_mm + scales" if dtype == torch.int8 else "torch._scaled_mm"
     # e4m3 products are summed by the tensor core with about 13 bits below the largest term.
     slack = 0.0 if dtype == torch.int8 else 2e-3

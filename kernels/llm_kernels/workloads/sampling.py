@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,11 +18,18 @@ BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 def small() -> list[Workload]:
     found = [_process(rows, n, bias) for rows, n in ((1, 1), (3, 7), (2, 300)) for bias in (False, True)]
     found += [_sample(rows, n, dtype) for rows, n in ((1, 1), (4, 7), (6, 100), (8, 5000)) for dtype in (FP32, FP16)]
-    return found + [_reject(*shape) for shape in ((1, 0, 5, True), (4, 1, 7, True), (6, 3, 100, False), (5, 4, 5000, True))]
+    return found + [
+        _reject(*shape) for shape in ((1, 0, 5, True), (4, 1, 7, True), (6, 3, 100, False), (5, 4, 5000, True))
+    ]
 
 
 def large() -> list[Workload]:
-    return [_sample(128, 128_256, FP32), _sample(8, 128_256, FP32), _process(128, 128_256, False), _reject(32, 4, 128_256, True)]
+    return [
+        _sample(128, 128_256, FP32),
+        _sample(8, 128_256, FP32),
+        _process(128, 128_256, False),
+        _reject(32, 4, 128_256, True),
+    ]
 
 
 def _process(rows: int, n: int, with_bias: bool) -> Workload:
@@ -43,7 +51,7 @@ def _process(rows: int, n: int, with_bias: bool) -> Workload:
         logits.copy_(x / torch.where(temperature > 0, temperature, 1.0)[:, None])
 
     cost = Cost(rows * n * (8 + 4 + 1 + 4 * with_bias))
-    libraries = {"torch": torch_process, "torch.compile": Compiled(torch_process)}
+    libraries: dict[str, Callable[..., Any]] = {"torch": torch_process, "torch.compile": Compiled(torch_process)}
     label = f"{rows}x{n}{' bias' if with_bias else ''}"
     return Workload("process_logits", label, FP32, make, cost, libraries=libraries)
 
@@ -132,7 +140,9 @@ def _verified(args: Args, result: Any) -> str | None:
             count += 1
         if int(accepted[row]) != count:
             return f"sequence {row} accepted {int(accepted[row])} drafts, the rule accepts {count}"
-        if not torch.equal(tokens[row, :count], draft_tokens[row, :count]) or bool((tokens[row, count + 1 :] != -1).any()):
+        if not torch.equal(tokens[row, :count], draft_tokens[row, :count]) or bool(
+            (tokens[row, count + 1 :] != -1).any()
+        ):
             return f"sequence {row}: tokens before or after the last are wrong"
         weights = target[row, count].double()
         if count < draft_tokens.shape[1] and int(draft_tokens[row, count]) >= 0:
