@@ -12,11 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from llm_engine.sequence import Sequence
+from llm_engine.transfer import to_device
 
 
 @dataclass(slots=True)
@@ -35,17 +35,21 @@ class Batch:
     """Tensors on the device; on a CPU they are views of the builder's buffers, valid until the next batch is built."""
 
     token_ids: Tensor
-    """[tokens]"""
+    """[tokens] Below 0: a token that the step before is still drawing; see `overlap`."""
     positions: Tensor
     """[tokens] Position of each token in its sequence."""
     slots: Tensor
     """[tokens] Where each token's KV goes: block * block_size + offset."""
     block_tables: Tensor
     """[sequences, blocks] Padded with any block; attention masks the padding out."""
-    context_lens: npt.NDArray[np.int64]
-    """[sequences] Tokens whose KV exists when the step is done; stays on the host."""
+    context_lens: Tensor
+    """[sequences] Tokens whose KV exists when the step is done."""
+    query_starts: Tensor
+    """[sequences + 1] Where each sequence's tokens begin, and where the last one's end."""
     query_lens: list[int]
     """[sequences] Tokens in this step, ascending."""
+    max_context_len: int
+    has_futures: bool
     logit_rows: Tensor | None
     """[rows] Indices of the tokens whose logits are wanted; None: all tokens."""
     wanted: list[LogitRows]
@@ -62,6 +66,7 @@ class BatchBuilder:
         self._positions = np.zeros(max_tokens, dtype=np.int64)
         self._slots = np.zeros(max_tokens, dtype=np.int64)
         self._context_lens = np.zeros(max_num_seqs, dtype=np.int64)
+        self._query_starts = np.zeros(max_num_seqs + 1, dtype=np.int64)
         self._tables = np.zeros((max_num_seqs, -(-max_model_len // block_size)), dtype=np.int64)
         self._occupants: list[tuple[Sequence | None, int, int]] = [(None, 0, 0)] * max_num_seqs
         """Of each row of `_tables`: the sequence, its table's version, how many blocks are written."""
@@ -80,6 +85,7 @@ class BatchBuilder:
             first = begin.get(sequence, sequence.num_computed_tokens)
             self._write_tokens(row, total, sequence, first, count)
             total += count
+            self._query_starts[row + 1] = total
             rows = _logit_rows(sequence, first, count)
             if size := rows.num_prompt + rows.num_sampled:
                 wanted.append(rows)
@@ -112,23 +118,32 @@ class BatchBuilder:
         self._slots[start : start + count] = self._tables[row, positions // size] * size + positions % size
 
     def _batch(self, total: int, query_lens: list[int], wanted: list[LogitRows], logit_rows: list[int]) -> Batch:
-        context_lens = self._context_lens[: len(query_lens)]
-        num_blocks = -(-int(context_lens.max()) // self._block_size)
+        size = len(query_lens)
+        max_context_len = int(self._context_lens[:size].max())
+        arrays = [
+            self._token_ids[:total],
+            self._positions[:total],
+            self._slots[:total],
+            self._tables[:size, : -(-max_context_len // self._block_size)],
+            self._context_lens[:size],
+            self._query_starts[: size + 1],
+        ]
+        if len(logit_rows) < total:
+            arrays.append(np.array(logit_rows, dtype=np.int64))
+        tokens, positions, slots, tables, contexts, starts, *rows = to_device(arrays, self._device)
         return Batch(
-            token_ids=self._to_device(self._token_ids[:total]),
-            positions=self._to_device(self._positions[:total]),
-            slots=self._to_device(self._slots[:total]),
-            block_tables=self._to_device(self._tables[: len(query_lens), :num_blocks]),
-            context_lens=context_lens,
+            token_ids=tokens,
+            positions=positions,
+            slots=slots,
+            block_tables=tables,
+            context_lens=contexts,
+            query_starts=starts,
             query_lens=query_lens,
-            logit_rows=(
-                None if len(logit_rows) == total else torch.tensor(logit_rows, dtype=torch.int64, device=self._device)
-            ),
+            max_context_len=max_context_len,
+            has_futures=bool((self._token_ids[:total] < 0).any()),
+            logit_rows=rows[0] if rows else None,
             wanted=wanted,
         )
-
-    def _to_device(self, array: npt.NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(array).to(self._device)
 
 
 def _logit_rows(sequence: Sequence, first: int, count: int) -> LogitRows:

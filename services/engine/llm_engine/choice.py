@@ -21,23 +21,26 @@ class Choice:
     """Not said yet; so are the tokens and log-probabilities."""
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprobs] = field(default_factory=list)
+    num_output_tokens: int = 0
+    """All so far, said or not."""
     stop_reason: int | str | None = None
     """The stop token or stop string that ended it."""
     said_prompt: bool = False
 
-    def take(self, item: Sampled, eos_token_ids: tuple[int, ...], max_model_len: int) -> FinishReason | None:
+    def take(self, item: Sampled, eos_token_ids: tuple[int, ...]) -> FinishReason | None:
         """Add tokens, which the sequence has already, up to the one that ends the answer; why it ends, if it does."""
         sequence = self.sequence
-        first = sequence.num_tokens - len(item.token_ids)
         for place, token in enumerate(item.token_ids):
             if sequence.grammar is not None:
                 sequence.grammar.accept(token)
             self.token_ids.append(token)
             if item.logprobs is not None:
                 self.logprobs.append(item.logprobs[place])
-            reason = self._push(token, first + place + 1, eos_token_ids, max_model_len)
+            num_tokens = item.place + place + 1
+            self.num_output_tokens = num_tokens - sequence.num_prompt_tokens
+            reason = self._push(token, eos_token_ids)
             if reason is not None:
-                del sequence.token_ids[first + place + 1 :]
+                del sequence.token_ids[num_tokens:]
                 return reason
         return None
 
@@ -49,7 +52,7 @@ class Choice:
             text=self.text,
             token_ids=self.token_ids,
             num_prompt_tokens=sequence.num_prompt_tokens,
-            num_output_tokens=sequence.num_output_tokens,
+            num_output_tokens=self.num_output_tokens,
             num_cached_tokens=sequence.num_cached_tokens,
             index=sequence.index,
             finish_reason=sequence.finish_reason,
@@ -60,13 +63,10 @@ class Choice:
         self.text, self.token_ids, self.logprobs = "", [], []
         return output
 
-    def _push(
-        self, token: int, num_tokens: int, eos_token_ids: tuple[int, ...], max_model_len: int
-    ) -> FinishReason | None:
-        """Add the token's text; an end-of-text or stop token has none. `num_tokens`: of the sequence, with this one."""
+    def _push(self, token: int, eos_token_ids: tuple[int, ...]) -> FinishReason | None:
+        """Add the token's text; an end-of-text or stop token has none."""
         params = self.sequence.params
-        num_output = num_tokens - self.sequence.num_prompt_tokens
-        may_stop = num_output >= params.min_tokens
+        may_stop = self.num_output_tokens >= params.min_tokens
         if may_stop and (token in params.stop_token_ids or (not params.ignore_eos and token in eos_token_ids)):
             self.text += self.detokenizer.flush()
             self.stop_reason = token if token not in eos_token_ids or params.ignore_eos else None
@@ -76,7 +76,7 @@ class Choice:
         if stopped:
             self.stop_reason = self.detokenizer.stop_string
             return FinishReason.STOP
-        if num_output == params.max_tokens or num_tokens >= max_model_len:
+        if self.sequence.num_prompt_tokens + self.num_output_tokens >= self.sequence.max_num_tokens:
             self.text += self.detokenizer.flush()
             return FinishReason.LENGTH
         return None

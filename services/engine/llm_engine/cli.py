@@ -13,7 +13,15 @@ from typing import Any
 from pydantic import Field
 
 from llm_contract.settings import ServiceSettings, load
-from llm_engine.config import DType, EngineConfig, PrefixCacheKind, SchedulingPolicy
+from llm_engine.config import (
+    AttentionBackend,
+    DType,
+    EngineConfig,
+    LoadFormat,
+    PrefixCacheKind,
+    QuantizationMethod,
+    SchedulingPolicy,
+)
 from llm_engine.errors import EngineError
 from llm_engine.version import __version__
 
@@ -34,13 +42,20 @@ class ServeSettings(ServiceSettings, env_prefix="LLM_ENGINE_"):
     max_num_batched_tokens: int = Field(1024, description="token budget of one step")
     block_size: int = Field(16, description="tokens in one KV block")
     num_gpu_blocks_override: int | None = Field(None, description="number of KV blocks, on any device")
-    kv_cache_memory_bytes: int | None = Field(None, description="memory for the KV cache; default 512 MiB")
+    kv_cache_memory_bytes: int | None = Field(None, description="memory for the KV cache; default on a CPU: 512 MiB")
+    gpu_memory_utilization: float = Field(0.9, description="share of the device's memory that is used")
     scheduling_policy: SchedulingPolicy = Field("fcfs", description="who is served first")
     enable_prefix_caching: bool = Field(True, description="share the KV of equal prefixes")
     prefix_cache: PrefixCacheKind = Field("hash", description="how equal prefixes are found")
     num_cpu_blocks: int = Field(0, description="KV blocks in host memory for preempted sequences; 0: recompute them")
     dtype: DType = Field("auto", description="type of weights and KV; auto: float32 on a CPU")
     device: str = Field("auto", description="auto, cpu or cuda")
+    load_format: LoadFormat = Field("auto", description="dummy: random weights, config.json is enough")
+    skip_tokenizer_init: bool = Field(False, description="prompts are token ids, outputs have no text")
+    quantization: QuantizationMethod | None = Field(None, description="must be the checkpoint's; default: it is")
+    attention_backend: AttentionBackend = Field("auto", description="auto: triton on a GPU, torch on a CPU")
+    enforce_eager: bool = Field(False, description="no CUDA graphs")
+    async_scheduling: bool | None = Field(None, description="begin a step before the last is read; default: on a GPU")
     seed: int = Field(0, description="seeds requests that bring no seed")
     num_threads: int | None = Field(None, description="CPU threads; default: 1 for small models, else torch's")
     max_logprobs: int = Field(20, description="most log-probabilities a request may ask for at one place")
@@ -52,6 +67,7 @@ class ServeSettings(ServiceSettings, env_prefix="LLM_ENGINE_"):
     )
     trace: str | None = Field(None, description="write what every step did to this file, as JSON lines")
     check_invariants: bool = Field(False, description="assert the bookkeeping after every step (slow)")
+    debug: bool = Field(False, description="show the traceback of an error that ends the program")
     shutdown_timeout: float = Field(30, gt=0, description="seconds that running requests get when told to stop")
 
     def engine_config(self) -> EngineConfig:
@@ -74,8 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = load(ServeSettings, prog=f"{PROG} serve", argv=_name_positional(arguments))
     try:
         _serve(settings)
-    except EngineError as error:
-        print(f"{PROG}: {error}", file=sys.stderr)
+    except Exception as error:
+        if settings.debug:
+            raise
+        expected = isinstance(error, EngineError)
+        message = str(error) if expected else f"{type(error).__name__}: {error} (--debug shows where)"
+        print(f"{PROG}: {' '.join(message.split())}", file=sys.stderr)
         return 1
     return 0
 

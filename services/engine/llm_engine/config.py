@@ -8,6 +8,9 @@ from typing import Any, Literal
 from llm_engine.errors import EngineError
 
 DType = Literal["auto", "float32", "bfloat16"]
+AttentionBackend = Literal["auto", "torch", "triton"]
+LoadFormat = Literal["auto", "dummy"]
+QuantizationMethod = Literal["compressed-tensors", "gptq", "awq"]
 PrefixCacheKind = Literal["off", "hash", "radix"]
 SchedulingPolicy = Literal["fcfs", "priority"]
 
@@ -27,7 +30,10 @@ class EngineConfig:
     num_gpu_blocks_override: int | None = None
     """Exactly so many KV blocks, on whatever device; wins over `kv_cache_memory_bytes`."""
     kv_cache_memory_bytes: int | None = None
-    """Memory for the KV cache; None: 512 MiB, or one full context if that is more."""
+    """Memory for the KV cache; None: on a GPU all that `gpu_memory_utilization` leaves, on a CPU 512 MiB, or one full
+    context if that is more."""
+    gpu_memory_utilization: float = 0.9
+    """Share of the device's memory (on a CPU: of what is available) for weights, activations and KV cache together."""
     scheduling_policy: SchedulingPolicy = "fcfs"
     enable_prefix_caching: bool = True
     prefix_cache: PrefixCacheKind = "hash"
@@ -38,6 +44,18 @@ class EngineConfig:
     """auto: float32 on a CPU (exact), the checkpoint's own type on a GPU."""
     device: str = "auto"
     """auto: cuda where there is one, else cpu."""
+    load_format: LoadFormat = "auto"
+    """dummy: random weights, for measurements without a checkpoint; config.json is enough then."""
+    skip_tokenizer_init: bool = False
+    """Prompts are token ids, and outputs have no text."""
+    quantization: QuantizationMethod | None = None
+    """How the weights are quantised; None: as the checkpoint says, with which it must agree."""
+    attention_backend: AttentionBackend = "auto"
+    """auto: triton on a GPU, torch on a CPU."""
+    enforce_eager: bool = False
+    """On a GPU: no CUDA graphs."""
+    async_scheduling: bool | None = None
+    """Begin a step before the one before is read: see `overlap`. None: on a GPU, where nothing forbids it."""
     seed: int = 0
     """Seeds the requests that bring no seed of their own."""
     num_threads: int | None = None
@@ -61,6 +79,15 @@ class EngineConfig:
     def prefix_cache_kind(self) -> PrefixCacheKind:
         return self.prefix_cache if self.enable_prefix_caching else "off"
 
+    @property
+    def num_ranks(self) -> int:
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def why_not_overlap(self) -> str | None:
+        """Guesses follow from tokens, and other ranks are sent them: both would know the next inputs too late."""
+        return "speculation" if self.speculative_config else "several ranks" if self.num_ranks > 1 else None
+
     def __post_init__(self) -> None:
         parallel = ("tensor_parallel_size", "pipeline_parallel_size")
         positive = ("max_num_seqs", "max_num_batched_tokens", "block_size", *parallel)
@@ -71,6 +98,10 @@ class EngineConfig:
                 continue
             if value < 1:
                 raise EngineError(f"{name} is {value}; it must be at least 1")
+        if not 0 < self.gpu_memory_utilization <= 1:
+            raise EngineError(f"gpu_memory_utilization is {self.gpu_memory_utilization}; it must be over 0, at most 1")
+        if self.async_scheduling and (why := self.why_not_overlap):
+            raise EngineError(f"async_scheduling does not go with {why}; leave one of them out")
         if self.num_cpu_blocks < 0:
             raise EngineError(f"num_cpu_blocks is {self.num_cpu_blocks}; it must be at least 0")
         if self.max_num_batched_tokens < self.max_num_seqs:

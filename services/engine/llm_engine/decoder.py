@@ -1,7 +1,7 @@
 """The transformer itself: one decoder for every family, on flat tokens and a paged KV cache.
 
 x = embed(tokens)
-per layer:  x += o(attention(rotate(qkv(norm(x)))));  x += down(act(gate_up(norm(x))))
+per layer:  x += o(attention(qkv(norm(x))));  x += down(act(gate_up(norm(x))))
 logits = head(norm(x[rows that are asked for]))
 """
 
@@ -13,12 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llm_engine.attention import Group, TorchAttention
+from llm_engine.backend import Backend
 from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.collectives import Collectives
 from llm_engine.kv_memory import KVMemory
-from llm_engine.layers import RotaryEmbedding, gated_activation, rms_norm
 from llm_engine.linear import Linear
 
 
@@ -27,8 +26,8 @@ class LayerWeights:
     input_norm: Tensor
     qkv: Linear
     """Query, key and value projections in one: [q_size + 2 * kv_size, hidden]."""
-    q_norm: Tensor | None
-    k_norm: Tensor | None
+    qk_norms: tuple[Tensor, Tensor] | None
+    """Weights of the norms of each head's queries and keys."""
     o: Linear
     mlp_norm: Tensor
     gate_up: Linear
@@ -50,21 +49,18 @@ class Decoder:
         self,
         config: DecoderConfig,
         weights: DecoderWeights,
-        max_model_len: int,
+        backend: Backend,
         block_size: int,
         collectives: Collectives | None = None,
     ) -> None:
         """`config` and `weights`: one rank's part; without `collectives`, all of the model."""
         self.config = config
-        self._collectives = collectives
         self.dtype = weights.embedding.dtype
         self.device = weights.embedding.device
-        self._weights = weights
+        self._backend = backend
         self._block_size = block_size
-        self._rope = RotaryEmbedding(config.rope, max_model_len, self.dtype, self.device)
-        self._attention = TorchAttention(
-            config.num_heads, config.num_kv_heads, config.head_dim, config.windows, self.dtype
-        )
+        self._collectives = collectives
+        self._weights = weights
 
     def new_kv_memory(self, num_blocks: int, num_host_blocks: int = 0) -> KVMemory:
         """Zeroed: stale memory could hold NaN, and a masked NaN is still NaN."""
@@ -84,15 +80,17 @@ class Decoder:
 
         In a pipeline every stage calls it with the same batch; only rank 0's result means anything.
         """
-        config, ranks = self.config, self._collectives
-        groups = self._attention.plan(batch, self._block_size)
-        rope = self._rope.at(batch.positions)
+        config, backend, ranks = self.config, self._backend, self._collectives
+        plan = backend.plan(batch)
         x = self._embed(batch.token_ids) if ranks is None or ranks.shard.is_first_stage else self._receive(ranks, batch)
+        delta: Tensor | None = None
         for layer, cache, window in zip(self._weights.layers, kv_cache, config.windows, strict=True):
-            h = rms_norm(x, layer.input_norm, config.rms_norm_eps)
-            x += self._sum(self._attend(layer, h, cache, batch.slots, groups, rope, window))
-            h = rms_norm(x, layer.mlp_norm, config.rms_norm_eps)
-            x += self._sum(layer.down(gated_activation(layer.gate_up(h), config.activation)))
+            h, x = backend.add_rms_norm(x, delta, layer.input_norm, config.rms_norm_eps)
+            delta = self._sum(layer.o(backend.attend(layer.qkv(h), layer.qk_norms, cache, plan, window)))
+            h, x = backend.add_rms_norm(x, delta, layer.mlp_norm, config.rms_norm_eps)
+            delta = self._sum(layer.down(backend.gated_activation(layer.gate_up(h), config.activation)))
+        assert delta is not None  # there is a layer
+        x += delta
         if ranks is None:
             return self._logits(x, batch)
         if ranks.shard.is_last_stage:
@@ -118,25 +116,4 @@ class Decoder:
     def _logits(self, x: Tensor, batch: Batch) -> Tensor:
         if batch.logit_rows is not None:
             x = x[batch.logit_rows]
-        return self._weights.head(rms_norm(x, self._weights.norm, self.config.rms_norm_eps))
-
-    def _attend(
-        self,
-        layer: LayerWeights,
-        x: Tensor,
-        cache: Tensor,
-        slots: Tensor,
-        groups: list[Group],
-        rope: tuple[Tensor, Tensor],
-        window: int | None,
-    ) -> Tensor:
-        config = self.config
-        qkv = layer.qkv(x)
-        heads = qkv.view(len(qkv), -1, config.head_dim)
-        if layer.q_norm is not None and layer.k_norm is not None:
-            q, k = heads[:, : config.num_heads], heads[:, config.num_heads : config.num_heads + config.num_kv_heads]
-            q.copy_(rms_norm(q, layer.q_norm, config.rms_norm_eps))
-            k.copy_(rms_norm(k, layer.k_norm, config.rms_norm_eps))
-        self._rope.rotate_(heads[:, : config.num_heads + config.num_kv_heads], *rope)
-        self._attention.write(cache, slots, qkv[:, config.q_size :])
-        return layer.o(self._attention.attend(qkv[:, : config.q_size], cache, groups, window))
+        return self._weights.head(self._backend.rms_norm(x, self._weights.norm, self.config.rms_norm_eps))

@@ -10,7 +10,9 @@ while engine.has_work:
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llm_engine import invariants, startup
 from llm_engine.choice import Choice
@@ -18,22 +20,23 @@ from llm_engine.config import EngineConfig
 from llm_engine.detokenizer import Detokenizer
 from llm_engine.errors import RequestError
 from llm_engine.kv_cache import KVCacheManager
+from llm_engine.observer import Observer
 from llm_engine.outputs import RequestOutput
+from llm_engine.overlap import InFlight, future
 from llm_engine.policies import ORDERS, Policies
 from llm_engine.request_check import RequestCheck
 from llm_engine.sampler import Sampled
 from llm_engine.sampling_params import SamplingParams
 from llm_engine.scheduler import Scheduler
 from llm_engine.sequence import FinishReason, Sequence
-from llm_engine.server.metrics import EngineMetrics
-from llm_engine.structured import GrammarCompiler
 from llm_engine.trace import Trace
+
+if TYPE_CHECKING:
+    from llm_engine.structured import GrammarCompiler
 
 
 class Engine:
-    def __init__(
-        self, config: EngineConfig, metrics: EngineMetrics | None = None, policies: Policies | None = None
-    ) -> None:
+    def __init__(self, config: EngineConfig, metrics: Observer | None = None, policies: Policies | None = None) -> None:
         """Load the model; ModelError if it cannot be served as asked."""
         policies = policies or Policies()
         parts = startup.load(config)
@@ -42,33 +45,39 @@ class Engine:
         self.num_blocks = parts.num_blocks
         self.tokenizer = parts.tokenizer
         self.vocab_size = parts.vocab_size
-        self._kv_cache = KVCacheManager(
+        self.kv_cache = KVCacheManager(
             self.num_blocks, config.block_size, config.prefix_cache_kind, policies.evict, config.num_cpu_blocks
         )
         self.scheduler = Scheduler(
-            self._kv_cache,
+            self.kv_cache,
             config.max_num_seqs,
             config.max_num_batched_tokens,
             policies.order or ORDERS[config.scheduling_policy],
             policies.select_victim,
         )
         self._runner = parts.runner
+        self._overlaps = parts.overlaps
+        self._in_flight: InFlight | None = None
         self.speculation = parts.speculation
-        self._grammars = GrammarCompiler(parts.folder, self.tokenizer.eos_token_ids, self.vocab_size)
-        self._check = RequestCheck(self.vocab_size, self.max_model_len, config.max_logprobs, self._grammars)
+        self._folder = parts.folder
+        self._check = RequestCheck(self.vocab_size, self.max_model_len, config.max_logprobs, lambda: self._grammars)
         self._requests: dict[str, list[Choice]] = {}
         self._num_arrivals = 0
         self.num_preemptions = 0
-        self._metrics = metrics
-        if metrics is not None:
-            metrics.watch(self.scheduler, config, self.max_model_len, self.num_blocks)
-            if self.speculation is not None:
-                metrics.watch_speculation(self.speculation.stats)
-        self._trace = None if config.trace is None else Trace(Path(config.trace), config, self.num_blocks)
+        trace = None if config.trace is None else Trace(Path(config.trace))
+        self._observers: list[Observer] = [observer for observer in (metrics, trace) if observer is not None]
+        for observer in self._observers:
+            observer.watch(self)
 
     @property
     def has_work(self) -> bool:
-        return self.scheduler.has_work
+        return self.scheduler.has_work or self._in_flight is not None
+
+    @cached_property
+    def _grammars(self) -> GrammarCompiler:
+        from llm_engine.structured import GrammarCompiler  # whose library nothing else needs
+
+        return GrammarCompiler(self._folder, self.tokenizer.eos_token_ids, self.vocab_size)
 
     def check_request(self, prompt_ids: list[int], params: SamplingParams) -> None:
         """Raise RequestError if the request could never be served. Reads only what never changes: any thread may."""
@@ -102,12 +111,13 @@ class Engine:
                 arrival=self._num_arrivals,
                 priority=priority,
                 arrival_time=now,
+                max_num_tokens=self._max_num_tokens(len(prompt_ids), params),
             )
             self._num_arrivals += 1
             self._prepare(sequence)
             choices.append(Choice(sequence, self._detokenizer(sequence), only_final))
-            if self._trace is not None:
-                self._trace.request(sequence, self.tokenizer.decode_one)
+            for observer in self._observers:
+                observer.queued(sequence)
         self._requests[request_id] = choices
         self.scheduler.add(choices[0].sequence)
 
@@ -122,33 +132,66 @@ class Engine:
         self._runner.close()
 
     def step(self) -> list[RequestOutput]:
-        """Compute one step; the news of the requests that got text or ended."""
+        """Compute one step; the news of the requests that got text or ended.
+
+        With overlap, begin one step and then read the one before: the news are a step late, and the device never waits.
+        """
+        outputs: list[RequestOutput] = []
+        before, self._in_flight = self._in_flight, None
+        if before is not None and not before.can_be_overtaken:
+            outputs, before = self._finish_step(before), None
+        begun = self._begin_step() if self.scheduler.has_work else None
+        if before is not None:
+            outputs = self._finish_step(before)
+        if begun is not None and not self._overlaps:
+            return self._finish_step(begun)
+        self._in_flight = begun
+        return outputs
+
+    def _begin_step(self) -> InFlight | None:
+        """Schedule a step and send it on its way; None if all that runs is about to end."""
         if self.speculation is not None:
             self.speculation.prepare(self.scheduler.running)
         step = self.scheduler.schedule()
+        if not step.num_tokens and not step.preempted:
+            return None
         if self.config.check_invariants:
             invariants.check_step(step, self.scheduler)
         now = time.monotonic()
         for sequence in step.num_tokens:
             if sequence.first_scheduled_time is None:
                 sequence.first_scheduled_time = now
-        event = None if self._trace is None else self._trace.scheduled(step, self.scheduler, now)
-        sampled = self._runner.run(step)
-        for item in sampled:
-            item.sequence.token_ids += item.token_ids
-        self.scheduler.commit(step, {item.sequence: item.num_rejected for item in sampled})
+        draw = self._runner.launch(step)
+        for observer in self._observers:
+            observer.launched(step, now)
+        self.scheduler.advance(step)
+        for row, sequence in enumerate(draw.sequences):
+            sequence.token_ids.append(future(row))
         self.num_preemptions += len(step.preempted)
+        return InFlight(step, draw)
+
+    def _finish_step(self, flight: InFlight) -> list[RequestOutput]:
+        """Read the step's tokens; what ended or was aborted meanwhile gets none."""
+        step, sampled = flight.step, flight.draw.read()
         now = time.monotonic()
+        for item in sampled:
+            if item.place < item.sequence.num_tokens:
+                item.sequence.token_ids[item.place : item.place + 1] = item.token_ids
+        sampled = [item for item in sampled if item.sequence.finish_reason is None]
+        self.scheduler.commit(step, {item.sequence: item.num_rejected for item in sampled})
         if self.speculation is not None:
             self.speculation.observe(sampled)
-        if self._metrics is not None:
-            self._metrics.observe_step(step, sampled, self._kv_cache.stats, now)
+        for observer in self._observers:
+            observer.computed(step, sampled, now)
         outputs = [output for item in sampled if (output := self._advance(item, now))]
-        if self._trace is not None and event is not None:
-            self._trace.computed(event, sampled, now)
         if self.config.check_invariants:
             invariants.check(self.scheduler)
         return outputs
+
+    def _max_num_tokens(self, num_prompt_tokens: int, params: SamplingParams) -> int:
+        if params.max_tokens is None:
+            return self.max_model_len
+        return min(self.max_model_len, num_prompt_tokens + params.max_tokens)
 
     def _prepare(self, sequence: Sequence) -> None:
         params = sequence.params
@@ -169,7 +212,7 @@ class Engine:
             sequence.first_token_time = now
             self._start_followers(choices, sequence)
         sequence.last_token_time = now
-        reason = choice.take(item, self.tokenizer.eos_token_ids, self.max_model_len)
+        reason = choice.take(item, self.tokenizer.eos_token_ids)
         if reason is not None:
             self._finish(sequence, reason)
             if all(choice.sequence.finish_reason is not None for choice in choices):
@@ -187,7 +230,5 @@ class Engine:
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         self.scheduler.finish(sequence, reason)
-        if self._trace is not None:
-            self._trace.finished(sequence)
-        if self._metrics is not None:
-            self._metrics.observe_finish(sequence)
+        for observer in self._observers:
+            observer.finished(sequence)

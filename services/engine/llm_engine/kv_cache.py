@@ -1,7 +1,8 @@
 """The KV memory of sequences: gives them blocks, takes blocks back, and shares the blocks of equal prefixes.
 
 Between two steps a sequence owns exactly the blocks that its computed tokens fill:
-`len(block_table) == ceil(num_computed_tokens / block_size)`.
+`len(block_table) == ceil(num_computed_tokens / block_size)`. Tokens count as computed once their step is on its way to
+the device, and are shared with others once it is known which tokens they are.
 """
 
 from __future__ import annotations
@@ -93,12 +94,13 @@ class KVCacheManager:
         copies, self._copies = self._copies, []
         return copies
 
-    def commit(self, sequence: Sequence, num_tokens: int) -> None:
-        """The next `num_tokens` tokens are computed and stay; blocks that became full can be shared from now on."""
-        first = sequence.num_computed_tokens // self.block_size
-        sequence.num_computed_tokens += num_tokens
-        self._trim(sequence)
-        last = sequence.num_computed_tokens // self.block_size
+    def commit(self, sequence: Sequence, start: int, end: int, num_rejected: int = 0) -> None:
+        """The tokens `start <= i < end` are computed and known, but for rejected drafts at their end, whose room is
+        given back; blocks that became full can be shared from now on."""
+        if num_rejected:
+            sequence.num_computed_tokens -= num_rejected
+            self._trim(sequence)
+        first, last = start // self.block_size, (end - num_rejected) // self.block_size
         if last > first:
             self.prefix_cache.insert(sequence, first, last)
 

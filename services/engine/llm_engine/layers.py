@@ -1,4 +1,4 @@
-"""The decoder's parts that are not attention: norm, rotary embedding, gated MLP activation."""
+"""The decoder's parts that are not attention, in plain torch: norm, gated MLP activation, rotary embedding."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class RotaryEmbedding:
 
     def __init__(self, rope: RopeConfig, max_position: int, dtype: torch.dtype, device: torch.device) -> None:
         self.dim = rope.dim
-        angles = torch.outer(torch.arange(max_position, dtype=torch.float32), inverse_frequencies(rope))
-        self._cos = torch.cat((angles.cos(), angles.cos()), dim=-1).to(device, dtype)
-        self._sin = torch.cat((-angles.sin(), angles.sin()), dim=-1).to(device, dtype)
+        turns = angles(rope, max_position)
+        self._cos = torch.cat((turns.cos(), turns.cos()), dim=-1).to(device, dtype)
+        self._sin = torch.cat((-turns.sin(), turns.sin()), dim=-1).to(device, dtype)
 
     def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin, each [tokens, 1, dim], to be shared by all layers of a step."""
@@ -51,6 +51,11 @@ class RotaryEmbedding:
         rotated = heads[..., : self.dim]
         swapped = rotated.roll(self.dim // 2, dims=-1)
         rotated.mul_(cos).addcmul_(swapped, sin)
+
+
+def angles(rope: RopeConfig, max_position: int) -> Tensor:
+    """[max_position, dim / 2] radians by which each pair of dimensions is turned at each position."""
+    return torch.outer(torch.arange(max_position, dtype=torch.float32), inverse_frequencies(rope))
 
 
 def inverse_frequencies(rope: RopeConfig) -> Tensor:

@@ -1,14 +1,17 @@
-"""Runs one step on the device: move blocks, guess, build the batch, forward, sample. Owns weights and KV memory."""
+"""Runs one step on the device: move blocks, guess, build the batch, forward, draw. Owns weights and KV memory."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from llm_engine.batch import BatchBuilder
 from llm_engine.decoder import Decoder
 from llm_engine.draft_model import DraftModel
+from llm_engine.graphs import DecodeGraphs
 from llm_engine.kv_memory import BlockCopy, KVMemory
-from llm_engine.sampler import Sampled, Sampler
+from llm_engine.overlap import resolve
+from llm_engine.sampler import NOTHING, Draw, Sampler
 from llm_engine.scheduler import Step
 from llm_engine.workers import Workers
 
@@ -22,29 +25,39 @@ class ModelRunner:
         sampler: Sampler,
         draft_model: DraftModel | None = None,
         workers: Workers | None = None,
+        graphs: DecodeGraphs | None = None,
     ) -> None:
         self._decoder = decoder
         self._builder = builder
         self._sampler = sampler
         self._draft_model = draft_model
         self._workers = workers
+        self._graphs = graphs
         self._memory = memory
+        self._drawn: Tensor | None = None
+        """The tokens of the step before, still on the device."""
 
     @torch.inference_mode()
-    def run(self, step: Step) -> list[Sampled]:
-        """Compute the step's tokens; what each sequence that is thereby complete gets."""
+    def launch(self, step: Step) -> Draw:
+        """Begin to compute the step's tokens; the draw of those that the sequences, thereby complete, get."""
         self._copy(step.copies)
         if not step.num_tokens:
             if self._workers is not None and step.copies:
                 self._workers.tell(step.copies, None)
-            return []
+            return NOTHING
         if self._draft_model is not None:
             self._draft_model.fill(step.num_tokens)
         batch = self._builder.build(step.num_tokens)
+        if batch.has_futures and self._drawn is not None:
+            batch.token_ids = resolve(batch.token_ids, self._drawn)
         if self._workers is not None:
             self._workers.tell(step.copies, batch)
-        logits = self._decoder.forward(batch, self._memory.device)
-        return self._sampler.sample(logits, batch.wanted) if batch.wanted else []
+        logits = None if self._graphs is None else self._graphs.forward(batch)
+        if logits is None:
+            logits = self._decoder.forward(batch, self._memory.device)
+        draw = self._sampler.sample(logits, batch.wanted) if batch.wanted else NOTHING
+        self._drawn = draw.tokens
+        return draw
 
     def close(self) -> None:
         """End the other ranks."""

@@ -20,12 +20,14 @@ from llm_engine.policies import Order, VictimPolicy, first_come_first_served, la
 from llm_engine.sequence import FinishReason, Sequence, Status
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Step:
     """How many tokens of which sequence are computed, and who lost its blocks for it."""
 
     budget: int
     num_tokens: dict[Sequence, int] = field(default_factory=dict)
+    starts: dict[Sequence, int] = field(default_factory=dict)
+    """The first token of each that is computed."""
     preempted: list[Sequence] = field(default_factory=list)
     admitted: list[Sequence] = field(default_factory=list)
     copies: list[BlockCopy] = field(default_factory=list)
@@ -37,6 +39,7 @@ class Step:
 
     def take(self, sequence: Sequence, num_tokens: int) -> None:
         self.num_tokens[sequence] = num_tokens
+        self.starts[sequence] = sequence.num_computed_tokens
         self.budget -= num_tokens
 
     def give_back(self, sequence: Sequence) -> None:
@@ -79,10 +82,18 @@ class Scheduler:
         step.copies = self.kv_cache.take_copies()
         return step
 
-    def commit(self, step: Step, num_rejected: dict[Sequence, int] | None = None) -> None:
-        """The step is computed; the KV of rejected draft tokens, at a sequence's end, is worth nothing."""
+    def advance(self, step: Step) -> None:
+        """The step is on its way to the device: whatever is scheduled from now on comes after it."""
         for sequence, num_tokens in step.num_tokens.items():
-            self.kv_cache.commit(sequence, num_tokens - (num_rejected or {}).get(sequence, 0))
+            sequence.num_computed_tokens += num_tokens
+
+    def commit(self, step: Step, num_rejected: dict[Sequence, int] | None = None) -> None:
+        """The step is computed and its tokens are known; the KV of rejected draft tokens is worth nothing."""
+        for sequence, num_tokens in step.num_tokens.items():
+            if sequence.status is Status.RUNNING:  # it may have been preempted or finished meanwhile
+                start = step.starts[sequence]
+                rejected = (num_rejected or {}).get(sequence, 0)
+                self.kv_cache.commit(sequence, start, start + num_tokens, rejected)
 
     def finish(self, sequence: Sequence, reason: FinishReason) -> None:
         """Take the sequence out, whatever it is doing, and take back what it owns. Not during a step."""
@@ -99,8 +110,8 @@ class Scheduler:
         for sequence in decodes_first:
             if step.budget == 0:
                 return
-            if sequence.status is not Status.RUNNING:
-                continue  # a victim of one before it
+            if sequence.status is not Status.RUNNING or sequence.is_full:
+                continue  # a victim of one before it, or about to end
             if self._schedule_drafts(sequence, step):
                 continue
             num_tokens = min(sequence.num_uncomputed_tokens, step.budget)

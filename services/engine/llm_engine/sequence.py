@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from llm_engine.logprobs import TokenLogprobs
 from llm_engine.sampling_params import SamplingParams
-from llm_engine.structured import Grammar
+
+if TYPE_CHECKING:
+    from llm_engine.structured import Grammar
 
 
 class Status(Enum):
@@ -36,7 +40,7 @@ class Sequence:
 
     request_id: str
     token_ids: list[int]
-    """The prompt, then the output."""
+    """The prompt, then the output. A last one below 0 is still being drawn: see `overlap`."""
     params: SamplingParams
     index: int = 0
     """Which of the request's n answers this is."""
@@ -47,6 +51,8 @@ class Sequence:
     priority: int = 0
     """Lower is sooner."""
     arrival_time: float = 0.0
+    max_num_tokens: int = sys.maxsize
+    """Prompt and output at their longest."""
     num_prompt_tokens: int = field(init=False)
     status: Status = Status.NEW
     finish_reason: FinishReason | None = None
@@ -94,3 +100,8 @@ class Sequence:
     @property
     def num_uncomputed_tokens(self) -> int:
         return len(self.token_ids) - self.num_computed_tokens
+
+    @property
+    def is_full(self) -> bool:
+        """Its last token is there, or being drawn."""
+        return len(self.token_ids) >= self.max_num_tokens

@@ -10,11 +10,16 @@ rank = stage * tensor_parallel_size + tensor rank; the scheduler and the sampler
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from torch import Tensor
 
 from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.errors import ModelError
+from llm_engine.quantized import QuantizedWeight, Weight
+
+W = TypeVar("W", Tensor, QuantizedWeight, Weight)
+"""Whatever can be cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +47,12 @@ class Shard:
         """This stage's; stages differ by at most one layer."""
         return range(self.stage * num_layers // self.num_stages, (self.stage + 1) * num_layers // self.num_stages)
 
-    def part(self, tensor: Tensor, dim: int = 0) -> Tensor:
+    def part(self, tensor: W, dim: int = 0) -> W:
         """This rank's of equal parts."""
         size = tensor.shape[dim] // self.tensor_size
         return tensor.narrow(dim, self.tensor_rank * size, size)
 
-    def kv_part(self, tensor: Tensor, num_kv_heads: int) -> Tensor:
+    def kv_part(self, tensor: W, num_kv_heads: int) -> W:
         """This rank's KV heads; with more ranks than heads, several ranks have the same one."""
         size = tensor.shape[0] // num_kv_heads
         count = max(1, num_kv_heads // self.tensor_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -11,6 +12,7 @@ from llm_engine.config import EngineConfig
 from llm_engine.errors import ModelError
 
 DEFAULT_KV_CACHE_BYTES = 512 * 2**20
+"""On a CPU, whose memory is not for us alone."""
 SINGLE_THREAD_HIDDEN_SIZE = 512
 """Operators of models up to this size are so short that more threads mostly wait for each other."""
 
@@ -27,14 +29,19 @@ def device(config: EngineConfig, rank: int = 0) -> torch.device:
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    ranks = config.tensor_parallel_size * config.pipeline_parallel_size
-    return torch.device(name, rank) if name == "cuda" and ranks > 1 else torch.device(name)
+    if name not in ("cpu", "cuda"):
+        raise ModelError(f"device is {name!r}; it must be auto, cpu or cuda")
+    if name == "cuda" and torch.cuda.device_count() < config.num_ranks:
+        raise ModelError(
+            f"{config.num_ranks} GPUs are needed, and {torch.cuda.device_count()} are here; use --device cpu"
+        )
+    return torch.device(name, rank) if name == "cuda" and config.num_ranks > 1 else torch.device(name)
 
 
 def dtype(config: EngineConfig, model: DecoderConfig, device: torch.device) -> torch.dtype:
     name = config.dtype
     if name == "auto":
-        name = "float32" if device.type == "cpu" or model.dtype != "bfloat16" else "bfloat16"
+        name = "float32" if device.type == "cpu" or model.dtype == "float32" else "bfloat16"
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
@@ -49,19 +56,76 @@ def max_model_len(config: EngineConfig, model: DecoderConfig) -> int:
     return config.max_model_len
 
 
-def num_blocks(config: EngineConfig, models: Sequence[DecoderConfig], max_model_len: int, dtype: torch.dtype) -> int:
-    """As many as asked for; ModelError if one sequence of full length would not fit. `models` share block ids."""
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of the device that the KV cache and everything else share."""
+
+    available: int
+    weights: int
+    activations: int
+
+    @property
+    def left(self) -> int:
+        return max(0, self.available - self.weights - self.activations)
+
+
+def memory(config: EngineConfig, models: Sequence[DecoderConfig], dtype: torch.dtype, device: torch.device) -> Memory:
+    """Estimated before anything is loaded: from the models' shapes, and from the largest step."""
+    weights = 0
+    for model in models:  # on a CPU quantised weights are held in full precision
+        bits = 8 * dtype.itemsize if model.quantization is None or device.type == "cpu" else model.quantization.bits
+        weights += model.num_linear_parameters * bits // 8 + model.num_embedding_parameters * dtype.itemsize
+    rows = config.max_num_seqs * (1 + (config.speculative_config or {}).get("num_speculative_tokens", 0))
+    activations = max(
+        # in float32: hidden states and what the MLP makes of them; the logits, sorted and summed up for sampling
+        config.max_num_batched_tokens * (4 * m.hidden_size + 3 * m.intermediate_size + 2 * m.q_size) * 4
+        + 4 * rows * m.vocab_size * 4
+        for m in models
+    )
+    ranks = config.num_ranks if device.type == "cuda" else 1
+    return Memory(int(config.gpu_memory_utilization * available_bytes(device)), weights // ranks, activations)
+
+
+def available_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def num_blocks(
+    config: EngineConfig, models: Sequence[DecoderConfig], max_model_len: int, dtype: torch.dtype, device: torch.device
+) -> int:
+    """As many as asked for, or as fit; ModelError if they do not, or if one sequence of full length would not fit in
+    them. `models` share block ids."""
     needed = -(-max_model_len // config.block_size)
     block_bytes = sum(config.block_size * 2 * m.kv_size * m.num_layers * dtype.itemsize for m in models)
+    room = memory(config, models, dtype, device)
+    possible = room.left * (config.num_ranks if device.type == "cuda" else 1) // block_bytes
     if config.num_gpu_blocks_override is not None:
-        count = config.num_gpu_blocks_override
+        count, flag = config.num_gpu_blocks_override, "--num-gpu-blocks-override"
     elif config.kv_cache_memory_bytes is not None:
-        count = config.kv_cache_memory_bytes // block_bytes
+        count, flag = config.kv_cache_memory_bytes // block_bytes, "--kv-cache-memory-bytes"
+    elif device.type == "cuda":
+        count, flag = possible, "--max-model-len"
     else:
-        count = max(DEFAULT_KV_CACHE_BYTES // block_bytes, needed)
+        count, flag = max(DEFAULT_KV_CACHE_BYTES // block_bytes, needed), "--max-model-len"
+    if max(count, needed) > possible:
+        wanted = max(count, needed)
+        raise ModelError(
+            f"out of memory: {wanted} blocks of {config.block_size} tokens take {_mib(wanted * block_bytes)}, and "
+            f"there is room for {possible}: --gpu-memory-utilization {config.gpu_memory_utilization} allows "
+            f"{_mib(room.available)}, of which weights and activations take {_mib(room.weights + room.activations)}; "
+            f"lower {flag if count > needed else '--max-model-len'}"
+        )
     if count < needed:
         raise ModelError(
             f"the KV cache has {count} blocks of {config.block_size} tokens, but one sequence of {max_model_len} "
             f"tokens needs {needed} ({needed * block_bytes} bytes); lower --max-model-len or raise the KV cache"
         )
     return count
+
+
+def _mib(num_bytes: int) -> str:
+    return f"{num_bytes / 2**20:.0f} MiB"

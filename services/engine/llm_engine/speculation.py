@@ -71,11 +71,10 @@ class SpeculationStats:
 class Speculation:
     """Says before each step what is guessed, and counts after it what was right."""
 
-    def __init__(self, propose: Proposer, num_tokens: int, max_model_len: int) -> None:
+    def __init__(self, propose: Proposer, num_tokens: int) -> None:
         self.stats = SpeculationStats(accepted_by_position=[0] * num_tokens)
         self._propose = propose
         self._num_tokens = num_tokens
-        self._max_model_len = max_model_len
 
     def prepare(self, running: Iterable[Sequence]) -> None:
         for sequence in running:
@@ -100,13 +99,9 @@ class Speculation:
 
     def _most(self, sequence: Sequence) -> int:
         """No guesses in a prompt, past the end, or where logits depend on every token before (penalties, grammars)."""
-        params = sequence.params
-        if sequence.num_uncomputed_tokens != 1 or params.depends_on_output:
+        if sequence.num_uncomputed_tokens != 1 or sequence.params.depends_on_output:
             return 0
-        room = self._max_model_len - sequence.num_tokens
-        if params.max_tokens is not None:
-            room = min(room, params.max_tokens - sequence.num_output_tokens)
-        return min(self._num_tokens, room - 1)
+        return min(self._num_tokens, sequence.max_num_tokens - sequence.num_tokens - 1)
 
 
 def propose_ngram(sequence: Sequence, count: int, longest: int, shortest: int) -> list[int]:

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from llm_engine import sizing
+from llm_engine import backend, sizing
 from llm_engine.batch import BatchBuilder
 from llm_engine.checkpoint.families import DecoderConfig, parse_config
-from llm_engine.checkpoint.tokenizer import Tokenizer
-from llm_engine.checkpoint.weights import read_json, resolve_model
+from llm_engine.checkpoint.folder import read_json, resolve_model
+from llm_engine.checkpoint.tokenizer import NoTokenizer, Tokenizer
 from llm_engine.config import EngineConfig
 from llm_engine.draft_model import DraftModel
 from llm_engine.errors import EngineError, ModelError
+from llm_engine.graphs import CudaCapture, DecodeGraphs
 from llm_engine.model_runner import ModelRunner
 from llm_engine.sampler import Sampler
 from llm_engine.sharding import Shard
@@ -30,21 +31,27 @@ class Parts:
     num_blocks: int
     runner: ModelRunner
     speculation: Speculation | None
+    overlaps: bool
+    """Steps are begun before the one before is read."""
 
 
 def load(config: EngineConfig) -> Parts:
     """ModelError or EngineError if the model cannot be served as asked."""
     folder = resolve_model(config.model)
     model = parse_config(read_json(folder / "config.json"))
+    _check_quantization(config, model)
     wanted = None if config.speculative_config is None else SpeculativeConfig.parse(config.speculative_config)
     draft = None if wanted is None or wanted.model is None else _draft(wanted.model, model)
     sizing.set_num_threads(config, model)
     device = sizing.device(config)
     dtype = sizing.dtype(config, model, device)
     max_model_len = sizing.max_model_len(config, model)
-    num_blocks = sizing.num_blocks(config, [model, draft[1]] if draft else [model], max_model_len, dtype)
-    tokenizer = Tokenizer(folder)
-    sampler = Sampler(tokenizer.eos_token_ids, config.seed)
+    shard = Shard.of_rank(0, config.tensor_parallel_size, config.pipeline_parallel_size)
+    shard.config(model)  # a model that cannot be cut so is refused before processes are started
+    num_blocks = sizing.num_blocks(config, [model, draft[1]] if draft else [model], max_model_len, dtype, device)
+    tokenizer = NoTokenizer(folder) if config.skip_tokenizer_init else Tokenizer(folder)
+    operators = backend.choose(config.attention_backend, device)
+    sampler = Sampler(tokenizer.eos_token_ids, config.seed, backend.draw_rows(operators))
 
     def builder(max_tokens: int) -> BatchBuilder:
         return BatchBuilder(config.max_num_seqs, max_tokens, max_model_len, config.block_size, device)
@@ -56,20 +63,38 @@ def load(config: EngineConfig) -> Parts:
         draft_model = DraftModel(
             small, small.new_kv_memory(num_blocks, config.num_cpu_blocks), builder(max_tokens), sampler
         )
-    shard = Shard.of_rank(0, config.tensor_parallel_size, config.pipeline_parallel_size)
-    shard.config(model)  # a model that cannot be cut so is refused before processes are started
     workers = None if shard == Shard() else Workers(config, folder, num_blocks, device)
     main = load_decoder(config, folder, device, shard, workers.collectives if workers else None)
     memory = main.new_kv_memory(num_blocks, config.num_cpu_blocks)
+    graphs = None
+    if device.type == "cuda" and operators == "triton" and workers is None and not config.enforce_eager:
+        forward = partial(main.forward, kv_cache=memory.device)
+        graphs = DecodeGraphs(forward, CudaCapture(), config.max_num_seqs, max_model_len, config.block_size, device)
     return Parts(
         folder=folder,
         tokenizer=tokenizer,
         vocab_size=model.vocab_size,
         max_model_len=max_model_len,
         num_blocks=num_blocks,
-        runner=ModelRunner(main, memory, builder(config.max_num_batched_tokens), sampler, draft_model, workers),
-        speculation=None if wanted is None else _speculation(wanted, config, draft_model, max_model_len),
+        runner=ModelRunner(main, memory, builder(config.max_num_batched_tokens), sampler, draft_model, workers, graphs),
+        speculation=None if wanted is None else _speculation(wanted, config, draft_model),
+        overlaps=_overlaps(config, device.type),
     )
+
+
+def _check_quantization(config: EngineConfig, model: DecoderConfig) -> None:
+    found = None if model.quantization is None else model.quantization.method
+    if config.quantization not in (None, found):
+        raise ModelError(
+            f"--quantization is {config.quantization}, but the checkpoint's weights are {found or 'not quantized'}; "
+            f"leave the flag out"
+        )
+
+
+def _overlaps(config: EngineConfig, device_type: str) -> bool:
+    if config.async_scheduling is None:
+        return device_type == "cuda" and config.why_not_overlap is None
+    return config.async_scheduling
 
 
 def _draft(name: str, model: DecoderConfig) -> tuple[Path, DecoderConfig]:
@@ -82,9 +107,7 @@ def _draft(name: str, model: DecoderConfig) -> tuple[Path, DecoderConfig]:
     return folder, draft
 
 
-def _speculation(
-    wanted: SpeculativeConfig, config: EngineConfig, draft_model: DraftModel | None, max_model_len: int
-) -> Speculation:
+def _speculation(wanted: SpeculativeConfig, config: EngineConfig, draft_model: DraftModel | None) -> Speculation:
     needed = config.max_num_seqs * (1 + wanted.num_speculative_tokens)
     if config.max_num_batched_tokens < needed:
         raise EngineError(
@@ -94,4 +117,4 @@ def _speculation(
     propose: Proposer = partial(propose_ngram, longest=wanted.prompt_lookup_max, shortest=wanted.prompt_lookup_min)
     if draft_model is not None:
         propose = draft_model.propose
-    return Speculation(propose, wanted.num_speculative_tokens, max_model_len)
+    return Speculation(propose, wanted.num_speculative_tokens)

@@ -10,26 +10,32 @@ import logging
 import multiprocessing
 import pickle
 import signal
+from dataclasses import fields
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch._C._distributed_c10d import TCPStore
 
-from llm_engine import sizing
+from llm_engine import backend, sizing
 from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import parse_config
-from llm_engine.checkpoint.weights import load_weights, read_json
+from llm_engine.checkpoint.folder import read_json
+from llm_engine.checkpoint.source import Checkpoint, RandomWeights
+from llm_engine.checkpoint.weights import load_weights
 from llm_engine.collectives import TIMEOUT, Collectives
 from llm_engine.config import EngineConfig
 from llm_engine.decoder import Decoder
 from llm_engine.kv_memory import BlockCopy
 from llm_engine.sharding import Shard
+from llm_engine.transfer import to_device
 
 log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
-TENSORS = ("token_ids", "positions", "slots", "block_tables", "logit_rows")
 
 
 class Workers:
@@ -103,9 +109,12 @@ def load_decoder(
     """This rank's part of the model; by default all of it."""
     shard = shard or Shard()
     model = parse_config(read_json(folder / "config.json"))
-    weights = load_weights(folder, model, sizing.dtype(config, model, device), device, shard)
-    max_model_len = sizing.max_model_len(config, model)
-    return Decoder(shard.config(model), weights, max_model_len, config.block_size, collectives)
+    dtype, name = sizing.dtype(config, model, device), backend.choose(config.attention_backend, device)
+    source = (RandomWeights if config.load_format == "dummy" else partial(Checkpoint, folder))(dtype, device)
+    weights = load_weights(source, model, shard, kernels=name == "triton")
+    part, max_model_len = shard.config(model), sizing.max_model_len(config, model)
+    operators = backend.make(name, part, max_model_len, config.block_size, dtype, device)
+    return Decoder(part, weights, operators, config.block_size, collectives)
 
 
 def _shard(config: EngineConfig, rank: int) -> Shard:
@@ -114,12 +123,12 @@ def _shard(config: EngineConfig, rank: int) -> Shard:
 
 def _on_host(batch: Batch) -> dict[str, Any]:
     """For the pipe: arrays of what is used of the buffers, and no sequences, which only rank 0 knows."""
-    tensors = {name: getattr(batch, name) for name in TENSORS}
-    arrays = {name: None if tensor is None else tensor.cpu().numpy() for name, tensor in tensors.items()}
-    return {**arrays, "context_lens": batch.context_lens, "query_lens": batch.query_lens, "wanted": []}
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    arrays = {name: value.cpu().numpy() for name, value in values.items() if isinstance(value, Tensor)}
+    return {**values, **arrays, "wanted": []}
 
 
-def _on_device(fields: dict[str, Any], device: torch.device) -> Batch:
-    arrays = {name: fields[name] for name in TENSORS}
-    tensors = {name: None if array is None else torch.from_numpy(array).to(device) for name, array in arrays.items()}
-    return Batch(**{**fields, **tensors})
+def _on_device(values: dict[str, Any], device: torch.device) -> Batch:
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    tensors = to_device(list(arrays.values()), device)
+    return Batch(**{**values, **dict(zip(arrays, tensors, strict=True))})

@@ -34,7 +34,8 @@ def test_a_follower_shares_the_prompt_and_the_first_writer_copies() -> None:
     leader = Sequence("r", list(range(6)), SamplingParams())
     assert cache.admit(leader)
     assert cache.grow(leader, 6)
-    cache.commit(leader, 6)
+    leader.num_computed_tokens = 6
+    cache.commit(leader, 0, 6)
     follower = Sequence("r", list(range(6)), SamplingParams(), index=1, leader=leader)
     assert cache.admit(follower)
     assert follower.num_computed_tokens == 5  # the last prompt token is computed again, for its logits
@@ -55,7 +56,8 @@ def test_a_copy_needs_a_block() -> None:
     leader = Sequence("r", list(range(6)), SamplingParams())
     assert cache.admit(leader)
     assert cache.grow(leader, 6)
-    cache.commit(leader, 6)
+    leader.num_computed_tokens = 6
+    cache.commit(leader, 0, 6)
     follower = Sequence("r", list(range(6)), SamplingParams(), index=1, leader=leader)
     assert not cache.admit(follower)
     assert [cache.pool.ref_counts[block] for block in leader.block_table] == [1, 1]
@@ -77,13 +79,13 @@ def test_a_prompt_is_computed_once(make_engine: MakeEngine) -> None:
     engine = make_engine(enable_prefix_caching=False)
     engine.add_request("a", [5] * 40, greedy(3, n=8))
     computed = []
-    run = engine._runner.run
+    run = engine._runner.launch
 
     def counted(step):  # type: ignore[no-untyped-def]
         computed.append(step.total_tokens)
         return run(step)
 
-    engine._runner.run = counted  # type: ignore[method-assign]
+    engine._runner.launch = counted  # type: ignore[method-assign]
     finish(engine)
     assert computed == [40, 8, 8, 7]  # the leader is one step ahead
     assert engine.scheduler.kv_cache.pool.num_available == engine.num_blocks

@@ -62,7 +62,7 @@ def test_gemma_scales_its_embeddings_and_shifts_its_norms() -> None:
     [
         ({"model_type": "gpt2"}, "model_type 'gpt2' is not supported; supported are gemma, llama"),
         ({"model_type": None}, "not supported"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "quantized"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config lacks 'bits'"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "rope type 'yarn'"),
         ({"hidden_act": "relu"}, "hidden_act 'relu'"),
     ],

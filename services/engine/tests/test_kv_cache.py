@@ -13,6 +13,13 @@ def sequence(*tokens: int) -> Sequence:
     return Sequence("s", list(tokens), SamplingParams())
 
 
+def commit(cache: KVCacheManager, item: Sequence, count: int) -> None:
+    """Its next tokens are computed."""
+    start = item.num_computed_tokens
+    item.num_computed_tokens += count
+    cache.commit(item, start, start + count)
+
+
 def computed(cache: KVCacheManager, *tokens: int) -> Sequence:
     """A sequence whose tokens are all computed."""
     new = sequence(*tokens)
@@ -24,7 +31,7 @@ def computed(cache: KVCacheManager, *tokens: int) -> Sequence:
 def compute(cache: KVCacheManager, item: Sequence) -> None:
     count = item.num_uncomputed_tokens
     assert cache.grow(item, count)
-    cache.commit(item, count)
+    commit(cache, item, count)
 
 
 def test_a_sequence_owns_the_blocks_its_tokens_fill() -> None:

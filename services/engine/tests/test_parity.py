@@ -43,6 +43,15 @@ WAYS: dict[str, dict[str, Any]] = {
         "prefix_cache": "radix",
     },
     "swapped": {"num_gpu_blocks_override": 40, "block_size": 8, "max_model_len": 320, "num_cpu_blocks": 40},
+    "overlapped, preempted": {
+        "async_scheduling": True,
+        "num_gpu_blocks_override": 40,
+        "block_size": 8,
+        "max_model_len": 320,
+        "max_num_batched_tokens": 64,
+        "num_cpu_blocks": 10,
+    },
+    "kernels": {"attention_backend": "triton", "async_scheduling": True},
     "preempted and chunked": {
         "num_gpu_blocks_override": 40,
         "block_size": 8,

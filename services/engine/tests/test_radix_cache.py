@@ -22,12 +22,19 @@ def sequence(*tokens: int) -> Sequence:
     return Sequence("s", list(tokens), SamplingParams())
 
 
+def commit(cache: KVCacheManager, item: Sequence, count: int) -> None:
+    """Its next tokens are computed."""
+    start = item.num_computed_tokens
+    item.num_computed_tokens += count
+    cache.commit(item, start, start + count)
+
+
 def computed(cache: KVCacheManager, *tokens: int) -> Sequence:
     item = sequence(*tokens)
     assert cache.admit(item)
     count = item.num_uncomputed_tokens
     assert cache.grow(item, count)
-    cache.commit(item, count)
+    commit(cache, item, count)
     return item
 
 
@@ -97,11 +104,11 @@ def test_nothing_is_known_below_a_block_that_somebody_else_made_known() -> None:
     for item in (first, second):
         assert cache.admit(item)
         assert cache.grow(item, 5)
-    cache.commit(first, 5)
-    cache.commit(second, 5)
+    commit(cache, first, 5)
+    commit(cache, second, 5)
     second.token_ids += range(5, 9)
     assert cache.grow(second, 3)
-    cache.commit(second, 3)
+    commit(cache, second, 3)
     cache.release(first)
     assert len(cache.prefix_cache) == 1
 

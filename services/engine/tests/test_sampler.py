@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_engine.batch import LogitRows
-from llm_engine.sampler import Sampler, truncate, uniform_numbers
+from llm_engine.randomness import uniform_numbers
+from llm_engine.sampler import Sampler
 from llm_engine.sampling_params import SamplingParams
 from llm_engine.sequence import Sequence
+from llm_engine.truncation import truncate
 
 EOS = 3
 
@@ -23,7 +25,7 @@ def sampler() -> Sampler:
 
 def sample(logits: torch.Tensor, sequences: list[Sequence], by: Sampler | None = None) -> list[int]:
     """One token for each row."""
-    sampled = (by or sampler()).sample(logits, [LogitRows(sequence, 0, 1) for sequence in sequences])
+    sampled = (by or sampler()).sample(logits, [LogitRows(sequence, 0, 1) for sequence in sequences]).read()
     assert [item.sequence for item in sampled] == sequences
     return [token for item in sampled for token in item.token_ids]
 

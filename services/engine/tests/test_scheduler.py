@@ -45,6 +45,7 @@ class World:
     def step(self) -> Step:
         step = self.scheduler.schedule()
         check_step(step, self.scheduler)
+        self.scheduler.advance(step)
         self.scheduler.commit(step)
         for item in step.num_tokens:
             if item.num_uncomputed_tokens == 0:

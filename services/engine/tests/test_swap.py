@@ -10,11 +10,18 @@ from llm_engine.sequence import Sequence
 BLOCK = 4
 
 
+def commit(cache: KVCacheManager, item: Sequence, count: int) -> None:
+    """Its next tokens are computed."""
+    start = item.num_computed_tokens
+    item.num_computed_tokens += count
+    cache.commit(item, start, start + count)
+
+
 def running(cache: KVCacheManager, first: int, count: int) -> Sequence:
     item = Sequence("s", list(range(first, first + count)), SamplingParams())
     assert cache.admit(item)
     assert cache.grow(item, count)
-    cache.commit(item, count)
+    commit(cache, item, count)
     item.token_ids.append(7)
     return item
 

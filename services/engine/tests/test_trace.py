@@ -59,6 +59,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "preempted": TIGHT,
     "radix, preempted": {**TIGHT, "prefix_cache": "radix"},
     "swapped": {**TIGHT, "num_cpu_blocks": 60},
+    "overlapped, preempted": {**TIGHT, "async_scheduling": True},
     "ngram": {"speculative_config": {"method": "ngram", "num_speculative_tokens": 3}},
 }
 

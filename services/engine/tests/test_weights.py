@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from llm_engine import LLM, SamplingParams
-from llm_engine.checkpoint.weights import read_json, resolve_model
+from llm_engine.checkpoint.folder import read_json, resolve_model
 from llm_engine.errors import ModelError
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from llm_engine.checkpoint.quantization import Quantization, parse_quantization
 from llm_engine.errors import ModelError
 
 
@@ -54,6 +55,7 @@ class DecoderConfig:
     norm_offset: float = 0.0
     """Added to every norm's weight: Gemma stores w - 1."""
     embed_scale: float = 1.0
+    quantization: Quantization | None = None
 
     @property
     def q_size(self) -> int:
@@ -63,6 +65,16 @@ class DecoderConfig:
     def kv_size(self) -> int:
         return self.num_kv_heads * self.head_dim
 
+    @property
+    def num_linear_parameters(self) -> int:
+        """Of all layers' projections."""
+        attention = self.hidden_size * 2 * (self.q_size + self.kv_size)
+        return self.num_layers * (attention + 3 * self.hidden_size * self.intermediate_size)
+
+    @property
+    def num_embedding_parameters(self) -> int:
+        return self.vocab_size * self.hidden_size * (1 if self.tie_embeddings else 2)
+
 
 def parse_config(config: dict[str, Any]) -> DecoderConfig:
     """The decoder that `config` (a parsed config.json) describes; ModelError if we cannot build it."""
@@ -70,10 +82,9 @@ def parse_config(config: dict[str, Any]) -> DecoderConfig:
     if family not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
         raise ModelError(f"model_type {family!r} is not supported; supported are {known}")
-    if config.get("quantization_config"):
-        raise ModelError("the checkpoint is quantized; only float checkpoints are supported")
+    quantization = parse_quantization(config.get("quantization_config"))
     try:
-        return FAMILIES[family](_common(config), config)
+        return replace(FAMILIES[family](_common(config), config), quantization=quantization)
     except KeyError as error:
         raise ModelError(f"config.json lacks {error.args[0]!r}") from None
 

@@ -10,7 +10,7 @@ from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer as FastTokenizer
 
-from llm_engine.checkpoint.weights import read_json
+from llm_engine.checkpoint.folder import read_json
 from llm_engine.errors import ModelError, RequestError
 
 PLAIN_CHAT_TEMPLATE = (
@@ -90,13 +90,8 @@ class Tokenizer:
         return value["content"] if isinstance(value, dict) else value
 
     def _find_eos_token_ids(self, folder: Path) -> tuple[int, ...]:
-        """Generation config first (chat models name several there), then config.json, then the tokenizer's own."""
-        for name in ("generation_config.json", "config.json"):
-            value = _read_optional(folder / name).get("eos_token_id")
-            if value is not None:
-                return tuple(value) if isinstance(value, list) else (value,)
         token_id = self._fast.token_to_id(self._special("eos_token"))
-        return () if token_id is None else (token_id,)
+        return configured_eos_token_ids(folder) or (() if token_id is None else (token_id,))
 
     def _find_chat_template(self, folder: Path) -> str:
         path = folder / "chat_template.jinja"
@@ -105,6 +100,29 @@ class Tokenizer:
             template = {entry["name"]: entry["template"] for entry in template}.get("default")
         self.has_chat_template = bool(template)
         return template or PLAIN_CHAT_TEMPLATE
+
+
+class NoTokenizer(Tokenizer):
+    """`--skip-tokenizer-init`: token ids in and out, and no text."""
+
+    def __init__(self, folder: Path) -> None:
+        self.eos_token_ids = configured_eos_token_ids(folder)
+        self.has_chat_template = False
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        raise RequestError("the engine runs without a tokenizer; the prompt must be token ids", "prompt")
+
+    def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        return ""
+
+
+def configured_eos_token_ids(folder: Path) -> tuple[int, ...]:
+    """From the generation config (chat models name several there), else from config.json."""
+    for name in ("generation_config.json", "config.json"):
+        value = _read_optional(folder / name).get("eos_token_id")
+        if value is not None:
+            return tuple(value) if isinstance(value, list) else (value,)
+    return ()
 
 
 def _up_to_last(text: str, message: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily
@@ -14,9 +14,12 @@ from llm_contract.metrics import ENGINE_LABELS, Metric, token_count_buckets
 from llm_engine.config import EngineConfig
 from llm_engine.kv_cache import PrefixCacheStats
 from llm_engine.sampler import Sampled
-from llm_engine.scheduler import Scheduler, Step
+from llm_engine.scheduler import Step
 from llm_engine.sequence import FinishReason, Sequence
 from llm_engine.speculation import SpeculationStats
+
+if TYPE_CHECKING:
+    from llm_engine.engine import Engine
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ENGINE_INDEX = "0"
@@ -26,17 +29,18 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class EngineMetrics:
-    """`watch` connects it to an engine; the engine's thread then observes, and any thread may render."""
+    """An observer of one engine, whose thread it is called in; any thread may render."""
 
     def __init__(self, model_name: str) -> None:
         self.registry = CollectorRegistry()
         self._model_name = model_name
 
-    def watch(self, scheduler: Scheduler, config: EngineConfig, max_model_len: int, num_blocks: int) -> None:
+    def watch(self, engine: Engine) -> None:
+        scheduler, self._prefix = engine.scheduler, engine.kv_cache.stats
         self._gauge(names.REQUESTS_RUNNING).set_function(lambda: len(scheduler.running))
         self._gauge(names.REQUESTS_WAITING).set_function(lambda: len(scheduler.waiting))
         self._gauge(names.KV_CACHE_USAGE).set_function(lambda: scheduler.kv_cache.pool.usage)
-        self._cache_config_info(config, num_blocks)
+        self._cache_config_info(engine.config, engine.num_blocks)
         self._prompt_tokens = self._counter(names.PROMPT_TOKENS)
         self._generation_tokens = self._counter(names.GENERATION_TOKENS)
         self._preemptions = self._counter(names.PREEMPTIONS)
@@ -51,18 +55,24 @@ class EngineMetrics:
         self._prefill = self._histogram(names.PREFILL_TIME)
         self._decode = self._histogram(names.DECODE_TIME)
         self._inference = self._histogram(names.INFERENCE_TIME)
-        buckets = token_count_buckets(max_model_len)
+        buckets = token_count_buckets(engine.max_model_len)
         self._request_prompt_tokens = self._histogram(names.REQUEST_PROMPT_TOKENS, buckets)
         self._request_generation_tokens = self._histogram(names.REQUEST_GENERATION_TOKENS, buckets)
         self._iteration_tokens = self._histogram(names.ITERATION_TOKENS)
         self._prefix_seen = PrefixCacheStats()
+        if engine.speculation is not None:  # vLLM's counters of drafts, which exist only where it speculates
+            labels = (self._model_name, ENGINE_INDEX)
+            self.registry.register(SpeculationCollector(engine.speculation.stats, labels))
 
-    def watch_speculation(self, stats: SpeculationStats) -> None:
-        """vLLM's counters of drafts, which exist only where it speculates."""
-        self.registry.register(SpeculationCollector(stats, (self._model_name, ENGINE_INDEX)))
+    def queued(self, sequence: Sequence) -> None:
+        return
 
-    def observe_step(self, step: Step, sampled: list[Sampled], prefix: PrefixCacheStats, now: float) -> None:
+    def launched(self, step: Step, now: float) -> None:
+        return
+
+    def computed(self, step: Step, sampled: list[Sampled], now: float) -> None:
         """Before the times are noted, so that a sequence's last token time is that of the token before."""
+        prefix = self._prefix
         self._iteration_tokens.observe(step.total_tokens)
         self._preemptions.inc(len(step.preempted))
         self._generation_tokens.inc(sum(len(item.token_ids) for item in sampled))
@@ -76,7 +86,7 @@ class EngineMetrics:
                 self._ttft.observe(now - sequence.arrival_time)
                 self._prompt_tokens.inc(sequence.num_prompt_tokens)
 
-    def observe_finish(self, sequence: Sequence) -> None:
+    def finished(self, sequence: Sequence) -> None:
         assert sequence.finish_reason is not None
         self._finished[sequence.finish_reason].inc()
         if sequence.finish_reason is FinishReason.ABORT:

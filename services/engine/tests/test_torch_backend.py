@@ -1,15 +1,36 @@
 from __future__ import annotations
 
-import numpy as np
+from itertools import accumulate
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_engine.attention import TorchAttention
 from llm_engine.batch import Batch
+from llm_engine.checkpoint.families import DecoderConfig, RopeConfig
+from llm_engine.torch_backend import TorchBackend
 
 BLOCK, HEADS, KV_HEADS, DIM = 4, 4, 2, 8
+CPU = torch.device("cpu")
+
+
+def make_backend(window: int | None) -> TorchBackend:
+    config = DecoderConfig(
+        family="llama", vocab_size=1, hidden_size=1, intermediate_size=1, num_layers=1, num_heads=HEADS,
+        num_kv_heads=KV_HEADS, head_dim=DIM, max_position=100, rms_norm_eps=1e-6, rope=RopeConfig(100.0, DIM),
+        windows=(window,), tie_embeddings=False, activation="silu", dtype="float32",
+    )  # fmt: skip
+    return TorchBackend(config, 100, BLOCK, torch.float32, CPU)
+
+
+def make_batch(query_lens: list[int], contexts: list[int], tables: torch.Tensor) -> Batch:
+    """Tokens of position 0, which no rotation turns, in slots of a block that no table names."""
+    zeros = torch.zeros(sum(query_lens), dtype=torch.int64)
+    starts = torch.tensor([0, *accumulate(query_lens)])
+    return Batch(
+        zeros, zeros, zeros, tables, torch.tensor(contexts), starts, query_lens, max(contexts), False, None, []
+    )
 
 
 def naive(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, window: int | None) -> torch.Tensor:
@@ -36,10 +57,9 @@ def check(query_lens: list[int], contexts: list[int], window: int | None) -> Non
     for row, (table, count) in enumerate(zip(shuffled.split(blocks_each), blocks_each, strict=True)):
         tables[row, :count] = table
     query = torch.randn(sum(query_lens), HEADS * DIM)
-    none = torch.zeros(0, dtype=torch.int64)
-    batch = Batch(none, none, none, tables, np.array(contexts), query_lens, None, [])
-    attention = TorchAttention(HEADS, KV_HEADS, DIM, (window,), torch.float32)
-    result = attention.attend(query, cache, attention.plan(batch, BLOCK), window)
+    qkv = torch.cat((query, torch.zeros(len(query), 2 * KV_HEADS * DIM)), dim=-1)
+    backend = make_backend(window)
+    result = backend.attend(qkv, None, cache, backend.plan(make_batch(query_lens, contexts, tables)), window)
     for row, own in enumerate(query.split(query_lens)):
         kv = cache[tables[row]].view(-1, 2, KV_HEADS, DIM)[: contexts[row]]
         expected = naive(own.view(-1, HEADS, DIM), kv[:, 0], kv[:, 1], window)
@@ -73,19 +93,19 @@ def test_any_mix_of_lengths(sizes: list[tuple[int, int]], window: int | None) ->
 
 
 def test_decodes_are_one_group_and_similar_chunks_share_one() -> None:
-    attention = TorchAttention(HEADS, KV_HEADS, DIM, (None,), torch.float32)
-    lens = [1, 1, 1, 5, 8, 60]
-    tables, none = torch.zeros(6, 20, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
-    batch = Batch(none, none, none, tables, np.array([7, 3, 9, 5, 8, 60]), lens, None, [])
-    groups = attention.plan(batch, BLOCK)
+    batch = make_batch([1, 1, 1, 5, 8, 60], [7, 3, 9, 5, 8, 60], torch.zeros(6, 20, dtype=torch.int64))
+    groups = make_backend(None).plan(batch).groups
     assert [(group.size, group.query_len, group.context_len) for group in groups] == [(3, 1, 9), (2, 8, 8), (1, 60, 60)]
 
 
 def test_a_write_fills_exactly_the_slots() -> None:
-    attention = TorchAttention(HEADS, KV_HEADS, DIM, (None,), torch.float32)
+    backend = make_backend(None)
+    batch = make_batch([1, 1], [1, 1], torch.tensor([[1], [0]]))
+    batch.slots = torch.tensor([6, 1])
     cache = torch.zeros(3, BLOCK, 2, KV_HEADS, DIM)
-    kv = torch.randn(2, 2 * KV_HEADS * DIM)
-    attention.write(cache, torch.tensor([6, 1]), kv)
+    qkv = torch.randn(2, (HEADS + 2 * KV_HEADS) * DIM)
+    kv = qkv[:, HEADS * DIM :].clone()
+    backend.attend(qkv, None, cache, backend.plan(batch), None)
     assert torch.equal(cache[1, 2].flatten(), kv[0])
     assert torch.equal(cache[0, 1].flatten(), kv[1])
     assert cache.abs().sum() == kv.abs().sum()

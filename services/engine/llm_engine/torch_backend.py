@@ -1,10 +1,9 @@
-"""Attention over a paged KV cache, in plain torch: gather the blocks, mask, scaled dot product.
+"""The decoder's operators in plain torch. Attention over the paged cache: gather the blocks, mask, scaled dot product.
 
 Exact on a CPU and on any GPU. There is no loop over sequences: those with about as many queries (1 for all decodes;
 2; 3-4; 5-8; … for prefill chunks) form a group, which is padded to its longest and computed in one call. Grouped
 queries (GQA) cost no copies of K and V: the queries that share a KV head are folded into the query dimension.
 
-The cache of a layer is [blocks, block_size, 2 (K, V), kv_heads, head_dim].
 Source: Kwon et al., "Efficient Memory Management for LLM Serving with PagedAttention", SOSP 2023.
 """
 
@@ -18,7 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llm_engine import layers
 from llm_engine.batch import Batch
+from llm_engine.checkpoint.families import DecoderConfig
 
 
 @dataclass(slots=True)
@@ -42,55 +43,82 @@ class Group:
     """[tokens] the padded place of each token."""
 
 
-class TorchAttention:
-    """`plan` once per step, then `write` and `attend` once per layer."""
+@dataclass(slots=True)
+class TorchPlan:
+    slots: Tensor
+    groups: list[Group]
+    rope: tuple[Tensor, Tensor]
+    """cos and sin of the batch's positions."""
 
+
+class TorchBackend:
     def __init__(
-        self, num_heads: int, num_kv_heads: int, head_dim: int, windows: tuple[int | None, ...], dtype: torch.dtype
+        self, config: DecoderConfig, max_model_len: int, block_size: int, dtype: torch.dtype, device: torch.device
     ) -> None:
-        self._num_kv_heads = num_kv_heads
-        self._queries_per_kv = num_heads // num_kv_heads
-        self._head_dim = head_dim
-        self._windows = set(windows)
+        self._config = config
+        self._queries_per_kv = config.num_heads // config.num_kv_heads
+        self._windows = set(config.windows)
+        self._block_size = block_size
         self._dtype = dtype
+        self._rope = layers.RotaryEmbedding(config.rope, max_model_len, dtype, device)
 
-    def plan(self, batch: Batch, block_size: int) -> list[Group]:
+    def plan(self, batch: Batch) -> TorchPlan:
         groups, first_token = [], 0
+        context_lens = batch.context_lens.cpu().numpy()
         for start, stop in _runs_of_similar_length(batch.query_lens):
             last_token = first_token + sum(batch.query_lens[start:stop])
-            groups.append(self._group(batch, start, stop, first_token, last_token, block_size))
+            groups.append(self._group(batch, context_lens[start:stop], start, stop, first_token, last_token))
             first_token = last_token
-        return groups
+        return TorchPlan(batch.slots, groups, self._rope.at(batch.positions))
 
-    def write(self, cache: Tensor, slots: Tensor, kv: Tensor) -> None:
-        """Store `kv` [tokens, 2 * kv_heads * head_dim] in the slots."""
-        cache.view(-1, kv.shape[-1]).index_copy_(0, slots, kv)
-
-    def attend(self, query: Tensor, cache: Tensor, groups: list[Group], window: int | None) -> Tensor:
-        """`query` [tokens, heads * head_dim] -> the same shape."""
-        outputs = [self._attend(query[g.first_token : g.last_token], cache, g, window) for g in groups]
+    def attend(
+        self, qkv: Tensor, norms: tuple[Tensor, Tensor] | None, cache: Tensor, plan: TorchPlan, window: int | None
+    ) -> Tensor:
+        config = self._config
+        heads = qkv.view(len(qkv), -1, config.head_dim)[:, : config.num_heads + config.num_kv_heads]
+        if norms is not None:
+            parts = torch.split(heads, [config.num_heads, config.num_kv_heads], dim=1)
+            for part, weight in zip(parts, norms, strict=True):
+                part.copy_(layers.rms_norm(part, weight, config.rms_norm_eps))
+        self._rope.rotate_(heads, *plan.rope)
+        cache.view(-1, 2 * config.kv_size).index_copy_(0, plan.slots, qkv[:, config.q_size :])
+        query = qkv[:, : config.q_size]
+        outputs = [self._attend(query[g.first_token : g.last_token], cache, g, window) for g in plan.groups]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        return layers.rms_norm(x, weight, eps)
+
+    def add_rms_norm(self, x: Tensor, delta: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        if delta is not None:
+            x += delta
+        return layers.rms_norm(x, weight, eps), x
+
+    def gated_activation(self, gate_up: Tensor, activation: str) -> Tensor:
+        return layers.gated_activation(gate_up, activation)
+
     def _attend(self, query: Tensor, cache: Tensor, group: Group, window: int | None) -> Tensor:
-        size, length, heads, folded = group.size, group.query_len, self._num_kv_heads, self._queries_per_kv
-        kv = cache.index_select(0, group.blocks).view(size, -1, 2, heads, self._head_dim)[:, : group.context_len]
+        size, length, folded = group.size, group.query_len, self._queries_per_kv
+        heads, head_dim = self._config.num_kv_heads, self._config.head_dim
+        kv = cache.index_select(0, group.blocks).view(size, -1, 2, heads, head_dim)[:, : group.context_len]
         if group.pad is not None:
             query = query[group.pad]
-        q = query.reshape(size, length, heads, folded, self._head_dim).permute(0, 2, 3, 1, 4)
+        q = query.reshape(size, length, heads, folded, head_dim).permute(0, 2, 3, 1, 4)
         out = F.scaled_dot_product_attention(
-            q.reshape(size, heads, folded * length, self._head_dim),
+            q.reshape(size, heads, folded * length, head_dim),
             kv[:, :, 0].transpose(1, 2),
             kv[:, :, 1].transpose(1, 2),
             attn_mask=group.masks[window],
         )
-        out = out.view(size, heads, folded, length, self._head_dim).permute(0, 3, 1, 2, 4)
-        out = out.reshape(size * length, heads * folded * self._head_dim)
+        out = out.view(size, heads, folded, length, head_dim).permute(0, 3, 1, 2, 4)
+        out = out.reshape(size * length, heads * folded * head_dim)
         return out if group.unpad is None else out[group.unpad]
 
-    def _group(self, batch: Batch, start: int, stop: int, first_token: int, last_token: int, block_size: int) -> Group:
+    def _group(
+        self, batch: Batch, context_lens: np.ndarray, start: int, stop: int, first_token: int, last_token: int
+    ) -> Group:
         device = batch.token_ids.device
         query_lens = np.array(batch.query_lens[start:stop])
-        context_lens = batch.context_lens[start:stop]
         length, context = int(query_lens[-1]), int(context_lens.max())
         pad, unpad = _padding(query_lens, length)
         return Group(
@@ -99,7 +127,7 @@ class TorchAttention:
             size=stop - start,
             query_len=length,
             context_len=context,
-            blocks=batch.block_tables[start:stop, : -(-context // block_size)].flatten(),
+            blocks=batch.block_tables[start:stop, : -(-context // self._block_size)].flatten(),
             masks=self._masks(query_lens, context_lens, length, context, device),
             pad=None if pad is None else torch.from_numpy(pad).to(device),
             unpad=None if unpad is None else torch.from_numpy(unpad).to(device),

@@ -1,0 +1,78 @@
+"""What the decoder asks of a device between its matrix products, behind one small interface.
+
+torch    plain torch: exact on a CPU, right on any GPU
+triton   the kernels of `llm_kernels`, made for GPUs; on a CPU their references, for tests
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from llm_engine import truncation
+from llm_engine.batch import Batch
+from llm_engine.checkpoint.families import DecoderConfig
+from llm_engine.errors import ModelError
+from llm_engine.truncation import DrawRows
+
+Plan: TypeAlias = Any
+"""What a back end works out once per step; its own affair."""
+
+
+class Backend(Protocol):
+    """`plan` once per step, then the others in every layer."""
+
+    def plan(self, batch: Batch) -> Plan: ...
+
+    def attend(
+        self, qkv: Tensor, norms: tuple[Tensor, Tensor] | None, cache: Tensor, plan: Plan, window: int | None
+    ) -> Tensor:
+        """Normalise queries and keys, if there are `norms`; rotate them; write keys and values to the cache; attend.
+
+        `qkv` [tokens, q_size + 2 * kv_size], which may be overwritten -> [tokens, q_size]; `cache` [blocks, block_size,
+        2 (K, V), kv_heads, head_dim]; `window`: how many tokens back, itself included, a token sees; None: all.
+        """
+        ...
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor: ...
+
+    def add_rms_norm(self, x: Tensor, delta: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """(the norm of the sum, the sum), which may reuse the memory of `x`; without `delta`, of `x` alone."""
+        ...
+
+    def gated_activation(self, gate_up: Tensor, activation: str) -> Tensor:
+        """[tokens, 2 * intermediate] -> [tokens, intermediate]: act(gate) * up."""
+        ...
+
+
+def choose(name: str, device: torch.device) -> str:
+    """`auto` is triton on a GPU if it is installed, else torch; ModelError if the one asked for is not there."""
+    missing = [package for package in ("llm_kernels", "triton") if find_spec(package) is None]
+    if device.type == "cpu":  # where llm_kernels runs its references
+        return "torch" if name == "auto" else name
+    if name == "triton" and missing:
+        raise ModelError(f"the attention backend triton needs {' and '.join(missing)}; use --attention-backend torch")
+    return name if name != "auto" else "torch" if missing else "triton"
+
+
+def make(
+    name: str, config: DecoderConfig, max_model_len: int, block_size: int, dtype: torch.dtype, device: torch.device
+) -> Backend:
+    if name == "triton":
+        from llm_engine.triton_backend import TritonBackend
+
+        return TritonBackend(config, max_model_len, device)
+    from llm_engine.torch_backend import TorchBackend
+
+    return TorchBackend(config, max_model_len, block_size, dtype, device)
+
+
+def draw_rows(name: str) -> DrawRows:
+    if name == "triton":
+        from llm_engine.triton_backend import draw
+
+        return draw
+    return truncation.draw

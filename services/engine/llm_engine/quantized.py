@@ -1,0 +1,172 @@
+"""Linear layers with quantised weights: on a GPU kernels that read them as they are, elsewhere a reference.
+
+A weight, from whatever format, is values, scales and zero points:
+
+    weight[n, k] = (values[n, k] - zeros[n, groups[k]]) * scales[n, groups[k]]
+
+In this form it can be cut and joined along both dimensions like a tensor: the groups go with the inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from llm_engine.errors import ModelError
+from llm_engine.linear import Linear, make_linear
+
+if TYPE_CHECKING:
+    from llm_kernels.layouts import W4
+
+LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedWeight:
+    values: Tensor
+    """[out, in] uint8 of 4 bits, int8 or float8_e4m3fn."""
+    scales: Tensor
+    """[out, groups] float32"""
+    groups: Tensor
+    """[in] int64: which group each input is in."""
+    zeros: Tensor | None = None
+    """[out, groups] uint8; None: 0."""
+    rounds_inputs: bool = False
+    """Each token's inputs are rounded to the values' type, by a scale of its own, before they are multiplied."""
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.values.shape
+
+    def narrow(self, dim: int, start: int, length: int) -> QuantizedWeight:
+        """As torch's."""
+        values = self.values.narrow(dim, start, length)
+        if dim == 1:
+            return replace(self, values=values, groups=self.groups.narrow(0, start, length))
+        zeros = None if self.zeros is None else self.zeros.narrow(0, start, length)
+        return replace(self, values=values, scales=self.scales.narrow(0, start, length), zeros=zeros)
+
+    def dequantize(self) -> Tensor:
+        """[out, in] float32"""
+        values = self.values.float()
+        if self.zeros is not None:
+            values -= self.zeros.float()[:, self.groups]
+        return values.mul_(self.scales[:, self.groups])
+
+
+Weight = Tensor | QuantizedWeight
+
+
+def join(weights: Sequence[Weight]) -> Weight:
+    """Stacked along the outputs; in full precision if their inputs are grouped differently."""
+    tensors = [weight for weight in weights if isinstance(weight, Tensor)]
+    quantized = [weight for weight in weights if isinstance(weight, QuantizedWeight)]
+    if not quantized:
+        return torch.cat(tensors)
+    if not tensors and all(torch.equal(weight.groups, quantized[0].groups) for weight in quantized):
+        zeros = [weight.zeros for weight in quantized if weight.zeros is not None]
+        return replace(
+            quantized[0],
+            values=torch.cat([weight.values for weight in quantized]),
+            scales=torch.cat([weight.scales for weight in quantized]),
+            zeros=torch.cat(zeros) if zeros else None,
+        )
+    if any(weight.rounds_inputs for weight in quantized):
+        raise ModelError(
+            "of projections that read the same inputs, some round them and some do not; quantise all or none"
+        )
+    return torch.cat([weight if isinstance(weight, Tensor) else weight.dequantize() for weight in weights])
+
+
+def quantized_linear(weight: QuantizedWeight, bias: Tensor | None, dtype: torch.dtype, kernels: bool) -> Linear:
+    """`kernels`: through llm_kernels' ops, where they can read the weight; else the reference."""
+    if weight.rounds_inputs:
+        return KernelW8A8.of(weight, bias) if kernels else RoundedInputs.of(weight, bias)
+    packed = KernelW4A16.of(weight, bias, dtype) if kernels and weight.values.dtype is torch.uint8 else None
+    return packed or make_linear(weight.dequantize().to(dtype), bias)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundedInputs:
+    """The reference of W8A8: integers, held as floats, are multiplied, and both scales come after."""
+
+    linear: Linear
+    scales: Tensor
+    """[out] float32"""
+    bias: Tensor | None
+    type: torch.dtype
+
+    @classmethod
+    def of(cls, weight: QuantizedWeight, bias: Tensor | None) -> RoundedInputs:
+        return cls(make_linear(weight.values.float()), weight.scales.squeeze(1), bias, weight.values.dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        largest = LARGEST[self.type]
+        scales = (x.float().abs().amax(dim=-1, keepdim=True) / largest).clamp_(min=torch.finfo(torch.float32).tiny)
+        scaled = (x / scales).clamp_(-largest, largest)
+        rounded = scaled.round_() if self.type is torch.int8 else scaled.to(self.type).float()
+        out = self.linear(rounded) * scales * self.scales
+        return (out if self.bias is None else out + self.bias).to(x.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelW8A8:
+    values: Tensor
+    scales: Tensor
+    """[out] float32"""
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, weight: QuantizedWeight, bias: Tensor | None) -> KernelW8A8:
+        return cls(weight.values.contiguous(), weight.scales.squeeze(1).contiguous(), bias)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        from llm_kernels import ops
+
+        values, scales = ops.quantize_per_token(x, self.values.dtype)
+        out: Tensor = ops.scaled_gemm(values, self.values, scales, self.scales, x.dtype)
+        return out if self.bias is None else out.add_(self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelW4A16:
+    packed: W4
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, weight: QuantizedWeight, bias: Tensor | None, dtype: torch.dtype) -> KernelW4A16 | None:
+        """None if the kernels cannot read it: they want the inputs in whole groups of one size."""
+        from llm_kernels import layouts
+
+        assert weight.zeros is not None
+        order = weight.groups.argsort(stable=True)
+        used, sizes = torch.unique(weight.groups, return_counts=True)
+        out, inputs = weight.shape
+        if len(torch.unique(sizes)) > 1 or inputs % 8:
+            return None
+        fits = out % layouts.TILE_N == 0 and sizes[0] % layouts.TILE_K == 0
+        values = weight.values[:, order]
+        zeros = weight.zeros[:, used]
+        return cls(
+            layouts.W4(
+                layout := "fragments" if fits else "compressed-tensors",
+                layouts.pack_weight(values, layout),
+                weight.scales[:, used].T.to(dtype).contiguous(),
+                None if bool((zeros == 8).all()) else zeros.T.contiguous(),
+                None if bool((order.diff() == 1).all()) else order,
+            ),
+            bias,
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        from llm_kernels import ops
+
+        weight = self.packed
+        if weight.permutation is not None:
+            x = x[:, weight.permutation]
+        out: Tensor = ops.w4a16_gemm(x, weight.qweight, weight.scales, weight.zeros, weight.layout)
+        return out if self.bias is None else out.add_(self.bias)

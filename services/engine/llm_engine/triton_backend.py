@@ -1,0 +1,84 @@
+"""The decoder's operators as the kernels of `llm_kernels`: one paged attention kernel for prefill chunks and decodes,
+rotation fused with the cache's write, norms fused with the residual addition.
+
+Everything is sized by what the host knows, and nothing waits for the device: a step of decodes can be captured as a
+CUDA graph. A slot below 0 is not written and a context of 0 tokens gives zeros, which is how graphs pad their batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llm_engine.batch import Batch
+from llm_engine.checkpoint.families import DecoderConfig
+from llm_engine.layers import angles
+from llm_engine.sampling_params import SamplingParams
+from llm_engine.transfer import Array, to_device
+from llm_engine.truncation import mask_min_p
+from llm_kernels import ops
+
+
+@dataclass(frozen=True, slots=True)
+class TritonPlan:
+    batch: Batch
+    max_query_len: int
+
+
+class TritonBackend:
+    def __init__(self, config: DecoderConfig, max_model_len: int, device: torch.device) -> None:
+        self._config = config
+        turns = angles(config.rope, max_model_len)
+        self._cos_sin = torch.cat((turns.cos(), turns.sin()), dim=-1).to(device)
+        """[max_model_len, rotated dimensions] float32"""
+
+    def plan(self, batch: Batch) -> TritonPlan:
+        return TritonPlan(batch, batch.query_lens[-1])
+
+    def attend(
+        self, qkv: Tensor, norms: tuple[Tensor, Tensor] | None, cache: Tensor, plan: TritonPlan, window: int | None
+    ) -> Tensor:
+        config, batch = self._config, plan.batch
+        heads = qkv.view(len(qkv), -1, config.head_dim)
+        sizes = [config.num_heads, config.num_kv_heads, config.num_kv_heads]
+        query, key, value = torch.split(heads, sizes, dim=1)
+        if norms is not None:
+            query, key = (
+                ops.rms_norm(part, weight, config.rms_norm_eps)
+                for part, weight in zip((query, key), norms, strict=True)
+            )
+        ops.rope_paged_kv_write(query, key, value, batch.positions, self._cos_sin, cache, batch.slots)
+        out: Tensor = ops.paged_attention(
+            query,
+            cache,
+            batch.block_tables,
+            batch.context_lens,
+            batch.query_starts,
+            plan.max_query_len,
+            batch.max_context_len,
+            window or 0,
+        )
+        return out.view(len(qkv), -1)
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        return ops.rms_norm(x, weight, eps)  # type: ignore[no-any-return]
+
+    def add_rms_norm(self, x: Tensor, delta: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        return (ops.rms_norm(x, weight, eps), x) if delta is None else ops.fused_add_rms_norm(delta, x, weight, eps)
+
+    def gated_activation(self, gate_up: Tensor, activation: str) -> Tensor:
+        if activation == "silu":
+            return ops.silu_and_mul(gate_up)  # type: ignore[no-any-return]
+        return ops.gelu_and_mul(gate_up, "tanh" if activation == "gelu_tanh" else "none")  # type: ignore[no-any-return]
+
+
+def draw(logits: Tensor, params: list[SamplingParams], uniforms: Array) -> Tensor:
+    """`truncation.draw` in one kernel, without a sort."""
+    device = logits.device
+    top_p, numbers = to_device([np.array([p.top_p for p in params], np.float32), uniforms.astype(np.float32)], device)
+    (top_k,) = to_device([np.array([p.top_k for p in params], np.int32)], device)
+    tokens: Tensor = ops.sample_top_k_top_p(mask_min_p(logits, params), top_k, top_p, numbers)
+    return tokens
