@@ -123,9 +123,7 @@ def _correctness(session: Session, out: Path, scratch: Path, limit: float) -> No
     """All shards at once; the isolated cases after them, a few at a time, so that a hang costs only its own."""
     begun = time.monotonic()
     jobs = [("shard", str(index), str(SHARDS), str(scratch / f"shard-{index}.jsonl")) for index in range(SHARDS)]
-    jobs += [
-        ("isolated", name, str(scratch / f"isolated-{name.replace('/', '-')}.jsonl")) for name in _isolated(scratch)
-    ]
+    jobs += [("isolated", name, str(scratch / f"isolated-{name.replace('/', '-')}.jsonl")) for name in _isolated()]
     with ThreadPoolExecutor(SHARDS + 8) as threads:
         list(
             threads.map(
@@ -150,7 +148,7 @@ def _correctness(session: Session, out: Path, scratch: Path, limit: float) -> No
     print(f"correctness: {len(rows) - len(wrong)} right, {len(wrong)} wrong", flush=True)
 
 
-def _isolated(scratch: Path) -> list[str]:
+def _isolated() -> list[str]:
     """Ops with a CUDA implementation, and rungs: what could fault or hang."""
     rungs = sorted(p for p in (KERNELS / "ladders").glob("*/[0-9][0-9]_*") if p.suffix in (".cu", ".py"))
     return ["op/flash_attention", "op/gemm", "op/w4a16_gemm", *(f"{p.parent.name}/{p.stem}" for p in rungs)]

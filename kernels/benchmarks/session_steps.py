@@ -159,7 +159,7 @@ def run_tune(correctness: str, limits: str, path: str) -> None:
 def run_bench(correctness: str, limits: str, path: str) -> None:
     measured = _ceilings(limits)
     rows: list[dict[str, Any]] = []
-    broken = _broken(correctness)
+    broken, where = _broken(correctness), environment()
     for workload in _ordered(correctness):
         try:
             for row in runner.run(workload, measured, budget_seconds=0.06, skip=broken):
@@ -168,7 +168,7 @@ def run_bench(correctness: str, limits: str, path: str) -> None:
         except Exception as error:  # noqa: BLE001 - the next workload goes on
             print(f"{workload.name}: {type(error).__name__}: {error}")
         document = {
-            "environment": environment() if not rows[1:] else None,
+            "environment": where,
             "ceilings": measured.as_json(),
             "rows": rows,
         }
@@ -193,7 +193,8 @@ def _roofline(rows: list[dict[str, Any]], measured: ceilings.Ceilings, path: Pat
 
 
 def run_ladders(correctness: str, limits: str, path: str) -> None:
-    measured, rows, broken = _ceilings(limits), [], _broken(correctness)
+    measured, broken, where = _ceilings(limits), _broken(correctness), environment()
+    rows: list[dict[str, Any]] = []
     for name in ("gemm", "attention", "w4a16_gemv", "paged_decode", "reduction", "rope"):
         problem = LADDERS[name]
         for rung in rungs_of(name):
@@ -203,7 +204,7 @@ def run_ladders(correctness: str, limits: str, path: str) -> None:
             rows.append(ladder.run_rung(problem, rung, sizes, measured, 0.05))
             print(report.table([rows[-1]]).splitlines()[1])
             document = {
-                "environment": environment() if len(rows) == 1 else None,
+                "environment": where,
                 "ceilings": measured.as_json(),
                 "rows": rows,
             }

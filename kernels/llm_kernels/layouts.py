@@ -105,7 +105,7 @@ def unpacked_shape(qweight: Tensor, layout: str) -> tuple[int, int]:
 
 
 def to_fragments(values: Tensor) -> Tensor:
-    """[out, in] to [out / 16, in / 128, 256] words: what a lane of a warp loads for a tile is 16 contiguous bytes, twice.
+    """[out, in] to [out / 16, in / 128, 256] words: what a lane loads for a tile is 16 contiguous bytes, twice.
 
     Word ((half * 32 + lane) * 4 + w) of a tile holds, for row 8 * half + lane // 4, the inputs 32 * (lane % 4) + 8 * w
     and the seven after it, in AWQ's nibble order: masking a word with 0x000f000f then yields two neighbours, as the

@@ -59,7 +59,7 @@ def profile(target: str, limit_seconds: int = 60) -> list[Profile]:
     if ncu is None:
         raise KernelError("ncu was not found: install Nsight Compute and put it on the PATH")
     command = [
-        ncu, "--clock-control", "none", "--csv", "--page", "raw", "--print-units", "auto", "--profile-from-start", "off",
+        ncu, "--clock-control", "none", "--csv", "--page", "raw", "--profile-from-start", "off",
         "--metrics", ",".join(METRICS), sys.executable, "-m", "llm_kernels", "run-once", target,
     ]  # fmt: skip
     try:

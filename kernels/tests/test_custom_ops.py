@@ -23,7 +23,11 @@ def test_compiles_whole(name):
     torch._dynamo.reset()
     workload, op = one_workload(name), getattr(ops, name)
     args = workload.inputs(seed=2)
-    compiled = torch.compile(lambda *own: op(*own), fullgraph=True, backend="aot_eager")
+
+    def call(*own):
+        return op(*own)
+
+    compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
     mine, expected = clone(args), clone(args)
     got, right = compiled(*mine), op(*expected)
     for a, b in zip(outputs(REGISTRY.ops[name], mine, got), outputs(REGISTRY.ops[name], expected, right), strict=True):

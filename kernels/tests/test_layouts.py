@@ -47,7 +47,7 @@ def test_gptq_by_hand():
 
 
 def test_awq_by_hand():
-    # One input, outputs 0 to 7 hold 0 to 7; nibble i is output [0, 2, 4, 6, 1, 3, 5, 7][i]. Zeros are stored as they are.
+    # One input, outputs 0 to 7 hold 0 to 7; nibble i is output [0, 2, 4, 6, 1, 3, 5, 7][i]. Zeros are stored plainly.
     qweight = torch.tensor([[0x75316420]], dtype=torch.int32)
     qzeros = torch.tensor([[0x11111111]], dtype=torch.int32)
     weight = layouts.from_awq(qweight, qzeros, torch.full((1, 8), 2.0))
@@ -83,7 +83,7 @@ def test_repack_keeps_the_weight(layout):
 
 
 def test_fragments_are_what_a_warp_multiplies():
-    """The kernel's own reading of a tile, lane by lane, as cuda/w4a16.cu does it: masks, pairs, the product's fragments."""
+    """The kernel's own reading of a tile, lane by lane, as cuda/w4a16.cu does it: masks, pairs, fragments."""
     values, x = values_of(3, 16, 128), torch.randn(8, 128, dtype=torch.float64)
     words = layouts.to_fragments(values).flatten().long() & 0xFFFFFFFF
     out = torch.zeros(16, 8, dtype=torch.float64)

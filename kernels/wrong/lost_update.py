@@ -1,4 +1,4 @@
-"""Adds partial sums without an atomic: now and then one of two updates is lost, as on a GPU, here by the roll of a die."""
+"""Adds partial sums without an atomic: now and then one of two updates is lost, here by the roll of a die."""
 
 import random
 

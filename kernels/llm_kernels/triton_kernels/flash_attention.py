@@ -1,7 +1,7 @@
 """Flash attention, forward: one program a tile of queries, keys in tiles, softmax online, scores never in memory.
 
-The keys of a tile of queries fall into three runs: those that only some of its rows see because the window begins there,
-those that every row sees (no mask, most of the work), and those on the diagonal or past the end.
+The keys of a tile of queries fall into three runs: those that only some of its rows see because the window begins
+there, those that every row sees (no mask, most of the work), and those on the diagonal or past the end.
 """
 
 from __future__ import annotations

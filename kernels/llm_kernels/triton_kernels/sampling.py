@@ -1,9 +1,9 @@
 """Top-k and top-p sampling without a sort: the cut is a threshold, and a threshold can be searched for.
 
-A token is kept if its logit is at least t. For top-k, t is the largest value that at least k logits reach; for top-p, the
-largest whose logits hold at least p of the mass. Both counts fall as t rises, so t is found by search over the values
+A token is kept if its logit is at least t. For top-k, t is the largest value that at least k logits reach; for top-p,
+the largest whose logits hold at least p of the mass. Both fall as t rises, so t is found by search over the values
 themselves: three pivots a pass cut the interval in four, and the interval's ends are drawn in to logits that exist, so
-the search ends when no logit is left between them. About ten passes over a row that stays in L2 take the place of a sort.
+the search ends when none is left between them. About ten passes over a row that stays in L2 take the place of a sort.
 Idea: FlashInfer's sorting-free sampling (2025), which rejects instead of searching.
 """
 

@@ -26,7 +26,7 @@ def small() -> list[Workload]:
             found += [_quantize(rows, n, dtype, torch.float8_e4m3fn)]
     found += [_rms(3, 200, BF16), _add_rms(3, 200, BF16), _layer(3, 200, BF16, True), _silu(3, 200, BF16)]
     found += [_gelu(3, 200, BF16, "tanh"), _softmax(3, 200, BF16), _softmax(2, 20_001, FP32), _rms(0, 8, FP32)]
-    return found + [_quantize(3, 200, BF16, torch.int8)]
+    return [*found, _quantize(3, 200, BF16, torch.int8)]
 
 
 def large() -> list[Workload]:
@@ -34,7 +34,8 @@ def large() -> list[Workload]:
     found += [_add_rms(8192, 4096, BF16), _add_rms(8192, 8192, BF16), _layer(8192, 4096, BF16, True)]
     found += [_silu(8192, 14336, BF16), _silu(8192, 4096, BF16), _gelu(8192, 14336, BF16, "tanh")]
     found += [_softmax(8192, 4096, BF16), _softmax(8192, 8192, BF16), _softmax(256, 128_256, FP32)]
-    return found + [_quantize(8192, 4096, BF16, torch.int8), _quantize(8192, 4096, BF16, torch.float8_e4m3fn)]
+    found += [_quantize(8192, 4096, BF16, to) for to in (torch.int8, torch.float8_e4m3fn)]
+    return found
 
 
 def _rms(rows: int, n: int, dtype: torch.dtype) -> Workload:
