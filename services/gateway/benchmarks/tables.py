@@ -1,0 +1,130 @@
+"""Markdown tables of what the benchmarks found, for the README: `./lab pages` puts them there.
+
+python services/gateway/benchmarks/tables.py overhead
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+CLASSES = ("interactive", "standard", "batch")
+
+
+def overhead(found: dict[str, Any]) -> str:
+    names = {
+        "engine": "no proxy: the engine alone",
+        "aiohttp": "a bare aiohttp pass-through",
+        "gateway": "**this gateway**",
+        "litellm": f"LiteLLM {found['litellm_version']}",
+    }
+    gateway = found["servers"]["gateway"]["many"]["per_second"]
+    rows = []
+    for name, label in names.items():
+        server = found["servers"][name]
+        rate = server["many"]["per_second"]
+        rows.append(
+            (label, f"{rate:,.0f}", f"{gateway / rate:.2g}×", _ms(server["one"]["p50_ms"]), f"{server['resident_mib']:.0f} MiB")
+        )
+    bars = {name: bar["measured"] for name, bar in found["bars"].items()}
+    table = _table(("", "requests/s", "gateway's ratio", "P50, one connection", "memory"), rows)
+    return f"""{table}
+
+At half of its highest rate the gateway adds {bars["added P50 at half rate, ms"]:.2f} ms at the median and its P99 is
+{bars["P99 at half rate, ms"]:.1f} ms. It serves {bars["times the better LiteLLM run"]:.0f} times what LiteLLM's proxy serves. {_on(found)}"""
+
+
+def streams(found: dict[str, Any]) -> str:
+    direct, through = found["direct"], found["gateway"]
+    rows = [
+        (label, f"{one['events_per_second']:,.0f}", _ms(one["gap"]["p50_ms"]), _ms(one["gap"]["p99_ms"]), _ms(one["delay"]["p99_ms"]))
+        for label, one in (("the engine alone", direct), ("through one gateway process", through))
+    ]
+    table = _table(("", "tokens/s", "ITL P50", "ITL P99", "a token's delay, P99"), rows)
+    cpu, size = through["gateway_cpu_share"], through["resident_mib"]
+    return f"{table}\n\nThe gateway used {cpu:.0%} of a core and {size:.0f} MiB. {_on(found)}"
+
+
+def memory(found: dict[str, Any]) -> str:
+    sizes = found["resident_mib"]
+    return (
+        f"{found['requests']:,} requests, one in ten a stream: {sizes[0]:.0f} MiB before the first, "
+        f"{sizes[len(sizes) // 5]:.0f} MiB after a fifth, {sizes[-1]:.0f} MiB after the last. {_on(found)}"
+    )
+
+
+def requeue(found: dict[str, Any]) -> str:
+    rows = [
+        (name, *(f"{value:.2f}" for value in (statistics.median(ratios), min(ratios), max(ratios))))
+        for name, ratios in found["p99_of_without"].items()
+    ]
+    return f"{_table(('P99 TTFT, with ÷ without', 'median', 'least', 'most'), rows)}\n\n{_on(found)}"
+
+
+def fleet(found: dict[str, Any]) -> str:
+    rows = [
+        (name, f"{case['per_second']:,.0f}", f"{case['cpu_ms_per_request']:.2f} ms")
+        for name, case in found["cases"].items()
+    ]
+    return f"{_table(('', 'requests/s', 'CPU a request'), rows)}\n\n{_on(found)}"
+
+
+def priorities(found: dict[str, Any]) -> str:
+    runs = found["runs"]
+    rows = []
+    for load, policy in dict.fromkeys((run["load"], run["policy"]) for run in runs):
+        mine = [run for run in runs if (run["load"], run["policy"]) == (load, policy)]
+        fcfs = [run for run in runs if (run["load"], run["policy"]) == (load, "fcfs")]
+        pairs = list(zip(mine, fcfs, strict=True))
+        ratios = [
+            [one[key]["interactive"] / base[key]["interactive"] for one, base in pairs]
+            for key in ("ttft_p99", "simulated_ttft_p99")
+        ]
+        rows.append(
+            (
+                f"{load:g}",
+                policy,
+                *(f"{statistics.median(run['ttft_p99'][name] for run in mine):.2f} s" for name in CLASSES),
+                *map(_spread, ratios),
+                f"{statistics.median(one['tokens'] / base['tokens'] for one, base in pairs):.3f}",
+                f"{sum(run['violations'] for run in mine):g}",
+            )
+        )
+    heads = ("load", "policy", *(f"{name} P99" for name in CLASSES), "interactive, of fcfs", "simulated", "tokens, of fcfs")
+    seeds = len({run["seed"] for run in runs})
+    return (
+        f"{_table((*heads, 'bound broken'), rows)}\n\nMedians over {seeds} seeds (least … most), "
+        f"{found['seconds']:g} s of arrivals each, on {found['cores']} cores."
+    )
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} … {max(values):.2f})"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.2f} ms" if value < 10 else f"{value:.0f} ms"
+
+
+def _on(found: dict[str, Any]) -> str:
+    machine = found["machine"]
+    return f"({machine['cores']} cores of {machine['cpu']}, {found['date']})"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    marks = ["---", *["---:"] * (len(heads) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, marks, *rows))
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    each.__name__: each for each in (overhead, streams, memory, requeue, fleet, priorities)
+}
+
+if __name__ == "__main__":
+    (name,) = sys.argv[1:]
+    print(TABLES[name](json.loads((RESULTS / f"{name}.json").read_text())))
