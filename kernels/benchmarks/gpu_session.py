@@ -95,6 +95,7 @@ def main() -> None:
     os.environ.setdefault("LLM_KERNELS_CACHE", str(scratch / "cache"))
     os.environ.setdefault("TRITON_CACHE_DIR", str(scratch / "triton"))
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(scratch / "inductor"))
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # the shards are enough processes
     session = Session(out, time.monotonic() + arguments.seconds)
     try:
         _run(session, out, scratch, arguments.seconds)

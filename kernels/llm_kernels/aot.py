@@ -103,7 +103,7 @@ def launches_compiled_instead() -> Iterator[list[tuple[str, int, int, int, int]]
         signature, constants, attributes = {}, {}, {}
         for place, parameter in enumerate(self.params):
             value = values[parameter.name]
-            kind, aligned = _kind(value, parameter.is_constexpr)
+            kind, aligned = _kind(value, parameter.is_constexpr, parameter.do_not_specialize)
             signature[parameter.name] = kind
             if kind == "constexpr":
                 constants[(place,)] = value
@@ -122,15 +122,15 @@ def launches_compiled_instead() -> Iterator[list[tuple[str, int, int, int, int]]
         JITFunction.run = original
 
 
-def _kind(value: Any, is_constexpr: bool) -> tuple[str, bool]:
+def _kind(value: Any, is_constexpr: bool, general: bool) -> tuple[str, bool]:
     """(type in Triton's signature, whether it is known to be a multiple of 16), as Triton's own launch decides."""
-    if is_constexpr or value is None or (isinstance(value, int) and value == 1):
+    if is_constexpr or value is None or (isinstance(value, int) and value == 1 and not general):
         return "constexpr", False
     if isinstance(value, Tensor):
         return f"*{TYPES[value.dtype]}", True
     if isinstance(value, float):
         return "fp32", False
-    return ("i32" if -(2**31) <= value < 2**31 else "i64"), value % 16 == 0
+    return ("i32" if -(2**31) <= value < 2**31 else "i64"), value % 16 == 0 and not general
 
 
 def resource_usage(cubin: bytes) -> tuple[int, int]:

@@ -9,80 +9,78 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from llm_kernels.errors import KernelError
 
-_STALLED = "smsp__average_warps_issue_stalled_{}_per_issue_active.ratio"
+SECTIONS = ("SpeedOfLight", "MemoryWorkloadAnalysis", "ComputeWorkloadAnalysis", "Occupancy", "LaunchStats",
+            "SchedulerStats", "WarpStateStats")  # fmt: skip
+"""What a roofline needs: time, bandwidth, arithmetic, what limits occupancy, why warps wait."""
 
-METRICS = {
-    "gpu__time_duration.sum": "time",
+_STALLED = "smsp__average_warps_issue_stalled_{}_per_issue_active.ratio"
+EXTRA = {
+    "sm__inst_executed_pipe_tensor.avg.pct_of_peak_sustained_active": "tensor instructions, of peak",
+    "sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active": "tensor cores busy",
     "dram__bytes_read.sum": "read from device memory",
     "dram__bytes_write.sum": "written to device memory",
-    "dram__throughput.avg.pct_of_peak_sustained_elapsed": "device memory, of peak",
-    "lts__t_sector_hit_rate.pct": "L2 hits",
-    "l1tex__t_sector_hit_rate.pct": "L1 hits",
-    "sm__throughput.avg.pct_of_peak_sustained_elapsed": "multiprocessors, of peak",
-    "sm__inst_executed_pipe_tensor.avg.pct_of_peak_sustained_active": "tensor cores, instructions of peak",
-    "sm__pipe_tensor_op_hmma_cycles_active.avg.pct_of_peak_sustained_active": "tensor cores, cycles busy",
-    "sm__warps_active.avg.pct_of_peak_sustained_active": "occupancy reached",
-    "launch__registers_per_thread": "registers a thread",
-    "launch__shared_mem_per_block_dynamic": "shared memory a block",
-    "smsp__issue_active.avg.pct_of_peak_sustained_active": "issue slots used",
-    _STALLED.format("long_scoreboard"): "stalled on device memory, warps an issue",
-    _STALLED.format("short_scoreboard"): "stalled on shared memory, warps an issue",
-    _STALLED.format("barrier"): "stalled at barriers, warps an issue",
-    _STALLED.format("math_pipe_throttle"): "stalled on arithmetic, warps an issue",
-    "l1tex__data_bank_conflicts_pipe_lsu.sum": "bank conflicts",
+    _STALLED.format("long_scoreboard"): "warps waiting for device memory, an issue",
+    _STALLED.format("short_scoreboard"): "warps waiting for shared memory, an issue",
+    _STALLED.format("barrier"): "warps waiting at barriers, an issue",
+    _STALLED.format("math_pipe_throttle"): "warps waiting for arithmetic units, an issue",
+    _STALLED.format("mio_throttle"): "warps waiting for the memory queue, an issue",
 }
+"""Metrics beside the sections; names differ between chips, and one that ncu does not know is left out."""
+
+SHOWN = (
+    "Duration", "DRAM Throughput", "Memory Throughput", "Compute (SM) Throughput", "L1/TEX Hit Rate", "L2 Hit Rate",
+    "Mem Busy", "Max Bandwidth", "SM Busy", "Issue Slots Busy", "Executed Ipc Active", "Achieved Occupancy",
+    "Theoretical Occupancy", "Registers Per Thread", "Dynamic Shared Memory Per Block", "Block Size", "Grid Size",
+    "Waves Per SM", "No Eligible", "Warp Cycles Per Issued Instruction",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Profile:
     kernel: str
     values: dict[str, str]
-    """Metric -> value with its unit, as ncu prints it."""
+    """Metric -> value with its unit."""
 
     def summary(self) -> str:
-        width = max(len(name) for name in METRICS.values())
-        lines = [
-            f"  {name.ljust(width)}  {self.values[metric]}" for metric, name in METRICS.items() if metric in self.values
-        ]
-        return "\n".join([self.kernel, *lines])
+        names = {**{name: name for name in SHOWN}, **EXTRA}
+        width = max(len(name) for name in names.values())
+        shown = [(name, self.values[metric]) for metric, name in names.items() if metric in self.values]
+        return "\n".join([self.kernel, *(f"  {name.ljust(width)}  {value}" for name, value in shown)])
 
 
 def profile(target: str, limit_seconds: int = 60) -> list[Profile]:
-    """`target`: what `llm-kernels run-once` takes. Raises KernelError if ncu is missing or fails."""
+    """`target`: see `llm_kernels.run_once`. Raises KernelError if ncu is missing or fails."""
     ncu = shutil.which("ncu") or next(
         (str(p) for p in sorted(Path("/opt/nvidia/nsight-compute").glob("*/ncu"), reverse=True)), None
     )
     if ncu is None:
         raise KernelError("ncu was not found: install Nsight Compute and put it on the PATH")
-    command = [
-        ncu, "--clock-control", "none", "--csv", "--page", "raw", "--profile-from-start", "off",
-        "--metrics", ",".join(METRICS), sys.executable, "-m", "llm_kernels", "run-once", target,
-    ]  # fmt: skip
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_seconds)
-    except subprocess.TimeoutExpired as error:
-        raise KernelError(f"ncu took longer than {limit_seconds} s for {target}") from error
-    profiles = parse(done.stdout)
-    if not profiles:
-        raise KernelError(f"ncu printed no kernel for {target}:\n{(done.stdout + done.stderr)[-2000:]}")
-    return profiles
+    output = ""
+    for metrics in (("--metrics", ",".join(EXTRA)), ()):  # without the extra ones where this ncu does not know them
+        sections = [word for name in SECTIONS for word in ("--section", name)]
+        command = [
+            ncu, "--clock-control", "none", "--profile-from-start", "off", "--csv", "--page", "details", *sections,
+            *metrics, sys.executable, "-m", "llm_kernels", "run-once", target,
+        ]  # fmt: skip
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_seconds)
+        except subprocess.TimeoutExpired as error:
+            raise KernelError(f"ncu took longer than {limit_seconds} s for {target}") from error
+        if profiles := parse(done.stdout):
+            return profiles
+        output = done.stdout + done.stderr
+    raise KernelError(f"ncu printed no kernel for {target}:\n{output[-2000:]}")
 
 
 def parse(output: str) -> list[Profile]:
-    """ncu's raw page as CSV: a line of names, a line of units, a line a kernel; other lines stand before."""
+    """ncu's details page as CSV, a line a kernel and metric; other lines stand before it."""
     lines = [line for line in output.splitlines() if line.startswith('"')]
-    if len(lines) < 3:
-        return []
-    rows: list[dict[str, Any]] = list(csv.DictReader(io.StringIO("\n".join(lines))))
-    units = rows[0]
-    return [
-        Profile(
-            row["Kernel Name"],
-            {metric: f"{row[metric]} {units[metric]}".strip() for metric in METRICS if row.get(metric)},
-        )
-        for row in rows[1:]
-    ]
+    kernels: dict[tuple[str, str], dict[str, str]] = {}
+    for row in csv.DictReader(io.StringIO("\n".join(lines))):
+        if row.get("Metric Name"):
+            values = kernels.setdefault((row["ID"], row["Kernel Name"]), {})
+            values.setdefault(row["Metric Name"], f"{row['Metric Value']} {row['Metric Unit']}".strip())
+    return [Profile(name, values) for (_, name), values in kernels.items()]

@@ -79,11 +79,13 @@ def test_the_roofline_is_a_picture_of_its_points():
 
 def test_reads_ncus_csv():
     output = "==PROF== something\n" + "\n".join(
-        ['"ID","Kernel Name","dram__bytes_read.sum","launch__registers_per_thread"', '"","","Mbyte","register/thread"',
-         '"0","softmax_kernel","67.1","32"']
+        ['"ID","Kernel Name","Section Name","Metric Name","Metric Unit","Metric Value"',
+         '"0","softmax_kernel","GPU Speed Of Light Throughput","Duration","us","31.2"',
+         '"0","softmax_kernel","Command line profiler metrics","dram__bytes_read.sum","Mbyte","67.1"']
     )  # fmt: skip
     (profile,) = parse(output)
     assert profile.kernel == "softmax_kernel"
+    assert profile.summary().splitlines()[1].split() == ["Duration", "31.2", "us"]
     assert "67.1 Mbyte" in profile.summary()
 
 

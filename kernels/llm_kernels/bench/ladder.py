@@ -59,7 +59,7 @@ def _time(ladder: Ladder, rung: Rung, sizes: Sizes, ceilings: Ceilings, budget_s
         }
     del expected
     timing = measure(lambda: args, rung.run, budget_seconds=budget_seconds, least=3)
-    library = measure(lambda: args, ladder.native, budget_seconds=budget_seconds, least=3)
+    library = measure(lambda: args, ladder.timed or ladder.native, budget_seconds=budget_seconds, least=3)
     cost = ladder.cost(sizes)
     return {
         "seconds": timing.seconds, "spread": timing.spread, "library_seconds": library.seconds,

@@ -37,6 +37,8 @@ class Ladder:
     cost: Callable[[Sizes], Cost]
     small: Sizes
     large: Sizes
+    timed: Callable[[Args], object] | None = None
+    """What the library's time is taken of, if not of `native`."""
     slow_at: Mapping[str, Sizes] = field(default_factory=dict)
     """Sizes for rungs that would take seconds at `large`, by the start of their name."""
 

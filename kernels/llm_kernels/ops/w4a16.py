@@ -93,5 +93,5 @@ _W4A16 = dispatch.define(
     reference=_reference,
     triton=_triton,
     triton_refuses=_triton_refuses,
-    cuda=Implementation("cuda", _cuda, _cuda_refuses, (9, 0)),
+    cuda=Implementation("cuda", _cuda, _cuda_refuses, (9, 0), exact_capability=True),
 )

@@ -36,7 +36,8 @@ def _sequence_of(query_start_loc, program, sequences, BLOCK_Q: tl.constexpr):
     return low - 1
 
 
-@triton.jit
+# What changes from step to step is not specialised on, lest a kernel be compiled in the middle of serving.
+@triton.jit(do_not_specialize=["sequences", "tokens", "window"])
 def paged_attention_kernel(
     query, cache, block_tables, context_lens, query_start_loc, out, partial, partial_lse, sequences, tokens, heads,
     kv_heads, window, scale, query_token, table_stride,
@@ -210,5 +211,5 @@ def tuning_key(op: str, query: Tensor, cache: Tensor, *rest: object) -> str:
 def choose_splits(programs: int, context: int, device: torch.device) -> int:
     """Enough programs for about four on each multiprocessor, none with less than 256 keys."""
     processors = torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 4
-    wanted = -(-4 * processors // max(1, programs))
-    return max(1, min(wanted, -(-context // 256), 64))
+    wanted = max(1, min(-(-4 * processors // max(1, programs)), -(-context // 256), 64))
+    return int(triton.next_power_of_2(wanted))  # few values: each is compiled once

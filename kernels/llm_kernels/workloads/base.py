@@ -80,7 +80,8 @@ def normal(
         return torch.empty(shape, dtype=dtype, device=device)
     if device.type == "cuda":
         there = torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-        return (torch.randn(shape, generator=there, device=device, dtype=torch.float32) * scale).to(dtype)
+        drawn = torch.randn(shape, generator=there, device=device, dtype=dtype)
+        return drawn if scale == 1 else drawn.mul_(scale)
     return (torch.randn(shape, generator=generator) * scale).to(dtype)
 
 

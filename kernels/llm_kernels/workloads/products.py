@@ -72,7 +72,7 @@ def _scaled(m: int, n: int, k: int, dtype: torch.dtype, out_dtype: torch.dtype) 
         return torch._scaled_mm(x, w.T, x_scale[:, None], w_scale[None, :], out_dtype=to, use_fast_accum=True)
 
     def bf16_product(x: Tensor, w: Tensor, x_scale: Tensor, w_scale: Tensor, to: torch.dtype) -> Tensor:
-        return _random(m, k, BF16, x.device) @ _random(n, k, BF16, x.device).T
+        return random_operand(m, k, BF16, x.device) @ random_operand(n, k, BF16, x.device).T
 
     cost = Cost(
         (m + n) * (k + 4) + m * n * out_dtype.itemsize, 2.0 * m * n * k, "int8" if dtype == torch.int8 else "fp8"
@@ -85,7 +85,7 @@ def _scaled(m: int, n: int, k: int, dtype: torch.dtype, out_dtype: torch.dtype) 
 
 
 @functools.lru_cache(maxsize=4)
-def _random(rows: int, columns: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def random_operand(rows: int, columns: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A 16-bit operand to compare speed with, made once."""
     return torch.randn(rows, columns, device=device).to(dtype)
 
@@ -105,7 +105,7 @@ def _w4a16(m: int, n: int, k: int, group: int, layout: str, with_zeros: bool, dt
         return x @ layouts.dequantize(layouts.W4(layout, qweight, scales, zeros)).to(x.dtype).T
 
     def bf16_product(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None, layout: str) -> Tensor:
-        return x @ _random(padded_n, padded_k, x.dtype, x.device).T
+        return x @ random_operand(padded_n, padded_k, x.dtype, x.device).T
 
     weight = padded_n * padded_k // 2 + padded_k // group * padded_n * (dtype.itemsize + with_zeros)
     cost = Cost(weight + m * (padded_k + padded_n) * dtype.itemsize, 2.0 * m * padded_n * padded_k)
