@@ -109,10 +109,10 @@ def _run(session: Session, out: Path, scratch: Path, seconds: float) -> None:
     _correctness(session, out, scratch, limit=0.35 * seconds)
     common = (str(out / "correctness.json"), str(scratch / "ceilings.json"))
     session.run("ceilings", "ceilings", common[1], limit=40)
-    session.run("tune", "tune", *common, str(out / "tuning.json"), limit=0.15 * seconds)
-    session.run("bench", "bench", *common, str(out / "bench.json"), limit=max(20.0, session.left - 0.22 * seconds))
+    session.run("tune", "tune", *common, str(out / "tuning.json"), limit=0.12 * seconds)
+    session.run("bench", "bench", *common, str(out / "bench.json"), limit=max(20.0, session.left - 0.16 * seconds))
     session.run(
-        "ladders", "ladders", *common, str(out / "ladders.json"), limit=max(10.0, session.left - 0.08 * seconds)
+        "ladders", "ladders", *common, str(out / "ladders.json"), limit=max(10.0, session.left - 0.06 * seconds)
     )
     for target in PROFILED:
         if session.left < 8:

@@ -152,7 +152,7 @@ def run_tune(correctness: str, limits: str, path: str) -> None:
             lines: list[str] = []
             best = tune(workload, lines.append, budget_seconds=0.02)
             rows.append({"workload": workload.name, "best": best, "times": lines})
-            Path(path).write_text(json.dumps(rows, indent=1) + "\n")
+            _save(path, rows)
             torch.cuda.empty_cache()
 
 
@@ -172,7 +172,7 @@ def run_bench(correctness: str, limits: str, path: str) -> None:
             "ceilings": measured.as_json(),
             "rows": rows,
         }
-        Path(path).write_text(json.dumps(document, indent=1) + "\n")
+        _save(path, document)
         _roofline(rows, measured, Path(path).with_name("roofline.svg"))
         torch.cuda.empty_cache()
 
@@ -208,7 +208,7 @@ def run_ladders(correctness: str, limits: str, path: str) -> None:
                 "ceilings": measured.as_json(),
                 "rows": rows,
             }
-            Path(path).write_text(json.dumps(document, indent=1) + "\n")
+            _save(path, document)
         torch.cuda.empty_cache()
 
 
@@ -216,6 +216,13 @@ def run_profile(target: str, path: str) -> None:
     text = "\n\n".join(p.summary() for p in profile(target, limit_seconds=22))
     with Path(path).open("a") as file:
         file.write(f"# {target}\n{text}\n\n")
+
+
+def _save(path: str, document: Any) -> None:
+    """Whole or not at all: the step may be killed at any moment."""
+    part = Path(f"{path}.part")
+    part.write_text(json.dumps(document, indent=1) + "\n")
+    part.replace(path)
 
 
 def _ceilings(path: str) -> ceilings.Ceilings:
