@@ -100,6 +100,8 @@ def main() -> None:
     try:
         _run(session, out, scratch, arguments.seconds)
     finally:
+        for part in out.glob("*.part"):  # of a step that was killed while it wrote
+            part.unlink()
         (out / "session.json").write_text(json.dumps(_summary(session, scratch), indent=1) + "\n")
     _print_results(out)
 
