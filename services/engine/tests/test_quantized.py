@@ -1,0 +1,232 @@
+"""Quantised checkpoints in every format: read, cut, multiplied, and served as transformers serves what they mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+
+from llm_engine import LLM, SamplingParams
+from llm_engine.errors import ModelError
+from llm_engine.quantized import KernelW4A16, QuantizedWeight, join, quantized_linear
+from llm_engine.testing.rounding import FORMATS, round_model
+
+Checkpoints = Callable[..., tuple[Path, dict[str, Tensor]]]
+PROMPT = list(range(5, 45))
+
+
+@pytest.fixture(scope="module")
+def rounded(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+    """rounded(family, format): the folder, and what its weights mean."""
+
+    @cache
+    def make(family: str, name: str) -> tuple[Path, dict[str, Tensor]]:
+        target = tmp_path_factory.mktemp("quantized") / "model"
+        return target, round_model(models / "zoo" / family, target, name)
+
+    return make
+
+
+def greedy(folder: Path, **settings: Any) -> list[int]:
+    llm = LLM(str(folder), num_gpu_blocks_override=128, **settings)
+    try:
+        params = SamplingParams(temperature=0, max_tokens=20, ignore_eos=True)
+        return llm.generate(PROMPT, params, use_tqdm=False)[0].token_ids
+    finally:
+        llm.engine.close()
+
+
+def reference(models: Path, family: str, meant: dict[str, Tensor], rounds_to: torch.dtype | None) -> list[int]:
+    """transformers with the weights as they are meant, each projection's inputs rounded token by token."""
+    model = AutoModelForCausalLM.from_pretrained(models / "zoo" / family, dtype=torch.float32)
+    model.load_state_dict(meant, strict=False)
+    if rounds_to is not None:
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Linear) and name.endswith("_proj"):
+                module.register_forward_pre_hook(lambda module, inputs: (by_token(inputs[0], rounds_to),))
+    ids = torch.tensor([PROMPT])
+    out = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, min_new_tokens=20, do_sample=False, pad_token_id=0
+    )
+    tokens: list[int] = out[0, len(PROMPT) :].tolist()
+    return tokens
+
+
+def by_token(x: Tensor, dtype: torch.dtype) -> Tensor:
+    largest = 127 if dtype is torch.int8 else 448
+    scale = x.abs().amax(-1, keepdim=True) / largest
+    return ((x / scale).round() if dtype is torch.int8 else (x / scale).to(dtype).float()) * scale
+
+
+ROUNDED_INPUTS = {"int8": torch.int8, "fp8": torch.float8_e4m3fn}
+CASES = [("llama", name) for name in FORMATS] + [
+    ("phi3", "int4"),
+    ("phi3", "awq"),
+    ("qwen2", "gptq"),
+    ("gemma", "int8"),
+]
+
+
+@pytest.mark.parametrize(("family", "name"), CASES)
+def test_it_writes_what_its_weights_mean(models: Path, rounded: Checkpoints, family: str, name: str) -> None:
+    folder, meant = rounded(family, name)
+    expected = reference(models, family, meant, ROUNDED_INPUTS.get(name))
+    assert greedy(folder) == expected
+    assert greedy(folder, attention_backend="triton") == expected  # as the kernels see it, through their references
+
+
+@pytest.mark.parametrize("name", ["int4, act-order", "int8"])
+def test_two_ranks_write_the_same(rounded: Checkpoints, name: str) -> None:
+    """The MLP's 96 inputs in groups of 32 are cut in the middle of a group."""
+    folder, _ = rounded("llama", name)
+    assert greedy(folder, tensor_parallel_size=2) == greedy(folder)
+
+
+def weight(groups: list[int], out: int = 16, seed: int = 0) -> QuantizedWeight:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (out, max(groups) + 1)
+    return QuantizedWeight(
+        values=torch.randint(0, 16, (out, len(groups)), generator=generator, dtype=torch.uint8),
+        scales=torch.rand(shape, generator=generator) + 0.1,
+        groups=torch.tensor(groups),
+        zeros=torch.randint(0, 16, shape, generator=generator, dtype=torch.uint8),
+    )
+
+
+IN_ORDER = [0] * 128 + [1] * 128
+ACT_ORDER = [1, 0] * 128
+
+
+@pytest.mark.parametrize("groups", [IN_ORDER, ACT_ORDER])
+def test_parts_are_parts_of_the_whole(groups: list[int]) -> None:
+    whole = weight(groups)
+    dense = whole.dequantize()
+    torch.testing.assert_close(whole.narrow(0, 3, 7).dequantize(), dense[3:10])
+    torch.testing.assert_close(whole.narrow(1, 96, 64).dequantize(), dense[:, 96:160])
+    stacked = join([whole.narrow(0, 0, 5), whole.narrow(0, 5, 11)])
+    assert isinstance(stacked, QuantizedWeight)
+    torch.testing.assert_close(stacked.dequantize(), dense)
+
+
+def test_what_is_grouped_differently_is_joined_in_full_precision() -> None:
+    first, second = weight(IN_ORDER), weight(ACT_ORDER, seed=1)
+    torch.testing.assert_close(join([first, second]), torch.cat([first.dequantize(), second.dequantize()]))
+
+
+def test_projections_of_one_input_are_rounded_alike() -> None:
+    first = QuantizedWeight(torch.ones(2, 4, dtype=torch.int8), torch.ones(2, 1), torch.zeros(4).long(), None, True)
+    with pytest.raises(ModelError, match="quantise all or none"):
+        join([first, torch.ones(2, 4)])
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("groups", [IN_ORDER, ACT_ORDER, [0] * 32 + [1] * 32])
+def test_the_kernel_gets_the_same_weight(groups: list[int], biased: bool) -> None:
+    item, x = weight(groups), torch.randn(3, len(groups), generator=torch.Generator().manual_seed(2))
+    bias = torch.arange(16.0) if biased else None
+    packed = quantized_linear(item, bias, torch.float32, kernels=True)
+    assert isinstance(packed, KernelW4A16)
+    assert packed.packed.layout == ("fragments" if len(groups) == 256 else "compressed-tensors")
+    assert (packed.packed.permutation is None) == (groups != ACT_ORDER)
+    plain = quantized_linear(item, bias, torch.float32, kernels=False)
+    torch.testing.assert_close(packed(x), plain(x), atol=1e-3, rtol=1e-4)
+
+
+def test_a_group_cut_in_two_is_no_matter_for_the_reference_alone() -> None:
+    part = weight(IN_ORDER).narrow(1, 64, 128 + 8)
+    assert KernelW4A16.of(part, None, torch.float32) is None
+    dense = quantized_linear(part, None, torch.float32, kernels=True)
+    x = torch.randn(2, 136, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(dense(x), x @ part.dequantize().T, atol=1e-3, rtol=1e-4)
+
+
+COMPRESSED: dict[str, Any] = {
+    "quant_method": "compressed-tensors",
+    "format": "pack-quantized",
+    "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32}}},
+}
+STATIC = {"num_bits": 8, "type": "int", "strategy": "tensor", "dynamic": False}
+CHANNEL = {"num_bits": 8, "type": "int", "strategy": "channel"}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"quant_method": "fbgemm_fp8"}, "'fbgemm_fp8' is not supported; supported are compressed-tensors, gptq, awq"),
+        ({"quant_method": "gptq", "bits": 8, "group_size": 32}, "gptq: bits is 8; supported is 4"),
+        ({"quant_method": "gptq", "bits": 4}, "lacks 'group_size'"),
+        ({"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemv"}, "awq: version is 'gemv'"),
+        ({**COMPRESSED, "format": "marlin-24"}, "format is 'marlin-24'; supported is 'pack-quantized, int-q"),
+        ({**COMPRESSED, "kv_cache_scheme": {"num_bits": 8}}, "kv_cache_scheme is"),
+        ({**COMPRESSED, "config_groups": {}}, "number of config_groups is 0"),
+        (
+            {
+                **COMPRESSED,
+                "format": "int-quantized",
+                "config_groups": {"group_0": {"weights": CHANNEL, "input_activations": STATIC}},
+            },
+            "input_activations is .'tensor', False.; supported is .'token', True.",
+        ),
+    ],
+)
+def test_a_scheme_nobody_supports_is_named(rounded, tmp_path: Path, config: dict[str, Any], message: str) -> None:  # type: ignore[no-untyped-def]
+    source, _ = rounded("llama", "int4")
+    (tmp_path / "config.json").write_text(
+        json.dumps({**json.loads((source / "config.json").read_text()), "quantization_config": config})
+    )
+    with pytest.raises(ModelError, match=message):
+        LLM(str(tmp_path))
+
+
+def test_the_flag_must_agree_with_the_checkpoint(models: Path, rounded: Checkpoints) -> None:
+    folder, _ = rounded("llama", "awq")
+    assert greedy(folder, quantization="awq") == greedy(folder)
+    with pytest.raises(ModelError, match="--quantization is gptq, but the checkpoint's weights are awq"):
+        LLM(str(folder), quantization="gptq")
+    with pytest.raises(ModelError, match="are not quantized"):
+        LLM(str(models / "zoo" / "llama"), quantization="gptq")
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "change", "message"),
+    [
+        (
+            "gptq",
+            "scales",
+            lambda t: t[:1].clone(),
+            r"scales has shape \(1, 128\), but .* asks for \(2, 128\)",
+        ),
+        ("gptq", "qzeros", None, "lack .*q_proj.qzeros"),
+        ("gptq", "g_idx", lambda t: t + 1, "q_proj.g_idx names groups outside 0 to 1"),
+        ("int8", "weight", lambda t: t.float(), "q_proj.weight is torch.float32, but quantization_config asks for"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(
+    models: Path, tmp_path: Path, name: str, tensor: str, change: Callable[[Tensor], Tensor] | None, message: str
+) -> None:
+    folder = tmp_path / "model"
+    round_model(models / "zoo" / "llama", folder, name)
+    tensors = load_file(folder / "model.safetensors")
+    key = f"model.layers.0.self_attn.q_proj.{tensor}"
+    broken = tensors.pop(key)
+    if change is not None:
+        tensors[key] = change(broken)
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=message):
+        LLM(str(folder))
+
+
+def test_integers_without_a_quantization_are_refused(models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    round_model(models / "zoo" / "llama", folder, "int8")
+    (folder / "config.json").write_bytes((models / "zoo" / "llama" / "config.json").read_bytes())
+    with pytest.raises(ModelError, match=r"q_proj\.weight is torch\.int8, but config\.json has no"):
+        LLM(str(folder))
