@@ -1,13 +1,14 @@
-"""The accuracy gate: what the bench reports of a scripted server in a process of its own, against the script.
+"""The accuracy gate: what the bench reports of scripted servers in processes of their own, against the script.
 
-250 ms to the first token, then gaps of 400 and 100 ms; chunks of 1 and 3 tokens. Medians must be within 2 ms or 1% of
-the script, whichever is more, with one stream and with about two hundred at once.
+One server keeps 250 ms to the first token, then gaps of 400 and 100 ms, in chunks of 1 and 3 tokens. One has bad days:
+it stalls, resets streams, is slow with its headers, or has a clock that is a day ahead (`support_bad_days`). Medians
+must be within 2 ms or 1% of the script, whichever is more, with one stream and with about two hundred at once.
 """
 
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
+from llm_bench.record import RequestRecord
 from llm_bench.results import Result, read_result
 
 TTFT, GAPS = 0.25, (0.4, 0.1)
@@ -22,14 +24,16 @@ TOKENS = 9
 """In chunks of 1, 3, 1, 3, 1, after gaps of 400, 100, 400 and 100 ms."""
 E2E = 0.25 + 2 * sum(GAPS)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+STEADY = ("-m", "llm_contract.testing", "--ttft", str(TTFT), "--gaps", "0.4,0.1", "--tokens-per-chunk", "1,3")
+BAD_DAYS = (str(Path(__file__).with_name("support_bad_days.py")),)
 
 
 @asynccontextmanager
-async def scripted_server() -> AsyncIterator[str]:
+async def server(arguments: Sequence[str]) -> AsyncIterator[str]:
+    """A Python program that prints its URL first."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "llm_contract.testing", "--ttft", str(TTFT), "--gaps", "0.4,0.1",
-        "--tokens-per-chunk", "1,3", env=ENVIRONMENT, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        sys.executable, *arguments, env=ENVIRONMENT, stdout=asyncio.subprocess.PIPE
+    )
     assert process.stdout is not None
     try:
         yield (await asyncio.wait_for(process.stdout.readline(), 30)).decode().strip()
@@ -38,17 +42,20 @@ async def scripted_server() -> AsyncIterator[str]:
         await process.wait()
 
 
-async def measure(folder: Path, rate: float, duration: float) -> Result:
-    fixed = {"kind": "fixed", "tokens": TOKENS}
+async def measure(
+    folder: Path, program: Sequence[str], classes: Sequence[str], rate: float, duration: float, tokens: int
+) -> Result:
+    fixed = {"kind": "fixed", "tokens": tokens}
+    kind = {"weight": 1, "prompt_tokens": fixed, "output_tokens": fixed}
     values = {
         "name": "accuracy",
         "duration": duration,
         "arrivals": {"kind": "constant", "rate": rate},
-        "classes": {"only": {"weight": 1, "prompt_tokens": fixed, "output_tokens": fixed}},
+        "classes": dict.fromkeys(classes, kind),
     }
     (folder / "s.yaml").write_text(yaml.safe_dump(values))
     (folder / "corpus.txt").write_text("words and words\n" * 20)
-    async with scripted_server() as url:
+    async with server(program) as url:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "llm_bench", "run", str(folder / "s.yaml"), "--target", url, "--quiet",
             "--corpus", str(folder / "corpus.txt"), "--out", str(folder / "out"), env=ENVIRONMENT,
@@ -57,14 +64,26 @@ async def measure(folder: Path, rate: float, duration: float) -> Result:
     return read_result(folder / "out")
 
 
+def near(value: float) -> object:
+    return pytest.approx(value, abs=max(0.002, 0.01 * value))
+
+
+def median(records: Sequence[RequestRecord], read: Callable[[RequestRecord], float | None]) -> float:
+    return float(np.median([value for record in records if (value := read(record)) is not None]))
+
+
+def median_gaps(records: Sequence[RequestRecord], count: int) -> list[float]:
+    """Between the tokens of a request, each over all requests; where one read brought two tokens it is left out."""
+    whole = [np.diff(record.chunk_times) for record in records if len(record.chunk_times) == count + 1]
+    assert len(whole) > len(records) / 2
+    return [float(gap) for gap in np.median(whole, axis=0)]
+
+
 @pytest.mark.parametrize("streams", [1, 200])
 async def test_what_is_reported_is_the_script(tmp_path: Path, streams: int) -> None:
-    result = await measure(tmp_path, rate=streams / E2E * 0.9, duration=max(2.5 * E2E, 3.0))
+    result = await measure(tmp_path, STEADY, ["only"], streams / E2E * 0.9, max(2.5 * E2E, 3.0), TOKENS)
     figures = result.summary.classes["only"]
     gaps = [gap for record in result.requests for gap, _ in record.chunk_gaps()]
-
-    def near(value: float) -> object:
-        return pytest.approx(value, abs=max(0.002, 0.01 * value))
 
     assert figures.completed == figures.requests
     assert figures.ttft_from_send.p50 == near(TTFT)
@@ -74,3 +93,34 @@ async def test_what_is_reported_is_the_script(tmp_path: Path, streams: int) -> N
     assert np.percentile(gaps, [25, 75]).tolist() == [near(0.1), near(0.4)]
     assert figures.itl_token.p50 == near(0.4 / 3)
     assert {tuple(record.chunk_tokens) for record in result.requests} == {(1, 3, 1, 3, 1)}
+
+
+@pytest.mark.parametrize("streams", [1, 200])
+async def test_bad_days_are_reported_as_they_are(tmp_path: Path, streams: int) -> None:
+    """Five tokens each; a request takes a second on average."""
+    kinds = ["stall", "slow-headers", "clock-ahead", "reset"]
+    result = await measure(tmp_path, BAD_DAYS, kinds, max(streams * 0.9, 2.0), 4.0, tokens=5)
+    of = {kind: [record for record in result.requests if record.class_name == kind] for kind in kinds}
+    figures = result.summary.classes
+
+    for kind in kinds:
+        assert median(of[kind], lambda record: record.ttft_from_send) == near(0.25)
+        assert figures[kind].schedule_lag.p50 == near(0.0)
+    assert median_gaps(of["stall"], 4) == [near(0.05), near(0.05), near(0.6), near(0.05)]
+    assert figures["stall"].itl_chunk.max == pytest.approx(0.6, abs=0.05)
+    assert figures["stall"].tpot.p50 == near(0.75 / 4)
+    assert median(of["slow-headers"], _to_headers) == near(0.2)
+    assert median(of["stall"], _to_headers) == near(0.0)
+    assert figures["slow-headers"].e2e.p50 == near(0.25 + 4 * 0.1)
+    assert median_gaps(of["clock-ahead"], 4) == [near(0.4), near(0.1), near(0.4), near(0.1)]
+    assert figures["clock-ahead"].e2e.p50 == near(1.25)
+
+    assert {record.outcome for record in of["reset"]} == {"reset"}
+    assert median_gaps(of["reset"], 2) == [near(0.1), near(0.1)]
+    assert figures["reset"].ttft.count == 0  # what failed is in no latency
+    assert (figures["reset"].failed, figures["reset"].output_tokens) == (len(of["reset"]), 3 * len(of["reset"]))
+    assert f"{len(of['reset'])} of {len(result.requests)} requests failed" in " ".join(result.verdict.reasons)
+
+
+def _to_headers(record: RequestRecord) -> float | None:
+    return None if record.headers_at is None or record.sent_at is None else record.headers_at - record.sent_at

@@ -1,0 +1,94 @@
+"""guidellm, the peer: an environment of its own from a lock with hashes, and one run of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCK = ROOT / "3rdparty" / "guidellm.txt"
+WHEELS = ROOT / "3rdparty" / "wheels"
+VENV = ROOT / ".venv-guidellm"
+MODEL = ROOT / "models" / "main"
+"""Whose tokenizer makes its prompts."""
+STAMP = VENV / "llm-lab-stamp"
+UV = ROOT / ".lab" / "uv" / "bin" / "uv"
+
+
+def install() -> None:
+    """Makes .venv-guidellm from the lock, every hash checked, unless it is there: about 1.5 GB on disk."""
+    wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    if STAMP.exists() and STAMP.read_text() == wanted:
+        return
+    if not VENV.exists():
+        _uv("venv", "--quiet", "--no-project", "--python", sys.executable, str(VENV))
+    python = str(VENV / "bin" / "python")
+    _uv("pip", "sync", "--quiet", "--python", python, "--require-hashes", "--find-links", str(WHEELS), str(LOCK))
+    STAMP.write_text(wanted)
+
+
+def version() -> str:
+    (line,) = (line for line in LOCK.read_text().splitlines() if line.startswith("guidellm=="))
+    return line.removeprefix("guidellm==").rstrip(" \\")
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRun:
+    """As guidellm reports it."""
+
+    asked: float
+    """Requests per second; 0: as many as it can keep running."""
+    workers: int
+    sent: float
+    """Requests per second that ended well."""
+    ttft_p50: float
+    """Seconds, counted from its send."""
+    failed: int
+
+    @property
+    def kept(self) -> float:
+        """Share of the rate that was asked for."""
+        return self.sent / self.asked if self.asked else 1.0
+
+
+def run(url: str, rate: float, seconds: float, workers: int) -> PeerRun:
+    """Poisson arrivals of synthetic prompts of 16 tokens with 16 tokens asked for; `rate` 0 is its `throughput`."""
+    profile = f"kind=poisson,rate={rate:g}" if rate else "kind=throughput"
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        subprocess.run(
+            (
+                *(str(VENV / "bin" / "guidellm"), "run", "--disable-console", "--profile", profile),
+                *("--backend", f"kind=openai_http,target={url}"),
+                *("--constraint", f"kind=max_duration,seconds={seconds:g}"),
+                *("--data", "kind=synthetic_text,prompt_tokens=16,output_tokens=16"),
+                *("--tokenizer", f"kind=hf_auto,model={MODEL}"),
+                *("--output", f"kind=json,path={report}"),
+            ),
+            env={**os.environ, "GUIDELLM__MAX_WORKER_PROCESSES": str(workers), "HF_HUB_OFFLINE": "1"},
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        measured = orjson.loads(report.read_bytes())["benchmarks"][0]
+    metrics = measured["metrics"]
+    return PeerRun(
+        asked=rate,
+        workers=workers,
+        sent=metrics["requests_per_second"]["successful"]["mean"],
+        ttft_p50=metrics["time_to_first_token_ms"]["successful"]["median"] / 1e3,
+        failed=measured["scheduler_metrics"]["requests_made"]["errored"],
+    )
+
+
+def _uv(*arguments: str) -> None:
+    if not UV.exists():
+        raise SystemExit("uv is not there yet: run ./lab --help once, it installs it")
+    subprocess.run([str(UV), *arguments], cwd=ROOT, check=True)
