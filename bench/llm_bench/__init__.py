@@ -12,9 +12,11 @@ What to send
 Sending it
   target        what answers at the URL, looked at before any load
   wire          a planned request as HTTP bytes
-  client        bytes out, time-stamped bytes in, on gevent
-  load          locust users that send the schedule
+  credentials   API keys, from environment variables
+  client        bytes out, time-stamped bytes in, on gevent; connection: one of its connections
+  load          locust users that send the schedule; tally: how it goes
   distribute    one schedule from several processes (dealing, worker)
+  progress      a bar with live percentiles
   send, run     one run, from the scenario to the result on disk
   series, sweep several runs: repetitions, pairs, rates
 
@@ -24,8 +26,9 @@ What came of it
   window        which requests count
   summary       per-class figures; stats: exact percentiles and their intervals
   scrape        the server's own metrics (exposition, server_metrics); loop_lag: the client's event loop
+  gpu           GPUs of the client's machine, through NVML
   verdict       whether a run is fit to be quoted, and why not
-  results       result.json and requests.csv
+  results       result.json and requests.csv; keeping: on disks that fill up
 
 What it means
   figures       figures by name
@@ -33,8 +36,9 @@ What it means
   gate          --fail-if
   capacity      how much the target can do, from a closed loop (full_load); knee: the highest rate that meets the SLOs
   report        tables, HTML pages, Markdown, JSON
+  face          locust's own console and web UI
 
-Only what sends (client, load, scrape, loop_lag and what imports them) touches gevent and locust; the rest is plain
+Only what sends (client, load, scrape, loop_lag, face and what imports them) touches gevent and locust; the rest is plain
 Python and imports fast.
 """
 

@@ -41,8 +41,6 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets result.json and requests.csv")
     run.add_argument("--name", help="the run's label in tables and reports")
     run.add_argument("--repeat", type=_count, default=1, help="runs, in DIR/1, DIR/2, …; prints means with intervals")
-    many = "processes that share the load, for more than one core can send (default: %(default)s)"
-    run.add_argument("--workers", type=_count, default=1, help=many)
     run.add_argument("--baseline", type=Path, metavar="DIR", help="the result that --fail-if compares with")
     run.set_defaults(command=commands.run)
 
@@ -153,6 +151,8 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--salt", help="makes the prompts the same as those of another run (default: random)")
     help = "the server's metrics, if they are not at TARGET/metrics; once for each engine behind a gateway"
     parser.add_argument("--metrics", action="append", default=[], metavar="URL", help=help)
+    help = "processes that share the load, for more than one core can send (default: %(default)s)"
+    parser.add_argument("--workers", type=_count, default=1, help=help)
     parser.add_argument("--quiet", action="store_true", help="no progress and no table")
 
 

@@ -190,7 +190,7 @@ def _options(arguments: Namespace, target: str, name: str | None = None, api_key
         corpus=arguments.corpus,
         api_key_env=api_key_env,
         metrics=tuple(arguments.metrics),
-        workers=getattr(arguments, "workers", 1),
+        workers=arguments.workers,
         quiet=arguments.quiet,
     )
 

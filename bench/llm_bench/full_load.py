@@ -11,6 +11,7 @@ from gevent.event import Event
 
 from llm_bench.capacity import Capacity, estimate_capacity
 from llm_bench.credentials import find_credentials
+from llm_bench.errors import TargetError
 from llm_bench.load import plan_load, run_closed_loop
 from llm_bench.run import PLANNED_PER_SECOND, check_fits, probe, text_source
 from llm_bench.scenario import Scenario
@@ -49,4 +50,9 @@ def measure_capacity(
         handler.cancel()
     if stop.is_set():
         raise KeyboardInterrupt
+    if load.ran_out:
+        raise TargetError(
+            f"{target.url} was through with all {count} requests early: it does more than {PLANNED_PER_SECOND} a "
+            "second, which a closed loop cannot measure; look for its knee with `saturate`, from a high --rate"
+        )
     return estimate_capacity(load.records, users=users, duration=duration, expected=expected_tokens(scenario))

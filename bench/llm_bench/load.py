@@ -65,6 +65,8 @@ class Load:
     on_end: Callable[[RequestRecord], None] | None = None
     """Is told of each request that has ended."""
     credentials: Credentials = NO_CREDENTIALS
+    ran_out: bool = False
+    """A closed loop had sent all its requests before its time was over."""
 
     @property
     def now(self) -> float:
@@ -159,6 +161,7 @@ class ClosedLoopUser(locust.User):  # type: ignore[misc]
     def next_request(self) -> None:
         load, index = self.load, next(self.queue, None)
         if index is None:
+            load.ran_out = True
             raise StopUser
         thinking = load.records[index].scheduled_at
         gevent.sleep(thinking)

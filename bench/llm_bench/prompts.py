@@ -21,6 +21,9 @@ from llm_bench.errors import ScenarioError
 CHARACTERS_PER_TOKEN = 3
 """Used without a tokenizer: about what a small byte-level BPE makes of source code."""
 
+SPREAD = 0x9E3779B1
+"""2^32 over the golden ratio, odd: successive multiples lie far apart."""
+
 BUILT_IN = Path("models") / "eval" / "heldout.txt"
 
 Cut = Callable[[str, int], tuple[str, int]]
@@ -80,7 +83,11 @@ def named_text(corpus: str, name: str, length: int, salt: str, cut: Cut) -> Prom
 
 
 def _tag(salt: str, name: int | str) -> str:
-    return f"# {hashlib.blake2b(f'{salt}:{name}'.encode(), digest_size=4).hexdigest()}\n"
+    """No two numbers of a run have the same: multiplying by an odd number permutes the 32 bits."""
+    if isinstance(name, str):
+        return f"# {hashlib.blake2b(f'{salt}:{name}'.encode(), digest_size=4).hexdigest()}\n"
+    first = int.from_bytes(hashlib.blake2b(salt.encode(), digest_size=4).digest())
+    return f"# {(first + name * SPREAD) % 2**32:08x}\n"
 
 
 def _slice(corpus: str, start: int, characters: int) -> str:

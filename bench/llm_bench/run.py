@@ -29,7 +29,7 @@ from llm_bench.target import Target, find_target
 from llm_bench.verdict import judge
 
 PLANNED_PER_SECOND = 200
-"""Requests prepared for each second of a closed loop; a target that finishes more of them is past this tool's use."""
+"""Requests prepared for each second of a closed loop. A target that finishes more takes an open loop to measure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,7 @@ def _conclude(
         interrupted=info.interrupted,
         skipped_rows=scenario.skipped_rows,
         loop_lag=info.loop_lag,
+        ran_out=sent.ran_out,
     )
     server = scraper.read(sent.epoch, whole.classes[ALL])
     gpu = None

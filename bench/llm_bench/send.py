@@ -35,6 +35,8 @@ class Sent:
     """CPU seconds per second, of the busiest process that sent."""
     loop_lag: list[float]
     interrupted: bool
+    ran_out: bool = False
+    """A closed loop had sent all its requests before its time was over."""
 
 
 def send(
@@ -69,7 +71,7 @@ def _send_from_here(scenario: Scenario, load: Load, stop: Event, watch: Callable
         run_open_loop(load, stop=stop, watch=watch)
     watcher.kill()
     used = (process_time() - cpu) / max(load.now, 1e-9)
-    return Sent(load.records, load.epoch, used, lag.samples, stop.is_set())
+    return Sent(load.records, load.epoch, used, lag.samples, stop.is_set(), load.ran_out)
 
 
 def _send_from_many(

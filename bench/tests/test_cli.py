@@ -283,6 +283,20 @@ async def test_capacity_finds_the_rate_of_a_target_with_eight_slots(
     assert capacity["failed"] == 0
 
 
+async def test_capacity_says_so_if_the_target_is_faster_than_it_can_measure(
+    scenario: Callable[..., Path], corpus: Path
+) -> None:
+    """It answers at once: 40 users are through with what was prepared long before two seconds are over."""
+    async with ScriptedEngine() as engine:
+        path = scenario(rate=1, duration=1, output={"kind": "fixed", "tokens": 1})
+        status, _, errors = await bench(
+            "capacity", path, "--target", engine.url, "--corpus", corpus, "--users", "40", "--duration", "2"
+        )
+
+    assert status == 1
+    assert "was through with all 440 requests early: it does more than 200 a second" in errors
+
+
 async def test_the_servers_metrics_are_beside_ours(scenario: Callable[..., Path], corpus: Path, tmp_path: Path) -> None:
     """A server that observes 120 ms where its clients wait 120 ms, and says how many requests it runs."""
     registry = CollectorRegistry()

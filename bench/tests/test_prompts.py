@@ -2,10 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from llm_bench.errors import ScenarioError
-from llm_bench.prompts import cut_by_characters, cut_by_tokenizer, draw_prompts, find_corpus, read_corpus
+from llm_bench.prompts import _tag, cut_by_characters, cut_by_tokenizer, draw_prompts, find_corpus, read_corpus
 
 CORPUS = "".join(f"line number {index} of the corpus\n" for index in range(50))
 
@@ -30,6 +32,11 @@ def test_no_two_prompts_begin_alike_even_from_a_tiny_corpus() -> None:
     prompts = draw(500, 20, corpus="x\n")
 
     assert len({prompt[:11] for prompt in prompts}) == 500
+
+
+@given(salt=st.text(max_size=8), first=st.integers(0, 2**31))
+def test_tags_of_a_run_are_unique_by_construction(salt: str, first: int) -> None:
+    assert len({_tag(salt, first + number) for number in range(2000)}) == 2000
 
 
 def test_the_salt_changes_the_tag_and_nothing_else() -> None:

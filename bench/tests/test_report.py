@@ -175,7 +175,9 @@ def test_what_the_server_said_stands_beneath_the_requests(make_result: MakeResul
     page = render_page([result], "t")
 
     assert Outline(page).open == []
-    assert "Server: requests running and waiting" in page
+    assert re.search(
+        r"Server: requests <span class=.key hue5.>running</span> <span class=.key hue2.>waiting</span>", page
+    )
     assert "Server: output tokens per second" in page
     assert "Server: KV cache" not in page
     assert re.search(

@@ -155,3 +155,9 @@ async def test_a_target_that_wants_another_key_is_told_and_the_key_is_not_repeat
 
     assert f"answered HTTP 401 ({reason})" in str(raised.value)
     assert "sk-ours" not in str(raised.value)
+
+
+async def test_a_server_without_tls_behind_an_https_url_is_told() -> None:
+    async with ScriptedEngine() as engine:
+        with pytest.raises(TargetError, match=r"nothing answers at https://.*\(.*SSL.*\); is the server up"):
+            await look(f"https://127.0.0.1:{engine.port}")

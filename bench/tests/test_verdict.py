@@ -141,6 +141,14 @@ def test_a_late_event_loop_makes_the_run_invalid() -> None:
     assert late.reasons == ["the client's event loop was late: P99 50.0 ms, limit 20.0 ms"]
 
 
+def test_a_closed_loop_that_ran_out_is_invalid() -> None:
+    records = run()
+
+    result = judge(records, summarise(SCENARIO, records), client_cpu=0.2, ran_out=True)
+
+    assert result.reasons == ["the closed loop used up its 400 requests early: send an open loop at a higher rate"]
+
+
 def test_skipped_rows_are_noted() -> None:
     records = run()
 

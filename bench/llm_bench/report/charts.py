@@ -1,7 +1,7 @@
 """The report's pictures. Each function draws one panel; the page lays panels out in grids.
 
 Classes are told apart by hue everywhere. Where runs share a panel, the first run is grey and later runs have the
-class's hue; each curve carries its run's name.
+class's hue; the caption says which is which.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ CURVE_POINTS = 240
 """A curve with more samples than this is drawn through so many of its quantiles."""
 OPEN_WHISKER = 26
 """Drawing units of a whisker that has no end."""
-LABEL_ROOM = 1.8
-"""How far beyond the slowest sample a distribution's axis goes: room for the name of the last curve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,6 @@ NARROW = Frame(360, 250)
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    label: str
     samples: list[float]
     css: str
     total: int
@@ -95,7 +92,7 @@ def _slices(result: Result) -> list[list[RequestRecord]]:
 def cumulative(curves: Sequence[Curve], slo: float | None, label: str, scale_values: Sequence[float]) -> str:
     """Share of requests that were served within a time, over a logarithmic time axis."""
     frame = NARROW
-    x = svg.logarithmic([*scale_values, LABEL_ROOM * max(scale_values, default=1.0)], frame.left, frame.x_end)
+    x = svg.logarithmic(scale_values, frame.left, frame.x_end)
     y = svg.Scale(0.0, 1.0, frame.y_end, frame.top + 10)
     parts = _axes(frame, x, y, "", x_log=True, y_format="share")
     if slo is not None and x.low < slo < x.high:
@@ -107,7 +104,6 @@ def cumulative(curves: Sequence[Curve], slo: float | None, label: str, scale_val
     drawn = [curve for curve in curves if curve.samples]
     for curve in drawn:
         parts.append(svg.polyline(_steps(curve, x, y), f"curve {curve.css}"))
-    parts += _curve_labels(drawn, x, y, frame)
     return svg.document(frame.width, frame.height, label, parts)
 
 
@@ -119,20 +115,40 @@ def queue(result: Result, peak: float, span: float) -> str:
     parts = _axes(frame, x, y, "time", y_format="count")
     grid = queue_grid(span)
     floor = np.zeros(len(grid))
-    labels = []
+    labels: list[_AreaLabel] = []
     for name in result.scenario.classes:
         top = floor + waiting(result.requests, name, grid)
         outline = [(x(t), y(v)) for t, v in zip(grid, top, strict=True)]
         base = [(x(t), y(v)) for t, v in zip(grid[::-1], floor[::-1], strict=True)]
         parts.append(svg.polygon(outline + base, f"area {hue(result, name)}"))
         at = int((top - floor).argmax())
-        if y(floor[at]) - y(top[at]) > 16:
-            middle = (y(floor[at]) + y(top[at])) / 2 + 4
-            place = min(max(x(grid[at]), frame.left + 34), frame.x_end - 34)
-            labels.append(svg.text(place, middle, name, "small halo strong", "middle"))
+        height = y(floor[at]) - y(top[at])
+        place = min(max(x(grid[at]), frame.left + 34), frame.x_end - 34)
+        labels.append(_AreaLabel(name, height, place, (y(floor[at]) + y(top[at])) / 2 + 4))
         floor = top
     label = f"Requests of {result.run.name} that wait for their first token, over time, stacked by class"
-    return svg.document(frame.width, frame.height, label, parts + labels)
+    return svg.document(frame.width, frame.height, label, [*parts, *_draw_labels(labels)])
+
+
+@dataclass(frozen=True, slots=True)
+class _AreaLabel:
+    name: str
+    height: float
+    """Of the area where it is thickest."""
+    x: float
+    y: float
+
+    def meets(self, other: _AreaLabel) -> bool:
+        return abs(self.y - other.y) < 15 and abs(self.x - other.x) < 3.6 * (len(self.name) + len(other.name))
+
+
+def _draw_labels(labels: Sequence[_AreaLabel]) -> list[str]:
+    """In areas that are thick enough, the thickest first; one that would lie on another is left out."""
+    drawn: list[_AreaLabel] = []
+    for label in sorted(labels, key=lambda label: -label.height):
+        if label.height > 16 and not any(label.meets(other) for other in drawn):
+            drawn.append(label)
+    return [svg.text(label.x, label.y, label.name, "small halo strong", "middle") for label in drawn]
 
 
 def queue_grid(span: float) -> np.ndarray:
@@ -251,26 +267,6 @@ def _steps(curve: Curve, x: svg.Scale, y: svg.Scale) -> list[svg.Point]:
         points.append((x(float(value)), points[-1][1]))
         points.append((x(float(value)), y(top * (position + 1) / len(ordered))))
     return points
-
-
-def _curve_labels(curves: Sequence[Curve], x: svg.Scale, y: svg.Scale, frame: Frame) -> list[str]:
-    """Each curve's name beside it, at the height where the curves are furthest apart; the outer sides are free."""
-    if not curves:
-        return []
-    levels = (0.25, 0.4, 0.55, 0.7, 0.85)
-    places = {level: [x(float(np.quantile(curve.samples, level))) for curve in curves] for level in levels}
-    level = max(levels, key=lambda level: max(places[level]) - min(places[level]))
-    order = sorted(range(len(curves)), key=lambda index: places[level][index])
-    stacked = len(order) > 2 or max(places[level]) - min(places[level]) < 24
-    labels = []
-    for rank, index in enumerate(order):
-        at, name = places[level][index], curves[index].label
-        width = 7.0 * len(name)
-        to_the_left = (rank < len(order) / 2 and at - width > frame.left) or at + width > frame.x_end
-        shift, anchor = (-8.0, "end") if to_the_left else (8.0, "start")
-        height = y(level) + (15.0 * rank if stacked else 4.0)
-        labels.append(svg.text(at + shift, height, name, f"small strong halo fill {curves[index].css}", anchor))
-    return labels
 
 
 def run_css(results: Sequence[Result], class_name: str, position: int, kind: str) -> str:

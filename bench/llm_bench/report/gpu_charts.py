@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from markupsafe import Markup
-
-from llm_bench.report.strip import MOST_NAMES, Unit, draw_strip
+from llm_bench.report.strip import Panel, Unit, make_panel
 from llm_bench.results import Result
 
 PANELS: tuple[tuple[str, str, float, Unit], ...] = (
@@ -17,8 +15,8 @@ PANELS: tuple[tuple[str, str, float, Unit], ...] = (
 """Measure, what the caption says of it, what a unit of the axis is in units of the measure."""
 
 
-def panels(result: Result, span: float) -> list[tuple[str, Markup]]:
-    """(caption, picture) of what the GPUs tell; none without a GPU."""
+def panels(result: Result, span: float) -> list[Panel]:
+    """Of what the GPUs tell; none without a GPU."""
     if result.gpu is None:
         return []
     found = []
@@ -29,10 +27,8 @@ def panels(result: Result, span: float) -> list[tuple[str, Markup]]:
             if measure in gpu.series
         }
         if lines:
-            each = f" ({len(lines)} GPUs, a line each)" if len(lines) > MOST_NAMES else ""
-            label = f"GPU of the client's machine: {what}{each}"
-            picture = draw_strip(f"{label}, {result.run.name}", result.gpu.times, lines, span, kind)
-            found.append((label, Markup(picture)))
+            label = f"GPU of the client's machine: {what}"
+            found.append(make_panel(label, result.run.name, result.gpu.times, lines, span, kind))
     return found
 
 

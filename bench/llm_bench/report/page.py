@@ -5,6 +5,7 @@ Its template is page.html.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,9 @@ def _content(results: Sequence[Result], title: str) -> dict[str, Any]:
         "rows": _rows(results),
         "show": units.show,
         "timelines": _timelines(results),
-        "panels": [_panels(result, _span(results)) for result in results],
+        "server_panels": [server_charts.panels(result, _span(results)) for result in results],
+        "gpu_panels": [gpu_charts.panels(result, _span(results)) for result in results],
+        "run_css": functools.partial(charts.run_css, results),
         "agreement": any(result.server and result.server.agreement for result in results),
         "tenants": list(dict.fromkeys(name for result in results for name in result.summary.tenants)),
         "queues": _queues(results),
@@ -141,11 +144,6 @@ def _timelines(results: Sequence[Result]) -> list[Markup]:
     return [Markup(charts.timeline(result, [*values, *near], span)) for result in results]
 
 
-def _panels(result: Result, span: float) -> list[tuple[str, Markup]]:
-    """What stands beneath the requests, over their time axis."""
-    return [*server_charts.panels(result, span), *gpu_charts.panels(result, span)]
-
-
 def _span(results: Sequence[Result]) -> float:
     return max(result.scenario.duration for result in results)
 
@@ -176,7 +174,7 @@ def _curve(
     rows = [record for record in results[position].requests if record.class_name == name and record.sent_at is not None]
     found = [value for record in rows if record.outcome == OK and (value := metric(record)) is not None]
     measurable = sum(record.outcome != OK or metric(record) is not None for record in rows)
-    return charts.Curve(results[position].run.name, found, charts.run_css(results, name, position, ""), measurable)
+    return charts.Curve(found, charts.run_css(results, name, position, ""), measurable)
 
 
 def _samples(results: Iterable[Result], metric: Callable[[RequestRecord], float | None]) -> list[float]:

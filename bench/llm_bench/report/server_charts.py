@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-from markupsafe import Markup
-
-from llm_bench.report.strip import draw_strip
+from llm_bench.report.strip import Panel, Unit, make_panel
 from llm_bench.results import Result
 from llm_bench.server_metrics import ServerMetrics
 
 
-def panels(result: Result, span: float) -> list[tuple[str, Markup]]:
-    """(caption, picture) of what the server exports; none where it exports nothing."""
+def panels(result: Result, span: float) -> list[Panel]:
+    """Of what the server exports, if anything ever was there; none where it exports nothing."""
     server = result.server
     if server is None:
         return []
-    found = []
-    for label, lines, share in (
-        (
-            "Server: requests running and waiting",
-            {key: server.series.get(key, []) for key in ("running", "waiting")},
-            False,
-        ),
-        ("Server: KV cache in use", {"KV cache": server.series.get("kv_usage", [])}, True),
-        ("Server: output tokens per second", {"tokens/s": _rates(server, "generation_tokens")}, False),
-    ):
-        drawn = {name: values for name, values in lines.items() if any(values)}
-        if drawn:
-            found.append(
-                (
-                    label,
-                    Markup(
-                        draw_strip(
-                            f"{label} of {result.run.name}", server.times, drawn, span, "share" if share else "number"
-                        )
-                    ),
-                )
-            )
-    return found
+    tokens = {"tokens": _rates(server, "generation_tokens")}
+    drawn: tuple[tuple[str, dict[str, list[float]], Unit], ...] = (
+        ("Server: requests", _known(server, "running", "waiting"), "number"),
+        ("Server: KV cache in use", _known(server, "kv_usage"), "share"),
+        ("Server: output tokens per second", tokens, "number"),
+    )
+    return [
+        make_panel(label, result.run.name, server.times, lines, span, unit)
+        for label, lines, unit in drawn
+        if any(any(values) for values in lines.values())
+    ]
+
+
+def _known(server: ServerMetrics, *names: str) -> dict[str, list[float]]:
+    return {name: server.series[name] for name in names if name in server.series}
 
 
 def _rates(server: ServerMetrics, name: str) -> list[float]:

@@ -1,46 +1,53 @@
-"""A low chart over the time axis of the requests above it: a few lines, each with its name at its peak."""
+"""A low chart over the time axis of the requests above it, and the caption that says which line is what."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
+
+from markupsafe import Markup
 
 from llm_bench.report import svg
 from llm_bench.report.charts import Frame, seconds_tick
 
 FRAME = Frame(480, 104, top=8, bottom=22)
 HUES = ("hue5", "hue2", "hue0", "hue1", "hue3", "hue4")
-MOST_NAMES = 3
-"""More lines than this go without names: they would lie on top of each other."""
 
 Unit = Literal["share", "number"]
 Values = Sequence[float | None]
+Panel = tuple[Markup, Markup]
+"""(caption, picture)"""
 
 
-def draw_strip(label: str, times: Sequence[float], lines: Mapping[str, Values], span: float, unit: Unit) -> str:
-    """`lines`: by name, values at `times`, None where there was no reading. A share's axis ends at 100%."""
+def make_panel(
+    label: str, name: str, times: Sequence[float], lines: Mapping[str, Values], span: float, unit: Unit
+) -> Panel:
+    """`lines`: by name, values at `times`, None where there was no reading; `name`: of the run."""
+    return _caption(label, list(lines)), Markup(_draw(f"{label} of {name}", times, lines, span, unit))
+
+
+def _caption(label: str, names: Sequence[str]) -> Markup:
+    caption = Markup("{}").format(label)
+    if len(names) > 1:
+        for position, name in enumerate(names):
+            caption += Markup(' <span class="key {}">{}</span>').format(HUES[position % len(HUES)], name)
+    return caption
+
+
+def _draw(label: str, times: Sequence[float], lines: Mapping[str, Values], span: float, unit: Unit) -> str:
+    """The axis of a share ends at 100%."""
     x = svg.Scale(0.0, span, FRAME.left, FRAME.x_end)
     highest = max((value for values in lines.values() for value in values if value is not None), default=0.0)
     y = svg.linear(1.0 if unit == "share" else highest, FRAME.y_end, FRAME.top)
     parts = []
     for tick in [0.0, 0.5, 1.0] if unit == "share" else y.ticks()[::2]:
+        shown = f"{tick:.0%}" if unit == "share" else f"{tick:g}"
         parts.append(svg.line(FRAME.left, y(tick), FRAME.x_end, y(tick), "grid"))
-        parts.append(
-            svg.text(FRAME.left - 6, y(tick) + 4, f"{tick:.0%}" if unit == "share" else f"{tick:g}", "small", "end")
-        )
+        parts.append(svg.text(FRAME.left - 6, y(tick) + 4, shown, "small", "end"))
     parts += [svg.text(x(tick), FRAME.y_end + 16, seconds_tick(tick), "small", "middle") for tick in x.ticks()]
-    for position, (name, values) in enumerate(lines.items()):
-        hue = HUES[position % len(HUES)]
-        shown = [(at, value) for at, value in zip(times, values, strict=True) if 0 <= at <= span and value is not None]
-        parts.append(svg.polyline([(x(at), y(value)) for at, value in shown], f"thin {hue}"))
-        if 1 < len(lines) <= MOST_NAMES and shown:
-            parts.append(_name(name, max(shown, key=lambda point: point[1]), x, y, hue))
+    for position, values in enumerate(lines.values()):
+        shown_values = [(at, value) for at, value in zip(times, values, strict=True) if value is not None]
+        points = [(x(at), y(value)) for at, value in shown_values if 0 <= at <= span]
+        parts.append(svg.polyline(points, f"thin {HUES[position % len(HUES)]}"))
     parts.append(svg.line(FRAME.left, FRAME.y_end, FRAME.x_end, FRAME.y_end, "axis"))
     return svg.document(FRAME.width, FRAME.height, label, parts)
-
-
-def _name(
-    name: str, peak: tuple[float, float], x: Callable[[float], float], y: Callable[[float], float], hue: str
-) -> str:
-    at = min(max(x(peak[0]), FRAME.left + 30), FRAME.x_end - 30)
-    return svg.text(at, max(y(peak[1]) - 5, 10), name, f"small strong halo fill {hue}", "middle")
