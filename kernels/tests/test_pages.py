@@ -1,4 +1,4 @@
-"""The ladders' pages say what the results' files say, and "not measured yet" where there is none."""
+"""The pages say what the results' files say, and "not measured yet" where there is none."""
 
 import pytest
 
@@ -10,7 +10,13 @@ from llm_kernels.ladders.base import folder
 @pytest.mark.parametrize("ladder", LADDERS.values(), ids=lambda ladder: ladder.name)
 def test_a_page_is_what_the_results_make_of_it(ladder):
     page = (folder() / ladder.name / "README.md").read_text()
-    assert page == pages.rewritten(page, ladder, pages.results())
+    assert page == pages.rewritten(page, "rungs", pages.table(ladder, pages.results()))
+
+
+def test_the_table_of_ops_is_what_the_results_make_of_it():
+    page = (folder().parent / "README.md").read_text()
+    assert page == pages.rewritten(page, "ops", pages.op_table(pages.results("bench.json")))
+    assert "| `rms_norm` | triton |" in page
 
 
 def test_steps_are_against_the_rung_before_at_the_same_shape():

@@ -1,6 +1,7 @@
-"""The tables of the ladders' pages, from the results' files: a figure in a page is never typed.
+"""The tables in the pages, from the results' files: a figure in a page is never typed.
 
-llm-kernels pages        # rewrites what stands between <!-- rungs --> and <!-- /rungs --> in ladders/*/README.md
+llm-kernels pages        # rewrites what stands between <!-- rungs --> and <!-- /rungs --> in ladders/*/README.md,
+                         # and between <!-- ops --> and <!-- /ops --> in kernels/README.md
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from llm_kernels.bench.report import duration
 from llm_kernels.ladders import LADDERS, rungs_of
 from llm_kernels.ladders.base import Ladder, folder
 
-BEGIN, END = "<!-- rungs -->", "<!-- /rungs -->"
+OWN = ("cuda", "triton")
 NOT_MEASURED = "not measured yet"
 
 
@@ -24,24 +25,50 @@ def results_folder() -> Path:
 
 def rewrite_all() -> list[Path]:
     """The pages whose text changed."""
+    pages = {folder() / ladder.name / "README.md": ("rungs", table(ladder, results())) for ladder in LADDERS.values()}
+    pages[folder().parent / "README.md"] = ("ops", op_table(results("bench.json")))
     changed = []
-    for ladder in LADDERS.values():
-        path = folder() / ladder.name / "README.md"
+    for path, (mark, text) in pages.items():
         before = path.read_text()
-        if (after := rewritten(before, ladder, results())) != before:
+        if (after := rewritten(before, mark, text)) != before:
             path.write_text(after)
             changed.append(path)
     return changed
 
 
-def rewritten(page: str, ladder: Ladder, documents: list[dict[str, Any]]) -> str:
-    block = f"{BEGIN}\n{table(ladder, documents)}\n{END}"
-    return re.sub(f"{BEGIN}.*?{END}", lambda _: block, page, flags=re.DOTALL)
+def rewritten(page: str, mark: str, text: str) -> str:
+    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    return re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{text}\n{end}", page, flags=re.DOTALL)
 
 
-def results() -> list[dict[str, Any]]:
-    """Every ladders.json under `kernels/results/`."""
-    return [json.loads(path.read_text()) for path in sorted(results_folder().glob("**/ladders.json"))]
+def results(name: str = "ladders.json") -> list[dict[str, Any]]:
+    """Every file of that name under `kernels/results/`."""
+    return [json.loads(path.read_text()) for path in sorted(results_folder().glob(f"**/{name}"))]
+
+
+def op_table(documents: list[dict[str, Any]]) -> str:
+    """A row for each of our implementations at each shape of serving; one table for each GPU that was measured."""
+    parts = []
+    for document in documents:
+        environment, ceilings = document["environment"], document["ceilings"]
+        bandwidth, rate = ceilings["copy_bytes_per_second"], ceilings["flops_per_second"]["bf16"]
+        lines = [
+            f"{environment['gpu']}, torch {environment['torch']}, triton {environment['triton']}; copies "
+            f"{bandwidth / 1e12:.2f} TB/s, bf16 products {rate / 1e12:.0f} TFLOP/s:",
+            "",
+            "| op | implementation | shape | time | of limit | against the best library |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        lines += [_op_line(row) for row in document["rows"] if row["implementation"] in OWN and row["seconds"]]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) or NOT_MEASURED
+
+
+def _op_line(row: dict[str, Any]) -> str:
+    ratio = f"{row['ratio_to_library']:.2f}x {row['library']}" if row.get("ratio_to_library") else ""
+    time = duration(row["seconds"], row["spread"])
+    shape = f"{row['shape']} {row['dtype']}"
+    return f"| `{row['op']}` | {row['implementation']} | {shape} | {time} | {row['fraction_of_limit']:.0%} | {ratio} |"
 
 
 def table(ladder: Ladder, documents: list[dict[str, Any]]) -> str:
