@@ -110,7 +110,7 @@ def num_blocks(
     elif device.type == "cuda":
         count, flag = possible, "--max-model-len"
     else:
-        count, flag = max(DEFAULT_KV_CACHE_BYTES // block_bytes, needed), "--max-model-len"
+        count, flag = max(min(DEFAULT_KV_CACHE_BYTES // block_bytes, possible), needed), "--max-model-len"
     if max(count, needed) > possible:
         wanted = max(count, needed)
         raise ModelError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from llm_engine.cli import ServeSettings, main
 from llm_engine.config import EngineConfig
+from llm_engine.errors import ModelError
 
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -71,12 +73,52 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     assert result.stderr == f"llm-engine: {tmp_path} is no model folder: it has no config.json\n"
 
 
-def test_a_family_nobody_supports(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    result = run("serve", str(tmp_path))
-    assert result.returncode == 1
-    assert result.stderr.startswith("llm-engine: model_type 'gpt2' is not supported; supported are gemma, ")
-    assert result.stderr.count("\n") == 1
+def serve(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit status, and what is on the standard error stream."""
+    status = main(["serve", *arguments])
+    return status, capsys.readouterr().err
+
+
+@pytest.fixture
+def folder(models: Path, tmp_path: Path) -> Path:
+    """A model that a test may break."""
+    return Path(shutil.copytree(models / "zoo" / "llama", tmp_path / "model"))
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+BROKEN: dict[str, tuple[dict[str, object], list[str], str]] = {
+    "family": ({"model_type": "gpt2"}, [], "model_type 'gpt2' is not supported"),
+    "quantization": ({"quantization_config": {"quant_method": "x"}}, [], "quantization 'x' is not supported"),
+    "shape": ({"vocab_size": 5000}, [], "has shape (4096, 64), but config.json asks for (5000, 64)"),
+    "memory": ({}, ["--num-gpu-blocks-override", "999999999"], "lower --num-gpu-blocks-override"),
+    "cache": ({}, ["--num-gpu-blocks-override", "2"], "lower --max-model-len"),
+    "flag": ({}, ["--quantization", "awq"], "--quantization is awq, but the checkpoint's weights are not quantized"),
+    "trace": ({}, ["--trace", "/no/such/folder/trace"], "the trace cannot be written to /no/such/folder/trace"),
+    "value": ({"hidden_size": "wide"}, [], "--debug shows where"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_cannot_be_served_is_one_line_and_status_1(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    changes, flags, message = BROKEN[name]
+    change_config(folder, **changes)
+    status, error = serve(capsys, str(folder), *flags)
+    assert status == 1
+    assert error.startswith("llm-engine: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_debug_shows_where(folder: Path) -> None:
+    change_config(folder, model_type="gpt2")
+    with pytest.raises(ModelError):
+        main(["serve", str(folder), "--debug"])
 
 
 @pytest.mark.parametrize(
@@ -98,13 +140,6 @@ def test_wrong_commands_end_with_status_2(
         status = int(exit.code or 0)
     assert status == 2
     assert message in capsys.readouterr().err
-
-
-def test_settings_that_cannot_work_are_one_line(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["serve", str(models / "zoo" / "llama"), "--num-gpu-blocks-override", "2"]) == 1
-    error = capsys.readouterr().err
-    assert "lower --max-model-len" in error
-    assert error.count("\n") == 1
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(

@@ -51,6 +51,8 @@ WAYS: dict[str, dict[str, Any]] = {
         "max_num_batched_tokens": 64,
         "num_cpu_blocks": 10,
     },
+    "ngrams": {"speculative_config": {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_min": 1}},
+    "draft model": {"speculative_config": {"model": "draft", "num_speculative_tokens": 2}, "max_num_seqs": 6},
     "kernels": {"attention_backend": "triton", "async_scheduling": True},
     "preempted and chunked": {
         "num_gpu_blocks_override": 40,
@@ -125,7 +127,11 @@ def greedy(llm: LLM, prompts: tuple[tuple[int, ...], ...]) -> tuple[list[list[in
 
 
 def make_llm(folder: Path, way: str) -> LLM:
-    return LLM(str(folder), dtype="float32", check_invariants=True, **{"num_gpu_blocks_override": 300, **WAYS[way]})
+    settings = {"num_gpu_blocks_override": 300, "check_invariants": True, **WAYS[way]}
+    if way == "draft model":
+        draft = folder.parents[1] / "draft"
+        settings["speculative_config"] = {**settings["speculative_config"], "model": str(draft)}
+    return LLM(str(folder), dtype="float32", **settings)
 
 
 def zoo_prompts(folder: Path, text: str) -> tuple[tuple[int, ...], ...]:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from llm_engine import LLM, SamplingParams
 from llm_engine.checkpoint.folder import read_json, resolve_model
-from llm_engine.errors import ModelError
+from llm_engine.errors import ModelError, RequestError
 
 
 @pytest.fixture
@@ -91,6 +91,39 @@ def test_a_shape_that_disagrees_is_named_with_both_shapes(folder: Path) -> None:
     change_config(folder, vocab_size=vocab + 1)
     with pytest.raises(ModelError, match=rf"embed_tokens\.weight has shape \({vocab}, .* asks for \({vocab + 1}"):
         load(folder)
+
+
+def test_more_layers_than_config_json_names(folder: Path) -> None:
+    change_config(folder, num_hidden_layers=2)
+    with pytest.raises(ModelError, match="more layers than the 2"):
+        load(folder)
+
+
+def test_a_bias_that_config_json_does_not_mention_is_used(folder: Path) -> None:
+    def generate() -> list[int]:
+        params = SamplingParams(temperature=0, max_tokens=8, ignore_eos=True)
+        return load(folder).generate([5, 6, 7], params, use_tqdm=False)[0].token_ids
+
+    before = generate()
+    tensors = load_file(folder / "model.safetensors")
+    for layer in range(3):
+        tensors[f"model.layers.{layer}.mlp.down_proj.bias"] = torch.linspace(-2, 2, 64)
+    save_file(tensors, folder / "model.safetensors")
+    after = generate()
+    change_config(folder, mlp_bias=True)
+    assert before != after
+    with pytest.raises(ModelError, match=r"lack model\.layers\.0\.mlp\.gate_proj\.bias"):
+        load(folder)
+
+
+def test_random_weights_need_no_checkpoint_and_no_tokenizer(folder: Path) -> None:
+    for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink(missing_ok=True)
+    llm = LLM(str(folder), load_format="dummy", skip_tokenizer_init=True, num_gpu_blocks_override=128)
+    (output,) = llm.generate([5, 6, 7], SamplingParams(max_tokens=8, ignore_eos=True), use_tqdm=False)
+    assert (len(output.token_ids), output.text) == (8, "")
+    with pytest.raises(RequestError, match="without a tokenizer"):
+        llm.generate("text")
 
 
 def test_no_tokenizer(folder: Path) -> None:

@@ -18,6 +18,7 @@ from llm_engine.checkpoint.formats import read_quantized
 from llm_engine.checkpoint.quantization import Quantization
 from llm_engine.checkpoint.source import Source
 from llm_engine.decoder import DecoderWeights, LayerWeights
+from llm_engine.errors import ModelError
 from llm_engine.linear import Linear, make_linear
 from llm_engine.quantized import Weight, join, quantized_linear
 from llm_engine.sharding import Shard
@@ -30,6 +31,8 @@ def load_weights(
 ) -> DecoderWeights:
     """`config` describes the whole model; what is loaded is the shard's part. `kernels`: see `quantized_linear`."""
     shard = shard or Shard()
+    if f"model.layers.{config.num_layers}.input_layernorm.weight" in source:
+        raise ModelError(f"the weights have more layers than the {config.num_layers} that config.json names")
     fused = _Fused(source, config.quantization, shard, kernels)
     hidden, norm = config.hidden_size, _NormReader(source, config)
     embedding = source.get("model.embed_tokens.weight", config.vocab_size, hidden)
@@ -127,7 +130,8 @@ class _Fused:
         source, scheme = self._source, self._quantization
         quantized = None if scheme is None else read_quantized(source, scheme, name, out_features, in_features)
         weight: Weight = quantized or source.get(f"{name}.weight", out_features, in_features)
-        return weight, source.get(f"{name}.bias", out_features) if bias else None
+        has_bias = bias or f"{name}.bias" in source
+        return weight, source.get(f"{name}.bias", out_features) if has_bias else None
 
 
 class _NormReader:
