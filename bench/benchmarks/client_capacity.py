@@ -7,8 +7,9 @@ the machine's cores with the client, and its CPU time is in the result.
 
 Ours: the highest rate whose run is VALID by its own verdict (schedule and event loop late by at most 20 ms at P99, rate
 within 2%, under 1% errors), searched by bisection, the majority of three runs decides; from one process and from two.
-guidellm: the highest rate of which it sends at least 95% with a median TTFT within 20 ms of the script's, and what its
-`throughput` profile sends; with two worker processes and with its default of ten. Twenty minutes in all.
+guidellm: the highest rate of which it sends at least 95% with a median TTFT within 20 ms of the script's, and the most
+that it sends at all, its `throughput` profile with 256 requests in flight among it; with two worker processes and with
+its default of ten. Twenty minutes in all.
 
 What a request of 16 chunks costs the client, at 800 requests/s from one process, two cores of an AMD EPYC, before and
 after each change:
@@ -32,7 +33,7 @@ import yaml
 from benchmarks import guidellm_peer
 from benchmarks.bars import Bar, check, describe_machine, write
 from benchmarks.guidellm_peer import PeerRun
-from benchmarks.programs import Server, bench, serving, token_server
+from benchmarks.programs import Server, bench, end_on_sigterm, serving, token_server
 
 from llm_bench.knee import Knee, Trial, find_knee
 from llm_bench.results import Result
@@ -151,6 +152,7 @@ def main() -> None:
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True, help="guidellm beside it")
     parser.add_argument("--no-write", action="store_true", help="leave results/client_capacity.json as it is")
     arguments = parser.parse_args()
+    end_on_sigterm()
     machine, knees, runs = describe_machine(), {}, []
     with serving(*token_server("--ttft", str(TTFT), "--tokens", str(TOKENS))) as server:
         for workers in WORKERS:

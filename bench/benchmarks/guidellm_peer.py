@@ -18,6 +18,8 @@ WHEELS = ROOT / "3rdparty" / "wheels"
 VENV = ROOT / ".venv-guidellm"
 MODEL = ROOT / "models" / "main"
 """Whose tokenizer makes its prompts."""
+CONCURRENCY = 256
+"""Requests that its `throughput` keeps running: what 2,000 a second would need on the fake server, and half more."""
 STAMP = VENV / "llm-lab-stamp"
 UV = ROOT / ".lab" / "uv" / "bin" / "uv"
 
@@ -59,8 +61,9 @@ class PeerRun:
 
 
 def run(url: str, rate: float, seconds: float, workers: int) -> PeerRun:
-    """Poisson arrivals of synthetic prompts of 16 tokens with 16 tokens asked for; `rate` 0 is its `throughput`."""
-    profile = f"kind=poisson,rate={rate:g}" if rate else "kind=throughput"
+    """Poisson arrivals of synthetic prompts of 16 tokens with 16 tokens asked for; `rate` 0 is its `throughput`,
+    which keeps CONCURRENCY requests running."""
+    profile = f"kind=poisson,rate={rate:g}" if rate else f"kind=throughput,max_concurrency={CONCURRENCY}"
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         subprocess.run(

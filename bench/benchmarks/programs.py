@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -17,6 +25,7 @@ from llm_bench.results import Result, read_result
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 STOP_SECONDS = 20.0
+READY_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +40,39 @@ class Server:
 
 @contextmanager
 def serving(*arguments: str) -> Iterator[Server]:
-    """A Python program that prints its URL somewhere in its first lines; ends with the block."""
-    process = psutil.Popen(
-        (sys.executable, *arguments), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield Server(_find_url(process, arguments), process)
-    finally:
-        process.terminate()
+    """A Python program that names its URL in what it prints first; ends with the block."""
+    with tempfile.TemporaryFile() as printed:
+        process = psutil.Popen((sys.executable, *arguments), env=ENVIRONMENT, stdout=printed, stderr=subprocess.STDOUT)
         try:
-            process.wait(STOP_SECONDS)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield Server(_find_url(process, printed), process)
+        finally:
+            _stop(process)
+
+
+@contextmanager
+def command(argv: Sequence[str], url: str, environment: Mapping[str, str]) -> Iterator[Server]:
+    """Any program that serves `url`; entered when its `/health` answers 200."""
+    process = psutil.Popen(
+        argv, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        _wait(process, f"{url}/health")
+        yield Server(url, process)
+    finally:
+        _stop(process)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def end_on_sigterm() -> None:
+    """A benchmark that is told to end ends the servers that it started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def token_server(*arguments: str) -> tuple[str, ...]:
@@ -57,10 +86,38 @@ def bench(command: str, *arguments: str, out: Path) -> Result:
     return read_result(out)
 
 
-def _find_url(process: psutil.Popen, arguments: tuple[str, ...]) -> str:
-    assert process.stdout is not None
-    for line in process.stdout:
-        for word in line.decode().split():
-            if word.startswith("http://"):
-                return str(word.rstrip("/.,"))
-    raise RuntimeError(f"{' '.join(arguments)} ended before it listened")
+def _find_url(process: psutil.Popen, printed: IO[bytes]) -> str:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        text = os.pread(printed.fileno(), 65536, 0)
+        if found := re.search(rb"http://[\w.:-]+(?=\s)", text):
+            return found[0].decode().rstrip(".:")
+        if process.poll() is not None:
+            raise RuntimeError(f"a server ended before it listened: {text.decode(errors='replace').strip()[-500:]}")
+        time.sleep(0.1)
+    raise RuntimeError(f"a server named no URL within {READY_SECONDS:g} s")
+
+
+def _wait(process: psutil.Popen, url: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the server of {url} ended with status {process.returncode} before it was ready")
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2.0) as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.5)
+    raise RuntimeError(f"{url} did not answer within {READY_SECONDS:g} s")
+
+
+def _stop(process: psutil.Popen) -> None:
+    """The process and its children."""
+    family = process.children(recursive=True) if process.is_running() else []
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for orphan in psutil.wait_procs(family, timeout=5.0)[1]:
+        orphan.kill()

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bars import ROOT, Bar, check, describe_machine, write
-from benchmarks.programs import bench, serving
+from benchmarks.programs import bench, end_on_sigterm, serving
 
 from llm_bench.repetitions import mean_interval
 from llm_bench.report.units import seconds as seconds_of
@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=80.0, help="of each run")
     parser.add_argument("--no-write", action="store_true", help="leave results/reproducible.json as it is")
     arguments = parser.parse_args()
+    end_on_sigterm()
     machine = describe_machine()
     engine = ("-m", "llm_engine", "serve", str(MODEL), "--served-model-name", "main", "--port", "0")
     with tempfile.TemporaryDirectory() as folder, serving(*engine) as server:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks.bars import Bar, check, describe_machine, write
-from benchmarks.programs import bench, serving, token_server
+from benchmarks.programs import bench, end_on_sigterm, serving, token_server
 
 from llm_bench.results import Result
 
@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that send")
     parser.add_argument("--no-write", action="store_true", help="leave results/trace_replay.json as it is")
     arguments = parser.parse_args()
+    end_on_sigterm()
     machine = describe_machine()
     with tempfile.TemporaryDirectory() as folder, serving(*token_server()) as server:
         trace = Path(folder) / "azure.csv"

@@ -38,8 +38,8 @@ What it means
   report        tables, HTML pages, Markdown, JSON
   face          locust's own console and web UI
 
-Only what sends (client, load, scrape, loop_lag, face and what imports them) touches gevent and locust; the rest is plain
-Python and imports fast.
+Only what sends (client, load, scrape, loop_lag, face and what imports them) touches gevent and locust; the rest is
+plain Python and imports fast.
 """
 
 __version__ = "0.1.0"
