@@ -102,9 +102,16 @@ class Client:
     def _watch_for_silence(self) -> None:
         while True:
             gevent.sleep(min(self._timeout / SILENCE_LOOKS, LONGEST_LOOK))
-            longest_ago = perf_counter() - self._timeout
-            for connection in [each for each in self._busy if each.heard_at < longest_ago]:
-                gevent.get_hub().loop.run_callback(connection.fail, "timeout", f"nothing came for {self._timeout:g} s")
+            for connection in filter(self._is_silent, self._busy):
+                gevent.get_hub().loop.run_callback(self._give_up, connection)
+
+    def _is_silent(self, connection: Connection) -> bool:
+        return perf_counter() - connection.heard_at > self._timeout
+
+    def _give_up(self, connection: Connection) -> None:
+        """Called by the event loop, before which something may have come after all."""
+        if self._is_silent(connection):
+            connection.fail("timeout", f"nothing came for {self._timeout:g} s")
 
 
 def _raise_file_limit() -> None:

@@ -25,8 +25,6 @@ BYTES_PER_REQUEST = 700
 
 CHUNKS = "times of chunks after the first"
 REQUESTS = "single requests"
-
-
 STEPS: tuple[tuple[str, ...], ...] = ((), (CHUNKS,), (CHUNKS, CSV_FILE), (CHUNKS, CSV_FILE, REQUESTS))
 """What is left out: nothing, then more and more."""
 

@@ -6,7 +6,8 @@
     worker -> master   ENDED  its part is over, or why it cannot be sent
 
 Each worker draws the whole schedule from the scenario's seed and keeps the conversations that are its own. Without
-workers the one process has the whole of it.
+workers the one process has the whole of it. Workers must be there when a test starts: locust moves users to one that
+comes later, which ends what they were sending.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ class Sharing:
         """Called in every process when a test starts; in the master before locust's own order goes to the workers."""
         self._ready, salt = set(), secrets.token_hex(4)
         if isinstance(self._runner, MasterRunner):
-            workers = [client.id for client in self._runner.clients.all]
+            clients = self._runner.clients
+            workers = [client.id for client in (*clients.ready, *clients.spawning, *clients.running)]
             self._expected = set(workers)
             for number, worker in enumerate(workers):
                 self._runner.send_message(SHARE, {"number": number, "of": len(workers), "salt": salt}, worker)
