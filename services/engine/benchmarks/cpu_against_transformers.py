@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
 import torch
 import transformers
-from measure import MODELS, heldout, paired, save
+from benchmarks.measure import MODELS, environment, heldout, paired_rates, save
 
 from llm_engine import LLM, SamplingParams
 
 PROMPT_TOKENS, NEW_TOKENS, ROUNDS = 64, 128, 5
 BATCHES = (1, 16)
+TRANSFORMERS = ("transformers_1_thread", "transformers_2_threads")
 
 
 def main() -> int:
+    setting = environment()
     llm = LLM(str(MODELS / "main"))
     threads = torch.get_num_threads()
     reference = transformers.AutoModelForCausalLM.from_pretrained(MODELS / "main", dtype=torch.float32)
@@ -32,19 +35,19 @@ def main() -> int:
         prompts = [ids[i * PROMPT_TOKENS : (i + 1) * PROMPT_TOKENS] for i in range(batch)]
         ours, theirs = _engine(llm, prompts, threads), _transformers(reference, prompts)
         same = _tokens(llm, prompts) == theirs(1)
-        rates = paired(
+        rates = paired_rates(
             {
-                "transformers_1_thread": lambda run=theirs: _count(run(1)),
-                "transformers_2_threads": lambda run=theirs: _count(run(2)),
+                **{name: partial(_counted, theirs, threads) for threads, name in enumerate(TRANSFORMERS, start=1)},
                 "engine": ours,
             },
             ROUNDS,
         )
-        best = max(("transformers_1_thread", "transformers_2_threads"), key=lambda name: median(rates.by_name[name]))
+        best = max(TRANSFORMERS, key=lambda name: median(rates.by_name[name]))
         results[f"batch_{batch}"] = {"same_tokens": same, **rates.summary(best)}
     save(
         "cpu_against_transformers",
         {
+            **setting,
             "transformers": transformers.__version__,
             "model": "main",
             "prompt_tokens": PROMPT_TOKENS,
@@ -86,6 +89,10 @@ def _transformers(model: Any, prompts: list[list[int]]) -> Callable[[int], list[
         return tokens
 
     return run
+
+
+def _counted(run: Callable[[int], list[list[int]]], threads: int) -> int:
+    return _count(run(threads))
 
 
 def _count(outputs: list[list[int]]) -> int:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
-from measure import MODELS, heldout, paired, save
+from benchmarks.measure import MODELS, environment, heldout, paired_rates, save
 
 from llm_engine import LLM, SamplingParams
 
 REQUESTS, PROMPT_TOKENS, NEW_TOKENS, ROUNDS = 24, 200, 100, 5
 BLOCKS = REQUESTS * (PROMPT_TOKENS + NEW_TOKENS) // 16 // 3
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "roomy": {"num_gpu_blocks_override": 3 * BLOCKS + 64},
     "recompute": {"num_gpu_blocks_override": BLOCKS},
     "recompute_without_prefix_cache": {"num_gpu_blocks_override": BLOCKS, "prefix_cache": "off"},
@@ -23,12 +24,13 @@ WAYS = {
 
 
 def main() -> int:
+    setting = environment()
     llms = {name: LLM(str(MODELS / "main"), max_model_len=512, **settings) for name, settings in WAYS.items()}
-    summary = paired({name: _generator(llm) for name, llm in llms.items()}, ROUNDS).summary("roomy")
+    summary = paired_rates({name: _generator(llm) for name, llm in llms.items()}, ROUNDS).summary("roomy")
     for name, llm in llms.items():
         summary[name]["preemptions_per_run"] = llm.engine.num_preemptions // (ROUNDS + 1)
-    setting = {"model": "main", "requests": REQUESTS, "prompt_tokens": PROMPT_TOKENS, "output_tokens": NEW_TOKENS}
-    save("preemption", {**setting, "blocks": BLOCKS, "rounds": ROUNDS, **summary})
+    sizes = {"model": "main", "requests": REQUESTS, "prompt_tokens": PROMPT_TOKENS, "output_tokens": NEW_TOKENS}
+    save("preemption", {**setting, **sizes, "blocks": BLOCKS, "rounds": ROUNDS, **summary})
     return 0
 
 

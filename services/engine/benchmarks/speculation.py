@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from measure import MODELS, heldout, paired, save
+from benchmarks.measure import MODELS, environment, heldout, paired_rates, save
 
 from llm_engine import LLM, SamplingParams
 
@@ -24,17 +24,18 @@ WAYS: dict[str, dict[str, Any] | None] = {
 
 
 def main() -> int:
+    setting = environment()
     llms = {name: LLM(str(MODELS / "main"), speculative_config=config) for name, config in WAYS.items()}
     results: dict[str, Any] = {}
     for temperature in (0.0, 1.0):
-        rates = paired({name: _generator(llm, temperature) for name, llm in llms.items()}, ROUNDS)
+        rates = paired_rates({name: _generator(llm, temperature) for name, llm in llms.items()}, ROUNDS)
         summary = rates.summary("none")
         for name, llm in llms.items():
             summary[name].update(_acceptance(llm))
         results[f"temperature_{temperature:g}"] = summary
-    setting = {"model": "main", "draft_model": "draft", "batch": 1, "rounds": ROUNDS}
+    sizes = {"model": "main", "draft_model": "draft", "batch": 1, "rounds": ROUNDS}
     lengths = {"prompts": PROMPTS, "prompt_tokens": PROMPT_TOKENS, "output_tokens": NEW_TOKENS}
-    save("speculation", {**setting, **lengths, **results})
+    save("speculation", {**setting, **sizes, **lengths, **results})
     return 0
 
 
@@ -53,9 +54,11 @@ def _acceptance(llm: LLM) -> dict[str, Any]:
     """Share of drafts accepted at each place, and tokens a step; forgets them."""
     if llm.engine.speculation is None:
         return {}
-    stats = llm.engine.speculation.take_stats()
+    stats = llm.engine.speculation.stats
     by_position = [round(count / max(1, stats.num_drafts), 3) for count in stats.accepted_by_position]
     tokens_per_draft = 1 + sum(stats.accepted_by_position) / max(1, stats.num_drafts)
+    stats.num_drafts, stats.num_draft_tokens = 0, 0
+    stats.accepted_by_position[:] = [0] * len(by_position)
     return {"acceptance_by_position": by_position, "tokens_per_verification": round(tokens_per_draft, 2)}
 
 

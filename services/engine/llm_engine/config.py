@@ -88,6 +88,10 @@ class EngineConfig:
         """Guesses follow from tokens, and other ranks are sent them: both would know the next inputs too late."""
         return "speculation" if self.speculative_config else "several ranks" if self.num_ranks > 1 else None
 
+    def overlaps(self, on_gpu: bool) -> bool:
+        """A step is begun before the one before is read."""
+        return on_gpu and self.why_not_overlap is None if self.async_scheduling is None else self.async_scheduling
+
     def __post_init__(self) -> None:
         parallel = ("tensor_parallel_size", "pipeline_parallel_size")
         positive = ("max_num_seqs", "max_num_batched_tokens", "block_size", *parallel)

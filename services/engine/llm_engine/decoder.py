@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llm_engine.backend import Backend
 from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.collectives import Collectives
 from llm_engine.kv_memory import KVMemory
-from llm_engine.linear import Linear
+from llm_engine.operators.backend import Backend
+from llm_engine.operators.linear import Linear
 
 
 @dataclass(frozen=True, slots=True)

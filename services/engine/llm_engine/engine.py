@@ -100,6 +100,7 @@ class Engine:
         if request_id in self._requests:
             raise RequestError(f"a request with id {request_id} is already running", "request_id")
         now = time.monotonic() if arrival_time is None else arrival_time
+        longest = min(self.max_model_len, len(prompt_ids) + (params.max_tokens or self.max_model_len))
         choices: list[Choice] = []
         for index in range(params.n):
             sequence = Sequence(
@@ -111,7 +112,7 @@ class Engine:
                 arrival=self._num_arrivals,
                 priority=priority,
                 arrival_time=now,
-                max_num_tokens=self._max_num_tokens(len(prompt_ids), params),
+                max_num_tokens=longest,
             )
             self._num_arrivals += 1
             self._prepare(sequence)
@@ -187,11 +188,6 @@ class Engine:
         if self.config.check_invariants:
             invariants.check(self.scheduler)
         return outputs
-
-    def _max_num_tokens(self, num_prompt_tokens: int, params: SamplingParams) -> int:
-        if params.max_tokens is None:
-            return self.max_model_len
-        return min(self.max_model_len, num_prompt_tokens + params.max_tokens)
 
     def _prepare(self, sequence: Sequence) -> None:
         params = sequence.params

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -83,16 +83,10 @@ def _padding(size: int, max_model_len: int, num_blocks: int, device: torch.devic
 
 
 def _first(batch: Batch, size: int) -> Batch:
-    return replace(
-        batch,
-        token_ids=batch.token_ids[:size],
-        positions=batch.positions[:size],
-        slots=batch.slots[:size],
-        block_tables=batch.block_tables[:size],
-        context_lens=batch.context_lens[:size],
-        query_starts=batch.query_starts[: size + 1],
-        query_lens=batch.query_lens[:size],
-    )
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    cut: dict[str, Any] = {name: value[:size] for name, value in values.items() if isinstance(value, Tensor)}
+    cut["query_starts"] = batch.query_starts[: size + 1]
+    return replace(batch, **cut, query_lens=batch.query_lens[:size])
 
 
 class CudaCapture:

@@ -18,15 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llm_engine import logits_processors, logprobs, truncation
+from llm_engine import logprobs
 from llm_engine.batch import LogitRows
 from llm_engine.logprobs import TokenLogprobs
+from llm_engine.operators import logits_processors, truncation
+from llm_engine.operators.rejection import Draft, accept, accept_greedy
+from llm_engine.operators.truncation import DrawRows
 from llm_engine.randomness import uniform_numbers
-from llm_engine.rejection import Draft, accept, accept_greedy
 from llm_engine.sampling_params import SamplingParams
 from llm_engine.sequence import Sequence
 from llm_engine.transfer import Array, HostCopy, to_device
-from llm_engine.truncation import DrawRows
 
 ACCEPT_LANE, DRAFT_LANE = 1, 2
 

@@ -15,8 +15,9 @@ from typing import TypeVar
 from torch import Tensor
 
 from llm_engine.checkpoint.families import DecoderConfig
+from llm_engine.config import EngineConfig
 from llm_engine.errors import ModelError
-from llm_engine.quantized import QuantizedWeight, Weight
+from llm_engine.operators.quantized import QuantizedWeight, Weight
 
 W = TypeVar("W", Tensor, QuantizedWeight, Weight)
 """Whatever can be cut."""
@@ -32,8 +33,9 @@ class Shard:
     num_stages: int = 1
 
     @classmethod
-    def of_rank(cls, rank: int, tensor_size: int, num_stages: int) -> Shard:
-        return cls(rank % tensor_size, tensor_size, rank // tensor_size, num_stages)
+    def of_rank(cls, rank: int, config: EngineConfig) -> Shard:
+        size = config.tensor_parallel_size
+        return cls(rank % size, size, rank // size, config.pipeline_parallel_size)
 
     @property
     def is_first_stage(self) -> bool:

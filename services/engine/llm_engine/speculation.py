@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol
 
 from llm_engine.errors import EngineError
@@ -89,13 +89,6 @@ class Speculation:
                 self.stats.num_draft_tokens += item.num_drafts
                 for position in range(len(item.token_ids) - 1):
                     self.stats.accepted_by_position[position] += 1
-
-    def take_stats(self) -> SpeculationStats:
-        """What was counted since the last call."""
-        taken = replace(self.stats, accepted_by_position=list(self.stats.accepted_by_position))
-        self.stats.num_drafts = self.stats.num_draft_tokens = 0
-        self.stats.accepted_by_position = [0] * self._num_tokens
-        return taken
 
     def _most(self, sequence: Sequence) -> int:
         """No guesses in a prompt, past the end, or where logits depend on every token before (penalties, grammars)."""

@@ -6,20 +6,23 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from llm_engine import backend, sizing
+from llm_engine import sizing
 from llm_engine.batch import BatchBuilder
 from llm_engine.checkpoint.families import DecoderConfig, parse_config
 from llm_engine.checkpoint.folder import read_json, resolve_model
+from llm_engine.checkpoint.loading import load_decoder
+from llm_engine.checkpoint.quantization import check_flag
 from llm_engine.checkpoint.tokenizer import NoTokenizer, Tokenizer
 from llm_engine.config import EngineConfig
 from llm_engine.draft_model import DraftModel
 from llm_engine.errors import EngineError, ModelError
 from llm_engine.graphs import CudaCapture, DecodeGraphs
 from llm_engine.model_runner import ModelRunner
+from llm_engine.operators import backend
 from llm_engine.sampler import Sampler
 from llm_engine.sharding import Shard
 from llm_engine.speculation import Proposer, Speculation, SpeculativeConfig, propose_ngram
-from llm_engine.workers import Workers, load_decoder
+from llm_engine.workers import Workers
 
 
 @dataclass(slots=True)
@@ -39,14 +42,14 @@ def load(config: EngineConfig) -> Parts:
     """ModelError or EngineError if the model cannot be served as asked."""
     folder = resolve_model(config.model)
     model = parse_config(read_json(folder / "config.json"))
-    _check_quantization(config, model)
+    check_flag(config.quantization, model.quantization)
     wanted = None if config.speculative_config is None else SpeculativeConfig.parse(config.speculative_config)
     draft = None if wanted is None or wanted.model is None else _draft(wanted.model, model)
     sizing.set_num_threads(config, model)
     device = sizing.device(config)
     dtype = sizing.dtype(config, model, device)
     max_model_len = sizing.max_model_len(config, model)
-    shard = Shard.of_rank(0, config.tensor_parallel_size, config.pipeline_parallel_size)
+    shard = Shard.of_rank(0, config)
     shard.config(model)  # a model that cannot be cut so is refused before processes are started
     num_blocks = sizing.num_blocks(config, [model, draft[1]] if draft else [model], max_model_len, dtype, device)
     tokenizer = NoTokenizer(folder) if config.skip_tokenizer_init else Tokenizer(folder)
@@ -78,23 +81,8 @@ def load(config: EngineConfig) -> Parts:
         num_blocks=num_blocks,
         runner=ModelRunner(main, memory, builder(config.max_num_batched_tokens), sampler, draft_model, workers, graphs),
         speculation=None if wanted is None else _speculation(wanted, config, draft_model),
-        overlaps=_overlaps(config, device.type),
+        overlaps=config.overlaps(on_gpu=device.type == "cuda"),
     )
-
-
-def _check_quantization(config: EngineConfig, model: DecoderConfig) -> None:
-    found = None if model.quantization is None else model.quantization.method
-    if config.quantization not in (None, found):
-        raise ModelError(
-            f"--quantization is {config.quantization}, but the checkpoint's weights are {found or 'not quantized'}; "
-            f"leave the flag out"
-        )
-
-
-def _overlaps(config: EngineConfig, device_type: str) -> bool:
-    if config.async_scheduling is None:
-        return device_type == "cuda" and config.why_not_overlap is None
-    return config.async_scheduling
 
 
 def _draft(name: str, model: DecoderConfig) -> tuple[Path, DecoderConfig]:

@@ -40,11 +40,6 @@ class Grammar:
         if not self._matcher.is_stopped():
             self._matcher.consume_token(token_id)
 
-    @property
-    def is_stopped(self) -> bool:
-        """Nothing more may come."""
-        return bool(self._matcher.is_stopped())
-
 
 class GrammarCompiler:
     """Grammars over one model's tokens. The tokenizer's trie is built on first use, by whichever thread asks."""

@@ -11,7 +11,6 @@ import multiprocessing
 import pickle
 import signal
 from dataclasses import fields
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,13 @@ import torch
 from torch import Tensor
 from torch._C._distributed_c10d import TCPStore
 
-from llm_engine import backend, sizing
+from llm_engine import sizing
 from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import parse_config
 from llm_engine.checkpoint.folder import read_json
-from llm_engine.checkpoint.source import Checkpoint, RandomWeights
-from llm_engine.checkpoint.weights import load_weights
+from llm_engine.checkpoint.loading import load_decoder
 from llm_engine.collectives import TIMEOUT, Collectives
 from llm_engine.config import EngineConfig
-from llm_engine.decoder import Decoder
 from llm_engine.kv_memory import BlockCopy
 from llm_engine.sharding import Shard
 from llm_engine.transfer import to_device
@@ -43,12 +40,11 @@ class Workers:
 
     def __init__(self, config: EngineConfig, folder: Path, num_blocks: int, device: torch.device) -> None:
         """Start them and meet them; they load their weights while rank 0 goes on to load its own."""
-        world = config.tensor_parallel_size * config.pipeline_parallel_size
-        store = TCPStore(HOST, 0, world, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
+        store = TCPStore(HOST, 0, config.num_ranks, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Connection] = []
         self._processes = []
-        for rank in range(1, world):
+        for rank in range(1, config.num_ranks):
             mine, theirs = context.Pipe()
             arguments = (config, folder, num_blocks, rank, store.port, theirs)
             process = context.Process(target=run, args=arguments, name=f"rank-{rank}", daemon=True)
@@ -56,7 +52,7 @@ class Workers:
             theirs.close()
             self._pipes.append(mine)
             self._processes.append(process)
-        self.collectives = Collectives(_shard(config, 0), 0, store, device)
+        self.collectives = Collectives(Shard.of_rank(0, config), 0, store, device)
         self._log = config.log_collectives
 
     def tell(self, copies: list[BlockCopy], batch: Batch | None) -> None:
@@ -81,7 +77,7 @@ def run(config: EngineConfig, folder: Path, num_blocks: int, rank: int, port: in
     model = parse_config(read_json(folder / "config.json"))
     sizing.set_num_threads(config, model)
     device = sizing.device(config, rank)
-    shard = _shard(config, rank)
+    shard = Shard.of_rank(rank, config)
     store = TCPStore(HOST, port, is_master=False, timeout=TIMEOUT)
     collectives = Collectives(shard, rank, store, device)
     decoder = load_decoder(config, folder, device, shard, collectives)
@@ -97,28 +93,6 @@ def run(config: EngineConfig, folder: Path, num_blocks: int, rank: int, port: in
         if config.log_collectives:
             log.warning("%s", collectives.report())
         collectives.close()
-
-
-def load_decoder(
-    config: EngineConfig,
-    folder: Path,
-    device: torch.device,
-    shard: Shard | None = None,
-    collectives: Collectives | None = None,
-) -> Decoder:
-    """This rank's part of the model; by default all of it."""
-    shard = shard or Shard()
-    model = parse_config(read_json(folder / "config.json"))
-    dtype, name = sizing.dtype(config, model, device), backend.choose(config.attention_backend, device)
-    source = (RandomWeights if config.load_format == "dummy" else partial(Checkpoint, folder))(dtype, device)
-    weights = load_weights(source, model, shard, kernels=name == "triton")
-    part, max_model_len = shard.config(model), sizing.max_model_len(config, model)
-    operators = backend.make(name, part, max_model_len, config.block_size, dtype, device)
-    return Decoder(part, weights, operators, config.block_size, collectives)
-
-
-def _shard(config: EngineConfig, rank: int) -> Shard:
-    return Shard.of_rank(rank, config.tensor_parallel_size, config.pipeline_parallel_size)
 
 
 def _on_host(batch: Batch) -> dict[str, Any]:

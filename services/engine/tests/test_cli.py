@@ -96,7 +96,7 @@ BROKEN: dict[str, tuple[dict[str, object], list[str], str]] = {
     "shape": ({"vocab_size": 5000}, [], "has shape (4096, 64), but config.json asks for (5000, 64)"),
     "memory": ({}, ["--num-gpu-blocks-override", "999999999"], "lower --num-gpu-blocks-override"),
     "cache": ({}, ["--num-gpu-blocks-override", "2"], "lower --max-model-len"),
-    "flag": ({}, ["--quantization", "awq"], "--quantization is awq, but the checkpoint's weights are not quantized"),
+    "flag": ({}, ["--quantization", "awq"], "--quantization is awq, but the checkpoint has unquantized weights"),
     "trace": ({}, ["--trace", "/no/such/folder/trace"], "the trace cannot be written to /no/such/folder/trace"),
     "value": ({"hidden_size": "wide"}, [], "--debug shows where"),
 }

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_engine.logits_processors import forbid_words, penalize, process
+from llm_engine.operators.logits_processors import forbid_words, penalize, process
 from llm_engine.sampling_params import SamplingParams
 from llm_engine.sequence import Sequence
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from llm_engine import LLM, SamplingParams
+from llm_engine import LLM, EngineConfig, SamplingParams
 from llm_engine.checkpoint.families import parse_config
 from llm_engine.checkpoint.folder import read_json
 from llm_engine.errors import ModelError
@@ -75,18 +75,22 @@ def test_traffic_is_counted(models: Path) -> None:
         assert "rank 0: all_gather: 3 calls" in workers.collectives.report()
 
 
+def of_rank(rank: int, tensor: int, stages: int) -> Shard:
+    return Shard.of_rank(rank, EngineConfig("m", tensor_parallel_size=tensor, pipeline_parallel_size=stages))
+
+
 def test_parts_put_together_are_the_whole() -> None:
     tensor = torch.arange(24).view(12, 2)
-    shards = [Shard.of_rank(rank, 3, 1) for rank in range(3)]
+    shards = [of_rank(rank, 3, 1) for rank in range(3)]
     assert torch.equal(torch.cat([shard.part(tensor) for shard in shards]), tensor)
-    stages = [Shard.of_rank(rank, 2, 3) for rank in range(6)]
+    stages = [of_rank(rank, 2, 3) for rank in range(6)]
     assert [list(shard.layers(7)) for shard in stages[::2]] == [[0, 1], [2, 3], [4, 5, 6]]
     assert [shard.tensor_rank for shard in stages] == [0, 1, 0, 1, 0, 1]
 
 
 def test_more_ranks_than_kv_heads_have_copies() -> None:
     heads = torch.arange(2).repeat_interleave(4)
-    parts = [Shard.of_rank(rank, 4, 1).kv_part(heads, 2).tolist() for rank in range(4)]
+    parts = [of_rank(rank, 4, 1).kv_part(heads, 2).tolist() for rank in range(4)]
     assert parts == [[0] * 4, [0] * 4, [1] * 4, [1] * 4]
 
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from llm_engine import LLM, SamplingParams
 from llm_engine.errors import ModelError
-from llm_engine.quantized import KernelW4A16, QuantizedWeight, join, quantized_linear
+from llm_engine.operators.quantized import KernelW4A16, QuantizedWeight, join, quantized_linear
 from llm_engine.testing.rounding import FORMATS, round_model
 
 Checkpoints = Callable[..., tuple[Path, dict[str, Tensor]]]
@@ -189,9 +189,9 @@ def test_a_scheme_nobody_supports_is_named(rounded, tmp_path: Path, config: dict
 def test_the_flag_must_agree_with_the_checkpoint(models: Path, rounded: Checkpoints) -> None:
     folder, _ = rounded("llama", "awq")
     assert greedy(folder, quantization="awq") == greedy(folder)
-    with pytest.raises(ModelError, match="--quantization is gptq, but the checkpoint's weights are awq"):
+    with pytest.raises(ModelError, match="--quantization is gptq, but the checkpoint has awq"):
         LLM(str(folder), quantization="gptq")
-    with pytest.raises(ModelError, match="are not quantized"):
+    with pytest.raises(ModelError, match="has unquantized weights"):
         LLM(str(models / "zoo" / "llama"), quantization="gptq")
 
 

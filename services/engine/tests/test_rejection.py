@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from llm_engine.rejection import Draft, accept, accept_greedy
+from llm_engine.operators.rejection import Draft, accept, accept_greedy
 
 VOCABULARY = 6
 

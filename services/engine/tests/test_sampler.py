@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_engine.batch import LogitRows
+from llm_engine.operators.truncation import truncate
 from llm_engine.randomness import uniform_numbers
 from llm_engine.sampler import Sampler
 from llm_engine.sampling_params import SamplingParams
 from llm_engine.sequence import Sequence
-from llm_engine.truncation import truncate
 
 EOS = 3
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import DecoderConfig, RopeConfig
-from llm_engine.torch_backend import TorchBackend
+from llm_engine.operators.torch_backend import TorchBackend
 
 BLOCK, HEADS, KV_HEADS, DIM = 4, 4, 2, 8
 CPU = torch.device("cpu")

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from llm_engine import backend, truncation
 from llm_engine.checkpoint.families import DecoderConfig, parse_config
 from llm_engine.checkpoint.folder import read_json
 from llm_engine.errors import ModelError
+from llm_engine.operators import backend, truncation
+from llm_engine.operators.triton_backend import draw
 from llm_engine.sampling_params import SamplingParams
-from llm_engine.triton_backend import draw
 
 CPU = torch.device("cpu")
 TOKENS = """

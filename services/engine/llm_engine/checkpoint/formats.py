@@ -8,7 +8,7 @@ from torch import Tensor
 from llm_engine.checkpoint.quantization import Quantization
 from llm_engine.checkpoint.source import Source
 from llm_engine.errors import ModelError
-from llm_engine.quantized import QuantizedWeight
+from llm_engine.operators.quantized import QuantizedWeight
 
 
 def read_quantized(

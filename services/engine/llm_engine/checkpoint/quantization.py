@@ -51,6 +51,15 @@ def parse_quantization(config: dict[str, Any] | None) -> Quantization | None:
         raise ModelError(f"quantization_config lacks {error.args[0]!r}") from None
 
 
+def check_flag(flag: str | None, found: Quantization | None) -> None:
+    """ModelError if `--quantization` says otherwise than the checkpoint."""
+    method = None if found is None else found.method
+    if flag not in (None, method):
+        raise ModelError(
+            f"--quantization is {flag}, but the checkpoint has {method or 'unquantized weights'}; leave it out"
+        )
+
+
 def _gptq(config: dict[str, Any]) -> Quantization:
     _require("gptq", "bits", config["bits"], 4)
     _require("gptq", "dynamic", config.get("dynamic") or None, None)

@@ -19,8 +19,8 @@ from llm_engine.checkpoint.quantization import Quantization
 from llm_engine.checkpoint.source import Source
 from llm_engine.decoder import DecoderWeights, LayerWeights
 from llm_engine.errors import ModelError
-from llm_engine.linear import Linear, make_linear
-from llm_engine.quantized import Weight, join, quantized_linear
+from llm_engine.operators.linear import Linear, make_linear
+from llm_engine.operators.quantized import Weight, join, quantized_linear
 from llm_engine.sharding import Shard
 
 W = TypeVar("W", Tensor, Weight)

@@ -125,7 +125,7 @@ def _rounded(weight: Tensor, groups: Tensor, scales: Tensor, zeros: Tensor) -> t
 
 def _per_group(weight: Tensor, groups: Tensor) -> Tensor:
     """[out, groups, inputs of a group]"""
-    return weight[:, groups.argsort(stable=True)].unflatten(1, (int(groups.max()) + 1, -1))
+    return weight[:, groups.argsort(stable=True)].view(len(weight), int(groups.max()) + 1, -1)
 
 
 def _compressed(form: str, group_size: int = -1, **changes: Any) -> dict[str, Any]:

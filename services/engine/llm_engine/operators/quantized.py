@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from llm_engine.errors import ModelError
-from llm_engine.linear import Linear, make_linear
+from llm_engine.operators.linear import Linear, make_linear
 
 if TYPE_CHECKING:
     from llm_kernels.layouts import W4

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llm_engine import layers
 from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import DecoderConfig
+from llm_engine.operators import layers
 
 
 @dataclass(slots=True)

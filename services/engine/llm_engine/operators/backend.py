@@ -12,11 +12,11 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from llm_engine import truncation
 from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.errors import ModelError
-from llm_engine.truncation import DrawRows
+from llm_engine.operators import truncation
+from llm_engine.operators.truncation import DrawRows
 
 Plan: TypeAlias = Any
 """What a back end works out once per step; its own affair."""
@@ -62,17 +62,17 @@ def make(
     name: str, config: DecoderConfig, max_model_len: int, block_size: int, dtype: torch.dtype, device: torch.device
 ) -> Backend:
     if name == "triton":
-        from llm_engine.triton_backend import TritonBackend
+        from llm_engine.operators.triton_backend import TritonBackend
 
         return TritonBackend(config, max_model_len, device)
-    from llm_engine.torch_backend import TorchBackend
+    from llm_engine.operators.torch_backend import TorchBackend
 
     return TorchBackend(config, max_model_len, block_size, dtype, device)
 
 
 def draw_rows(name: str) -> DrawRows:
     if name == "triton":
-        from llm_engine.triton_backend import draw
+        from llm_engine.operators.triton_backend import draw
 
         return draw
     return truncation.draw

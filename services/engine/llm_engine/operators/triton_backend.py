@@ -15,10 +15,10 @@ from torch import Tensor
 
 from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import DecoderConfig
-from llm_engine.layers import angles
+from llm_engine.operators.layers import angles
+from llm_engine.operators.truncation import mask_min_p
 from llm_engine.sampling_params import SamplingParams
 from llm_engine.transfer import Array, to_device
-from llm_engine.truncation import mask_min_p
 from llm_kernels import ops
 
 

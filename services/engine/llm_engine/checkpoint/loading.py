@@ -1,0 +1,37 @@
+"""From a configuration and a folder to a decoder that can run: this rank's part of the model, on its device."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from llm_engine import sizing
+from llm_engine.checkpoint.families import parse_config
+from llm_engine.checkpoint.folder import read_json
+from llm_engine.checkpoint.source import Checkpoint, RandomWeights
+from llm_engine.checkpoint.weights import load_weights
+from llm_engine.collectives import Collectives
+from llm_engine.config import EngineConfig
+from llm_engine.decoder import Decoder
+from llm_engine.operators import backend
+from llm_engine.sharding import Shard
+
+
+def load_decoder(
+    config: EngineConfig,
+    folder: Path,
+    device: torch.device,
+    shard: Shard | None = None,
+    collectives: Collectives | None = None,
+) -> Decoder:
+    """This rank's part of the model; by default all of it."""
+    shard = shard or Shard()
+    model = parse_config(read_json(folder / "config.json"))
+    dtype, name = sizing.dtype(config, model, device), backend.choose(config.attention_backend, device)
+    source = (RandomWeights if config.load_format == "dummy" else partial(Checkpoint, folder))(dtype, device)
+    weights = load_weights(source, model, shard, kernels=name == "triton")
+    part, max_model_len = shard.config(model), sizing.max_model_len(config, model)
+    operators = backend.make(name, part, max_model_len, config.block_size, dtype, device)
+    return Decoder(part, weights, operators, config.block_size, collectives)

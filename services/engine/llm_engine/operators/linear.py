@@ -1,0 +1,30 @@
+"""A matrix multiplication with fixed weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Linear(Protocol):
+    def __call__(self, x: Tensor) -> Tensor:
+        """[rows, in] -> [rows, out]"""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DenseLinear:
+    weight: Tensor
+    """[out, in]"""
+    bias: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+def make_linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
+    """`weight` [out, in]. On a CPU it is laid out [in, out], which few rows are multiplied by a little faster."""
+    return DenseLinear(weight.T.contiguous().T if weight.device.type == "cpu" else weight, bias)
