@@ -14,6 +14,11 @@ QuantizationMethod = Literal["compressed-tensors", "gptq", "awq"]
 PrefixCacheKind = Literal["off", "hash", "radix"]
 SchedulingPolicy = Literal["fcfs", "priority"]
 
+AT_LEAST_ONE = (
+    *("max_num_seqs", "max_num_batched_tokens", "block_size", "tensor_parallel_size", "pipeline_parallel_size"),
+    *("max_model_len", "num_gpu_blocks_override", "kv_cache_memory_bytes", "num_threads"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
@@ -93,14 +98,9 @@ class EngineConfig:
         return on_gpu and self.why_not_overlap is None if self.async_scheduling is None else self.async_scheduling
 
     def __post_init__(self) -> None:
-        parallel = ("tensor_parallel_size", "pipeline_parallel_size")
-        positive = ("max_num_seqs", "max_num_batched_tokens", "block_size", *parallel)
-        optional = ("max_model_len", "num_gpu_blocks_override", "kv_cache_memory_bytes", "num_threads")
-        for name in (*positive, *optional):
+        for name in AT_LEAST_ONE:
             value = getattr(self, name)
-            if value is None and name in optional:
-                continue
-            if value < 1:
+            if value is not None and value < 1:
                 raise EngineError(f"{name} is {value}; it must be at least 1")
         if not 0 < self.gpu_memory_utilization <= 1:
             raise EngineError(f"gpu_memory_utilization is {self.gpu_memory_utilization}; it must be over 0, at most 1")

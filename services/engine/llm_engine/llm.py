@@ -38,9 +38,13 @@ class LLM:
         ids = [self.engine.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt for prompt in batch]
         for prompt_ids, sampling in zip(ids, each, strict=True):
             self.engine.check_request(prompt_ids, sampling)
-        for index, (prompt_ids, sampling) in enumerate(zip(ids, each, strict=True)):
-            self.engine.add_request(str(index), prompt_ids, sampling, only_final=True)
-        return self._run(batch, ids, use_tqdm)
+        try:
+            for index, (prompt_ids, sampling) in enumerate(zip(ids, each, strict=True)):
+                self.engine.add_request(str(index), prompt_ids, sampling, only_final=True)
+            return self._run(batch, ids, use_tqdm)
+        finally:  # interrupted: nothing is left behind
+            for index in range(len(batch)):
+                self.engine.abort_request(str(index))
 
     def _run(self, prompts: list[Prompt], ids: list[list[int]], use_tqdm: bool) -> list[Completion]:
         done = [

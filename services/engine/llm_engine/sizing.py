@@ -85,17 +85,19 @@ def memory(config: EngineConfig, models: Sequence[DecoderConfig], dtype: torch.d
         for m in models
     )
     ranks = config.num_ranks if device.type == "cuda" else 1
-    return Memory(int(config.gpu_memory_utilization * available_bytes(device)), weights // ranks, activations)
+    return Memory(available_bytes(device, config.gpu_memory_utilization), weights // ranks, activations)
 
 
-def available_bytes(device: torch.device) -> int:
+def available_bytes(device: torch.device, share: float) -> int:
+    """Of a GPU's memory that share, less what others use; of a CPU's that share of what is available."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        free, total = torch.cuda.mem_get_info(device)
+        return int(share * total) - (total - free)
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         fields = dict(line.split(":") for line in meminfo.read_text(encoding="ascii").splitlines())
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return int(share * int(fields["MemAvailable"].split()[0]) * 1024)
+    return int(share * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def num_blocks(

@@ -44,3 +44,12 @@ def test_as_many_parameters_as_prompts(llm: LLM) -> None:
 
 def test_no_prompts_no_completions(llm: LLM) -> None:
     assert llm.generate([], use_tqdm=False) == []
+
+
+def test_an_interrupted_call_leaves_nothing_behind(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(llm.engine._runner, "launch", lambda step: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            llm.generate(["import os", "def"], GREEDY, use_tqdm=False)
+    assert not llm.engine.has_work
+    assert llm.generate("import os", GREEDY, use_tqdm=False)[0].token_ids

@@ -29,7 +29,7 @@ def model(models: Path) -> DecoderConfig:
 def blocks(
     monkeypatch: pytest.MonkeyPatch, model: DecoderConfig, available: int, device: torch.device = CPU, **settings: Any
 ) -> int:
-    monkeypatch.setattr(sizing, "available_bytes", lambda device: available)
+    monkeypatch.setattr(sizing, "available_bytes", lambda device, share: int(share * available))
     config = EngineConfig("m", **settings)
     return sizing.num_blocks(config, [model], sizing.max_model_len(config, model), torch.float32, device)
 
@@ -42,7 +42,7 @@ def test_a_cpu_gives_512_mib_and_a_gpu_all_that_is_left(monkeypatch: pytest.Monk
     assert blocks(monkeypatch, model, 8000 * MIB) == 512 * MIB // BLOCK
     assert 128 <= blocks(monkeypatch, model, 300 * MIB) < 300 * MIB // BLOCK
     config, available = EngineConfig("m", gpu_memory_utilization=0.5), 8000 * MIB
-    monkeypatch.setattr(sizing, "available_bytes", lambda device: available)
+    monkeypatch.setattr(sizing, "available_bytes", lambda device, share: int(share * available))
     memory = sizing.memory(config, [model], torch.float32, GPU)
     expected = (4000 * MIB - memory.weights - memory.activations) // BLOCK
     assert blocks(monkeypatch, model, available, GPU, gpu_memory_utilization=0.5) == expected
@@ -98,7 +98,7 @@ def test_quantised_weights_are_small_on_a_gpu_and_full_on_a_cpu(model: DecoderCo
     assert sizing.memory(EngineConfig("m"), [packed], torch.bfloat16, CPU).weights == full
     saved = model.num_linear_parameters * 12 // 8
     monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(sizing, "available_bytes", lambda device: 10**9)
+    monkeypatch.setattr(sizing, "available_bytes", lambda device, share: 10**9)
     assert sizing.memory(EngineConfig("m"), [packed], torch.bfloat16, GPU).weights == full - saved
     monkeypatch.undo()
 
