@@ -27,6 +27,21 @@ def cpu_against_transformers(found: Found) -> str:
     return f"{_table(('', 'way', *RATE), rows)}\n\n{_on(found)}"
 
 
+def cpu_linears(found: Found) -> str:
+    rows = [(batch, way, *_rate(found[batch][way])) for batch in ("batch_1", "batch_16") for way in found[batch]]
+    return f"{_table(('', 'layout', *RATE), rows)}\n\n{_on(found)}"
+
+
+def cpu_profile(found: Found) -> str:
+    rows = []
+    for batch in ("batch_1", "batch_16"):
+        figures = found[batch]
+        shown = {**figures["by_function"], "other torch": figures["other_torch"], "Python": figures["python"]}
+        rows += [(batch, name, milliseconds) for name, milliseconds in shown.items()]
+        rows.append((batch, "**together**", f"**{figures['milliseconds_per_step']}**"))
+    return f"{_table(('', 'function', 'ms a step'), rows)}\n\n{_on(found)}"
+
+
 def speculation(found: Found) -> str:
     rows = []
     for temperature in ("temperature_0", "temperature_1"):
@@ -77,6 +92,8 @@ def leaks(found: Found) -> str:
 
 PAGES: dict[str, Callable[[Found], str]] = {
     "continuous_batching": continuous_batching,
+    "cpu_linears": cpu_linears,
+    "cpu_profile": cpu_profile,
     "cpu_against_transformers": cpu_against_transformers,
     "leaks": leaks,
     "preemption": preemption,

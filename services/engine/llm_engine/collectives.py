@@ -33,6 +33,8 @@ class Collectives:
         """All ranks make one at the same time. A process can be a rank of one model only."""
         world = shard.tensor_size * shard.num_stages
         backend = "nccl" if device.type == "cuda" else "gloo"
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # where kernels are launched, too
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT)
         groups = [
             dist.new_group(list(range(stage * shard.tensor_size, (stage + 1) * shard.tensor_size)))

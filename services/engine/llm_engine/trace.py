@@ -89,8 +89,7 @@ class Trace:
         self._write(event)
 
     def finished(self, sequence: Sequence) -> None:
-        reason = None if sequence.finish_reason is None else sequence.finish_reason.value
-        self._write({"event": "finish", "id": name(sequence), "reason": reason})
+        self._write({"event": "finish", "id": name(sequence), "reason": sequence.finish_reason})
 
     def _write(self, event: Event) -> None:
         self._file.write(json.dumps(event, ensure_ascii=False) + "\n")

@@ -161,10 +161,10 @@ CHANNEL = {"num_bits": 8, "type": "int", "strategy": "channel"}
     ("config", "message"),
     [
         ({"quant_method": "fbgemm_fp8"}, "'fbgemm_fp8' is not supported; supported are compressed-tensors, gptq, awq"),
-        ({"quant_method": "gptq", "bits": 8, "group_size": 32}, "gptq: bits is 8; supported is 4"),
+        ({"quant_method": "gptq", "bits": 8, "group_size": 32}, "bits of gptq is 8; supported is 4"),
         ({"quant_method": "gptq", "bits": 4}, "lacks 'group_size'"),
-        ({"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemv"}, "awq: version is 'gemv'"),
-        ({**COMPRESSED, "format": "marlin-24"}, "format is 'marlin-24'; supported is 'pack-quantized, int-q"),
+        ({"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemv"}, "version of awq is 'gemv'"),
+        ({**COMPRESSED, "format": "marlin-24"}, "format is 'marlin-24'; supported is 'pack-quantized' or 'int-q"),
         ({**COMPRESSED, "kv_cache_scheme": {"num_bits": 8}}, "kv_cache_scheme is"),
         ({**COMPRESSED, "config_groups": {}}, "number of config_groups is 0"),
         (

@@ -29,20 +29,33 @@ def overhead(found: dict[str, Any]) -> str:
         server = found["servers"][name]
         rate = server["many"]["per_second"]
         rows.append(
-            (label, f"{rate:,.0f}", f"{gateway / rate:.2g}×", _ms(server["one"]["p50_ms"]), f"{server['resident_mib']:.0f} MiB")
+            (
+                label,
+                f"{rate:,.0f}",
+                f"{gateway / rate:.2g}×",
+                _ms(server["one"]["p50_ms"]),
+                f"{server['resident_mib']:.0f} MiB",
+            )
         )
     bars = {name: bar["measured"] for name, bar in found["bars"].items()}
     table = _table(("", "requests/s", "gateway's ratio", "P50, one connection", "memory"), rows)
     return f"""{table}
 
 At half of its highest rate the gateway adds {bars["added P50 at half rate, ms"]:.2f} ms at the median and its P99 is
-{bars["P99 at half rate, ms"]:.1f} ms. It serves {bars["times the better LiteLLM run"]:.0f} times what LiteLLM's proxy serves. {_on(found)}"""
+{bars["P99 at half rate, ms"]:.1f} ms. It serves {bars["times the better LiteLLM run"]:.0f} times what LiteLLM's proxy
+serves. {_on(found)}"""
 
 
 def streams(found: dict[str, Any]) -> str:
     direct, through = found["direct"], found["gateway"]
     rows = [
-        (label, f"{one['events_per_second']:,.0f}", _ms(one["gap"]["p50_ms"]), _ms(one["gap"]["p99_ms"]), _ms(one["delay"]["p99_ms"]))
+        (
+            label,
+            f"{one['events_per_second']:,.0f}",
+            _ms(one["gap"]["p50_ms"]),
+            _ms(one["gap"]["p99_ms"]),
+            _ms(one["delay"]["p99_ms"]),
+        )
         for label, one in (("the engine alone", direct), ("through one gateway process", through))
     ]
     table = _table(("", "tokens/s", "ITL P50", "ITL P99", "a token's delay, P99"), rows)
@@ -95,7 +108,14 @@ def priorities(found: dict[str, Any]) -> str:
                 f"{sum(run['violations'] for run in mine):g}",
             )
         )
-    heads = ("load", "policy", *(f"{name} P99" for name in CLASSES), "interactive, of fcfs", "simulated", "tokens, of fcfs")
+    heads = (
+        "load",
+        "policy",
+        *(f"{name} P99" for name in CLASSES),
+        "interactive, of fcfs",
+        "simulated",
+        "tokens, of fcfs",
+    )
     seeds = len({run["seed"] for run in runs})
     return (
         f"{_table((*heads, 'bound broken'), rows)}\n\nMedians over {seeds} seeds (least … most), "

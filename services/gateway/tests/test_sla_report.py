@@ -50,7 +50,9 @@ def test_the_headline_says_whether_the_promises_are_kept(records: list[SlaRecord
     assert headline_of(page_of(records, seconds)) == says
 
 
-@pytest.mark.parametrize(("age", "seconds", "shown"), [(20, 3600, 300), (400, 3600, 900), (3000, 3600, 3600), (9, 60, 60)])
+@pytest.mark.parametrize(
+    ("age", "seconds", "shown"), [(20, 3600, 300), (400, 3600, 900), (3000, 3600, 3600), (9, 60, 60)]
+)
 def test_charts_begin_about_where_the_records_do(age: float, seconds: float, shown: float) -> None:
     store = SlaStore("", 86400.0, 1_000_000, lambda: NOW)
     store.write([record(time=NOW - age)])

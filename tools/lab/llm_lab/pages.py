@@ -1,4 +1,4 @@
-"""`./lab pages`: figures in Markdown pages come from results files; this puts them there, and `--check` finds stale ones.
+"""`./lab pages`: figures in Markdown pages come from results files; it puts them there, `--check` finds stale ones.
 
     <!-- output: python services/gateway/benchmarks/tables.py overhead -->
     … whatever the command printed …
@@ -13,6 +13,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from llm_lab import paths
@@ -26,7 +27,7 @@ def refresh(pages: Iterator[Path], *, check: bool) -> list[Path]:
     stale = []
     for page in pages:
         old = page.read_text(encoding="utf-8")
-        new = BLOCK.sub(lambda block: block[1] + _output(block["command"], page) + block[4], old)
+        new = BLOCK.sub(partial(_renewed, page), old)
         if new != old:
             stale.append(page)
             if not check:
@@ -35,8 +36,14 @@ def refresh(pages: Iterator[Path], *, check: bool) -> list[Path]:
 
 
 def tracked_pages() -> Iterator[Path]:
-    listed = subprocess.run(("git", "ls-files", "-z", "*.md"), cwd=paths.ROOT, check=True, capture_output=True, text=True)
+    listed = subprocess.run(
+        ("git", "ls-files", "-z", "*.md"), cwd=paths.ROOT, check=True, capture_output=True, text=True
+    )
     return (paths.ROOT / name for name in listed.stdout.split("\0") if name)
+
+
+def _renewed(page: Path, block: re.Match[str]) -> str:
+    return block[1] + _output(block["command"], page) + block[4]
 
 
 def _output(command: str, page: Path) -> str:

@@ -1,8 +1,9 @@
 """`./lab priorities`: what each class sees under `fcfs` and under `priority`, at loads below and above capacity.
 
 For each seed capacity is measured, since a shared machine changes its speed; then each load runs under both policies,
-with the same arrivals and lengths. When all is done the gateway's simulation replays each run's load on a model of the
-engines that is fitted to their traces, and stands beside it. The table shows medians over the seeds, the JSON every run.
+with the same arrivals and lengths. When all is done the gateway's simulation replays each run's load on a model of
+the engines that is fitted to their traces, and stands beside it. The table shows medians over the seeds, the JSON
+every run.
 """
 
 from __future__ import annotations

@@ -61,55 +61,54 @@ def check_flag(flag: str | None, found: Quantization | None) -> None:
 
 
 def _gptq(config: dict[str, Any]) -> Quantization:
-    _require("gptq", "bits", config["bits"], 4)
-    _require("gptq", "dynamic", config.get("dynamic") or None, None)
+    _require("bits of gptq", config["bits"], 4)
+    _require("dynamic of gptq", config.get("dynamic") or None, None)
     offset = 0 if config.get("checkpoint_format") == "gptq_v2" else 1
     return Quantization("gptq", 4, config["group_size"], zero_offset=offset)
 
 
 def _awq(config: dict[str, Any]) -> Quantization:
-    _require("awq", "bits", config["bits"], 4)
-    _require("awq", "version", str(config.get("version", "gemm")).lower(), "gemm")
-    _require("awq", "zero_point", config.get("zero_point", True), True)
+    _require("bits of awq", config["bits"], 4)
+    _require("version of awq", str(config.get("version", "gemm")).lower(), "gemm")
+    _require("zero_point of awq", config.get("zero_point", True), True)
     return Quantization("awq", 4, config["group_size"])
 
 
 def _compressed_tensors(config: dict[str, Any]) -> Quantization:
-    method, form = "compressed-tensors", config["format"]
-    _require(method, "kv_cache_scheme", config.get("kv_cache_scheme"), None)
-    _require(method, "number of config_groups", len(config["config_groups"]), 1)
-    (group,) = config["config_groups"].values()
-    _require(method, "targets", group.get("targets", ["Linear"]), ["Linear"])
-    weights, inputs = group["weights"], group.get("input_activations")
-    _require(method, "output_activations", group.get("output_activations"), None)
-    bits, kind = {"pack-quantized": (4, "int"), "int-quantized": (8, "int"), "float-quantized": (8, "float")}.get(
-        form, (None, None)
-    )
-    _require(method, "format", form, form if bits else "pack-quantized, int-quantized or float-quantized")
-    _require(method, f"weights of {form}", (weights["num_bits"], weights["type"]), (bits, kind))
+    form, groups = config["format"], list(config["config_groups"].values())
+    _require("format", form, *COMPRESSED_FORMATS)
+    _require("kv_cache_scheme", config.get("kv_cache_scheme"), None)
+    _require("number of config_groups", len(groups), 1)
+    _require("targets", groups[0].get("targets", ["Linear"]), ["Linear"])
+    _require("output_activations", groups[0].get("output_activations"), None)
+    weights, inputs = groups[0]["weights"], groups[0].get("input_activations")
+    bits, kind, strategies = COMPRESSED_FORMATS[form]
+    _require(f"num_bits of {form}", weights["num_bits"], bits)
+    _require(f"type of {form}", weights["type"], kind)
+    _require(f"strategy of {form}", weights["strategy"], *strategies)
+    _require(f"symmetric of {form}", weights.get("symmetric", True), True, *([False] if bits == 4 else []))
     if inputs is not None:
-        _require(method, f"input_activations of {form}", inputs["num_bits"], 8 if bits == 8 else "none")
-        _require(method, "input_activations", (inputs["strategy"], inputs["dynamic"]), ("token", True))
-        _require(method, "type of input_activations", inputs["type"], kind)
-    symmetric = weights.get("symmetric", True)
-    if bits == 8:
-        _require(method, f"strategy of {form}", weights["strategy"], "channel")
-        _require(method, f"symmetric of {form}", symmetric, True)
-    else:
-        _require(method, f"strategy of {form}", weights["strategy"] in ("group", "channel"), True)
+        _require(f"input_activations of {form}", (inputs["num_bits"], inputs["type"]), (8, kind) if bits == 8 else None)
+        _require("input_activations", (inputs["strategy"], inputs["dynamic"]), ("token", True))
     return Quantization(
-        method,
-        bits or 4,
+        "compressed-tensors",
+        bits,
         weights.get("group_size") or -1,
-        has_zero_points=not symmetric,
+        has_zero_points=not weights.get("symmetric", True),
         is_float=kind == "float",
         rounds_inputs=inputs is not None,
     )
 
 
+COMPRESSED_FORMATS = {
+    "pack-quantized": (4, "int", ("group", "channel")),
+    "int-quantized": (8, "int", ("channel",)),
+    "float-quantized": (8, "float", ("channel",)),
+}
+"""bits, type and strategies of the weights"""
 METHODS = {"compressed-tensors": _compressed_tensors, "gptq": _gptq, "awq": _awq}
 
 
-def _require(method: str, name: str, value: object, wanted: object) -> None:
-    if value != wanted:
-        raise ModelError(f"quantization {method}: {name} is {value!r}; supported is {wanted!r}")
+def _require(name: str, value: object, *allowed: object) -> None:
+    if value not in allowed:
+        raise ModelError(f"quantization: {name} is {value!r}; supported is {' or '.join(map(repr, allowed))}")

@@ -92,7 +92,10 @@ def quantized_linear(weight: QuantizedWeight, bias: Tensor | None, dtype: torch.
 
 @dataclass(frozen=True, slots=True)
 class RoundedInputs:
-    """The reference of W8A8: integers, held as floats, are multiplied, and both scales come after."""
+    """The reference of W8A8: integers, held as floats, are multiplied, and both scales come after.
+
+    Of several ranks that share the inputs of a layer each rounds its own part, as vLLM's do.
+    """
 
     linear: Linear
     scales: Tensor
