@@ -33,11 +33,24 @@ def paged_kv_write(key: Tensor, value: Tensor, cache: Tensor, slots: Tensor) -> 
 
 @torch.library.custom_op("llm_kernels::rope_paged_kv_write", mutates_args=("query", "cache"))
 def rope_paged_kv_write(
-    query: Tensor, key: Tensor, value: Tensor, positions: Tensor, cos_sin: Tensor, cache: Tensor, slots: Tensor
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    positions: Tensor,
+    cos_sin: Tensor,
+    cache: Tensor,
+    slots: Tensor,
+    query_norm: Tensor | None = None,
+    key_norm: Tensor | None = None,
+    eps: float = 1e-6,
 ) -> None:
     """Rotate `query` in place; write the rotated `key` and `value` to the cache. `key` itself is left as it is: nobody
-    reads it again, and not writing it saves its bytes."""
-    _FUSED(query, key, value, positions, cos_sin, cache, slots)
+    reads it again, and not writing it saves its bytes.
+
+    With `query_norm` and `key_norm` [head_dim], both or none, each head is RMS-normalised before it is rotated (Qwen3),
+    and rounded once, after both.
+    """
+    _FUSED(query, key, value, positions, cos_sin, cache, slots, query_norm, key_norm, eps)
 
 
 @rope.register_fake
@@ -52,17 +65,30 @@ def _(key: Tensor, value: Tensor, cache: Tensor, slots: Tensor) -> None:
 
 @rope_paged_kv_write.register_fake
 def _(
-    query: Tensor, key: Tensor, value: Tensor, positions: Tensor, cos_sin: Tensor, cache: Tensor, slots: Tensor
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    positions: Tensor,
+    cos_sin: Tensor,
+    cache: Tensor,
+    slots: Tensor,
+    query_norm: Tensor | None = None,
+    key_norm: Tensor | None = None,
+    eps: float = 1e-6,
 ) -> None:
     return None
 
 
-def _rotated(heads: Tensor, positions: Tensor, cos_sin: Tensor) -> Tensor:
-    """A rotated copy of [tokens, heads, head_dim]."""
+def _rotated(
+    heads: Tensor, positions: Tensor, cos_sin: Tensor, norm: Tensor | None = None, eps: float = 0.0
+) -> Tensor:
+    """A copy of [tokens, heads, head_dim], normalised if there is a norm, and rotated."""
     half = cos_sin.shape[-1] // 2
     table = wide(cos_sin)[positions.long()].unsqueeze(1)
     cos, sin = table[..., :half], table[..., half:]
     x = wide(heads)
+    if norm is not None:
+        x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * wide(norm)
     a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
     return torch.cat((a * cos - b * sin, b * cos + a * sin, rest), dim=-1).to(heads.dtype)
 
@@ -79,10 +105,19 @@ def _write_reference(key: Tensor, value: Tensor, cache: Tensor, slots: Tensor) -
 
 
 def _fused_reference(
-    query: Tensor, key: Tensor, value: Tensor, positions: Tensor, cos_sin: Tensor, cache: Tensor, slots: Tensor
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    positions: Tensor,
+    cos_sin: Tensor,
+    cache: Tensor,
+    slots: Tensor,
+    query_norm: Tensor | None = None,
+    key_norm: Tensor | None = None,
+    eps: float = 1e-6,
 ) -> None:
-    query.copy_(_rotated(query, positions, cos_sin))
-    _write_reference(_rotated(key, positions, cos_sin), value, cache, slots)
+    query.copy_(_rotated(query, positions, cos_sin, query_norm, eps))
+    _write_reference(_rotated(key, positions, cos_sin, key_norm, eps), value, cache, slots)
 
 
 def _check_heads(op: str, name: str, heads: Tensor, tokens: int, head_dim: int) -> None:
@@ -127,10 +162,27 @@ def _check_write(op: str, key: Tensor, value: Tensor, cache: Tensor, slots: Tens
 
 
 def _check_fused(
-    query: Tensor, key: Tensor, value: Tensor, positions: Tensor, cos_sin: Tensor, cache: Tensor, slots: Tensor
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    positions: Tensor,
+    cos_sin: Tensor,
+    cache: Tensor,
+    slots: Tensor,
+    query_norm: Tensor | None = None,
+    key_norm: Tensor | None = None,
+    eps: float = 1e-6,
 ) -> None:
     _check_rotation("rope_paged_kv_write", query, key, positions, cos_sin)
     _check_write("rope_paged_kv_write", key, value, cache, slots)
+    op, head_dim = "rope_paged_kv_write", query.shape[-1]
+    checks.require((query_norm is None) == (key_norm is None), op, "one norm; it takes query_norm and key_norm, or none")
+    for name, norm in (("query_norm", query_norm), ("key_norm", key_norm)):
+        if norm is not None:
+            checks.dtype_in(op, name, norm, checks.FLOATS)
+            checks.shape_is(op, name, norm, (head_dim,), f"[{head_dim}] (head_dim)")
+            checks.contiguous(op, name, norm)
+            checks.same_device(op, query, norm)
 
 
 def _rope_triton(query: Tensor, key: Tensor, positions: Tensor, cos_sin: Tensor) -> None:
@@ -146,11 +198,28 @@ def _write_triton(key: Tensor, value: Tensor, cache: Tensor, slots: Tensor) -> N
 
 
 def _fused_triton(
-    query: Tensor, key: Tensor, value: Tensor, positions: Tensor, cos_sin: Tensor, cache: Tensor, slots: Tensor
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    positions: Tensor,
+    cos_sin: Tensor,
+    cache: Tensor,
+    slots: Tensor,
+    query_norm: Tensor | None = None,
+    key_norm: Tensor | None = None,
+    eps: float = 1e-6,
 ) -> None:
     from llm_kernels.triton_kernels import rope as kernels
 
-    kernels.rope_paged_kv_write(query, key, value, positions, cos_sin, cache, slots)
+    kernels.rope_paged_kv_write(query, key, value, positions, cos_sin, cache, slots, query_norm, key_norm, eps)
+
+
+def _fused_triton_refuses(*args: object) -> str | None:
+    query, cos_sin, norms = args[0], args[4], args[7:9]
+    assert isinstance(query, Tensor)
+    assert isinstance(cos_sin, Tensor)
+    whole = cos_sin.shape[1] == query.shape[2]
+    return None if whole or not any(norm is not None for norm in norms) else "normalises heads that are rotated whole"
 
 
 _ROPE = dispatch.define(
@@ -168,5 +237,10 @@ _WRITE = dispatch.define(
     mutates=(2,),
 )
 _FUSED = dispatch.define(
-    "rope_paged_kv_write", check=_check_fused, reference=_fused_reference, triton=_fused_triton, mutates=(0, 5)
+    "rope_paged_kv_write",
+    check=_check_fused,
+    reference=_fused_reference,
+    triton=_fused_triton,
+    triton_refuses=_fused_triton_refuses,
+    mutates=(0, 5),
 )

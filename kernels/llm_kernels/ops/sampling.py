@@ -36,6 +36,17 @@ def process_logits(
     _PROCESS(logits, prompt_seen, output_counts, repetition, frequency, presence, temperature, bias)
 
 
+@torch.library.custom_op("llm_kernels::sample", mutates_args=())
+def sample(logits: Tensor, temperature: Tensor, uniform: Tensor) -> Tensor:
+    """One token a row from softmax(logits / temperature), in one pass over the logits.
+
+    logits [rows, vocabulary] float32/16/bf16; temperature [rows] float32 (<= 0: the likeliest token, of equal ones the
+    first); uniform [rows] float32 in [0, 1): where the cumulative distribution, in vocabulary order, is inverted.
+    Returns [rows] int64.
+    """
+    return _SAMPLE_ALL(logits, temperature, uniform)  # type: ignore[no-any-return]
+
+
 @torch.library.custom_op("llm_kernels::sample_top_k_top_p", mutates_args=())
 def sample_top_k_top_p(logits: Tensor, top_k: Tensor, top_p: Tensor, uniform: Tensor) -> Tensor:
     """One token a row from softmax(logits), cut to the top_k likeliest, and of those to the fewest that reach top_p.
@@ -74,6 +85,11 @@ def _(
     bias: Tensor | None = None,
 ) -> None:
     return None
+
+
+@sample.register_fake
+def _(logits: Tensor, temperature: Tensor, uniform: Tensor) -> Tensor:
+    return logits.new_empty(logits.shape[0], dtype=torch.int64)
 
 
 @sample_top_k_top_p.register_fake
@@ -122,6 +138,12 @@ def kept_by_top_k_top_p(logits: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
 def _sample_reference(logits: Tensor, top_k: Tensor, top_p: Tensor, uniform: Tensor) -> Tensor:
     kept = kept_by_top_k_top_p(logits, top_k, top_p)
     return invert(wide(logits).masked_fill(~kept, float("-inf")).softmax(-1), uniform)
+
+
+def _sample_all_reference(logits: Tensor, temperature: Tensor, uniform: Tensor) -> Tensor:
+    x, t = wide(logits), temperature.unsqueeze(1)
+    drawn = invert((x / torch.where(t > 0, t, 1.0)).softmax(-1), uniform)
+    return torch.where(temperature > 0, drawn, x.argmax(-1))
 
 
 def invert(weights: Tensor, uniform: Tensor) -> Tensor:
@@ -193,20 +215,27 @@ def _check_process(
     checks.same_device(op, logits, prompt_seen, output_counts, repetition, frequency, presence, temperature, bias)
 
 
+def _check_sample_all(logits: Tensor, temperature: Tensor, uniform: Tensor) -> None:
+    _check_rows("sample", logits, temperature=temperature, uniform=uniform)
+
+
 def _check_sample(logits: Tensor, top_k: Tensor, top_p: Tensor, uniform: Tensor) -> None:
-    op = "sample_top_k_top_p"
+    checks.dtype_in("sample_top_k_top_p", "top_k", top_k, (torch.int32, torch.int64))
+    checks.shape_is("sample_top_k_top_p", "top_k", top_k, (logits.shape[0],), f"[{logits.shape[0]}]")
+    _check_rows("sample_top_k_top_p", logits, top_p=top_p, uniform=uniform)
+    checks.same_device("sample_top_k_top_p", logits, top_k)
+
+
+def _check_rows(op: str, logits: Tensor, **vectors: Tensor) -> None:
+    """Logits, and vectors of floats with one for each row."""
     checks.dtype_in(op, "logits", logits, checks.FLOATS)
     fits = logits.dim() == 2 and logits.shape[1] > 0
     checks.require(fits, op, f"logits has shape {list(logits.shape)}; it takes [rows, vocabulary]")
     checks.last_dim_dense(op, "logits", logits)
-    for name, vector, dtypes in (
-        ("top_k", top_k, (torch.int32, torch.int64)),
-        ("top_p", top_p, FLOATS_32),
-        ("uniform", uniform, FLOATS_32),
-    ):
-        checks.dtype_in(op, name, vector, dtypes)
+    for name, vector in vectors.items():
+        checks.dtype_in(op, name, vector, FLOATS_32)
         checks.shape_is(op, name, vector, (logits.shape[0],), f"[{logits.shape[0]}]")
-    checks.same_device(op, logits, top_k, top_p, uniform)
+    checks.same_device(op, logits, *vectors.values())
 
 
 def _check_reject(
@@ -238,6 +267,12 @@ def _process_triton(*args: Tensor) -> None:
     kernels.process_logits(*args)
 
 
+def _sample_all_triton(logits: Tensor, temperature: Tensor, uniform: Tensor) -> Tensor:
+    from llm_kernels.triton_kernels import sampling as kernels
+
+    return kernels.sample(logits, temperature, uniform)
+
+
 def _sample_triton(logits: Tensor, top_k: Tensor, top_p: Tensor, uniform: Tensor) -> Tensor:
     from llm_kernels.triton_kernels import sampling as kernels
 
@@ -258,6 +293,9 @@ _PROCESS = dispatch.define(
     reference=_process_reference,
     triton=_process_triton,
     mutates=(0,),
+)
+_SAMPLE_ALL = dispatch.define(
+    "sample", check=_check_sample_all, reference=_sample_all_reference, triton=_sample_all_triton
 )
 _SAMPLE = dispatch.define("sample_top_k_top_p", check=_check_sample, reference=_sample_reference, triton=_sample_triton)
 _REJECT = dispatch.define("rejection_sample", check=_check_reject, reference=_reject_reference, triton=_reject_triton)

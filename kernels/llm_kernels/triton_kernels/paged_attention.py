@@ -37,7 +37,7 @@ def _sequence_of(query_start_loc, program, sequences, BLOCK_Q: tl.constexpr):
 
 
 # What changes from step to step is not specialised on, lest a kernel be compiled in the middle of serving.
-@triton.jit(do_not_specialize=["sequences", "tokens", "window"])
+@triton.jit(do_not_specialize=["sequences", "tokens", "window", "table_stride"])
 def paged_attention_kernel(
     query, cache, block_tables, context_lens, query_start_loc, out, partial, partial_lse, sequences, tokens, heads,
     kv_heads, window, scale, query_token, table_stride,

@@ -131,3 +131,66 @@ def sample_top_k_top_p(logits: Tensor, top_k: Tensor, top_p: Tensor, uniform: Te
             logits, top_k, top_p, uniform, out, logits.stride(0), vocabulary, BLOCK=block, num_warps=16
         )
     return out
+
+
+@triton.jit
+def sample_chunks_kernel(
+    logits, temperature, tops, masses, places, logits_stride, vocabulary, chunks, BLOCK: tl.constexpr
+):
+    """Of each chunk of a row: its greatest logit, where that first stands, and the mass beside it."""
+    row, chunk = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    i = chunk * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(logits + row * logits_stride + i, mask=i < vocabulary, other=float("-inf")).to(tl.float32)
+    top = tl.max(x, axis=0)
+    t = tl.load(temperature + row).to(tl.float32)
+    weights = tl.exp((x - tl.where(top == float("-inf"), 0.0, top)) / tl.where(t > 0, t, 1.0))
+    at = row * chunks + chunk
+    tl.store(tops + at, top)
+    tl.store(masses + at, tl.sum(weights, axis=0))
+    tl.store(places + at, tl.min(tl.where(x == top, i, vocabulary - 1), axis=0))
+
+
+@triton.jit
+def sample_row_kernel(
+    logits, temperature, uniform, tops, masses, places, out, logits_stride, vocabulary, chunks, BLOCK: tl.constexpr,
+    CHUNKS: tl.constexpr,
+):  # fmt: skip
+    """Find the chunk that the uniform number falls into, and the place in it; at temperature 0 the greatest logit."""
+    row = tl.program_id(0).to(tl.int64)
+    c = tl.arange(0, CHUNKS)
+    each = tl.load(tops + row * chunks + c, mask=c < chunks, other=float("-inf"))
+    top = tl.max(each, axis=0)
+    t = tl.load(temperature + row).to(tl.float32)
+    if t > 0:
+        base = tl.where(top == float("-inf"), 0.0, top)
+        mass = tl.load(masses + row * chunks + c, mask=c < chunks, other=0.0) * tl.exp((each - base) / t)
+        target = tl.load(uniform + row).to(tl.float32) * tl.sum(mass, axis=0)
+        passed = tl.min(tl.where((tl.cumsum(mass, axis=0) > target) & (mass > 0), c, CHUNKS), axis=0)
+        chunk = tl.where(passed < CHUNKS, passed, tl.max(tl.where(mass > 0, c, 0), axis=0))
+        before = tl.sum(tl.where(c < chunk, mass, 0.0), axis=0)
+        i = chunk * BLOCK + tl.arange(0, BLOCK)
+        x = tl.load(logits + row * logits_stride + i, mask=i < vocabulary, other=float("-inf")).to(tl.float32)
+        chosen = tl.maximum(place_in_chunk(tl.exp((x - base) / t), i, before, target), 0)
+        tl.store(out + row, chosen.to(tl.int64))
+    else:
+        chunk = tl.min(tl.where((each == top) & (c < chunks), c, CHUNKS - 1), axis=0)
+        tl.store(out + row, tl.load(places + row * chunks + chunk).to(tl.int64))
+
+
+def sample(logits: Tensor, temperature: Tensor, uniform: Tensor) -> Tensor:
+    """Many programs a row first, so that one row keeps the machine busy; then one program a row."""
+    rows, vocabulary = logits.shape
+    out = torch.empty(rows, dtype=torch.int64, device=logits.device)
+    if rows:
+        block = min(4096, triton.next_power_of_2(vocabulary))
+        chunks = triton.cdiv(vocabulary, block)
+        tops, masses = torch.empty((2, rows, chunks), dtype=torch.float32, device=logits.device)
+        places = torch.empty((rows, chunks), dtype=torch.int32, device=logits.device)
+        sample_chunks_kernel[(rows, chunks)](
+            logits, temperature, tops, masses, places, logits.stride(0), vocabulary, chunks, BLOCK=block, num_warps=8
+        )
+        sample_row_kernel[(rows,)](
+            logits, temperature, uniform, tops, masses, places, out, logits.stride(0), vocabulary, chunks, BLOCK=block,
+            CHUNKS=triton.next_power_of_2(chunks), num_warps=8,
+        )  # fmt: skip
+    return out

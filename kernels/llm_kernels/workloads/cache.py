@@ -17,6 +17,7 @@ BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 def small() -> list[Workload]:
     shapes = ((1, 1, 1, 8, 8), (5, 4, 2, 16, 16), (7, 3, 1, 24, 10), (3, 6, 6, 64, 32))
     found = [build(*shape, dtype) for shape in shapes for dtype in (FP32, FP16) for build in (_rope, _write, _fused)]
+    found += [_fused(5, 4, 2, 16, 16, dtype, with_norms=True) for dtype in (FP32, FP16, BF16)]
     return [*found, _rope(5, 4, 2, 16, 16, BF16), _fused(5, 4, 2, 16, 16, BF16), _write(3, 0, 2, 16, 16, BF16)]
 
 
@@ -77,18 +78,22 @@ def _write(tokens: int, heads: int, kv_heads: int, head_dim: int, rotated: int, 
     return Workload("paged_kv_write", label, dtype, make, cost, libraries={"torch": torch_write})
 
 
-def _fused(tokens: int, heads: int, kv_heads: int, head_dim: int, rotated: int, dtype: torch.dtype) -> Workload:
+def _fused(
+    tokens: int, heads: int, kv_heads: int, head_dim: int, rotated: int, dtype: torch.dtype, with_norms: bool = False
+) -> Workload:
     def make(g: torch.Generator, device: torch.device) -> Args:
         query, key, value = _heads(g, tokens, heads, kv_heads, head_dim, dtype, device)
         positions = integers(g, 0, 4096, (tokens,), torch.int64, device)
         blocks = -(-tokens // 16) + 3
         cache = normal(g, (blocks, 16, 2, kv_heads, head_dim), dtype, device)
         slots = _slots(g, tokens, blocks * 16, device)
-        return query, key, value, positions, cos_sin_table(4096, rotated, device), cache, slots
+        norms = [normal(g, (head_dim,), dtype, device) for _ in range(2)] if with_norms else [None, None]
+        return query, key, value, positions, cos_sin_table(4096, rotated, device), cache, slots, *norms, 1e-6
 
     def torch_fused(
-        query: Tensor, key: Tensor, value: Tensor, positions: Tensor, cos_sin: Tensor, cache: Tensor, slots: Tensor
-    ) -> None:
+        query: Tensor, key: Tensor, value: Tensor, positions: Tensor, cos_sin: Tensor, cache: Tensor, slots: Tensor,
+        *no_norms: object,
+    ) -> None:  # fmt: skip
         cos, sin = cos_sin[positions].unsqueeze(1).chunk(2, dim=-1)
         turned = []
         for x in (query, key):
@@ -100,7 +105,7 @@ def _fused(tokens: int, heads: int, kv_heads: int, head_dim: int, rotated: int, 
     row = head_dim * dtype.itemsize
     moved = 2 * tokens * heads * row + 4 * tokens * kv_heads * row + tokens * (rotated * 4 + 16)
     libraries: dict[str, Callable[..., Any]] = {"torch": torch_fused, "torch.compile": Compiled(torch_fused)}
-    label = _label(tokens, heads, kv_heads, head_dim)
+    label = _label(tokens, heads, kv_heads, head_dim) + (" with norms" if with_norms else "")
     return Workload("rope_paged_kv_write", label, dtype, make, Cost(moved), libraries=libraries)
 
 

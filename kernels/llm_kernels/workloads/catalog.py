@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from llm_kernels.workloads import attention, cache, products, rows, sampling
+from llm_kernels.workloads import attention, cache, gemv, products, rows, sampling
 from llm_kernels.workloads.base import Workload
 
-_FAMILIES = (rows, cache, attention, products, sampling)
+_FAMILIES = (rows, cache, attention, products, gemv, sampling)
 
 
 def small(op: str | None = None) -> list[Workload]:

@@ -18,6 +18,7 @@ BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 def small() -> list[Workload]:
     found = [_process(rows, n, bias) for rows, n in ((1, 1), (3, 7), (2, 300)) for bias in (False, True)]
     found += [_sample(rows, n, dtype) for rows, n in ((1, 1), (4, 7), (6, 100), (8, 5000)) for dtype in (FP32, FP16)]
+    found += [_sample_all(rows, n, dtype) for rows, n in ((1, 1), (5, 100), (4, 9000)) for dtype in (FP32, FP16, BF16)]
     return found + [
         _reject(*shape) for shape in ((1, 0, 5, True), (4, 1, 7, True), (6, 3, 100, False), (5, 4, 5000, True))
     ]
@@ -27,6 +28,8 @@ def large() -> list[Workload]:
     return [
         _sample(128, 128_256, FP32),
         _sample(8, 128_256, FP32),
+        _sample_all(256, 128_256, BF16),
+        _sample_all(1, 128_256, BF16),
         _process(128, 128_256, False),
         _reject(32, 4, 128_256, True),
     ]
@@ -81,6 +84,37 @@ def _sample(rows: int, n: int, dtype: torch.dtype) -> Workload:
     label = f"{rows}x{n} {'top-p' if rows >= 128 else 'top-k and top-p'}"
     libraries = {"torch sort": sorting}
     return Workload("sample_top_k_top_p", label, dtype, make, cost, libraries=libraries, verify=_fair)
+
+
+def _sample_all(rows: int, n: int, dtype: torch.dtype) -> Workload:
+    def make(g: torch.Generator, device: torch.device) -> Args:
+        logits = normal(g, (rows, n), dtype, device, 3.0)
+        if n > 4:
+            logits[-1, : n // 2] = float("-inf")
+        temperature = torch.tensor([(0.6, 0.0, 1.0)[row % 3] for row in range(rows)], dtype=FP32)
+        return logits, temperature.to(device), uniform(g, (rows,), device)
+
+    def passes(logits: Tensor, temperature: Tensor, u: Tensor) -> Tensor:
+        """What samplers without a kernel do: scale, softmax, sum up, search; beside it the likeliest."""
+        p = (logits.float() / torch.where(temperature > 0, temperature, 1.0)[:, None]).softmax(-1).cumsum(-1)
+        drawn = torch.searchsorted(p, u[:, None] * p[:, -1:], right=True).squeeze(1).clamp(max=n - 1)
+        return torch.where(temperature > 0, drawn, logits.argmax(-1))
+
+    cost = Cost(rows * n * dtype.itemsize)
+    return Workload("sample", f"{rows}x{n}", dtype, make, cost, libraries={"torch": passes}, verify=_drawn)
+
+
+def _drawn(args: Args, token: Any) -> str | None:
+    """At temperature 0 the first of the greatest; else the uniform number falls into the token's share."""
+    logits, temperature, u = args
+    x = logits.double()
+    if bool(((token < 0) | (token >= x.shape[1])).any()):
+        return "a token lies outside the vocabulary"
+    greedy = temperature <= 0
+    if not torch.equal(token[greedy], x[greedy].argmax(-1)):
+        return "at temperature 0 not the likeliest token"
+    share = (x[~greedy] / temperature[~greedy].double().unsqueeze(1)).softmax(-1)
+    return _share_holds(share, token[~greedy], u[~greedy].double())
 
 
 def _fair(args: Args, token: Any) -> str | None:

@@ -13,6 +13,7 @@ Bandwidth utilisation is the weights' bytes over what the device copies in the t
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import random
 import sys
@@ -83,18 +84,16 @@ def parse() -> argparse.Namespace:
 
 def measure(shape: str, arguments: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        config = {**COMMON, **SHAPES[shape]}
-        (Path(folder) / "config.json").write_text(json.dumps(config))
-        llm = LLM(folder, **{**settings_of(config), **arguments.set})
+    config = {**COMMON, **SHAPES[shape]}
+    llm = open_shape(config, arguments.set)
     ready = time.perf_counter()
     deadline = ready + arguments.seconds
     requests = workload(arguments.requests, config["vocab_size"])
     serve(llm, requests[:8], ready + arguments.seconds / 10)  # compiles kernels
-    batch_1 = [seconds_per_token(llm) for _ in range(arguments.runs)]
+    batch_1 = [seconds_per_token(llm, number) for number in range(arguments.runs + 1)][1:]
     runs: list[dict[str, float]] = []
     while len(runs) < arguments.runs and (not runs or runs[-1]["seconds"] < deadline - time.perf_counter()):
-        runs.append(serve(llm, requests, deadline))
+        runs.append(serve(llm, rotated(requests, len(runs) + 1), deadline))
     model = parse_config(config)
     itemsize = llm.engine._runner._memory.device[0].element_size()
     weight_bytes = (model.num_linear_parameters + model.vocab_size * model.hidden_size) * itemsize
@@ -117,6 +116,15 @@ def measure(shape: str, arguments: argparse.Namespace) -> dict[str, Any]:
         found["ratio_to_vllm_throughput"] = rounded(median(rates) / rate)
         found["ratio_to_vllm_tpot"] = rounded(tpot / seconds)
     return found
+
+
+def open_shape(config: dict[str, Any], settings: dict[str, Any]) -> LLM:
+    gc.collect()  # the shape before
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(config))
+        return LLM(folder, **{**settings_of(config), **settings})
 
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
@@ -144,6 +152,11 @@ def workload(count: int, vocab_size: int) -> list[Request]:
     return list(zip(prompts, params, strict=True))
 
 
+def rotated(requests: list[Request], number: int) -> list[Request]:
+    """The prompts rotated by so many tokens: no run finds the prompts of the one before in the prefix cache."""
+    return [([*prompt[number:], *prompt[:number]], params) for prompt, params in requests]
+
+
 def serve(llm: LLM, requests: list[Request], deadline: float) -> dict[str, float]:
     """All at once; at the deadline what still runs is aborted, and counts as far as it came."""
     engine, tokens = llm.engine, 0
@@ -167,13 +180,14 @@ def serve(llm: LLM, requests: list[Request], deadline: float) -> dict[str, float
     }
 
 
-def seconds_per_token(llm: LLM) -> float:
+def seconds_per_token(llm: LLM, number: int) -> float:
     """Of one request alone, after its first token: the time of many tokens less the time of one."""
 
     def run(count: int) -> float:
         params = SamplingParams(temperature=TEMPERATURE, max_tokens=count, ignore_eos=True)
+        prompt = rotated([(list(range(count, count + SHORTEST)), params)], number)
         begun = time.perf_counter()
-        serve(llm, [(list(range(1, SHORTEST)), params)], float("inf"))
+        serve(llm, prompt, float("inf"))
         return time.perf_counter() - begun
 
     return (run(BATCH_1_TOKENS) - run(1)) / (BATCH_1_TOKENS - 1)

@@ -75,7 +75,8 @@ class BatchBuilder:
         """`num_tokens`: how many tokens each sequence computes in this step, from its first uncomputed one on, or from
         `starts`."""
         begin = starts or {}
-        sequences = sorted(num_tokens, key=num_tokens.__getitem__)
+        # Of equally many tokens the longest context first: on a GPU the short ones then fill up the end of attention.
+        sequences = sorted(num_tokens, key=lambda item: (num_tokens[item], -item.num_computed_tokens))
         query_lens = [num_tokens[sequence] for sequence in sequences]
         wanted: list[LogitRows] = []
         logit_rows: list[int] = []

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +26,7 @@ from llm_engine.operators.truncation import DrawRows
 from llm_engine.randomness import uniform_numbers
 from llm_engine.sampling_params import SamplingParams
 from llm_engine.sequence import Sequence
-from llm_engine.transfer import Array, HostCopy, to_device
+from llm_engine.transfer import Array, HostCopy
 
 ACCEPT_LANE, DRAFT_LANE = 1, 2
 
@@ -118,13 +117,11 @@ class Sampler:
 
     def _one_each(self, logits: Tensor, sequences: list[Sequence], raw: dict[int, Tensor]) -> Draw:
         """The common case: no drafts. Nothing here waits for the device."""
-        tokens = logits.argmax(dim=-1)
         params = [sequence.params for sequence in sequences]
-        greedy = np.array([p.is_greedy for p in params])
-        if not greedy.all():
-            uniforms = self.uniforms(sequences, [0] * len(sequences))
-            drawn = self._draw_rows(truncation.scale(logits, params), params, uniforms)
-            tokens = torch.where(to_device([greedy], logits.device)[0], tokens, drawn) if greedy.any() else drawn
+        if all(p.is_greedy for p in params):
+            tokens = logits.argmax(dim=-1)
+        else:
+            tokens = self._draw_rows(logits, params, self.uniforms(sequences, [0] * len(sequences)))
         told = {row: logprobs.gather(raw[row], tokens[row : row + 1], params[row].logprobs or 0) for row in raw}
         places = [sequence.num_tokens for sequence in sequences]
         return Draw(sequences, tokens, partial(_read, HostCopy(tokens), sequences, places, told))

@@ -41,7 +41,7 @@ def load_weights(
         embedding=embedding,
         layers=tuple(_layer(fused, norm, f"model.layers.{index}", config) for index in shard.layers(config.num_layers)),
         norm=norm.get("model.norm.weight", hidden),
-        head=make_linear(shard.part(head)),
+        head=make_linear(shard.part(head), kernels=kernels),
     )
 
 
@@ -118,7 +118,7 @@ class _Fused:
 
     def _linear(self, weight: Weight, bias: Tensor | None) -> Linear:
         if isinstance(weight, Tensor):
-            return make_linear(weight.contiguous(), bias)
+            return make_linear(weight.contiguous(), bias, self._kernels)
         return quantized_linear(weight, bias, self._source.dtype, self._kernels)
 
     def _has(self, name: str) -> bool:

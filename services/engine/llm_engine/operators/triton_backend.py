@@ -1,5 +1,5 @@
 """The decoder's operators as the kernels of `llm_kernels`: one paged attention kernel for prefill chunks and decodes,
-rotation fused with the cache's write, norms fused with the residual addition.
+rotation fused with the norms before it and the cache's write after it, norms fused with the residual addition.
 
 Everything is sized by what the host knows, and nothing waits for the device: a step of decodes can be captured as a
 CUDA graph. A slot below 0 is not written and a context of 0 tokens gives zeros, which is how graphs pad their batches.
@@ -16,7 +16,7 @@ from torch import Tensor
 from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.operators.layers import angles
-from llm_engine.operators.truncation import mask_min_p
+from llm_engine.operators.truncation import mask_min_p, scale, unless_greedy
 from llm_engine.sampling_params import SamplingParams
 from llm_engine.transfer import Array, to_device
 from llm_kernels import ops
@@ -45,12 +45,17 @@ class TritonBackend:
         heads = qkv.view(len(qkv), -1, config.head_dim)
         sizes = [config.num_heads, config.num_kv_heads, config.num_kv_heads]
         query, key, value = torch.split(heads, sizes, dim=1)
-        if norms is not None:
-            query, key = (
-                ops.rms_norm(part, weight, config.rms_norm_eps)
-                for part, weight in zip((query, key), norms, strict=True)
-            )
-        ops.rope_paged_kv_write(query, key, value, batch.positions, self._cos_sin, cache, batch.slots)
+        ops.rope_paged_kv_write(
+            query,
+            key,
+            value,
+            batch.positions,
+            self._cos_sin,
+            cache,
+            batch.slots,
+            *(norms or (None, None)),
+            config.rms_norm_eps,
+        )
         out: Tensor = ops.paged_attention(
             query,
             cache,
@@ -77,8 +82,16 @@ class TritonBackend:
 
 def draw(logits: Tensor, params: list[SamplingParams], uniforms: Array) -> Tensor:
     """`truncation.draw` in one kernel, without a sort."""
-    device = logits.device
-    top_p, numbers = to_device([np.array([p.top_p for p in params], np.float32), uniforms.astype(np.float32)], device)
-    (top_k,) = to_device([np.array([p.top_k for p in params], np.int32)], device)
-    tokens: Tensor = ops.sample_top_k_top_p(mask_min_p(logits, params), top_k, top_p, numbers)
+    device, numbers = logits.device, uniforms.astype(np.float32)
+    if any(p.truncates for p in params):
+        return _draw_truncated(logits, params, numbers)
+    temperatures = np.array([0.0 if p.is_greedy else p.temperature for p in params], np.float32)
+    tokens: Tensor = ops.sample(logits, *to_device([temperatures, numbers], device))
     return tokens
+
+
+def _draw_truncated(logits: Tensor, params: list[SamplingParams], numbers: Array) -> Tensor:
+    scaled = mask_min_p(scale(logits, params), params)
+    top_p, uniform = to_device([np.array([p.top_p for p in params], np.float32), numbers], logits.device)
+    (top_k,) = to_device([np.array([p.top_k for p in params], np.int32)], logits.device)
+    return unless_greedy(ops.sample_top_k_top_p(scaled, top_k, top_p, uniform), logits, params)

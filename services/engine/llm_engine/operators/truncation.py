@@ -14,7 +14,7 @@ from llm_engine.transfer import Array, to_device
 
 MASKED = float("-inf")
 DrawRows: TypeAlias = Callable[[Tensor, list[SamplingParams], Array], Tensor]
-"""`draw`, or a kernel that does the same."""
+"""`draw`, or kernels that do the same."""
 
 
 def scale(logits: Tensor, params: list[SamplingParams]) -> Tensor:
@@ -64,8 +64,17 @@ def invert(probabilities: Tensor, uniforms: Array) -> Tensor:
 
 
 def draw(logits: Tensor, params: list[SamplingParams], uniforms: Array) -> Tensor:
-    """[rows] One token of each row of scaled logits, in plain torch; `triton_backend` has it in one kernel."""
-    return invert(truncate(logits, params).softmax(dim=-1), uniforms)
+    """[rows] One token of each row of logits, in plain torch; `triton_backend` has it in one kernel."""
+    probabilities = truncate(scale(logits, params), params).softmax(dim=-1)
+    return unless_greedy(invert(probabilities, uniforms), logits, params)
+
+
+def unless_greedy(drawn: Tensor, logits: Tensor, params: list[SamplingParams]) -> Tensor:
+    """What was drawn, but of greedy rows the likeliest token."""
+    greedy = np.array([p.is_greedy for p in params])
+    if not greedy.any():
+        return drawn
+    return torch.where(to_device([greedy], logits.device)[0], logits.argmax(dim=-1), drawn)
 
 
 def column(values: list[float], like: Tensor) -> Tensor:
