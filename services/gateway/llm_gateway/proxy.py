@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
@@ -170,6 +170,8 @@ class Proxy:
         exchange = job.exchange
         client = web.StreamResponse(status=answer.source.status, headers=_answer_headers(exchange, answer))
         client.headers["cache-control"] = "no-cache"
+        if request.version >= HttpVersion11:
+            client.enable_chunked_encoding()
         keep = self._replay and is_resumable(job.path, job.body)
         relay = Relay(client, request.transport, self._upstream, self._clock, keep)
         try:
