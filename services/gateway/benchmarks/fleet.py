@@ -70,17 +70,19 @@ def main() -> None:
     machine = results.machine()
     runs = [asyncio.run(measure(case, arguments.seconds)) for _ in range(arguments.rounds) for case in REPLICAS]
     cases = {case: _summary([run for run in runs if run["case"] == case]) for case in REPLICAS}
-    for case, found in cases.items():
-        print(f"  {case:<12} {found['per_second']:>8.0f} /s {found['cpu_ms_per_request']:>7.2f} ms CPU a request")
+    for case, one in cases.items():
+        print(f"  {case:<12} {one['per_second']:>8.0f} /s {one['cpu_ms_per_request']:>7.2f} ms CPU a request")
     ratio = cases["fleet of 2"]["cpu_ms_per_request"] / cases["alone"]["cpu_ms_per_request"]
+    found = {"machine": machine, "cases": cases, "cpu_ratio": ratio, "runs": runs}
     held = results.check(
+        found,
         {
             "CPU of a request in a fleet of two, of alone": (ratio, "<=", BAR_CPU_RATIO),
             "failed requests": (float(sum(run["failed"] for run in runs)), "<=", 0.0),
-        }
+        },
     )
     if not arguments.no_write:
-        print(results.write("fleet", {"machine": machine, "cases": cases, "cpu_ratio": ratio, "runs": runs}).name)
+        print(results.write("fleet", found).name)
     sys.exit(not held)
 
 

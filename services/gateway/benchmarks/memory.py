@@ -51,10 +51,11 @@ def main() -> None:
     sizes = found["resident_mib"]
     settled = sizes[len(sizes) // 5]
     held = results.check(
+        found,
         {
             "largest resident size, MB": (max(sizes), "<=", BAR_MIB),
             "growth, MB": (sizes[-1] - settled, "<=", BAR_GROWTH_MIB),
-        }
+        },
     )
     if not arguments.no_write:
         print(results.write("memory", found).name)

@@ -86,15 +86,16 @@ def main() -> None:
     for name, each in ratios.items():
         spread = f"{statistics.median(each):.2f} ({min(each):.2f} … {max(each):.2f})"
         print(f"  {name:<12} P99 TTFT with preemption, of without: {spread}")
+    found = {"machine": machine, "load": LOAD, "seconds": SECONDS, "p99_of_without": ratios, "runs": runs}
     held = results.check(
+        found,
         {
             "interactive P99 TTFT, of without": (statistics.median(ratios["interactive"]), "<=", 1.0),
             "requests lost": (float(sum(each["requests"] - each["completed"] for each in runs)), "<=", 0.0),
             "fewest preemptions in a run": (min(each["preempted"] for each in runs if each["case"] == "on"), ">=", 1.0),
-        }
+        },
     )
     if not arguments.no_write:
-        found = {"machine": machine, "load": LOAD, "seconds": SECONDS, "p99_of_without": ratios, "runs": runs}
         print(results.write("requeue", found).name)
     sys.exit(not held)
 

@@ -40,12 +40,14 @@ def write(name: str, results: dict[str, Any]) -> Path:
     return path
 
 
-def check(bars: dict[str, tuple[float, str, float]]) -> bool:
-    """Prints each bar (measured, "<=" or ">=", limit); says whether all hold."""
-    held = [value >= limit if relation == ">=" else value <= limit for value, relation, limit in bars.values()]
-    for (name, (value, relation, limit)), holds in zip(bars.items(), held, strict=True):
+def check(found: dict[str, Any], bars: dict[str, tuple[float, str, float]]) -> bool:
+    """Prints each bar (measured, "<=" or ">=", limit) and adds it to `found`; says whether all hold."""
+    found["bars"] = {}
+    for name, (value, relation, limit) in bars.items():
+        holds = value >= limit if relation == ">=" else value <= limit
         print(f"{'holds ' if holds else 'BROKEN'}  {name}: {value:.2f} {relation} {limit:g}")
-    return all(held)
+        found["bars"][name] = {"measured": value, "relation": relation, "limit": limit, "holds": holds}
+    return all(bar["holds"] for bar in found["bars"].values())
 
 
 def load(*arguments: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""1,000 streams of 50 tokens a second through one gateway process: by how much do the gaps between tokens grow?
+"""Up to 1,000 streams of 50 tokens a second through one gateway process: how much longer are the gaps between tokens?
 
-    .venv/bin/python services/gateway/benchmarks/streams.py [--streams 1000] [--seconds 10]
+    .venv/bin/python services/gateway/benchmarks/streams.py [--streams 250 500 1000] [--seconds 10]
 
 Each event carries the time it was sent, so beside the inter-token latency (ITL, the gap between two events at the
 client) the delay of every single event is known. Both are taken once without and once with the gateway, in one run.
@@ -22,17 +22,18 @@ WARM_UP_SECONDS = 6.0
 """In which the streams begin one after the other."""
 
 
-def run(streams: int, seconds: float) -> dict[str, Any]:
-    machine = results.machine()
-    slots = f'[{{"url": "%s", "max_in_flight": {streams}}}]'
+def run(counts: list[int], seconds: float) -> dict[str, Any]:
+    machine, cases = results.machine(), {}
     with python(*bare_engine("--tokens", str(TOKENS), "--token-rate", str(TOKEN_RATE))) as engine:
-        direct = read_streams("direct", engine.url, streams, seconds)
-        with python(*gateway(slots % engine.url)) as running:
-            before = running.cpu_seconds()
-            through = read_streams("gateway", running.url, streams, seconds)
-            through["gateway_cpu_share"] = (running.cpu_seconds() - before) / (seconds + WARM_UP_SECONDS)
-            through["resident_mib"] = running.resident_bytes() / 2**20
-    return {"machine": machine, "seconds": seconds, "token_rate": TOKEN_RATE, "direct": direct, "gateway": through}
+        for streams in counts:
+            cases[str(streams)] = case = {"direct": read_streams("direct", engine.url, streams, seconds)}
+            slots = f'[{{"url": "{engine.url}", "max_in_flight": {streams}}}]'
+            with python(*gateway(slots)) as running:
+                before = running.cpu_seconds()
+                case["gateway"] = read_streams("gateway", running.url, streams, seconds)
+                case["gateway"]["cpu_share"] = (running.cpu_seconds() - before) / (seconds + WARM_UP_SECONDS)
+                case["gateway"]["resident_mib"] = running.resident_bytes() / 2**20
+    return {"machine": machine, "seconds": seconds, "token_rate": TOKEN_RATE, "streams": cases}
 
 
 def read_streams(name: str, url: str, streams: int, seconds: float) -> dict[str, Any]:
@@ -42,24 +43,25 @@ def read_streams(name: str, url: str, streams: int, seconds: float) -> dict[str,
         f"{what} P50 {each['p50_ms']:.1f} P99 {each['p99_ms']:.1f} ms"
         for what, each in (("gap", found["gap"]), ("under way", found["delay"]))
     )
-    print(f"  {name:<8} {found['events_per_second']:>8.0f} events/s   {times}", flush=True)
+    print(f"  {streams:>5} {name:<8} {found['events_per_second']:>8.0f} events/s   {times}", flush=True)
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--streams", type=int, nargs="+", default=[250, 500, 1000], help="the bars are for the last")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--no-write", action="store_true", help="leave results/streams.json as it is")
     arguments = parser.parse_args()
     found = run(arguments.streams, arguments.seconds)
-    direct, through = found["direct"], found["gateway"]
+    direct, through = list(found["streams"].values())[-1].values()
     held = results.check(
+        found,
         {
             "added ITL P99, ms": (through["gap"]["p99_ms"] - direct["gap"]["p99_ms"], "<=", BAR_ADDED_ITL_P99_MS),
             "share of the direct rate": (through["events_per_second"] / direct["events_per_second"], ">=", 0.98),
             "silent streams": (float(through["silent_streams"]), "<=", 0.0),
-        }
+        },
     )
     if not arguments.no_write:
         print(results.write("streams", found).name)

@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
+Found = dict[str, Any]
 CLASSES = ("interactive", "standard", "batch")
 
 
-def overhead(found: dict[str, Any]) -> str:
+def overhead(found: Found) -> str:
     names = {
         "engine": "no proxy: the engine alone",
         "aiohttp": "a bare aiohttp pass-through",
         "gateway": "**this gateway**",
         "litellm": f"LiteLLM {found['litellm_version']}",
     }
-    gateway = found["servers"]["gateway"]["many"]["per_second"]
+    gateway, half = found["servers"]["gateway"]["many"]["per_second"], found["half_rate"]
     rows = []
     for name, label in names.items():
         server = found["servers"][name]
@@ -34,36 +35,26 @@ def overhead(found: dict[str, Any]) -> str:
                 f"{rate:,.0f}",
                 f"{gateway / rate:.2g}×",
                 _ms(server["one"]["p50_ms"]),
+                " / ".join(_ms(half[name][key]) for key in ("p50_ms", "p99_ms")) if name in half else "",
                 f"{server['resident_mib']:.0f} MiB",
             )
         )
-    bars = {name: bar["measured"] for name, bar in found["bars"].items()}
-    table = _table(("", "requests/s", "gateway's ratio", "P50, one connection", "memory"), rows)
-    return f"""{table}
-
-At half of its highest rate the gateway adds {bars["added P50 at half rate, ms"]:.2f} ms at the median and its P99 is
-{bars["P99 at half rate, ms"]:.1f} ms. It serves {bars["times the better LiteLLM run"]:.0f} times what LiteLLM's proxy
-serves. {_on(found)}"""
+    heads = ("", "requests/s", "gateway's ratio", "P50, one connection", "P50 / P99 at half rate", "memory")
+    return f"{_table(heads, rows)}\n\n{_missed(found)}{_on(found)}"
 
 
-def streams(found: dict[str, Any]) -> str:
-    direct, through = found["direct"], found["gateway"]
-    rows = [
-        (
-            label,
-            f"{one['events_per_second']:,.0f}",
-            _ms(one["gap"]["p50_ms"]),
-            _ms(one["gap"]["p99_ms"]),
-            _ms(one["delay"]["p99_ms"]),
-        )
-        for label, one in (("the engine alone", direct), ("through one gateway process", through))
-    ]
-    table = _table(("", "tokens/s", "ITL P50", "ITL P99", "a token's delay, P99"), rows)
-    cpu, size = through["gateway_cpu_share"], through["resident_mib"]
-    return f"{table}\n\nThe gateway used {cpu:.0%} of a core and {size:.0f} MiB. {_on(found)}"
+def streams(found: Found) -> str:
+    rows = []
+    for count, case in found["streams"].items():
+        for label, one in (("the engine alone", case["direct"]), ("**through the gateway**", case["gateway"])):
+            used = f"{one['cpu_share']:.0%} of a core, {one['resident_mib']:.0f} MiB" if "cpu_share" in one else ""
+            gaps = (_ms(one["gap"][key]) for key in ("p50_ms", "p99_ms"))
+            rows.append((count, label, f"{one['events_per_second']:,.0f}", *gaps, _ms(one["delay"]["p99_ms"]), used))
+    heads = ("streams", "", "tokens/s", "ITL P50", "ITL P99", "a token's delay, P99", "the gateway's")
+    return f"{_table(heads, rows)}\n\n{_missed(found)}{_on(found)}"
 
 
-def memory(found: dict[str, Any]) -> str:
+def memory(found: Found) -> str:
     sizes = found["resident_mib"]
     return (
         f"{found['requests']:,} requests, one in ten a stream: {sizes[0]:.0f} MiB before the first, "
@@ -71,15 +62,15 @@ def memory(found: dict[str, Any]) -> str:
     )
 
 
-def requeue(found: dict[str, Any]) -> str:
+def requeue(found: Found) -> str:
     rows = [
         (name, *(f"{value:.2f}" for value in (statistics.median(ratios), min(ratios), max(ratios))))
         for name, ratios in found["p99_of_without"].items()
     ]
-    return f"{_table(('P99 TTFT, with ÷ without', 'median', 'least', 'most'), rows)}\n\n{_on(found)}"
+    return f"{_table(('P99 TTFT, with ÷ without', 'median', 'least', 'most'), rows)}\n\n{_missed(found)}{_on(found)}"
 
 
-def fleet(found: dict[str, Any]) -> str:
+def fleet(found: Found) -> str:
     rows = [
         (name, f"{case['per_second']:,.0f}", f"{case['cpu_ms_per_request']:.2f} ms")
         for name, case in found["cases"].items()
@@ -87,7 +78,7 @@ def fleet(found: dict[str, Any]) -> str:
     return f"{_table(('', 'requests/s', 'CPU a request'), rows)}\n\n{_on(found)}"
 
 
-def priorities(found: dict[str, Any]) -> str:
+def priorities(found: Found) -> str:
     runs = found["runs"]
     rows = []
     for load, policy in dict.fromkeys((run["load"], run["policy"]) for run in runs):
@@ -123,6 +114,16 @@ def priorities(found: dict[str, Any]) -> str:
     )
 
 
+def _missed(found: Found) -> str:
+    """The bars that this run did not reach, as a paragraph."""
+    missed = [
+        f"{name}: {bar['measured']:.3g} where {bar['relation']} {bar['limit']:g} was the aim"
+        for name, bar in found["bars"].items()
+        if not bar["holds"]
+    ]
+    return f"Missed here: {'; '.join(missed)}. " if missed else ""
+
+
 def _spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} … {max(values):.2f})"
 
@@ -131,7 +132,7 @@ def _ms(value: float) -> str:
     return f"{value:.2f} ms" if value < 10 else f"{value:.0f} ms"
 
 
-def _on(found: dict[str, Any]) -> str:
+def _on(found: Found) -> str:
     machine = found["machine"]
     return f"({machine['cores']} cores of {machine['cpu']}, {found['date']})"
 
@@ -141,7 +142,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, marks, *rows))
 
 
-TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+TABLES: dict[str, Callable[[Found], str]] = {
     each.__name__: each for each in (overhead, streams, memory, requeue, fleet, priorities)
 }
 
