@@ -11,9 +11,9 @@ the next goes on. In order of value:
     tune          the candidates of the Triton kernels, timed
     bench         every op at the shapes of serving, against the libraries and the measured ceilings
     ladders       every rung that is right
-    profile       ncu on a few
+    profile       ncu on every rung, and on a few ops
 
-Writes session.json, correctness.json, tuning.json, bench.json, ladders.json, profiles.txt, roofline.svg, log.txt.
+Writes correctness.json, tuning.json, bench.json, ladders.json, profiles.json and .txt, roofline.svg, log.txt.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ KERNELS = Path(__file__).resolve().parents[1]
 STEPS = Path(__file__).with_name("session_steps.py")
 SHARDS = 12
 PROFILED = (
-    "flash_attention/triton/b4", "flash_attention/cuda/b4", "paged_attention/triton/64x", "w4a16_gemm/cuda/1x4096",
-    "gemm/cuda/4096", "rms_norm/triton/8192x4096", "ladder:gemm/07", "sample_top_k_top_p/triton/128x",
+    "flash_attention/triton/b4", "paged_attention/triton/64x", "paged_attention/triton/1x", "w4a16_gemm/cuda/64x4096",
+    "scaled_gemm/cuda/4096", "rms_norm/triton/8192x4096", "silu_and_mul/triton", "sample_top_k_top_p/triton/128x",
 )  # fmt: skip
+"""Besides every rung of every ladder."""
 
 
 @dataclass
@@ -102,7 +103,6 @@ def main() -> None:
     finally:
         for part in out.glob("*.part"):  # of a step that was killed while it wrote
             part.unlink()
-        (out / "session.json").write_text(json.dumps(_summary(session, scratch), indent=1) + "\n")
     _print_results(out)
 
 
@@ -116,10 +116,11 @@ def _run(session: Session, out: Path, scratch: Path, seconds: float) -> None:
     session.run(
         "ladders", "ladders", *common, str(out / "ladders.json"), limit=max(10.0, session.left - 0.06 * seconds)
     )
-    for target in PROFILED:
-        if session.left < 8:
-            break
-        session.run(f"profile {target}", "profile", target, str(out / "profiles.txt"), limit=25)
+    rungs = [f"ladder:{p.parent.name}/{p.stem}" for p in _rungs()]
+    for targets in (rungs[: len(rungs) // 2], rungs[len(rungs) // 2 :], PROFILED):
+        if session.left > 15:
+            limit = min(60.0, session.left)
+            session.run(f"profile {targets[0]}…", "profile", str(out / "profiles"), str(int(limit) - 3), *targets, limit=limit)
 
 
 def _correctness(session: Session, out: Path, scratch: Path, limit: float) -> None:
@@ -153,17 +154,12 @@ def _correctness(session: Session, out: Path, scratch: Path, limit: float) -> No
 
 def _isolated() -> list[str]:
     """Ops with a CUDA implementation, and rungs: what could fault or hang."""
-    rungs = sorted(p for p in (KERNELS / "ladders").glob("*/[0-9][0-9]_*") if p.suffix in (".cu", ".py"))
-    return ["op/flash_attention", "op/gemm", "op/w4a16_gemm", *(f"{p.parent.name}/{p.stem}" for p in rungs)]
+    ops = ("flash_attention", "gemm", "scaled_gemm", "w4a16_gemm")
+    return [*(f"op/{op}" for op in ops), *(f"{p.parent.name}/{p.stem}" for p in _rungs())]
 
 
-def _summary(session: Session, scratch: Path) -> dict[str, Any]:
-    found = {"steps": session.steps}
-    for name in ("environment", "ceilings"):
-        path = scratch / f"{name}.json"
-        if path.exists():
-            found[name] = json.loads(path.read_text())
-    return found
+def _rungs() -> list[Path]:
+    return sorted(p for p in (KERNELS / "ladders").glob("*/[0-9][0-9]_*") if p.suffix in (".cu", ".py"))
 
 
 def _print_results(out: Path) -> None:

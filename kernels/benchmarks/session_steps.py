@@ -212,10 +212,15 @@ def run_ladders(correctness: str, limits: str, path: str) -> None:
         torch.cuda.empty_cache()
 
 
-def run_profile(target: str, path: str) -> None:
-    text = "\n\n".join(p.summary() for p in profile(target, limit_seconds=22))
-    with Path(path).open("a") as file:
-        file.write(f"# {target}\n{text}\n\n")
+def run_profile(path: str, limit: str, *targets: str) -> None:
+    """Adds to PATH.json, and to PATH.txt in words."""
+    data, text = Path(f"{path}.json"), Path(f"{path}.txt")
+    document = json.loads(data.read_text()) if data.exists() else {"environment": environment(), "profiles": []}
+    for target, kernels in profile(*targets, limit_seconds=int(limit)).items():
+        document["profiles"] += [{"target": target, "kernel": k.kernel, "counters": k.shown()} for k in kernels]
+        with text.open("a") as file:
+            file.write(f"# {target}\n" + "\n\n".join(k.summary() for k in kernels) + "\n\n")
+    _save(str(data), document)
 
 
 def _save(path: str, document: Any) -> None:

@@ -6,7 +6,7 @@ llm-kernels check FILE                                 put a kernel through the 
 llm-kernels bench [OP …] [--shapes TEXT] [--out DIR]   check, then measure (needs a GPU)
 llm-kernels ladder [NAME …]                            the same for the rungs of a ladder
 llm-kernels tune [OP …]                                search the kernels' options, remember the winners
-llm-kernels profile OP                                 ncu's counters of one call, in words
+llm-kernels profile OP …                               ncu's counters of one call, in words
 llm-kernels compile [--out FILE]                       every kernel for sm_90, without a GPU
 llm-kernels pages                                      the ladders' tables from the results' files
 llm-kernels challenge FILE --name NAME                 enter the leaderboard
@@ -185,7 +185,8 @@ def _profile(arguments: argparse.Namespace) -> int:
     from llm_kernels.profile import profile
 
     _need_gpu("profile")
-    text = "\n\n".join(p.summary() for p in profile(arguments.target))
+    found = profile(*arguments.targets)
+    text = "\n\n".join(f"# {target}\n" + "\n\n".join(p.summary() for p in found[target]) for target in found)
     print(text)
     if arguments.out is not None:
         arguments.out.write_text(text + "\n")
@@ -195,7 +196,7 @@ def _profile(arguments: argparse.Namespace) -> int:
 def _run_once(arguments: argparse.Namespace) -> int:
     from llm_kernels.run_once import run_once
 
-    run_once(arguments.target)
+    run_once(*arguments.targets)
     return 0
 
 
@@ -276,11 +277,11 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("ops", nargs="*")
     tune.set_defaults(run=_tune)
     profile = commands.add_parser("profile")
-    profile.add_argument("target", help="op[/implementation[/shape]] or ladder:NAME/RUNG")
+    profile.add_argument("targets", nargs="+", help="op[/implementation[/shape]] or ladder:NAME/RUNG")
     profile.add_argument("--out", type=Path)
     profile.set_defaults(run=_profile)
     once = commands.add_parser("run-once")
-    once.add_argument("target")
+    once.add_argument("targets", nargs="+")
     once.set_defaults(run=_run_once)
     compile_ = commands.add_parser("compile")
     compile_.add_argument("--out", type=Path)

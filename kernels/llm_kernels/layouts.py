@@ -107,22 +107,22 @@ def unpacked_shape(qweight: Tensor, layout: str) -> tuple[int, int]:
 def to_fragments(values: Tensor) -> Tensor:
     """[out, in] to [out / 16, in / 128, 256] words: what a lane loads for a tile is 16 contiguous bytes, twice.
 
-    Word ((half * 32 + lane) * 4 + w) of a tile holds, for row 8 * half + lane // 4, the inputs 32 * (lane % 4) + 8 * w
-    and the seven after it, in AWQ's nibble order: masking a word with 0x000f000f then yields two neighbours, as the
-    tensor core's operand wants them.
+    Word ((half * 32 + lane) * 4 + w) of a tile holds, for row 8 * half + lane // 4 and t = lane % 4, the inputs
+    32 * w + 2 * t + (0, 1, 8, 9, 16, 17, 24, 25): a lane's part of the tensor core's A operand for two steps of 16
+    inputs. They lie in AWQ's nibble order: masking a word with 0x000f000f then yields two neighbours.
     """
     out, k = values.shape
     if out % TILE_N or k % TILE_K:
         raise UnsupportedInput(f"weight [{out}, {k}]; fragments take out a multiple of {TILE_N}, in of {TILE_K}")
-    words = pack_nibbles(values, 1, AWQ_ORDER)  # [out, in / 8]
-    tiles = words.view(out // 16, 2, 8, k // 128, 4, 4)  # tile_n, half, row, tile_k, quad, w
-    return tiles.permute(0, 3, 1, 2, 4, 5).reshape(out // 16, k // 128, 256).contiguous()
+    tiles = values.view(out // 16, 2, 8, k // 128, 4, 4, 4, 2)  # tile_n, half, row, tile_k, w, eighth, t, pair
+    ordered = tiles.permute(0, 3, 1, 2, 6, 4, 5, 7).reshape(out // 16, k // 128, 2048)
+    return pack_nibbles(ordered, 2, AWQ_ORDER)
 
 
 def from_fragments(fragments: Tensor) -> Tensor:
     tiles_n, tiles_k, _ = fragments.shape
-    tiles = fragments.view(tiles_n, tiles_k, 2, 8, 4, 4).permute(0, 2, 3, 1, 4, 5)
-    return unpack_nibbles(tiles.reshape(tiles_n * 16, tiles_k * 16), 1, AWQ_ORDER)
+    ordered = unpack_nibbles(fragments, 2, AWQ_ORDER).view(tiles_n, tiles_k, 2, 8, 4, 4, 4, 2)
+    return ordered.permute(0, 2, 3, 1, 5, 6, 4, 7).reshape(tiles_n * 16, tiles_k * 128).contiguous()
 
 
 def from_gptq(qweight: Tensor, qzeros: Tensor, scales: Tensor, g_idx: Tensor | None = None) -> W4:

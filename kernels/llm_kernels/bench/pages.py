@@ -1,7 +1,7 @@
 """The tables in the pages, from the results' files: a figure in a page is never typed.
 
 llm-kernels pages        # rewrites what stands between <!-- rungs --> and <!-- /rungs --> in ladders/*/README.md,
-                         # and between <!-- ops --> and <!-- /ops --> in kernels/README.md
+                         # and <!-- counters --> there, and <!-- ops --> in kernels/README.md
 """
 
 from __future__ import annotations
@@ -25,15 +25,23 @@ def results_folder() -> Path:
 
 def rewrite_all() -> list[Path]:
     """The pages whose text changed."""
-    pages = {folder() / ladder.name / "README.md": ("rungs", table(ladder, results())) for ladder in LADDERS.values()}
-    pages[folder().parent / "README.md"] = ("ops", op_table(results("bench.json")))
     changed = []
-    for path, (mark, text) in pages.items():
+    for path in (folder().parent / "README.md", *(folder() / name / "README.md" for name in LADDERS)):
         before = path.read_text()
-        if (after := rewritten(before, mark, text)) != before:
+        if (after := remade(path)) != before:
             path.write_text(after)
             changed.append(path)
     return changed
+
+
+def remade(path: Path) -> str:
+    """The page as the results' files have it."""
+    page = path.read_text()
+    if path.parent.name not in LADDERS:
+        return rewritten(page, "ops", op_table(results("bench.json")))
+    ladder = LADDERS[path.parent.name]
+    page = rewritten(page, "rungs", table(ladder, results()))
+    return rewritten(page, "counters", counters(ladder, results("profiles.json")))
 
 
 def rewritten(page: str, mark: str, text: str) -> str:
@@ -90,6 +98,44 @@ def table(ladder: Ladder, documents: list[dict[str, Any]]) -> str:
             previous = row if row and row.get("seconds") else previous
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
+
+
+COUNTERS = {
+    "DRAM": "DRAM Throughput",
+    "L2 hits": "L2 Hit Rate",
+    "tensor cores busy": "tensor cores busy",
+    "issue slots busy": "Issue Slots Busy",
+    "occupancy": "Achieved Occupancy",
+}
+WAITING = "warps waiting "
+
+
+def counters(ladder: Ladder, documents: list[dict[str, Any]]) -> str:
+    """What ncu says of each rung's longest kernel; one table for each GPU that was profiled."""
+    parts = []
+    for document in documents:
+        lines = [
+            f"| {document['environment']['gpu']} | {' | '.join(COUNTERS)} | warps wait most |",
+            "| --- |" + " --- |" * (len(COUNTERS) + 1),
+        ]
+        for rung in rungs_of(ladder.name):
+            target = f"ladder:{ladder.name}/{rung.name}"
+            if found := [p["counters"] for p in document["profiles"] if p["target"] == target]:
+                lines.append(_counters_line(rung.path.name, max(found, key=lambda c: _number(c.get("Duration", "0")))))
+        if len(lines) > 2:
+            parts.append("\n".join(lines))
+    return "\n\n".join(parts) or NOT_MEASURED
+
+
+def _counters_line(name: str, found: dict[str, str]) -> str:
+    shown = [found.get(metric, "").replace(" %", "%") for metric in COUNTERS.values()]
+    waits = {k.removeprefix(WAITING).removesuffix(", an issue"): v for k, v in found.items() if k.startswith(WAITING)}
+    longest = max(waits, key=lambda wait: _number(waits[wait]), default="")
+    return f"| {name} | {' | '.join(shown)} | {longest} |"
+
+
+def _number(text: str) -> float:
+    return float(text.split()[0].replace(",", ""))
 
 
 def _heading() -> str:

@@ -19,6 +19,7 @@
 namespace {
 
 constexpr int HEAD_DIM = 128, TILE_Q = 128, TILE_KV = 128, STAGES = 2, THREADS = 384;
+constexpr int L2_SHARE = 8;  // K and V of the heads at work take an eighth of L2: Q and the output pass through it too
 constexpr int HALF = 128 * 64;  // elements of a half tile: 128 rows of 64 columns
 constexpr uint32_t TILE_BYTES = 2 * HALF * sizeof(__nv_bfloat16);
 
@@ -39,6 +40,18 @@ struct Stage {
         }
     }
 };
+
+struct Place {
+    int head, tile;
+};
+
+/// Blocks in the order in which they start. `together` heads at a time, whose keys and values stay in L2 while all their
+/// tiles read them; of those the last tiles first, since under a causal mask they see the most keys.
+__device__ Place place_of(int index, int tiles, int all_heads, int together) {
+    const int first = index / (tiles * together) * together, here = min(together, all_heads - first);
+    const int inside = index - first * tiles;
+    return {first + inside % here, tiles - 1 - inside / here};
+}
 
 /// Running softmax of the two rows that a lane holds a part of.
 struct Rows {
@@ -118,11 +131,11 @@ __device__ void to_operand(const float (&s)[64], uint32_t (&p)[32]) {
 __global__ void __launch_bounds__(THREADS, 1) flash_attention_kernel(
     const __grid_constant__ CUtensorMap q_map, const __grid_constant__ CUtensorMap k_map,
     const __grid_constant__ CUtensorMap v_map, __nv_bfloat16* out, int queries, int keys, int heads, int group,
-    float scale, bool causal) {
+    int all_heads, int together, float scale, bool causal) {
     extern __shared__ unsigned char raw[];
     Shared& shared = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~uintptr_t(1023));
-    const int head = blockIdx.x % heads, batch = blockIdx.x / heads;
-    const int tile = gridDim.y - 1 - blockIdx.y;  // the last tiles see the most keys: they start first
+    const Place place = place_of(blockIdx.x, gridDim.x / all_heads, all_heads, together);
+    const int head = place.head % heads, batch = place.head / heads, tile = place.tile;
     const int warpgroup = threadIdx.x / 128, offset = keys - queries;
     const int seen = causal ? min(keys, tile * TILE_Q + TILE_Q + offset) : keys;
     const int tiles = (seen + TILE_KV - 1) / TILE_KV;
@@ -242,9 +255,13 @@ extern "C" cudaError_t flash_attention(
     const int bytes = sizeof(Shared) + 1024;
     error = cudaFuncSetAttribute(flash_attention_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
     if (error != cudaSuccess) return error;
-    const dim3 grid(batch * heads, (queries + TILE_Q - 1) / TILE_Q);
-    flash_attention_kernel<<<grid, THREADS, bytes, stream>>>(
-        q_map, k_map, v_map, static_cast<__nv_bfloat16*>(out), queries, keys, heads, group,
+    int device, l2_bytes;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&l2_bytes, cudaDevAttrL2CacheSize, device);
+    const int64_t bytes_a_head = int64_t(keys) * HEAD_DIM * 2 * sizeof(__nv_bfloat16);  // K and V
+    const int together = group * int(max(int64_t(1), l2_bytes / L2_SHARE / bytes_a_head));
+    flash_attention_kernel<<<(queries + TILE_Q - 1) / TILE_Q * batch * heads, THREADS, bytes, stream>>>(
+        q_map, k_map, v_map, static_cast<__nv_bfloat16*>(out), queries, keys, heads, group, batch * heads, together,
         scale * 1.4426950408889634f, causal != 0);
     return cudaGetLastError();
 }

@@ -32,13 +32,41 @@ def flash_attention(query: Tensor, key: Tensor, value: Tensor, causal: bool, sca
     return out
 
 
-def w4a16_gemm(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None) -> Tensor:
+def scaled_gemm(x: Tensor, weight: Tensor, x_scale: Tensor, weight_scale: Tensor) -> Tensor:
+    (m, k), n = x.shape, weight.shape[0]
+    out = torch.empty((m, n), dtype=torch.bfloat16, device=x.device)
+    call("gemm.cu", "scaled_gemm", x, weight, x_scale, weight_scale, out, m, n, k, int(x.dtype == torch.int8))
+    return out
+
+
+def w4a16_gemm(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None, splits: int = 0) -> Tensor:
+    """`splits`: how many blocks share the inputs of a tile of the output; 0: as many as the source advises."""
     (m, k), (groups, n) = x.shape, scales.shape
     out = torch.empty((m, n), dtype=x.dtype, device=x.device)
     if out.numel():
+        library = build.load(build.SOURCES / "w4a16.cu")
+        splits = splits or library.w4a16_splits(m, n, k)
+        parts = done = None
+        if splits > 1:
+            parts = torch.empty((splits, m, n), dtype=torch.float32, device=x.device)
+            done = counters(x.device, library.w4a16_tiles(m, n))
         is_bf16 = int(x.dtype == torch.bfloat16)
-        call("w4a16.cu", "w4a16", x, qweight, scales, zeros, out, m, n, k, k // groups, is_bf16)
+        launch(
+            library, "w4a16", x, qweight, scales, zeros, out, parts, done, m, n, k, k // groups, is_bf16, splits,
+        )  # fmt: skip
     return out
+
+
+def counters(device: torch.device, count: int) -> Tensor:
+    """Ints that are zero between launches, of the current stream alone: two streams would count each other's blocks."""
+    key = (device, torch.cuda.current_stream(device).cuda_stream)
+    known = _COUNTERS.get(key)
+    if known is None or known.numel() < count:
+        known = _COUNTERS[key] = torch.zeros(max(count, 1024), dtype=torch.int32, device=device)
+    return known
+
+
+_COUNTERS: dict[tuple[torch.device, int], Tensor] = {}
 
 
 def call(source: str, function: str, *args: Any) -> None:

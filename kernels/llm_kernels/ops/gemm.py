@@ -105,6 +105,22 @@ def _scaled_triton(x: Tensor, weight: Tensor, x_scale: Tensor, weight_scale: Ten
     return kernels.scaled_gemm(x, weight, x_scale, weight_scale, out_dtype)
 
 
+def _scaled_cuda(x: Tensor, weight: Tensor, x_scale: Tensor, weight_scale: Tensor, out_dtype: torch.dtype) -> Tensor:
+    from llm_kernels.cuda import launch
+
+    return launch.scaled_gemm(x, weight, x_scale, weight_scale)
+
+
+def _scaled_cuda_refuses(
+    x: Tensor, weight: Tensor, x_scale: Tensor, weight_scale: Tensor, out_dtype: torch.dtype
+) -> str | None:
+    if out_dtype != torch.bfloat16:
+        return "is built for results in bfloat16"
+    if x.shape[0] < 128 or x.shape[0] % 128 or weight.shape[0] % 256 or x.shape[1] % 128:
+        return "needs m a multiple of 128, n of 256, k of 128"
+    return None if x.is_contiguous() and weight.is_contiguous() else "needs contiguous tensors"
+
+
 _GEMM = dispatch.define(
     "gemm",
     check=_check_gemm,
@@ -112,4 +128,10 @@ _GEMM = dispatch.define(
     triton=_gemm_triton,
     cuda=Implementation("cuda", _gemm_cuda, _gemm_cuda_refuses, (9, 0), exact_capability=True),
 )
-_SCALED = dispatch.define("scaled_gemm", check=_check_scaled, reference=_scaled_reference, triton=_scaled_triton)
+_SCALED = dispatch.define(
+    "scaled_gemm",
+    check=_check_scaled,
+    reference=_scaled_reference,
+    triton=_scaled_triton,
+    cuda=Implementation("cuda", _scaled_cuda, _scaled_cuda_refuses, (9, 0), exact_capability=True),
+)

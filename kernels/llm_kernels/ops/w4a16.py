@@ -12,8 +12,6 @@ from llm_kernels import checks, dispatch, layouts
 from llm_kernels.dispatch import Implementation
 from llm_kernels.numerics import accumulator
 
-CUDA_MAX_ROWS = 16
-
 
 @torch.library.custom_op("llm_kernels::w4a16_gemm", mutates_args=())
 def w4a16_gemm(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None, layout: str) -> Tensor:
@@ -64,8 +62,8 @@ def _triton(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None, la
 
 
 def _triton_refuses(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None, layout: str) -> str | None:
-    group_size = x.shape[1] // scales.shape[0]
-    return f"group size {group_size} is not a multiple of 32" if group_size % 32 else None
+    group_size, unit = x.shape[1] // scales.shape[0], layouts.TILE_K if layout == "fragments" else 32
+    return f"group size {group_size} is not a multiple of {unit}" if group_size % unit else None
 
 
 def _cuda(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None, layout: str) -> Tensor:
@@ -79,12 +77,12 @@ def _cuda_refuses(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | No
         return "reads the layout fragments: repack once with layouts.repack(weight, 'fragments')"
     if x.dtype not in (torch.float16, torch.bfloat16):
         return "is built for float16 and bfloat16"
-    if x.shape[0] > CUDA_MAX_ROWS:
-        return f"{x.shape[0]} rows > {CUDA_MAX_ROWS}, where the tiled kernel is faster"
     if (x.shape[1] // scales.shape[0]) % layouts.TILE_K:
         return f"needs a group size that is a multiple of {layouts.TILE_K}"
-    contiguous = x.is_contiguous() and scales.is_contiguous() and (zeros is None or zeros.is_contiguous())
-    return None if contiguous else "needs contiguous tensors"
+    tensors = [t for t in (x, qweight, scales, zeros) if t is not None]
+    if not all(t.is_contiguous() for t in tensors):
+        return "needs contiguous tensors"
+    return "needs tensors that begin at multiples of 16 bytes" if any(t.data_ptr() % 16 for t in tensors) else None
 
 
 _W4A16 = dispatch.define(

@@ -1,4 +1,7 @@
-"""Gated activations: element-wise, so the only bar is bandwidth. One program a piece of a row, 16-byte accesses."""
+"""Gated activations: element-wise, so the only bar is bandwidth. One program a piece of a row, 16-byte accesses.
+
+Programs that start together take neighbouring pieces of one row: memory is read page by page.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,14 @@ from torch import Tensor
 from llm_kernels.triton_kernels.rows import as_rows
 
 
+BLOCK, WARPS = 1024, 4
+
+
 @triton.jit
 def gated_kernel(x, out, x_stride, intermediate, ACTIVATION: tl.constexpr, BLOCK: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64)
-    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    pieces = tl.cdiv(intermediate, BLOCK)
+    row = (tl.program_id(0) // pieces).to(tl.int64)
+    i = tl.program_id(0) % pieces * BLOCK + tl.arange(0, BLOCK)
     inside = i < intermediate
     gate = tl.load(x + row * x_stride + i, mask=inside, other=0.0).to(tl.float32)
     up = tl.load(x + row * x_stride + intermediate + i, mask=inside, other=0.0).to(tl.float32)
@@ -32,14 +39,14 @@ def gated(x: Tensor, activation: str) -> Tensor:
     rows, intermediate = as_rows(x), x.shape[-1] // 2
     out = torch.empty((*x.shape[:-1], intermediate), dtype=x.dtype, device=x.device)
     if out.numel():
-        block = min(2048, triton.next_power_of_2(intermediate))
-        gated_kernel[(rows.shape[0], triton.cdiv(intermediate, block))](
+        block = min(BLOCK, triton.next_power_of_2(intermediate))
+        gated_kernel[(rows.shape[0] * triton.cdiv(intermediate, block),)](
             rows,
             out,
             rows.stride(0),
             intermediate,
             ACTIVATION=activation,
             BLOCK=block,
-            num_warps=4 if block > 256 else 1,
+            num_warps=WARPS if block > 256 else 1,
         )
     return out

@@ -23,19 +23,23 @@ def small() -> list[Workload]:
         for shape in ((1, 1, 16), (17, 33, 80), (40, 70, 256))
         for dtype in (torch.int8, FP8)
     ]
+    found += [_scaled(*shape, dtype, BF16) for shape in ((128, 256, 128), (256, 512, 384)) for dtype in (torch.int8, FP8)]
     for layout in layouts.FORMATS:
         for zeros in (False, True):
             found.append(_w4a16(3, 32, 256, 128, layout, zeros, FP16))
-        found += [_w4a16(1, 16, 128, 32, layout, True, FP32), _w4a16(20, 48, 256, 64, layout, True, FP16)]
+        few, some = (128, 128) if layout == "fragments" else (32, 64)
+        found += [_w4a16(1, 16, 128, few, layout, True, FP32), _w4a16(20, 48, 256, some, layout, True, FP16)]
         found.append(_w4a16(2, 64, 512, 512, layout, True, BF16))
-    return [*found, _w4a16(16, 32, 1024, 128, "fragments", True, FP16)]
+    for m, n, k, dtype in ((16, 32, 1024, FP16), (30, 144, 1152, BF16), (70, 272, 640, BF16), (1, 48, 2048, FP16)):
+        found.append(_w4a16(m, n, k, 128, "fragments", True, dtype))
+    return found
 
 
 def large() -> list[Workload]:
     found = [_gemm(4096, 4096, 4096, BF16), _gemm(8192, 8192, 8192, BF16)]
     found += [_scaled(4096, 4096, 4096, dtype, BF16) for dtype in (torch.int8, FP8)]
     found += [_scaled(16, 14336, 4096, torch.int8, BF16)]
-    for m in (1, 4, 16, 64):
+    for m in (1, 4, 16, 32, 64, 256):
         found.append(_w4a16(m, 4096, 14336, 128, "fragments", True, BF16))
     found += [_w4a16(1, 14336, 4096, 128, "fragments", False, BF16)]
     found += [
