@@ -17,7 +17,9 @@ Found = dict[str, Any]
 
 def main() -> int:
     name = sys.argv[1]
-    print(PAGES[name](json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))))
+    paths = sorted(RESULTS.glob(f"{name}*.json"), key=lambda path: (not path.stem.endswith("before"), path.stem))
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    print(OF_SEVERAL_CARDS[name](found) if name in OF_SEVERAL_CARDS else PAGES[name](found[0]))
     return 0
 
 
@@ -90,11 +92,75 @@ def leaks(found: Found) -> str:
     return f"{_table((requests, 'aborts', 'preemptions', 'all blocks back', 'resident set'), rows)}\n\n{_on(found)}"
 
 
+def gpu_throughput(cards: list[Found]) -> str:
+    header = ("shape", "card", "commit", "tokens/s", "of vLLM's", "runs", "ms a token, batch 1", "of vLLM's", "bandwidth")
+    rows = [
+        (
+            item["shape"],
+            found["device"],
+            found["commit"],
+            f"{item['output_tokens_per_second']:,.0f}",
+            f"{item['ratio_to_vllm_throughput']:.0%}",
+            len(item["runs"]),
+            f"{item['tpot_bs1_seconds'] * 1e3:.2f}",
+            f"{item['ratio_to_vllm_tpot']:.0%}",
+            f"{item['bandwidth_utilisation_bs1']:.0%}",
+        )
+        for shape in ("qwen3-0.6b", "llama3-8b")
+        for found in cards
+        for item in found["shapes"]
+        if item["shape"] == shape
+    ]
+    copies = {f"{found['device']}: {found['copy_bytes_per_second'] / 1e12:.2f} TB/s" for found in cards}
+    rest = "bandwidth: the weights' bytes over the time of a token at batch 1, beside what a copy moves"
+    return f"{_table(header, rows)}\n\nvLLM's: vLLM 0.26.0 on one H200; {rest} ({', '.join(sorted(copies))})."
+
+
+def gpu_profile(cards: list[Found]) -> str:
+    parts = list(cards[0]["shapes"]["qwen3-0.6b"]["batch_1"]["groups_milliseconds"])
+    header = ("shape", "step of", "card", "commit", *parts, "launches", "ms a step", "host")
+    rows = []
+    for shape in ("qwen3-0.6b", "llama3-8b"):
+        for batch in ("batch_1", "batch_256", "prompts"):
+            for found in cards:
+                item = found["shapes"][shape].get(batch)
+                if item is None:
+                    continue
+                groups, floors = item["groups_milliseconds"], item.get("floor_milliseconds", {})
+                cells = [
+                    f"{groups[part]:.2f}{f' (at least {floors[part]:.2f})' if part in floors else ''}" for part in parts
+                ]
+                ends = (f"{item['launches']:.0f}", f"{item['step_milliseconds']:.2f}", _milliseconds(item, "host"))
+                rows.append((shape, batch, found["device"].split()[1], found["commit"], *cells, *ends))
+    return _table(header, rows)
+
+
+def _milliseconds(item: Found, name: str) -> str:
+    value = item.get(f"{name}_milliseconds")
+    return "" if value is None else f"{value:.2f}"
+
+
+def gpu_parity(found: Found) -> str:
+    header = ("model", "tokens of", "engine", "transformers", "of the bar", "float32 answers equal: torch, triton")
+    rows = []
+    for model, item in found["models"].items():
+        equal = item["float32_equal_tokens"]
+        for part in ("text", "decodes"):
+            cells = (f"{item[part][who]:.4f}" for who in ("engine", "transformers"))
+            rows.append((model, part, *cells, f"{item[part]['ratio_to_bar']:.0%}", f"{equal['torch']}, {equal['triton']}"))
+    return f"{_table(header, rows)}\n\n{_on(found)}"
+
+
+OF_SEVERAL_CARDS: dict[str, Callable[[list[Found]], str]] = {
+    "gpu_profile": gpu_profile,
+    "gpu_throughput": gpu_throughput,
+}
 PAGES: dict[str, Callable[[Found], str]] = {
     "continuous_batching": continuous_batching,
     "cpu_linears": cpu_linears,
     "cpu_profile": cpu_profile,
     "cpu_against_transformers": cpu_against_transformers,
+    "gpu_parity": gpu_parity,
     "leaks": leaks,
     "preemption": preemption,
     "prefix_caching": prefix_caching,

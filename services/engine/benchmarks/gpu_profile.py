@@ -5,7 +5,8 @@
 Random weights, as in `gpu_throughput`; prompts of 562 tokens, the mean of its workload; `prompts`: steps that fill
 their token budget with them. A step's milliseconds are taken without a profiler; the device's with one, which slows the
 host down but not the kernels. `waiting` is the time that the host waits for tokens: what it needs for itself is the step
-less that.
+less that. `floor`: what must be read at least, over what the device copies in a second, the keys and values for
+attention and the weights for the matrix products.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from typing import Any
 
 import torch
 from benchmarks.gpu_throughput import COMMON, SHAPES, copy_bandwidth, open_shape, workload
-from benchmarks.measure import RESULTS, environment, rounded, save
+from benchmarks.measure import RESULTS, card, environment, rounded, save
 from torch.autograd import DeviceType
 
 from llm_engine import LLM, SamplingParams
+from llm_engine.checkpoint.families import DecoderConfig, parse_config
 from llm_engine.transfer import HostCopy
 
-PROMPT_TOKENS, WARM_UP, STEPS, PROMPT_STEPS = 562, 24, 40, 4
+PROMPT_TOKENS, WARM_UP, STEPS, PROMPT_STEPS, BYTES = 562, 24, 40, 4, 2
 GROUPS = {
     "attention": ("paged_attention", "add_splits"),
     "matrix products": ("nvjet", "gemm", "gemv", "splitK", "cutlass", "cublas", "matvec"),
@@ -46,14 +48,18 @@ def main() -> int:
     parser.add_argument("--set", type=json.loads, default={}, help="settings of the engine, as JSON")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    setting = {**environment(), "copy_bytes_per_second": rounded(copy_bandwidth())}
-    shapes = {}
+    setting, bandwidth = environment(), copy_bandwidth()
+    setting["copy_bytes_per_second"] = rounded(bandwidth)
+    shapes: dict[str, Any] = {}
     for shape in arguments.shape:
-        llm = open_shape({**COMMON, **SHAPES[shape]}, arguments.set)
-        shapes[shape] = {f"batch_{batch}": profile(llm, batch, arguments.out) for batch in arguments.batch}
-        shapes[shape]["prompts"] = profile_prompts(llm)
+        config = {**COMMON, **SHAPES[shape]}
+        llm, model = open_shape(config, arguments.set), parse_config(config)
+        shapes[shape] = {"prompts": profile_prompts(llm)}
+        for batch in arguments.batch:
+            floor = floor_milliseconds(model, batch, bandwidth)
+            shapes[shape][f"batch_{batch}"] = {**profile(llm, batch, arguments.out), "floor_milliseconds": floor}
         del llm
-    save("gpu_profile", {**setting, "prompt_tokens": PROMPT_TOKENS, "steps": STEPS, "shapes": shapes}, arguments.out)
+    save(f"gpu_profile_{card()}", {**setting, "prompt_tokens": PROMPT_TOKENS, "steps": STEPS, "shapes": shapes}, arguments.out)
     return 0
 
 
@@ -108,6 +114,16 @@ def profile_prompts(llm: LLM) -> dict[str, Any]:
         "prompt_tokens_per_step": count * PROMPT_TOKENS,
         "step_milliseconds": rounded(seconds / PROMPT_STEPS * 1e3),
         **by_kernel(kernels, PROMPT_STEPS),
+    }
+
+
+def floor_milliseconds(model: DecoderConfig, batch: int, bandwidth: float) -> dict[str, float]:
+    context = PROMPT_TOKENS + WARM_UP + 3 * STEPS // 2  # in the middle of the steps with the profiler
+    kv_bytes = batch * context * 2 * model.kv_size * model.num_layers * BYTES
+    weight_bytes = (model.num_linear_parameters + model.vocab_size * model.hidden_size) * BYTES
+    return {
+        "attention": rounded(kv_bytes / bandwidth * 1e3),
+        "matrix products": rounded(weight_bytes / bandwidth * 1e3),
     }
 
 

@@ -25,7 +25,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from benchmarks.measure import environment, rounded, save
+from benchmarks.measure import RESULTS, card, environment, rounded, save
 
 from llm_engine import LLM, SamplingParams
 from llm_engine.checkpoint.families import parse_config
@@ -63,7 +63,7 @@ def main() -> int:
     shapes = [measure(shape, arguments) for shape in arguments.shape]
     setting["cuda"], setting["triton"] = torch.version.cuda, triton_version()
     setting["copy_bytes_per_second"] = rounded(arguments.bandwidth)
-    save("gpu_throughput", {**setting, "requests": arguments.requests, "shapes": shapes}, arguments.out)
+    save(f"gpu_throughput_{card()}", {**setting, "requests": arguments.requests, "shapes": shapes}, arguments.out)
     return 0
 
 
@@ -73,7 +73,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=REQUESTS)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=200.0, help="for all of one shape, without loading it")
-    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "results")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument(
         "--set", type=json.loads, default={}, help='settings of the engine, as JSON: {"dtype": "float32"}'
     )
