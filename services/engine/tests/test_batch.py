@@ -35,6 +35,13 @@ def test_decodes_come_first_and_chunks_in_order_of_length(builder: BatchBuilder)
     assert batch.logit_rows.tolist() == [0, 3]
 
 
+def test_of_equally_many_tokens_the_longest_context_comes_first(builder: BatchBuilder) -> None:
+    items = [sequence([1] * length, length - 1, [7, 3, 1]) for length in (2, 9, 5)]
+    batch = builder.build(dict.fromkeys(items, 1))
+    assert batch.context_lens.tolist() == [9, 5, 2]
+    assert [rows.sequence for rows in batch.wanted] == [items[1], items[2], items[0]]
+
+
 def test_if_every_token_samples_no_rows_are_picked(builder: BatchBuilder) -> None:
     items = [sequence([1, 2], 1, [block]) for block in (3, 4)]
     batch = builder.build(dict.fromkeys(items, 1))

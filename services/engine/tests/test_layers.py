@@ -63,8 +63,10 @@ def test_scaled_frequencies() -> None:
     torch.testing.assert_close(scaled[-1], base[-1] / 4)  # less than one turn: stretched
 
 
+@pytest.mark.parametrize("kernels", [False, True])
+@pytest.mark.parametrize("rows", [1, 5])
 @pytest.mark.parametrize("biased", [False, True])
-def test_a_linear_is_a_linear(biased: bool) -> None:
-    weight, bias, x = torch.randn(48, 32), torch.randn(48) if biased else None, torch.randn(5, 32)
+def test_a_linear_is_a_linear(biased: bool, rows: int, kernels: bool) -> None:
+    weight, bias, x = torch.randn(48, 32), torch.randn(48) if biased else None, torch.randn(rows, 32)
     expected = x @ weight.T + (0 if bias is None else bias)
-    torch.testing.assert_close(make_linear(weight, bias)(x), expected)
+    torch.testing.assert_close(make_linear(weight, bias, kernels)(x), expected)

@@ -75,6 +75,16 @@ def test_a_fused_draw_is_the_draw(params: dict[str, float]) -> None:
     assert torch.equal(draw(logits, each, uniforms), truncation.draw(logits, each, uniforms))
 
 
+@pytest.mark.parametrize("params", [{}, {"top_k": 20}])
+def test_greedy_rows_of_a_draw_are_the_likeliest(params: dict[str, int]) -> None:
+    logits = torch.randn(6, 300, generator=torch.Generator().manual_seed(0))
+    each = [SamplingParams(temperature=row % 3 / 2, **params) for row in range(6)]  # type: ignore[arg-type]
+    uniforms = np.random.default_rng(0).random(6)
+    tokens = draw(logits, each, uniforms)
+    assert torch.equal(tokens, truncation.draw(logits, each, uniforms))
+    assert torch.equal(tokens[[0, 3]], logits[[0, 3]].argmax(-1))
+
+
 def test_the_device_chooses_the_back_end(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = torch.device("cuda")
     assert backend.choose("auto", CPU) == "torch"
