@@ -112,15 +112,14 @@ def _run(session: Session, out: Path, scratch: Path, seconds: float) -> None:
     common = (str(out / "correctness.json"), str(scratch / "ceilings.json"))
     session.run("ceilings", "ceilings", common[1], limit=40)
     session.run("tune", "tune", *common, str(out / "tuning.json"), limit=0.12 * seconds)
-    session.run("bench", "bench", *common, str(out / "bench.json"), limit=max(20.0, session.left - 0.16 * seconds))
-    session.run(
-        "ladders", "ladders", *common, str(out / "ladders.json"), limit=max(10.0, session.left - 0.06 * seconds)
-    )
+    session.run("bench", "bench", *common, str(out / "bench.json"), limit=max(20.0, session.left - 0.3 * seconds))
+    session.run("ladders", "ladders", *common, str(out / "ladders.json"), limit=max(10.0, session.left - 0.2 * seconds))
     rungs = [f"ladder:{p.parent.name}/{p.stem}" for p in _rungs()]
     for targets in (rungs[: len(rungs) // 2], rungs[len(rungs) // 2 :], PROFILED):
         if session.left > 15:
             limit = min(60.0, session.left)
-            session.run(f"profile {targets[0]}…", "profile", str(out / "profiles"), str(int(limit) - 3), *targets, limit=limit)
+            arguments = (str(out / "profiles"), str(int(limit) - 3), *targets)
+            session.run(f"profile {targets[0]} and others", "profile", *arguments, limit=limit)
 
 
 def _correctness(session: Session, out: Path, scratch: Path, limit: float) -> None:

@@ -83,7 +83,7 @@ def test_repack_keeps_the_weight(layout):
 
 
 def test_fragments_are_what_a_warp_multiplies():
-    """The kernel's own reading of a tile, lane by lane, as cuda/w4a16.cu does it: masks, pairs, fragments."""
+    """The kernel's own reading of a tile, lane by lane, as cuda/w4a16_gemv.cu does it: masks, pairs, fragments."""
     values, x = values_of(3, 16, 128), torch.randn(8, 128, dtype=torch.float64)
     words = layouts.to_fragments(values).flatten().long() & 0xFFFFFFFF
     out = torch.zeros(16, 8, dtype=torch.float64)

@@ -63,10 +63,10 @@ def cache_folder() -> Path:
 
 
 def key(source: Path, flags: tuple[str, ...] = FLAGS) -> str:
-    """The hash of the source, of the headers beside it and in `cuda/`, of the flags and of the compiler's version."""
+    """The hash of the source, of what it may include (headers beside it, all in `cuda/`), of flags and compiler."""
     digest = hashlib.sha256(" ".join((*flags, _version())).encode())
-    headers = sorted({*SOURCES.glob("*.cuh"), *source.parent.glob("*.cuh")})
-    for path in (source, *headers):
+    included = sorted({*SOURCES.glob("*.cu*"), *source.parent.glob("*.cuh")} - {source})
+    for path in (source, *included):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -1,69 +1,33 @@
-// 4-bit weights times 16-bit activations: a weight is read once for up to 64 rows of x, and up to there that is the time.
+// 4-bit weights times 9 rows of x and more (w4a16_gemv.cu: fewer). A weight is read once for up to 64 rows of x.
 //
 // out [m, n] = x [m, k] w^T,  w[n, k] = (value - zero[group, n]) * scale[group, n],  groups of a multiple of 128 inputs.
 //
 // Weights are the tensor core's A operand, from registers, x the B operand, from shared memory: a warpgroup multiplies 64
-// weight rows by 8, 16, 32 or 64 rows of x at once, so a batch of 8 costs what a batch of 1 does. Weights lie in the order
-// in which lanes need them (layouts.to_fragments): a lane's share of a 16 x 128 tile is two 16-byte words, and a warp's
-// are contiguous. Masking a word with 0x000f000f takes out two neighbouring weights; OR-ing the exponent of 128 (bf16) or
-// 1024 (fp16) makes them the floats 128 + w or 1024 + w, exactly; subtracting 128 + zero leaves w - zero, exactly. The
-// scale is applied to the sum of a group, in float32.
+// weight rows by 16, 32 or 64 rows of x at once. w4a16.cuh says how weights lie and how they are unpacked. The scale is
+// applied to the sum of a group, in float32.
 //
 //   a block       128 weight rows, up to 64 rows of x, a share of the inputs; two warpgroups
 //   its ring      stages of 128 inputs (x swizzled, weights 8 KiB, scales, zeros), each four TMA copies: 60 to 100 KiB
 //                 on their way
 //   split-K       1 to 8 blocks share the inputs of one tile of out; the last to finish adds up their sums, in order
 //
-// Sources: Kim et al., "Who Says Elephants Can't Run" (the exponent trick), 2022; Frantar et al., "Marlin", 2024.
-
-#include <cuda_fp16.h>
+// Source: Frantar et al., "Marlin", 2024.
 
 #include "hopper.cuh"
 #include "hopper_small.cuh"
+#include "w4a16.cuh"
 
 namespace {
 
-constexpr int WARPGROUPS = 2, THREADS = 128 * WARPGROUPS, TILE_N = 16, TILE_K = 128;
+constexpr int WARPGROUPS = 2, THREADS = 128 * WARPGROUPS;
 constexpr int BLOCK_N = 64 * WARPGROUPS, TILES = BLOCK_N / TILE_N;
-#ifndef BATCHED
-#define BATCHED 4
-#endif
-constexpr int BATCH = BATCHED;
+constexpr int BATCH = 4;  // products between fences
 constexpr int PITCH = BLOCK_N + 4;  // of a row of sums in shared memory: the rows that a warp writes fall in other banks
 
 template <typename T>
-struct Pair;
+constexpr CUtensorMapDataType MAP = CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
 template <>
-struct Pair<__nv_bfloat16> {
-    using type = __nv_bfloat162;
-    static constexpr uint32_t exponent = 0x43004300;  // 128, 128
-    static constexpr CUtensorMapDataType map = CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
-};
-template <>
-struct Pair<__half> {
-    using type = __half2;
-    static constexpr uint32_t exponent = 0x64006400;  // 1024, 1024
-    static constexpr CUtensorMapDataType map = CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
-};
-
-template <typename T>
-__device__ T from_float(float x);
-template <>
-__device__ __nv_bfloat16 from_float(float x) { return __float2bfloat16(x); }
-template <>
-__device__ __half from_float(float x) { return __float2half(x); }
-
-__device__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
-__device__ float to_float(__half x) { return __half2float(x); }
-
-/// Weights 2 i and 2 i + 1 of a word, less `offset` (128 or 1024, plus the zero point).
-template <typename T>
-__device__ uint32_t two_weights(uint32_t word, int i, typename Pair<T>::type offset) {
-    uint32_t bits;  // (word >> 4 i & 0x000f000f) | exponent, which the compiler makes two instructions of
-    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(bits) : "r"(word >> (4 * i)), "r"(0x000f000f), "r"(Pair<T>::exponent));
-    typename Pair<T>::type pair = __hsub2(*reinterpret_cast<typename Pair<T>::type*>(&bits), offset);
-    return *reinterpret_cast<uint32_t*>(&pair);
-}
+constexpr CUtensorMapDataType MAP<__half> = CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
 
 /// A stage of the ring: 128 inputs. x as two halves of 64 inputs, rows of 128 bytes, swizzled.
 template <typename T, int ROWS>
@@ -76,7 +40,7 @@ struct alignas(1024) Stage {
 
 template <typename T, int ROWS>
 struct Shared {
-    static constexpr int stages = ROWS < 32 ? 6 : ROWS == 32 ? 5 : 4;
+    static constexpr int stages = ROWS == 16 ? 6 : ROWS == 32 ? 5 : 4;
     Stage<T, ROWS> stage[stages];
     uint64_t full[stages];
     bool is_last;
@@ -127,8 +91,7 @@ __device__ void multiply_stage(const Stage<T, ROWS>& stage, bool has_zeros, floa
         words[r] = stage.weight[warp][32 * r + lane];
         const int at = warp * TILE_N + lane / 4 + 8 * r;
         scale[r] = to_float(stage.scale[at]);
-        const uint32_t bits = (has_zeros ? stage.zero[at] : 8) * 0x10001 | Pair<T>::exponent;  // 128 + zero, twice
-        offset[r] = *reinterpret_cast<const typename Pair<T>::type*>(&bits);
+        offset[r] = offset_of<T>(has_zeros ? stage.zero[at] : 8);
     }
     float sum[ROWS / 2];
     uint32_t a[TILE_K / 16][4];
@@ -205,7 +168,7 @@ __device__ void write_out(Shared<T, ROWS>& shared, const Problem<T>& p, int row,
 }
 
 template <typename T, int ROWS>
-__global__ void __launch_bounds__(THREADS, ROWS == 8 ? 3 : 2) w4a16_kernel(
+__global__ void __launch_bounds__(THREADS, 2) w4a16_kernel(
     const __grid_constant__ Maps maps, const Problem<T> p) {
     constexpr int STAGES = Shared<T, ROWS>::stages;
     extern __shared__ __align__(1024) unsigned char raw[];
@@ -240,7 +203,7 @@ cudaError_t make_maps(
     const uint64_t m = p.m, n = p.n, k = p.k, tiles_n = n / TILE_N, tiles_k = k / TILE_K, groups = tiles_k / p.group_tiles;
     const uint64_t x_sizes[3] = {64, m, k / 64}, x_strides[2] = {k * sizeof(T), 128};
     const uint32_t x_box[3] = {64, uint32_t(rows), 2};
-    cudaError_t error = hopper::make_map(&maps->x, x, 3, x_sizes, x_strides, x_box, Pair<T>::map);
+    cudaError_t error = hopper::make_map(&maps->x, x, 3, x_sizes, x_strides, x_box, MAP<T>);
     const uint64_t weight_sizes[3] = {256, tiles_k, tiles_n}, weight_strides[2] = {1024, 1024 * tiles_k};
     const uint32_t weight_box[3] = {256, 1, TILES};
     if (error == cudaSuccess)
@@ -251,14 +214,14 @@ cudaError_t make_maps(
     const uint32_t box[2] = {BLOCK_N, 1};
     if (error == cudaSuccess)
         error = hopper::make_map(
-            &maps->scales, scales, 2, sizes, scale_strides, box, Pair<T>::map, CU_TENSOR_MAP_SWIZZLE_NONE);
+            &maps->scales, scales, 2, sizes, scale_strides, box, MAP<T>, CU_TENSOR_MAP_SWIZZLE_NONE);
     if (error == cudaSuccess && zeros)
         error = hopper::make_map(
             &maps->zeros, zeros, 2, sizes, zero_strides, box, CU_TENSOR_MAP_DATA_TYPE_UINT8, CU_TENSOR_MAP_SWIZZLE_NONE);
     return error;
 }
 
-int rows_of(int m) { return m <= 8 ? 8 : m <= 16 ? 16 : m <= 32 ? 32 : 64; }
+int rows_of(int m) { return m <= 16 ? 16 : m <= 32 ? 32 : 64; }
 int tiles_of(int m, int n) { return (n + BLOCK_N - 1) / BLOCK_N * ((m + rows_of(m) - 1) / rows_of(m)); }
 
 template <typename T, int ROWS>
@@ -283,7 +246,6 @@ cudaError_t launch_type(
     int n, int k, int group_size, int splits, cudaStream_t stream) {
     const Problem<T> p = {static_cast<T*>(out), parts, done, m, n, k, group_size / TILE_K, zeros != nullptr};
     switch (rows_of(m)) {
-        case 8: return launch_rows<T, 8>(x, weight, scales, zeros, p, splits, stream);
         case 16: return launch_rows<T, 16>(x, weight, scales, zeros, p, splits, stream);
         case 32: return launch_rows<T, 32>(x, weight, scales, zeros, p, splits, stream);
         default: return launch_rows<T, 64>(x, weight, scales, zeros, p, splits, stream);
