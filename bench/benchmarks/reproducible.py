@@ -9,6 +9,9 @@ one run is in a cache for another.
 Bars: throughput and the medians of TTFT and TPOT of each run within 5% of the mean of the three, and the 95% interval
 that the report gives for each median covers the medians of the other two runs. The t-intervals over the three runs are
 in the result.
+
+A machine that others share changes its speed. A control sees it: a fixed computation of some milliseconds, once a second
+while each run lasts. Its deviation over the runs stands beside theirs, and so do the runs' times divided by it.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bars import ROOT, Bar, check, describe_machine, write
+from benchmarks.pace import Pace
 from benchmarks.programs import bench, end_on_sigterm, serving
 
 from llm_bench.repetitions import mean_interval
@@ -45,20 +49,23 @@ MEDIANS: dict[str, Callable[[ClassSummary], Distribution]] = {
 }
 
 
-def run_all(url: str, rate: float, seconds: float, folder: Path) -> list[Result]:
-    """The first run, which warms up, is not among them."""
-    results = []
+def run_all(url: str, rate: float, seconds: float, folder: Path) -> tuple[list[Result], list[float]]:
+    """The runs and the machine's pace during each. The first run, which warms up, is not among them."""
+    results, paces = [], []
     for number in range(RUNS + 1):
         flags = ("--target", url, "--rate", str(rate), "--duration", str(seconds))
         tokenizer = ("--tokenizer", str(MODEL / "tokenizer.json"))
-        result = bench("run", str(SCENARIO), *flags, *tokenizer, out=folder / str(number))
+        with Pace() as pace:
+            result = bench("run", str(SCENARIO), *flags, *tokenizer, out=folder / str(number))
         every = result.summary.classes["all"]
         verdict = "VALID" if result.verdict.valid else "INVALID: " + "; ".join(result.verdict.reasons)
         ttft, tpot = seconds_of(every.ttft.p50), seconds_of(every.tpot.p50)
         name = f"run {number}" if number else "warm-up"
         print(f"  {name}  {every.requests} requests, TTFT P50 {ttft}, TPOT P50 {tpot}, {verdict}", flush=True)
+        print(f"          control {1e3 * pace.seconds():.2f} ms", flush=True)
         results.append(result)
-    return results[1:]
+        paces.append(pace.seconds())
+    return results[1:], paces[1:]
 
 
 def compare(values: list[float]) -> dict[str, Any]:
@@ -91,9 +98,14 @@ def main() -> None:
     machine = describe_machine()
     engine = ("-m", "llm_engine", "serve", str(MODEL), "--served-model-name", "main", "--port", "0")
     with tempfile.TemporaryDirectory() as folder, serving(*engine) as server:
-        results = run_all(server.url, arguments.rate, arguments.seconds, Path(folder))
+        results, paces = run_all(server.url, arguments.rate, arguments.seconds, Path(folder))
     summaries = [result.summary.classes["all"] for result in results]
     figures = {name: compare([read(one) or 0.0 for one in summaries]) for name, read in FIGURES.items()}
+    control = compare(paces)
+    by_control = {
+        name: compare([value / pace for value, pace in zip(figures[name]["values"], paces, strict=True)])
+        for name in MEDIANS
+    }
     pairs = {name: covered([read(one) for one in summaries]) for name, read in MEDIANS.items()}
     bars = [
         Bar(f"largest deviation, {name}", one["largest_deviation"], "<=", BAR_SPREAD) for name, one in figures.items()
@@ -102,6 +114,9 @@ def main() -> None:
         bars.append(Bar(f"pairs of runs whose interval covers the other's, {name}", count, ">=", RUNS * (RUNS - 1)))
     bars.append(Bar("runs that are VALID", sum(result.verdict.valid for result in results), ">=", RUNS))
     held = check(bars)
+    print(f"the control's own largest deviation: {control['largest_deviation']:.3f}")
+    for name, one in by_control.items():
+        print(f"largest deviation of {name} ÷ control: {one['largest_deviation']:.3f}")
     if not arguments.no_write:
         found = {
             "scenario": SCENARIO.name,
@@ -110,6 +125,8 @@ def main() -> None:
             "requests": summaries[0].requests,
             "server": results[0].run.server_version,
             "figures": figures,
+            "control": control,
+            "by_control": by_control,
         }
         print(write("reproducible", machine, bars, found).name)
     sys.exit(not held)

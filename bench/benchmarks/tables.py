@@ -23,6 +23,21 @@ def bars(found: Found) -> str:
     return f"{_table(('', 'measured', 'bar', 'holds'), rows)}\n\n{_on(found)}"
 
 
+def reproducible(found: Found) -> str:
+    rows = []
+    for name, one in found["figures"].items():
+        beside = found["by_control"].get(name)
+        rows.append((f"`{name}`", _percent(one), _percent(beside) if beside else ""))
+    rows.append(("the control", _percent(found["control"]), ""))
+    table = _table(("largest deviation from the mean of three runs", "measured", "÷ control"), rows)
+    missed = "; ".join(f"{bar['name']}: {bar['measured']:.3g}" for bar in found["bars"] if not bar["holds"])
+    return f"{table}\n\n{f'Bars missed here: {missed}. ' if missed else ''}{_on(found)}"
+
+
+def _percent(one: Found) -> str:
+    return f"{one['largest_deviation']:.1%}"
+
+
 def client_capacity(found: Found) -> str:
     rows = [
         (f"llm-bench, {workers} {'process' if workers == '1' else 'processes'}", f"{rate:,.0f}", "every run VALID")
@@ -70,7 +85,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 PAGES: dict[str, Callable[[Found], str]] = {
-    "reproducible": bars,
+    "reproducible": reproducible,
     "trace_replay": bars,
     "client_capacity": client_capacity,
     "baselines": baselines,

@@ -24,10 +24,11 @@ def overhead(found: Found) -> str:
         "gateway": "**this gateway**",
         "litellm": f"LiteLLM {found['litellm_version']}",
     }
-    gateway, half = found["servers"]["gateway"]["many"]["per_second"], found["half_rate"]
+    servers = {**found["servers"], "litellm": max(found["litellm"], key=lambda one: one["many"]["per_second"])}
+    gateway, half = servers["gateway"]["many"]["per_second"], found["half_rate"]
     rows = []
     for name, label in names.items():
-        server = found["servers"][name]
+        server = servers[name]
         rate = server["many"]["per_second"]
         rows.append(
             (
