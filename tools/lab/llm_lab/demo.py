@@ -42,7 +42,7 @@ class Lengths:
     load: float
 
 
-FULL = Lengths(capacity=12, load=22)
+FULL = Lengths(capacity=10, load=20)
 QUICK = Lengths(capacity=8, load=12)
 
 
