@@ -61,11 +61,6 @@ class SamplingParams:
         return self.temperature < GREEDY_BELOW
 
     @property
-    def truncates(self) -> bool:
-        """Some tokens may not be drawn, however the draw goes."""
-        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
-
-    @property
     def depends_on_output(self) -> bool:
         """The logits of a place depend on the tokens before it in ways that only the sampler knows."""
         return self.has_penalties or bool(self.bad_words) or self.structured is not None

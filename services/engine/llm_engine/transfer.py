@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -12,28 +11,23 @@ import torch
 from torch import Tensor
 
 Array = npt.NDArray[Any]
-ALIGNMENT = 16
 
 
 def to_device(arrays: Sequence[Array], device: torch.device) -> list[Tensor]:
     """The arrays, all of one type, in one transfer. On a CPU they are not copied: the tensors are views."""
     if device.type == "cpu":
         return [torch.from_numpy(array) for array in arrays]
-    flat, starts = aligned(arrays)
+    flat = [aligned(array) for array in arrays]
     # Pinned anew each time: torch keeps the memory until the device has read it, and then uses it again.
-    there = torch.from_numpy(flat).pin_memory().to(device, non_blocking=True)
-    return [there[start:][: array.size].view(array.shape) for start, array in zip(starts, arrays, strict=False)]
+    there = torch.from_numpy(np.concatenate(flat)).pin_memory().to(device, non_blocking=True)
+    parts = torch.split(there, [len(each) for each in flat])
+    return [part[: array.size].view(array.shape) for part, array in zip(parts, arrays, strict=True)]
 
 
-def aligned(arrays: Sequence[Array]) -> tuple[Array, list[int]]:
-    """The arrays in one, and where each begins: at multiples of 16 bytes. For other places Triton compiles its kernels
-    once more, and that in the middle of serving."""
-    unit = ALIGNMENT // arrays[0].itemsize
-    starts = list(accumulate((-(-array.size // unit) * unit for array in arrays), initial=0))
-    flat = np.zeros(starts[-1], arrays[0].dtype)
-    for start, array in zip(starts, arrays, strict=False):
-        flat[start : start + array.size] = array.ravel()
-    return flat, starts
+def aligned(array: Array) -> Array:
+    """Flat, and with zeros at its end, so that what is behind it begins at a multiple of 16 bytes: for other places
+    Triton compiles its kernels once more, and that in the middle of serving."""
+    return np.append(array, np.zeros(-array.size % (16 // array.itemsize), array.dtype))
 
 
 class HostCopy:

@@ -16,7 +16,7 @@ from torch import Tensor
 from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.operators.layers import angles
-from llm_engine.operators.truncation import mask_min_p, scale, unless_greedy
+from llm_engine.operators.truncation import mask_min_p, scale, truncates, unless_greedy
 from llm_engine.sampling_params import SamplingParams
 from llm_engine.transfer import Array, to_device
 from llm_kernels import ops
@@ -83,7 +83,7 @@ class TritonBackend:
 def draw(logits: Tensor, params: list[SamplingParams], uniforms: Array) -> Tensor:
     """`truncation.draw` in one kernel, without a sort."""
     device, numbers = logits.device, uniforms.astype(np.float32)
-    if any(p.truncates for p in params):
+    if any(p.min_p or truncates(p) for p in params):
         return _draw_truncated(logits, params, numbers)
     temperatures = np.array([0.0 if p.is_greedy else p.temperature for p in params], np.float32)
     tokens: Tensor = ops.sample(logits, *to_device([temperatures, numbers], device))

@@ -25,11 +25,16 @@ def scale(logits: Tensor, params: list[SamplingParams]) -> Tensor:
 def truncate(logits: Tensor, params: list[SamplingParams]) -> Tensor:
     """Mask what min-p, top-k and top-p exclude, in that order; rows that ask for none are left as they are."""
     logits = mask_min_p(logits, params)
-    rows = [row for row, p in enumerate(params) if p.top_k > 0 or p.top_p < 1]
+    rows = [row for row, p in enumerate(params) if truncates(p)]
     if not rows:
         return logits
     masked = _mask_top_k_top_p(logits[rows], [params[row] for row in rows])
     return logits.index_copy(0, torch.tensor(rows, device=logits.device), masked)
+
+
+def truncates(params: SamplingParams) -> bool:
+    """By top-k or top-p."""
+    return params.top_k > 0 or params.top_p < 1
 
 
 def mask_min_p(logits: Tensor, params: list[SamplingParams]) -> Tensor:
