@@ -23,7 +23,8 @@ def test_the_table_of_ops_is_what_the_results_make_of_it():
 def test_a_rungs_counters_are_its_longest_kernels():
     def profile(duration, tensor):
         found = {"Duration": duration, "tensor cores busy": f"{tensor} %", "DRAM Throughput": "9 %"}
-        found |= {"warps waiting for shared memory, an issue": "1 inst", "warps waiting at barriers, an issue": "2 inst"}
+        found["warps waiting for shared memory, an issue"] = "1 inst"
+        found["warps waiting at barriers, an issue"] = "2 inst"
         return {"target": "ladder:rope/01_eager", "kernel": "k", "counters": found}
 
     text = pages.counters(

@@ -1,9 +1,10 @@
 // Rung 4, tensor cores.
 //
 // Weights are repacked once, at load time, into the order in which lanes want them (layouts.to_fragments); then the
-// tensor core does the multiply-adds, and a weight costs 1.25 instructions in place of 4. Seven of the eight columns of
+// tensor core does the multiply-adds, and a weight costs 2 instructions in place of 4. Seven of the eight columns of
 // the product are idle at batch 1, and free at batch 8. A block owns 16 rows of the weight; its 8 warps take every
-// eighth tile of 128 inputs and add up through shared memory. The next tile's weights load while this one is multiplied.
+// eighth tile of 128 inputs and add up through shared memory. The next tile's weights load while this one is
+// multiplied.
 //
 // Predicted: 1.3 to 2 times rung 3, above 80% of bandwidth.
 
@@ -31,7 +32,7 @@ __device__ void mma(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-/// Lane (g, t) = (lane / 4, lane % 4) holds rows g and g + 8 of a tile; of each 16 inputs, 2 t, 2 t + 1 and the two 8 on.
+/// Lane (g, t) = (lane / 4, lane % 4) holds rows g and g + 8 of a tile; of each 16 inputs, 2 t, 2 t + 1, and two 8 on.
 __global__ void __launch_bounds__(WARPS * 32) tensor_cores_kernel(
     const __nv_bfloat16* x, const uint4* fragments, const __nv_bfloat16* scales, __nv_bfloat16* out, int n, int k) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x & 31, g = lane / 4, t = lane & 3;

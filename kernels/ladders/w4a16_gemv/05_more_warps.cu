@@ -1,8 +1,8 @@
 // Rung 5, more warps: the kernel that the op `w4a16_gemm` runs for few rows, `llm_kernels/cuda/w4a16_gemv.cu`.
 //
-// Rung 4 asks for a tile's scales and inputs when it comes to the tile, and waits for memory once a tile, with 16 warps on a
-// multiprocessor to wait in turn. Here blocks have 16 warps, two blocks a multiprocessor, and scales come with the weights,
-// a tile ahead. Bits of a word become two weights in one instruction each (lop3) in place of two.
+// Rung 4 asks for a tile's scales and inputs when it comes to the tile, and waits for memory once a tile, with 16 warps
+// on a multiprocessor to wait in turn. Here blocks have 16 warps, two blocks a multiprocessor, and scales come with the
+// weights, a tile ahead. Bits of a word become two weights in one instruction (lop3) in place of two.
 //
 // Predicted: 1.3 to 1.5 times rung 4, 70% of bandwidth; the launch and the first latency are 4 us of the rest.
 

@@ -45,8 +45,8 @@ struct Place {
     int head, tile;
 };
 
-/// Blocks in the order in which they start. `together` heads at a time, whose keys and values stay in L2 while all their
-/// tiles read them; of those the last tiles first, since under a causal mask they see the most keys.
+/// Blocks in the order in which they start. `together` heads at a time, whose keys and values stay in L2 while all
+/// their tiles read them; of those the last tiles first, since under a causal mask they see the most keys.
 __device__ Place place_of(int index, int tiles, int all_heads, int together) {
     const int first = index / (tiles * together) * together, here = min(together, all_heads - first);
     const int inside = index - first * tiles;
@@ -242,8 +242,8 @@ cudaError_t map_heads(CUtensorMap* map, const void* data, int batch, int tokens,
 
 }  // namespace
 
-/// q, out [batch, queries, heads, 128]; k, v [batch, keys, heads / group, 128]; `scale` multiplies scores; keys >= queries
-/// where causal.
+/// q, out [batch, queries, heads, 128]; k, v [batch, keys, heads / group, 128]; `scale` multiplies scores; keys >=
+/// queries where causal.
 extern "C" cudaError_t flash_attention(
     const void* q, const void* k, const void* v, void* out, int batch, int queries, int keys, int heads, int group,
     float scale, int causal, cudaStream_t stream) {

@@ -10,8 +10,8 @@
 //   shared memory    4 x (a: 128 rows, b: 256 rows) of 128 bytes, swizzled = 192 KiB
 //   registers        consumers 240 (128 of them accumulators), producer 24
 //
-// A row of a stage is 128 bytes and a product takes 32 of them, whatever the type: 64 elements and 16 in bf16, 128 and 32
-// in 8 bits. So twice the arithmetic runs over the same pipeline.
+// A row of a stage is 128 bytes and a product takes 32 of them, whatever the type: 64 elements and 16 in bf16, 128 and
+// 32 in 8 bits. So twice the arithmetic runs over the same pipeline.
 //
 // Tiles are walked in bands of 16 rows of tiles, so that the 132 tiles in flight share operands in L2.
 // Takes m a multiple of 128, n of 256, k of 64 (bf16) or 128 (8 bits).

@@ -1,6 +1,7 @@
 // Hopper's own instructions, wrapped one by one: mbarrier, the tensor memory accelerator (TMA), warpgroup products.
 //
-// Sources: PTX ISA 9.0, sections "mbarrier", "cp.async.bulk.tensor", "Asynchronous Warpgroup Level Matrix Instructions".
+// Sources: PTX ISA 9.0, sections "mbarrier", "cp.async.bulk.tensor", "Asynchronous Warpgroup Level Matrix
+// Instructions".
 #pragma once
 
 #include <cuda.h>
@@ -135,7 +136,8 @@ __device__ inline void wgmma_m64n128k16(float (&d)[64], uint64_t a, uint64_t b, 
         : "l"(a), "l"(b), "r"(accumulate));
 }
 
-/// d [64 x 256] (+)= A [64 x 32 bytes] B [32 bytes x 256], both in shared memory, K-major; accumulate = 0 starts from zero.
+/// d [64 x 256] (+)= A [64 x 32 bytes] B [32 bytes x 256], both in shared memory, K-major; accumulate = 0 starts from
+/// zero.
 #define HOPPER_WGMMA_M64N256(NAME, TYPE, C, INSTRUCTION, MODIFIERS) \
     __device__ inline void NAME(TYPE (&d)[128], uint64_t a, uint64_t b, int accumulate) { \
         asm volatile( \

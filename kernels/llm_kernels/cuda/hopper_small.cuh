@@ -1,4 +1,5 @@
-// Warpgroup products with few columns: d [64 x N] (+)= A [64 x 16] from registers times B [16 x N] in shared memory, K-major.
+// Warpgroup products with few columns: d [64 x N] (+)= A [64 x 16] from registers times B [16 x N] in shared memory,
+// K-major.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -15,7 +16,8 @@ namespace hopper {
     __device__ inline void wgmma_small( \
         float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, int accumulate, TYPE*) { \
         asm volatile( \
-            "{\n.reg .pred p;\nsetp.ne.b32 p, " P ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N "k16.f32." NAME "." NAME \
+            "{\n.reg .pred p;\nsetp.ne.b32 p, " P ", 0;\n" \
+            "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." NAME "." NAME \
             " {" D "}, {" A "}, " B ", p, 1, 1, 0;\n}\n" \
             : __VA_ARGS__ \
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate)); \
@@ -24,14 +26,14 @@ namespace hopper {
     HOPPER_WGMMA_SMALL(__nv_bfloat16, "bf16", __VA_ARGS__) \
     HOPPER_WGMMA_SMALL(__half, "f16", __VA_ARGS__)
 
-HOPPER_WGMMA_SMALL_BOTH(8, "%0, %1, %2, %3", "%4, %5, %6, %7", "%8", "%9",
-    HOPPER_D4(0))
 HOPPER_WGMMA_SMALL_BOTH(16, "%0, %1, %2, %3, %4, %5, %6, %7", "%8, %9, %10, %11", "%12", "%13",
     HOPPER_D8(0))
-HOPPER_WGMMA_SMALL_BOTH(32, "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15", "%16, %17, %18, %19", "%20", "%21",
+HOPPER_WGMMA_SMALL_BOTH(32, "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15",
+    "%16, %17, %18, %19", "%20", "%21",
     HOPPER_D8(0), HOPPER_D8(8))
 HOPPER_WGMMA_SMALL_BOTH(64, "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31", "%32, %33, %34, %35", "%36", "%37",
+    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31",
+    "%32, %33, %34, %35", "%36", "%37",
     HOPPER_D8(0), HOPPER_D8(8), HOPPER_D8(16), HOPPER_D8(24))
 
 #undef HOPPER_WGMMA_SMALL_BOTH

@@ -64,7 +64,10 @@ def w4a16_gemm(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None,
 
 
 def counters(device: torch.device, count: int) -> Tensor:
-    """Ints that are zero between launches, of the current stream alone: two streams would count each other's blocks."""
+    """Ints that are zero between launches, of the current stream alone: two streams would count each other's blocks.
+    A graph has its own, which each replay sets to zero."""
+    if torch.cuda.is_current_stream_capturing():
+        return torch.zeros(count, dtype=torch.int32, device=device)
     key = (device, torch.cuda.current_stream(device).cuda_stream)
     known = _COUNTERS.get(key)
     if known is None or known.numel() < count:

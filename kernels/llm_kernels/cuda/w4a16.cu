@@ -1,10 +1,8 @@
 // 4-bit weights times 9 rows of x and more (w4a16_gemv.cu: fewer). A weight is read once for up to 64 rows of x.
 //
-// out [m, n] = x [m, k] w^T,  w[n, k] = (value - zero[group, n]) * scale[group, n],  groups of a multiple of 128 inputs.
-//
-// Weights are the tensor core's A operand, from registers, x the B operand, from shared memory: a warpgroup multiplies 64
-// weight rows by 16, 32 or 64 rows of x at once. w4a16.cuh says how weights lie and how they are unpacked. The scale is
-// applied to the sum of a group, in float32.
+// Weights are the tensor core's A operand, from registers, x the B operand, from shared memory: a warpgroup multiplies
+// 64 weight rows by 16, 32 or 64 rows of x at once. w4a16.cuh says how weights lie and how they are unpacked. The scale
+// is applied to the sum of a group, in float32.
 //
 //   a block       128 weight rows, up to 64 rows of x, a share of the inputs; two warpgroups
 //   its ring      stages of 128 inputs (x swizzled, weights 8 KiB, scales, zeros), each four TMA copies: 60 to 100 KiB
@@ -22,7 +20,7 @@ namespace {
 constexpr int WARPGROUPS = 2, THREADS = 128 * WARPGROUPS;
 constexpr int BLOCK_N = 64 * WARPGROUPS, TILES = BLOCK_N / TILE_N;
 constexpr int BATCH = 4;  // products between fences
-constexpr int PITCH = BLOCK_N + 4;  // of a row of sums in shared memory: the rows that a warp writes fall in other banks
+constexpr int PITCH = BLOCK_N + 4;  // of a row of sums in shared memory: rows that a warp writes fall in other banks
 
 template <typename T>
 constexpr CUtensorMapDataType MAP = CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
@@ -66,8 +64,8 @@ __device__ void copy_stage(
     Stage<T, ROWS>& stage, uint64_t* full, const Maps& maps, const Problem<T>& p, int row, int column, int tile) {
     const int group = tile / p.group_tiles;
     if (threadIdx.x == 0) {
-        hopper::barrier_arrive_expect(
-            full, sizeof(stage.x) + sizeof(stage.weight) + sizeof(stage.scale) + (p.has_zeros ? sizeof(stage.zero) : 0));
+        const uint32_t zeros = p.has_zeros ? sizeof(stage.zero) : 0;
+        hopper::barrier_arrive_expect(full, sizeof(stage.x) + sizeof(stage.weight) + sizeof(stage.scale) + zeros);
         hopper::copy_3d(stage.weight, &maps.weight, full, 0, tile, column / TILE_N);
     } else if (threadIdx.x == 32) {
         hopper::copy_3d(stage.x, &maps.x, full, 0, row, 2 * tile);
@@ -108,7 +106,8 @@ __device__ void multiply_stage(const Stage<T, ROWS>& stage, bool has_zeros, floa
             hopper::wgmma_fence();
 #pragma unroll
             for (int b = s + 1 - BATCH; b <= s; b++)
-                hopper::wgmma_small(sum, a[b], hopper::operand(stage.x[b / 4]) + b % 4 * 2, b > 0, static_cast<T*>(nullptr));
+                hopper::wgmma_small(
+                    sum, a[b], hopper::operand(stage.x[b / 4]) + b % 4 * 2, b > 0, static_cast<T*>(nullptr));
         }
     }
     hopper::wgmma_commit();
@@ -123,9 +122,11 @@ __device__ void store_four(T* out, float4 v) {
     *reinterpret_cast<uint2*>(out) = *reinterpret_cast<const uint2*>(four);
 }
 
-/// Writes the block's tile out; where blocks share its inputs, their sums go to `parts` and the last block adds them up.
+/// Writes the block's tile out; where blocks share its inputs, their sums go to `parts` and the last block adds them
+/// up.
 template <typename T, int ROWS>
-__device__ void write_out(Shared<T, ROWS>& shared, const Problem<T>& p, int row, int column, const float (&total)[ROWS / 2]) {
+__device__ void write_out(
+    Shared<T, ROWS>& shared, const Problem<T>& p, int row, int column, const float (&total)[ROWS / 2]) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x & 31, g = lane / 4, t = lane & 3;
     const int splits = gridDim.x, items = min(ROWS, p.m - row) * BLOCK_N / 4;
     const int64_t tile = int64_t(row) * p.n + column, size = int64_t(p.m) * p.n;
@@ -199,8 +200,10 @@ __global__ void __launch_bounds__(THREADS, 2) w4a16_kernel(
 
 template <typename T>
 cudaError_t make_maps(
-    Maps* maps, const void* x, const void* weight, const void* scales, const void* zeros, const Problem<T>& p, int rows) {
-    const uint64_t m = p.m, n = p.n, k = p.k, tiles_n = n / TILE_N, tiles_k = k / TILE_K, groups = tiles_k / p.group_tiles;
+    Maps* maps, const void* x, const void* weight, const void* scales, const void* zeros, const Problem<T>& p,
+    int rows) {
+    const uint64_t m = p.m, n = p.n, k = p.k, tiles_n = n / TILE_N, tiles_k = k / TILE_K;
+    const uint64_t groups = tiles_k / p.group_tiles;
     const uint64_t x_sizes[3] = {64, m, k / 64}, x_strides[2] = {k * sizeof(T), 128};
     const uint32_t x_box[3] = {64, uint32_t(rows), 2};
     cudaError_t error = hopper::make_map(&maps->x, x, 3, x_sizes, x_strides, x_box, MAP<T>);
@@ -217,7 +220,8 @@ cudaError_t make_maps(
             &maps->scales, scales, 2, sizes, scale_strides, box, MAP<T>, CU_TENSOR_MAP_SWIZZLE_NONE);
     if (error == cudaSuccess && zeros)
         error = hopper::make_map(
-            &maps->zeros, zeros, 2, sizes, zero_strides, box, CU_TENSOR_MAP_DATA_TYPE_UINT8, CU_TENSOR_MAP_SWIZZLE_NONE);
+            &maps->zeros, zeros, 2, sizes, zero_strides, box, CU_TENSOR_MAP_DATA_TYPE_UINT8,
+            CU_TENSOR_MAP_SWIZZLE_NONE);
     return error;
 }
 
@@ -270,9 +274,9 @@ extern "C" int w4a16_splits(int m, int n, int k) {
     return best;
 }
 
-/// x [m, k], scales [k / group_size, n], out [m, n] bf16 (is_bf16) or fp16; zeros [k / group_size, n] uint8 or null (8).
-/// Where splits > 1: parts [splits, m, n] float32, and done, w4a16_tiles(m, n) ints that are zero before and after and
-/// that no other launch uses meanwhile. All pointers are multiples of 16 bytes.
+/// x [m, k], scales [k / group_size, n], out [m, n] bf16 (is_bf16) or fp16; zeros [k / group_size, n] uint8 or null
+/// (8). Where splits > 1: parts [splits, m, n] float32, and done, w4a16_tiles(m, n) ints that are zero before and after
+/// and that no other launch uses meanwhile. All pointers are multiples of 16 bytes.
 extern "C" cudaError_t w4a16(
     const void* x, const void* weight, const void* scales, const void* zeros, void* out, void* parts, void* done, int m,
     int n, int k, int group_size, int is_bf16, int splits, cudaStream_t stream) {

@@ -1,10 +1,11 @@
 // 4-bit weights, as both W4A16 kernels read them.
 //
-// out [m, n] = x [m, k] w^T,  w[n, k] = (value - zero[group, n]) * scale[group, n],  groups of a multiple of 128 inputs.
+// out [m, n] = x [m, k] w^T,  w[n, k] = (value - zero[group, n]) * scale[group, n],  groups of a multiple of 128
+// inputs.
 //
-// Weights lie in the order in which lanes need them as the tensor core's A operand (layouts.to_fragments): a lane's share
-// of a 16 x 128 tile is two 16-byte words, and a warp's are contiguous. Masking a word with 0x000f000f takes out two
-// neighbouring weights; OR-ing the exponent of 128 (bf16) or 1024 (fp16) makes them the floats 128 + w or 1024 + w,
+// Weights lie in the order in which lanes need them as the tensor core's A operand (layouts.to_fragments): a lane's
+// share of a 16 x 128 tile is two 16-byte words, and a warp's are contiguous. Masking a word with 0x000f000f takes out
+// two neighbouring weights; OR-ing the exponent of 128 (bf16) or 1024 (fp16) makes them the floats 128 + w or 1024 + w,
 // exactly; subtracting 128 + zero leaves w - zero, exactly.
 //
 // Sources: Kim et al., "Who Says Elephants Can't Run" (the exponent trick), 2022; Frantar et al., "Marlin", 2024.

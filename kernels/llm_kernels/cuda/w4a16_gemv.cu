@@ -1,14 +1,14 @@
 // 4-bit weights times 1 to 8 rows of x: every weight is read once, and that is the time.
 //
 // The tensor core multiplies 16 weight rows (its A operand) by up to 8 rows of x (its B operand), so a batch of 8 costs
-// what a batch of 1 does. w4a16.cuh says how weights lie and how they are unpacked. The scale is applied to the sum of a
-// group, in float32.
+// what a batch of 1 does. w4a16.cuh says how weights lie and how they are unpacked. The scale is applied to the sum of
+// a group, in float32.
 //
-// A block owns 16 rows of the weight; its 8 or 16 warps take every 8th or 16th tile of 128 inputs and add up through shared
-// memory. Memory's latency is all there is to hide, and warps hide it: 32 on a multiprocessor, each with the weights, scales
-// and zeros of its next tile on their way. Measured and not kept: three tiles ahead in half as many warps (1.2 times the
-// time: more instructions), two tiles ahead with x in shared memory (the same time), the ring of w4a16.cu (1.2 times: it
-// begins and ends slowly).
+// A block owns 16 rows of the weight; its 8 or 16 warps take every 8th or 16th tile of 128 inputs and add up through
+// shared memory. Memory's latency is all there is to hide, and warps hide it: 32 on a multiprocessor, each with the
+// weights, scales and zeros of its next tile on their way. Measured and not kept: three tiles ahead in half as many
+// warps (1.2 times the time: more instructions), two tiles ahead with x in shared memory (the same time), the ring of
+// w4a16.cu (1.2 times: it begins and ends slowly).
 
 #include "w4a16.cuh"
 
@@ -27,7 +27,8 @@ __device__ void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t* b, __
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-/// A lane's share of a tile: words of weight rows g and g + 8, and what their group says. Lane (g, t) = (lane / 4, lane % 4).
+/// A lane's share of a tile: words of weight rows g and g + 8, and what their group says. Lane (g, t) = (lane / 4, lane
+/// % 4).
 template <typename T>
 struct Tile {
     uint4 words[2];
@@ -128,7 +129,8 @@ cudaError_t launch_type(
 
 }  // namespace
 
-/// x [m, k], scales [k / group_size, n], out [m, n] bf16 (is_bf16) or fp16; zeros [k / group_size, n] uint8 or null (8).
+/// x [m, k], scales [k / group_size, n], out [m, n] bf16 (is_bf16) or fp16; zeros [k / group_size, n] uint8 or null
+/// (8).
 extern "C" cudaError_t w4a16_gemv(
     const void* x, const void* weight, const void* scales, const void* zeros, void* out, int m, int n, int k,
     int group_size, int is_bf16, cudaStream_t stream) {

@@ -1,9 +1,9 @@
 """4-bit weights times 16-bit activations: words are loaded as they lie in the checkpoint and unpacked in registers.
 
-A tile of words is loaded once, along the dimension that is contiguous in memory, and each word becomes eight weights by a
-broadcast shift and a reshape. (Loading "the word of weight (n, k)" for each weight is shorter, but it is eight times the
-loads, and along n in layouts that lie along k: the first version did so and took eight times as long.) Few rows leave few
-programs, so the inputs are split over several programs whose sums are added after (split-K).
+A tile of words is loaded once, along the dimension that is contiguous in memory, and each word becomes eight weights by
+a broadcast shift and a reshape. (Loading "the word of weight (n, k)" for each weight is shorter, but it is eight times
+the loads, and along n in layouts that lie along k: the first version did so and took eight times as long.) Few rows
+leave few programs, so the inputs are split over several programs whose sums are added after (split-K).
 """
 
 from __future__ import annotations
