@@ -11,7 +11,7 @@ from llm_kernels.numerics import wide
 
 @torch.library.custom_op("llm_kernels::gemv", mutates_args=())
 def gemv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x [1, k] times weight [n, k] transposed, plus bias [n] -> [1, n]; one float dtype, summed in float32, rounded once.
+    """x [1, k] times weight [n, k] transposed, plus bias [n] -> [1, n]; one float dtype, summed in float32.
 
     Nothing but the weight's bytes counts, and every one is read once.
     """

@@ -79,9 +79,7 @@ def _(
     return None
 
 
-def _rotated(
-    heads: Tensor, positions: Tensor, cos_sin: Tensor, norm: Tensor | None = None, eps: float = 0.0
-) -> Tensor:
+def _rotated(heads: Tensor, positions: Tensor, cos_sin: Tensor, norm: Tensor | None = None, eps: float = 0.0) -> Tensor:
     """A copy of [tokens, heads, head_dim], normalised if there is a norm, and rotated."""
     half = cos_sin.shape[-1] // 2
     table = wide(cos_sin)[positions.long()].unsqueeze(1)
@@ -176,7 +174,9 @@ def _check_fused(
     _check_rotation("rope_paged_kv_write", query, key, positions, cos_sin)
     _check_write("rope_paged_kv_write", key, value, cache, slots)
     op, head_dim = "rope_paged_kv_write", query.shape[-1]
-    checks.require((query_norm is None) == (key_norm is None), op, "one norm; it takes query_norm and key_norm, or none")
+    checks.require(
+        (query_norm is None) == (key_norm is None), op, "one norm; it takes query_norm and key_norm, or none"
+    )
     for name, norm in (("query_norm", query_norm), ("key_norm", key_norm)):
         if norm is not None:
             checks.dtype_in(op, name, norm, checks.FLOATS)

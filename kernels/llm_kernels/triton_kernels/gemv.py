@@ -9,9 +9,7 @@ from torch import Tensor
 
 
 @triton.jit
-def gemv_kernel(
-    x, weight, bias, out, n, k, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, WITH_BIAS: tl.constexpr
-):
+def gemv_kernel(x, weight, bias, out, n, k, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, WITH_BIAS: tl.constexpr):
     row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     i = tl.arange(0, BLOCK_K)
     inside = (row < n)[:, None]

@@ -93,7 +93,17 @@ def leaks(found: Found) -> str:
 
 
 def gpu_throughput(cards: list[Found]) -> str:
-    header = ("shape", "card", "commit", "tokens/s", "of vLLM's", "runs", "ms a token, batch 1", "of vLLM's", "bandwidth")
+    header = (
+        "shape",
+        "card",
+        "commit",
+        "tokens/s",
+        "of vLLM's",
+        "runs",
+        "ms a token, batch 1",
+        "of vLLM's",
+        "bandwidth",
+    )
     rows = [
         (
             item["shape"],
@@ -147,7 +157,9 @@ def gpu_parity(found: Found) -> str:
         equal = item["float32_equal_tokens"]
         for part in ("text", "decodes"):
             cells = (f"{item[part][who]:.4f}" for who in ("engine", "transformers"))
-            rows.append((model, part, *cells, f"{item[part]['ratio_to_bar']:.0%}", f"{equal['torch']}, {equal['triton']}"))
+            rows.append(
+                (model, part, *cells, f"{item[part]['ratio_to_bar']:.0%}", f"{equal['torch']}, {equal['triton']}")
+            )
     return f"{_table(header, rows)}\n\n{_on(found)}"
 
 

@@ -1,4 +1,4 @@
-"""Continuous batching beside static batching on a GPU: nano-vllm's workload, random weights, the same KV memory for both.
+"""Continuous batching beside static batching on a GPU: nano-vllm's workload, random weights, equal KV memory.
 
     PYTHONPATH=services/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_batching.py
 
@@ -60,7 +60,10 @@ def padded(requests: list[Request]) -> list[list[Request]]:
         prompt_len = max(len(prompt) for prompt, _ in batch)
         longest = max(params.max_tokens or 0 for _, params in batch)
         batches.append(
-            [([0] * (prompt_len - len(prompt)) + prompt, replace(params, max_tokens=longest)) for prompt, params in batch]
+            [
+                ([0] * (prompt_len - len(prompt)) + prompt, replace(params, max_tokens=longest))
+                for prompt, params in batch
+            ]
         )
     return batches
 

@@ -2,9 +2,9 @@
 
     PYTHONPATH=services/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_parity.py
 
-Log-probabilities of the same tokens: of a held-out text, computed in chunks over the paged cache, and of tokens that the
-engine wrote itself, each in a decode of its own. The reference is transformers in float32; the bar is twice the mean
-difference that transformers' own bfloat16 has to it. `qwen3-0.6b` has random weights.
+Log-probabilities of the same tokens: of a held-out text, computed in chunks over the paged cache, and of tokens that
+the engine wrote itself, each in a decode of its own. The reference is transformers in float32; the bar is twice the
+mean difference that transformers' own bfloat16 has to it. `qwen3-0.6b` has random weights.
 """
 
 from __future__ import annotations
@@ -143,7 +143,8 @@ def reference(folder: Path, dtype: torch.dtype, sequences: list[list[int]], firs
     ids = torch.tensor(sequences, device=DEVICE)
     with torch.inference_mode():
         logits = model(ids).logits[:, first:-1].float()
-    return logits.log_softmax(-1).gather(2, ids[:, first + 1 :].unsqueeze(2)).flatten().cpu()
+    told: Tensor = logits.log_softmax(-1).gather(2, ids[:, first + 1 :].unsqueeze(2)).flatten().cpu()
+    return told
 
 
 if __name__ == "__main__":

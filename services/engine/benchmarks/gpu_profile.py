@@ -4,8 +4,8 @@
 
 Random weights, as in `gpu_throughput`; prompts of 562 tokens, the mean of its workload; `prompts`: steps that fill
 their token budget with them. A step's milliseconds are taken without a profiler; the device's with one, which slows the
-host down but not the kernels. `waiting` is the time that the host waits for tokens: what it needs for itself is the step
-less that. `floor`: what must be read at least, over what the device copies in a second, the keys and values for
+host down but not the kernels. `waiting` is the time that the host waits for tokens: what it needs for itself is the
+step less that. `floor`: what must be read at least, over what the device copies in a second, the keys and values for
 attention and the weights for the matrix products.
 """
 
@@ -25,7 +25,8 @@ from typing import Any
 import torch
 from benchmarks.gpu_throughput import COMMON, SHAPES, copy_bandwidth, open_shape, workload
 from benchmarks.measure import RESULTS, card, environment, rounded, save
-from torch.autograd import DeviceType
+from torch import Tensor
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
 from llm_engine import LLM, SamplingParams
 from llm_engine.checkpoint.families import DecoderConfig, parse_config
@@ -59,7 +60,11 @@ def main() -> int:
             floor = floor_milliseconds(model, batch, bandwidth)
             shapes[shape][f"batch_{batch}"] = {**profile(llm, batch, arguments.out), "floor_milliseconds": floor}
         del llm
-    save(f"gpu_profile_{card()}", {**setting, "prompt_tokens": PROMPT_TOKENS, "steps": STEPS, "shapes": shapes}, arguments.out)
+    save(
+        f"gpu_profile_{card()}",
+        {**setting, "prompt_tokens": PROMPT_TOKENS, "steps": STEPS, "shapes": shapes},
+        arguments.out,
+    )
     return 0
 
 
@@ -131,7 +136,7 @@ def timed_steps(llm: LLM, count: int) -> tuple[float, float]:
     """Seconds of so many steps, and how many of them the host waited for the device."""
     waited, wait = 0.0, HostCopy.wait
 
-    def timed_wait(copy: HostCopy) -> Any:
+    def timed_wait(copy: HostCopy) -> tuple[Tensor, ...]:
         nonlocal waited
         begun = time.perf_counter()
         found = wait(copy)
@@ -148,7 +153,8 @@ def timed_steps(llm: LLM, count: int) -> tuple[float, float]:
 
 def by_kernel(profiler: torch.profiler.profile, steps: int) -> dict[str, Any]:
     """Of a step: launches and microseconds of each kernel, the largest first; how long the device was busy."""
-    events = [event for event in profiler.events() if event.device_type == DeviceType.CUDA]
+    every = profiler.events()  # type: ignore[no-untyped-call]
+    events = [event for event in every if event.device_type == DeviceType.CUDA]
     events.sort(key=lambda event: event.time_range.start)
     busy, end = 0.0, float("-inf")
     found: dict[str, list[float]] = {}

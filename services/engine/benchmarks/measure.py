@@ -88,7 +88,9 @@ def environment() -> dict[str, Any]:
 
 def card() -> str:
     """Of `NVIDIA H100 80GB HBM3`: `h100`. Results of different GPUs lie beside each other."""
-    return torch.cuda.get_device_name().lower().removeprefix("nvidia ").split()[0] if torch.cuda.is_available() else "cpu"
+    return (
+        torch.cuda.get_device_name().lower().removeprefix("nvidia ").split()[0] if torch.cuda.is_available() else "cpu"
+    )
 
 
 def save(name: str, results: Mapping[str, Any], folder: Path = RESULTS) -> None:
