@@ -16,7 +16,6 @@ from llm_kernels.dispatch import get
 from llm_kernels.errors import UnsupportedInput
 from llm_kernels.ladders import LADDERS, rungs_of
 
-
 MARKER = "spin_kernel"
 """The kernel of `torch.cuda._sleep`, which stands before each target's kernels in the profile."""
 

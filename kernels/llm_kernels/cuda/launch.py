@@ -11,7 +11,6 @@ from torch import Tensor
 from llm_kernels.cuda import build
 from llm_kernels.errors import KernelError
 
-
 GEMV_ROWS = 4
 """Up to so many rows `w4a16_gemv.cu` runs, which begins and ends sooner; from 8 on `w4a16.cu` is faster."""
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from llm_kernels.triton_kernels.rows import as_rows
 
-
 BLOCK, WARPS = 1024, 4
 
 
