@@ -143,7 +143,7 @@ def timed_steps(llm: LLM, count: int) -> tuple[float, float]:
         waited += time.perf_counter() - begun
         return found
 
-    HostCopy.wait = timed_wait  # type: ignore[method-assign]
+    HostCopy.wait = timed_wait  # type: ignore[method-assign, assignment]
     begun = time.perf_counter()
     for _ in range(count):
         llm.engine.step()
