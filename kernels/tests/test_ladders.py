@@ -17,7 +17,7 @@ def test_every_rung_tells_its_story_and_predicts(rung):
 
 def test_the_ladders_of_the_issue():
     counts = {name: len(rungs_of(name)) for name in LADDERS}
-    assert counts == {"gemm": 9, "reduction": 5, "rope": 3, "attention": 4, "paged_decode": 3, "w4a16_gemv": 4}
+    assert counts == {"gemm": 9, "reduction": 5, "rope": 3, "attention": 4, "paged_decode": 3, "w4a16_gemv": 5}
     assert all((folder() / name / "README.md").is_file() for name in LADDERS)
 
 
