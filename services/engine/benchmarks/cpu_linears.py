@@ -28,12 +28,16 @@ BATCHES = (1, 16)
 PACKED_FOR_ROWS = 16
 
 
-def packed(weight: Tensor, bias: Tensor | None = None) -> Linear:
+def rows(weight: Tensor, bias: Tensor | None = None, kernels: bool = False) -> Linear:
+    return DenseLinear(weight, bias)
+
+
+def packed(weight: Tensor, bias: Tensor | None = None, kernels: bool = False) -> Linear:
     blocks = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), PACKED_FOR_ROWS)
     return lambda x: torch.ops.mkldnn._linear_pointwise(x, blocks, bias, "none", [], "")
 
 
-WAYS: dict[str, Callable[..., Linear]] = {"rows": DenseLinear, "columns": make_linear, "packed": packed}
+WAYS: dict[str, Callable[..., Linear]] = {"rows": rows, "columns": make_linear, "packed": packed}
 
 
 def main() -> int:
