@@ -19,7 +19,8 @@ from pathlib import Path
 from llm_lab import paths
 from llm_lab.errors import LabError
 
-BLOCK = re.compile(r"(<!-- output: (?P<command>.+?) -->\n)(?P<text>.*?)(<!-- end of output -->)", re.DOTALL)
+BLOCK = re.compile(r"^(<!-- output: (.+?) -->\n).*?^(<!-- end of output -->)", re.DOTALL | re.MULTILINE)
+"""At the beginning of a line: one that is indented is an example."""
 
 
 def refresh(pages: Iterator[Path], *, check: bool) -> list[Path]:
@@ -43,7 +44,8 @@ def tracked_pages() -> Iterator[Path]:
 
 
 def _renewed(page: Path, block: re.Match[str]) -> str:
-    return block[1] + _output(block["command"], page) + block[4]
+    begin, command, end = block.groups()
+    return begin + _output(command, page) + end
 
 
 def _output(command: str, page: Path) -> str:

@@ -11,6 +11,8 @@ PAGE = """Before
 <!-- output: python -c "print(6 * 7)" -->
 {}<!-- end of output -->
 After <!-- output: in a line -->
+    <!-- output: as an example -->
+    <!-- end of output -->
 """
 
 
