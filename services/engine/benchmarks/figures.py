@@ -198,7 +198,7 @@ def _table(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def _on(found: Found) -> str:
-    busy = found["cores_busy_with_others"]
+    busy = found.get("cores_busy_with_others", "an unknown number of")
     return f"Measured on {found['device']}, {found['date']}, torch {found['torch']}; others kept {busy} cores busy."
 
 
