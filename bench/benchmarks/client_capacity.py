@@ -138,7 +138,10 @@ def summarise(knees: dict[int, Knee], peer: dict[str, Any] | None) -> tuple[dict
     highest = {str(workers): knee.holds or 0.0 for workers, knee in knees.items()}
     best = max(highest.values())
     bars = [Bar("highest VALID rate on this machine, requests/s", best, ">=", BAR_PER_SECOND)]
-    found: dict[str, Any] = {"highest_valid_rate": highest, "fails_at": {str(w): knee.fails for w, knee in knees.items()}}
+    found: dict[str, Any] = {
+        "highest_valid_rate": highest,
+        "fails_at": {str(w): knee.fails for w, knee in knees.items()},
+    }
     if peer is not None:
         found["times_peer_kept"] = best / peer["highest_rate_kept"] if peer["highest_rate_kept"] else None
         found["times_peer_most_sent"] = best / peer["most_sent"]

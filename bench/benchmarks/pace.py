@@ -1,7 +1,7 @@
 """How fast the machine is while something else is measured: a fixed computation, a few milliseconds once a second.
 
-It reads as many bytes as a decode step of the main model, its weights in float32: on a machine that others share, memory
-and the last cache change their speed more than a core does.
+It reads as many bytes as a decode step of the main model, its weights in float32: on a machine that others share,
+memory and the last cache change their speed more than a core does.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ Bars: throughput and the medians of TTFT and TPOT of each run within 5% of the m
 that the report gives for each median covers the medians of the other two runs. The t-intervals over the three runs are
 in the result.
 
-A machine that others share changes its speed. A control sees it: a fixed computation of some milliseconds, once a second
-while each run lasts. Its deviation over the runs stands beside theirs, and so do the runs' times divided by it.
+A machine that others share changes its speed. A control sees it: a fixed computation of some milliseconds, once a
+second while each run lasts. Its deviation over the runs stands beside theirs, and so do the runs' times divided by it.
 """
 
 from __future__ import annotations
