@@ -1,6 +1,6 @@
 """Markdown of what the benchmarks here found, for the README: `./lab pages` puts it there.
 
-python bench/benchmarks/tables.py reproducible
+python bench/benchmarks/markdown.py reproducible
 """
 
 from __future__ import annotations
