@@ -198,8 +198,10 @@ def _table(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def _on(found: Found) -> str:
-    busy = found.get("cores_busy_with_others", "an unknown number of")
-    return f"Measured on {found['device']}, {found['date']}, torch {found['torch']}; others kept {busy} cores busy."
+    date = f"{found['date']}, " if "date" in found else ""
+    busy = found.get("cores_busy_with_others")
+    others = "" if busy is None else f"; others kept {busy} cores busy"
+    return f"Measured on {found['device']}, {date}torch {found['torch']}{others}."
 
 
 if __name__ == "__main__":
