@@ -59,8 +59,7 @@ def _up(arguments: argparse.Namespace) -> None:
     try:
         with console.status(f"Starting {stack.REPLICAS} x {arguments.engine} and the gateway …"):
             engines = stack.start_engines(arguments.engine, running)
-            gateway = stack.start_gateway(engines, arguments.policy)
-            running.append(gateway)
+            gateway = stack.start_gateway(engines, arguments.policy, running)
             service.wait_until_ready(running)
         stack.save(running)
     except BaseException:

@@ -53,7 +53,7 @@ def demo(kind: EngineKind, *, quick: bool, console: Console) -> None:
     try:
         with console.status(f"Starting {stack.REPLICAS} x {kind} on models/main and the gateway …"):
             engines = stack.start_engines(kind, running, (ENGINE_FLAGS,) * stack.REPLICAS)
-            running.append(gateway := stack.start_gateway(engines, POLICIES[0]))
+            gateway = stack.start_gateway(engines, POLICIES[0], running)
             service.wait_until_ready(running)
         _show_completion(gateway.url, console)
         for _ in range(ATTEMPTS):
@@ -62,8 +62,9 @@ def demo(kind: EngineKind, *, quick: bool, console: Console) -> None:
             if _overloaded(fcfs, lengths.load):
                 break
             console.print("The stack kept up with that: this machine is faster now than it was when it was measured.")
-        service.stop([running.pop()])
-        running.append(gateway := stack.start_gateway(engines, POLICIES[1]))
+        service.stop([gateway])
+        running.remove(gateway)
+        gateway = stack.start_gateway(engines, POLICIES[1], running)
         service.wait_until_ready([gateway])
         priority = load.run(gateway.url, POLICIES[1], rate, lengths.load, out)
         _report((fcfs, priority), out, rate)

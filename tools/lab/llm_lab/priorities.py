@@ -84,7 +84,8 @@ def priorities(loads: Sequence[float], seeds: int, seconds: float, file: Path, c
 def _capacity(engines: Sequence[Running], running: list[Running]) -> float:
     gateway = _gateway(engines, running, "fcfs")
     measured = load.capacity(gateway.url, CAPACITY_SECONDS)
-    service.stop([running.pop()])
+    service.stop([running[-1]])
+    running.pop()
     return measured.requests_per_second
 
 
@@ -103,7 +104,8 @@ def _run(
         gateway.url, _run_name(policy, factor, seed), factor * capacity, seconds, out, "--seed", str(seed)
     )
     violations = _metric(gateway.url, VIOLATIONS)
-    service.stop([running.pop()])
+    service.stop([running[-1]])
+    running.pop()
     result = json.loads((folder / "result.json").read_bytes())
     classes = result["summary"]["classes"]
     return Row(
@@ -137,7 +139,7 @@ def _simulated(row: Row, model: EngineModel, out: Path) -> Row:
 
 
 def _gateway(engines: Sequence[Running], running: list[Running], policy: GatewayPolicy) -> Running:
-    running.append(gateway := stack.start_gateway(engines, policy))
+    gateway = stack.start_gateway(engines, policy, running)
     service.wait_until_ready([gateway])
     return gateway
 

@@ -10,7 +10,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from llm_lab.errors import LabError
 
 READY_TIMEOUT = 180.0
 STOP_TIMEOUT = 15.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""That end a command of ours."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,34 @@ class Running:
             return False
 
 
-def start(service: Service) -> Running:
-    """Starts the process; its output goes to its log. It gets no Ctrl-C of ours: its session is its own."""
+def start(service: Service, started: list[Running] | None = None) -> Running:
+    """Starts the process; its output goes to its log. It gets no Ctrl-C of ours: its session is its own.
+
+    It is in `started` before a signal can end what starts it, so whoever stops those misses none.
+    """
     service.log.parent.mkdir(parents=True, exist_ok=True)
+    with _uninterrupted():
+        running = _start(service)
+        if started is not None:
+            started.append(running)
+    return running
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A signal that arrives inside is handled at the end."""
+    arrived: list[int] = []
+    handlers = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number in arrived[:1]:
+        signal.raise_signal(number)
+
+
+def _start(service: Service) -> Running:
     scratch = Path(tempfile.mkdtemp(prefix="llm-lab-"))
     with service.log.open("wb") as log:
         process = subprocess.Popen(

@@ -31,12 +31,12 @@ def start_engines(
     `flags` are each one's.
     """
     for index, port in zip(range(REPLICAS), free_ports(ENGINE_PORT), strict=False):
-        started.append(service.start(engine(kind, index, port, flags[index])))
+        service.start(engine(kind, index, port, flags[index]), started)
     return tuple(started[-REPLICAS:])
 
 
-def start_gateway(engines: Sequence[Running], policy: GatewayPolicy) -> Running:
-    """A gateway over `engines`, not yet ready. Its configuration is written to .lab/gateway.yaml."""
+def start_gateway(engines: Sequence[Running], policy: GatewayPolicy, started: list[Running]) -> Running:
+    """A gateway over `engines`, not yet ready, in `started` too. Its configuration is written to .lab/gateway.yaml."""
     port = next(free_ports(GATEWAY_PORT))
     config = paths.STATE / "gateway.yaml"
     config.parent.mkdir(exist_ok=True)
@@ -48,7 +48,7 @@ def start_gateway(engines: Sequence[Running], policy: GatewayPolicy) -> Running:
     }
     config.write_text(yaml.safe_dump(settings, sort_keys=False))
     argv = (str(paths.PYTHON), "-m", "llm_gateway", "--config", str(config))
-    return service.start(Service("gateway", argv, f"http://{HOST}:{port}"))
+    return service.start(Service("gateway", argv, f"http://{HOST}:{port}"), started)
 
 
 def save(running: Sequence[Running]) -> None:

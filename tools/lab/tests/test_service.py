@@ -1,3 +1,4 @@
+import signal
 import sys
 import time
 from pathlib import Path
@@ -47,6 +48,26 @@ def test_stop_ends_the_process_its_children_and_its_temporary_folder() -> None:
         service.stop([running])
     assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in family)
     assert not running.scratch.exists()
+    assert running.process() is None
+
+
+def test_a_signal_in_the_middle_of_starting_waits_until_the_process_is_on_the_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = service._start
+
+    def interrupted(asked: Service) -> Running:
+        running = start(asked)
+        signal.raise_signal(signal.SIGINT)
+        return running
+
+    monkeypatch.setattr(service, "_start", interrupted)
+    started: list[Running] = []
+    with pytest.raises(KeyboardInterrupt):
+        service.start(_service(), started)
+    (running,) = started
+    assert running.process() is not None
+    service.stop(started)
     assert running.process() is None
 
 
