@@ -102,8 +102,8 @@ def _uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    for number in arrived[:1]:
-        signal.raise_signal(number)
+    if arrived:
+        signal.raise_signal(arrived[0])
 
 
 def _start(service: Service) -> Running:
