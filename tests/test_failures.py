@@ -48,6 +48,7 @@ def test_an_engine_that_dies_is_passed_over_and_comes_back(
     first, second = (start_engine(f"engine-{index}", any_port()) for index in range(2))
     gateway = start_gateway(first.url, second.url, probe_interval=0.2)
     service.wait_until_ready([first, second, gateway], READY_TIMEOUT)
+    assert eventually(lambda: metric(gateway.url, "gateway_engine_up") == 2)
     kill(first)
     assert [post(gateway.url, SHORT)[0] for _ in range(8)] == [200] * 8, "one engine is enough"
     kill(second)
