@@ -128,7 +128,23 @@ def _prepare(engine: str) -> None:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(map(float, text.split(",")))
+    return tuple(map(_positive, text.split(",")))
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -141,8 +157,8 @@ def _parser() -> argparse.ArgumentParser:
 
     priorities_ = commands.add_parser("priorities", help="fcfs against priority at several loads, with repetitions")
     priorities_.add_argument("--loads", type=_numbers, default=(0.7, 0.9, 1.0, 1.2), help="of capacity, with commas")
-    priorities_.add_argument("--seeds", type=int, default=5)
-    priorities_.add_argument("--seconds", type=float, default=15.0, help="of arrivals, for each run")
+    priorities_.add_argument("--seeds", type=_count, default=5)
+    priorities_.add_argument("--seconds", type=_positive, default=15.0, help="of arrivals, for each run")
     priorities_.add_argument(
         "--json", type=Path, default=paths.OUT / "priorities" / "priorities.json", help="default: out/priorities/…"
     )

@@ -30,6 +30,16 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     assert ended.value.code == 2
 
 
+@pytest.mark.parametrize(
+    "wrong", ["--loads=1,abc", "--loads=-1", "--loads=", "--seconds=nan", "--seeds=0", "--seeds=x"]
+)
+def test_priorities_says_which_number_is_wrong(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["priorities", wrong])
+    assert ended.value.code == 2
+    assert "number above 0" in capsys.readouterr().err
+
+
 def test_vllm_elsewhere_than_on_x86_64_linux_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(vllm, "STAMP", tmp_path / "stamp")
     monkeypatch.setattr(vllm.platform, "machine", lambda: "arm64")
