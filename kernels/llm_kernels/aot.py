@@ -9,12 +9,13 @@ compiled is what would be launched: the same types, constants, divisibility by 1
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,12 +49,12 @@ class Compiled:
 
 def compile_all(cuda_sources: list[Path], processes: int | None = None) -> list[Compiled]:
     """Raises BuildError, or what Triton raises, on the first kernel that does not compile."""
-    workers = processes or os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as threads, ProcessPoolExecutor(workers) as pool:
-        cuda = [threads.submit(compile_cuda, source) for source in cuda_sources] if build.nvcc() else []
-        names = [workload.name for workload in workloads.large()]
-        triton = list(pool.map(compile_triton, names)) if dispatch.has_triton() else []
-        groups = [*triton, *(future.result() for future in cuda)]
+    sources = cuda_sources if build.nvcc() else []
+    names = [workload.name for workload in workloads.large()] if dispatch.has_triton() else []
+    # Spawned, for a fork inherits whatever pipes and locks other threads hold at that moment.
+    with ProcessPoolExecutor(processes or os.cpu_count() or 1, multiprocessing.get_context("spawn")) as pool:
+        cuda, triton = pool.map(compile_cuda, sources), pool.map(compile_triton, names)
+        groups = [*triton, *cuda]
     seen: dict[tuple[Any, ...], Compiled] = {}
     for compiled in (one for group in groups for one in group):
         seen.setdefault((compiled.kernel, compiled.registers, compiled.shared_bytes, compiled.warps), compiled)
