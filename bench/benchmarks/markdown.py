@@ -24,18 +24,28 @@ def bars(found: Found) -> str:
 
 
 def reproducible(found: Found) -> str:
-    rows = []
-    for name, one in found["figures"].items():
-        beside = found["by_control"].get(name)
-        rows.append((f"`{name}`", _percent(one), _percent(beside) if beside else ""))
-    rows.append(("the control", _percent(found["control"]), ""))
-    table = _table(("largest deviation from the mean of three runs", "measured", "÷ control"), rows)
+    rows = [
+        (
+            f"`{name}`",
+            f"{one['largest_deviation']:.1%}",
+            f"±{one['half_width']:.1%}",
+            _covered(one),
+            _covered(found["single_runs"][name]) if name in found["single_runs"] else "",
+        )
+        for name, one in found["figures"].items()
+    ]
+    rows.append(("the control", f"{found['control']['largest_deviation']:.1%}", "", "", ""))
+    heads = ("", "largest deviation", "widest interval", "it covers the others", "a single run's covers")
+    return f"{_table(heads, rows)}\n\n{_missed(found)}{_on(found)}"
+
+
+def _covered(one: Found) -> str:
+    return f"{one['covered']} of {one['pairs']}"
+
+
+def _missed(found: Found) -> str:
     missed = "; ".join(f"{bar['name']}: {bar['measured']:.3g}" for bar in found["bars"] if not bar["holds"])
-    return f"{table}\n\n{f'Bars missed here: {missed}. ' if missed else ''}{_on(found)}"
-
-
-def _percent(one: Found) -> str:
-    return f"{one['largest_deviation']:.1%}"
+    return f"Bars missed here: {missed}. " if missed else ""
 
 
 def client_capacity(found: Found) -> str:

@@ -81,9 +81,19 @@ def token_server(*arguments: str) -> tuple[str, ...]:
 
 def bench(command: str, *arguments: str, out: Path) -> Result:
     """One run of the bench; raises CalledProcessError if it could not be done."""
-    argv = (sys.executable, "-m", "llm_bench", command, *arguments, "--out", str(out), "--quiet")
-    subprocess.run(argv, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+    _bench(command, *arguments, "--out", str(out))
     return read_result(out)
+
+
+def bench_repeated(*arguments: str, count: int, out: Path) -> list[Result]:
+    """Several runs of one scenario; raises CalledProcessError if they could not be done."""
+    _bench("run", *arguments, "--repeat", str(count), "--out", str(out))
+    return [read_result(out / str(number + 1)) for number in range(count)]
+
+
+def _bench(*arguments: str) -> None:
+    argv = (sys.executable, "-m", "llm_bench", *arguments, "--quiet")
+    subprocess.run(argv, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
 
 
 def _find_url(process: psutil.Popen, printed: IO[bytes]) -> str:

@@ -1,17 +1,18 @@
-"""Three runs of one scenario on our engine: do they say the same, and do their intervals cover each other?
+"""Three reports of one scenario on our engine: do they say the same, and do their intervals cover each other?
 
-    .venv/bin/python bench/benchmarks/reproducible.py [--rate 3] [--seconds 80] [--no-write]
+    .venv/bin/python bench/benchmarks/reproducible.py [--rate 3] [--seconds 50] [--no-write]
 
-The engine serves models/main by itself on a port of its own. The rate is modest: how an overloaded queue grows is a
-matter of the moment. A first run warms the engine up and is thrown away. All send the same schedule, but no prompt of
-one run is in a cache for another.
+A report is what `llm-bench run --repeat 3` makes: three runs, the mean of each figure over them, and its t-interval.
+All three send the same schedules, but no prompt of one run is in a cache for another. The engine serves models/main by
+itself on a port of its own. The rate is modest: how an overloaded queue grows is a matter of the moment. A first run
+warms the engine up and is thrown away. Eleven minutes in all.
 
-Bars: throughput and the medians of TTFT and TPOT of each run within 5% of the mean of the three, and the 95% interval
-that the report gives for each median covers the medians of the other two runs. The t-intervals over the three runs are
-in the result.
+Bars: throughput and the medians of TTFT and TPOT of each report within 5% of the mean of the three, and the 95% interval
+that each report gives for them covers what the other two say.
 
-A machine that others share changes its speed. A control sees it: a fixed computation of some milliseconds, once a
-second while each run lasts. Its deviation over the runs stands beside theirs, and so do the runs' times divided by it.
+A machine that others share changes its speed, and the interval of a single run, drawn from its own requests, cannot know
+how fast the machine will be in the next: how often it covers another run of the same schedule is in the result, beside
+the bars. A control sees the change itself: a fixed computation of some milliseconds, once a second while each run lasts.
 """
 
 from __future__ import annotations
@@ -20,113 +21,132 @@ import argparse
 import itertools
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bars import ROOT, Bar, check, describe_machine, write
 from benchmarks.pace import Pace
-from benchmarks.programs import bench, end_on_sigterm, serving
+from benchmarks.programs import bench, bench_repeated, end_on_sigterm, serving
 
-from llm_bench.repetitions import mean_interval
+from llm_bench.figures import Figure, read_figure
+from llm_bench.repetitions import Estimate, mean_interval
 from llm_bench.report.units import seconds as seconds_of
 from llm_bench.results import Result
 from llm_bench.stats import Distribution
 from llm_bench.summary import ClassSummary
 
+REPORTS = 3
 RUNS = 3
+"""Of each report."""
+PAIRS = REPORTS * (REPORTS - 1)
 BAR_SPREAD = 0.05
 SCENARIO = ROOT / "bench" / "scenarios" / "mixed-priority.yaml"
 MODEL = ROOT / "models" / "main"
-FIGURES: dict[str, Callable[[ClassSummary], float | None]] = {
-    "ttft_p50": lambda every: every.ttft.p50,
-    "tpot_p50": lambda every: every.tpot.p50,
-    "output_tokens_per_second": lambda every: every.output_tokens_per_second,
-}
+FIGURES = ("ttft_p50", "tpot_p50", "output_tokens_per_second")
 MEDIANS: dict[str, Callable[[ClassSummary], Distribution]] = {
     "ttft_p50": lambda every: every.ttft,
     "tpot_p50": lambda every: every.tpot,
 }
 
 
-def run_all(url: str, rate: float, seconds: float, folder: Path) -> tuple[list[Result], list[float]]:
-    """The runs and the machine's pace during each. The first run, which warms up, is not among them."""
-    results, paces = [], []
-    for number in range(RUNS + 1):
-        flags = ("--target", url, "--rate", str(rate), "--duration", str(seconds))
-        tokenizer = ("--tokenizer", str(MODEL / "tokenizer.json"))
+def measure(url: str, rate: float, seconds: float, folder: Path) -> tuple[list[list[Result]], list[float]]:
+    """The runs of each report, and the machine's pace during each report. A run before them warms the engine up."""
+    flags = ("--target", url, "--rate", str(rate), "--duration", str(seconds))
+    flags += ("--tokenizer", str(MODEL / "tokenizer.json"))
+    bench("run", str(SCENARIO), *flags, out=folder / "warm-up")
+    reports, paces = [], []
+    for number in range(1, REPORTS + 1):
         with Pace() as pace:
-            result = bench("run", str(SCENARIO), *flags, *tokenizer, out=folder / str(number))
-        every = result.summary.classes["all"]
-        verdict = "VALID" if result.verdict.valid else "INVALID: " + "; ".join(result.verdict.reasons)
-        ttft, tpot = seconds_of(every.ttft.p50), seconds_of(every.tpot.p50)
-        name = f"run {number}" if number else "warm-up"
-        print(f"  {name}  {every.requests} requests, TTFT P50 {ttft}, TPOT P50 {tpot}, {verdict}", flush=True)
-        print(f"          control {1e3 * pace.seconds():.2f} ms", flush=True)
-        results.append(result)
+            runs = bench_repeated(str(SCENARIO), *flags, count=RUNS, out=folder / str(number))
+        for result in runs:
+            every = result.summary.classes["all"]
+            verdict = "VALID" if result.verdict.valid else "INVALID: " + "; ".join(result.verdict.reasons)
+            ttft, tpot = seconds_of(every.ttft.p50), seconds_of(every.tpot.p50)
+            said = f"{every.requests} requests, TTFT P50 {ttft}, TPOT P50 {tpot}, {verdict}"
+            print(f"  report {number}  {said}", flush=True)
+        print(f"            control {1e3 * pace.seconds():.2f} ms", flush=True)
+        reports.append(runs)
         paces.append(pace.seconds())
-    return results[1:], paces[1:]
+    return reports, paces
 
 
-def compare(values: list[float]) -> dict[str, Any]:
-    estimate = mean_interval(values)
-    return {
-        "values": values,
-        "mean": estimate.value,
-        "t_interval": [estimate.low, estimate.high],
-        "largest_deviation": max(abs(value / estimate.value - 1) for value in values),
-    }
+def estimate(runs: Sequence[Result], name: str) -> Estimate:
+    values = [read_figure(run.summary, Figure("all", name)) for run in runs]
+    return mean_interval([value for value in values if value is not None])
 
 
-def covered(distributions: list[Distribution]) -> int:
-    """Ordered pairs of runs of which the second's median lies within the first's interval for it."""
-    return sum(holds(one, other.p50) for one, other in itertools.permutations(distributions, 2))
+def deviation(values: Sequence[float]) -> float:
+    """The largest, from their mean."""
+    return max(abs(value * len(values) / sum(values) - 1) for value in values)
 
 
-def holds(one: Distribution, median: float | None) -> bool:
-    low, high = one.intervals["p50"]
-    return None not in (low, high, median) and low <= median <= high  # type: ignore[operator]
+def covered(intervals: Sequence[tuple[float | None, float | None]], values: Sequence[float | None]) -> int:
+    """Ordered pairs of which the second's value lies within the first's interval."""
+    pairs = itertools.permutations(zip(intervals, values, strict=True), 2)
+    return sum(_holds(interval, value) for (interval, _), (_, value) in pairs)
+
+
+def _holds(interval: tuple[float | None, float | None], value: float | None) -> bool:
+    low, high = interval
+    return low is not None and high is not None and value is not None and low <= value <= high
+
+
+def single_runs(reports: Sequence[Sequence[Result]], read: Callable[[ClassSummary], Distribution]) -> dict[str, int]:
+    """How often the interval that a single run gives for its median covers that of a run of the same schedule."""
+    count = 0
+    for same_schedule in zip(*reports, strict=True):
+        medians = [read(run.summary.classes["all"]) for run in same_schedule]
+        count += covered([one.intervals["p50"] for one in medians], [one.p50 for one in medians])
+    return {"covered": count, "pairs": RUNS * PAIRS}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=3.0, help="requests per second")
-    parser.add_argument("--seconds", type=float, default=80.0, help="of each run")
+    parser.add_argument("--seconds", type=float, default=50.0, help="of each run")
     parser.add_argument("--no-write", action="store_true", help="leave results/reproducible.json as it is")
     arguments = parser.parse_args()
     end_on_sigterm()
     machine = describe_machine()
     engine = ("-m", "llm_engine", "serve", str(MODEL), "--served-model-name", "main", "--port", "0")
     with tempfile.TemporaryDirectory() as folder, serving(*engine) as server:
-        results, paces = run_all(server.url, arguments.rate, arguments.seconds, Path(folder))
-    summaries = [result.summary.classes["all"] for result in results]
-    figures = {name: compare([read(one) or 0.0 for one in summaries]) for name, read in FIGURES.items()}
-    control = compare(paces)
-    by_control = {
-        name: compare([value / pace for value, pace in zip(figures[name]["values"], paces, strict=True)])
-        for name in MEDIANS
-    }
-    pairs = {name: covered([read(one) for one in summaries]) for name, read in MEDIANS.items()}
-    bars = [
-        Bar(f"largest deviation, {name}", one["largest_deviation"], "<=", BAR_SPREAD) for name, one in figures.items()
-    ]
-    for name, count in pairs.items():
-        bars.append(Bar(f"pairs of runs whose interval covers the other's, {name}", count, ">=", RUNS * (RUNS - 1)))
-    bars.append(Bar("runs that are VALID", sum(result.verdict.valid for result in results), ">=", RUNS))
+        reports, paces = measure(server.url, arguments.rate, arguments.seconds, Path(folder))
+    bars, figures = [], {}
+    for name in FIGURES:
+        estimates = [estimate(runs, name) for runs in reports]
+        means = [one.value for one in estimates]
+        intervals = [(one.low, one.high) for one in estimates]
+        figures[name] = {
+            "values": means,
+            "intervals": intervals,
+            "largest_deviation": deviation(means),
+            "half_width": max((one.half_width or 0.0) / one.value for one in estimates),
+            "covered": covered(intervals, means),
+            "pairs": PAIRS,
+        }
+        bars += [
+            Bar(f"largest deviation, {name}", deviation(means), "<=", BAR_SPREAD),
+            Bar(f"pairs whose interval covers the other, {name}", covered(intervals, means), ">=", PAIRS),
+        ]
+    valid = sum(run.verdict.valid for runs in reports for run in runs)
+    bars.append(Bar("runs that are VALID", valid, ">=", REPORTS * RUNS))
     held = check(bars)
-    print(f"the control's own largest deviation: {control['largest_deviation']:.3f}")
-    for name, one in by_control.items():
-        print(f"largest deviation of {name} ÷ control: {one['largest_deviation']:.3f}")
+    print(f"the control's own largest deviation: {deviation(paces):.3f}")
+    singles = {name: single_runs(reports, read) for name, read in MEDIANS.items()}
+    for name, one in singles.items():
+        print(f"a single run's interval covers another's median, {name}: {one['covered']} of {one['pairs']}")
     if not arguments.no_write:
         found = {
             "scenario": SCENARIO.name,
             "rate": arguments.rate,
             "seconds": arguments.seconds,
-            "requests": summaries[0].requests,
-            "server": results[0].run.server_version,
+            "runs": RUNS,
+            "requests": reports[0][0].summary.classes["all"].requests,
+            "server": reports[0][0].run.server_version,
             "figures": figures,
-            "control": control,
-            "by_control": by_control,
+            "control": {"values": paces, "largest_deviation": deviation(paces)},
+            "single_runs": singles,
         }
         print(write("reproducible", machine, bars, found).name)
     sys.exit(not held)
