@@ -28,14 +28,15 @@ def reproducible(found: Found) -> str:
         (
             f"`{name}`",
             f"{one['largest_deviation']:.1%}",
+            f"{one['largest_deviation_by_control']:.1%}" if "largest_deviation_by_control" in one else "",
             f"±{one['half_width']:.1%}",
             _covered(one),
             _covered(found["single_runs"][name]) if name in found["single_runs"] else "",
         )
         for name, one in found["figures"].items()
     ]
-    rows.append(("the control", f"{found['control']['largest_deviation']:.1%}", "", "", ""))
-    heads = ("", "largest deviation", "widest interval", "it covers the others", "a single run's covers")
+    rows.append(("the control", f"{found['control']['largest_deviation']:.1%}", "", "", "", ""))
+    heads = ("", "largest deviation", "÷ control", "widest interval", "it covers the others", "a single run's covers")
     return f"{_table(heads, rows)}\n\n{_missed(found)}{_on(found)}"
 
 

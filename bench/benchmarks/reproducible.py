@@ -1,18 +1,18 @@
 """Three reports of one scenario on our engine: do they say the same, and do their intervals cover each other?
 
-    .venv/bin/python bench/benchmarks/reproducible.py [--rate 3] [--seconds 50] [--no-write]
+    .venv/bin/python bench/benchmarks/reproducible.py [--rate 2] [--seconds 50] [--no-write]
 
 A report is what `llm-bench run --repeat 3` makes: three runs, the mean of each figure over them, and its t-interval.
 All three send the same schedules, but no prompt of one run is in a cache for another. The engine serves models/main by
-itself on a port of its own. The rate is modest: how an overloaded queue grows is a matter of the moment. A first run
-warms the engine up and is thrown away. Eleven minutes in all.
+itself on a port of its own. The rate is modest: the more requests are computed at once, the slower each of them, so a
+slow moment of the machine feeds itself. A first run warms the engine up and is thrown away. Eleven minutes in all.
 
-Bars: throughput and the medians of TTFT and TPOT of each report within 5% of the mean of the three, and the 95% interval
+Bars: throughput and the medians of TTFT and TPOT of each report within 5% of the mean of the three, and the interval
 that each report gives for them covers what the other two say.
 
-A machine that others share changes its speed, and the interval of a single run, drawn from its own requests, cannot know
-how fast the machine will be in the next: how often it covers another run of the same schedule is in the result, beside
-the bars. A control sees the change itself: a fixed computation of some milliseconds, once a second while each run lasts.
+A machine that others share changes its speed, and the interval of a single run, drawn from its own requests, cannot
+know how fast the machine will be in the next: how often it covers another run of the same schedule is in the result,
+beside the bars. A control (pace.py) sees the change itself, and the times divided by it stand beside the times.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ MEDIANS: dict[str, Callable[[ClassSummary], Distribution]] = {
 
 def measure(url: str, rate: float, seconds: float, folder: Path) -> tuple[list[list[Result]], list[float]]:
     """The runs of each report, and the machine's pace during each report. A run before them warms the engine up."""
-    flags = ("--target", url, "--rate", str(rate), "--duration", str(seconds))
-    flags += ("--tokenizer", str(MODEL / "tokenizer.json"))
+    tokenizer = ("--tokenizer", str(MODEL / "tokenizer.json"))
+    flags = ("--target", url, "--rate", str(rate), "--duration", str(seconds), *tokenizer)
     bench("run", str(SCENARIO), *flags, out=folder / "warm-up")
     reports, paces = [], []
     for number in range(1, REPORTS + 1):
@@ -103,7 +103,7 @@ def single_runs(reports: Sequence[Sequence[Result]], read: Callable[[ClassSummar
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rate", type=float, default=3.0, help="requests per second")
+    parser.add_argument("--rate", type=float, default=2.0, help="requests per second")
     parser.add_argument("--seconds", type=float, default=50.0, help="of each run")
     parser.add_argument("--no-write", action="store_true", help="leave results/reproducible.json as it is")
     arguments = parser.parse_args()
@@ -112,7 +112,8 @@ def main() -> None:
     engine = ("-m", "llm_engine", "serve", str(MODEL), "--served-model-name", "main", "--port", "0")
     with tempfile.TemporaryDirectory() as folder, serving(*engine) as server:
         reports, paces = measure(server.url, arguments.rate, arguments.seconds, Path(folder))
-    bars, figures = [], {}
+    bars: list[Bar] = []
+    figures: dict[str, dict[str, Any]] = {}
     for name in FIGURES:
         estimates = [estimate(runs, name) for runs in reports]
         means = [one.value for one in estimates]
@@ -133,6 +134,10 @@ def main() -> None:
     bars.append(Bar("runs that are VALID", valid, ">=", REPORTS * RUNS))
     held = check(bars)
     print(f"the control's own largest deviation: {deviation(paces):.3f}")
+    for name in MEDIANS:
+        beside = [value / pace for value, pace in zip(figures[name]["values"], paces, strict=True)]
+        figures[name]["largest_deviation_by_control"] = deviation(beside)
+        print(f"largest deviation of {name} ÷ control: {deviation(beside):.3f}")
     singles = {name: single_runs(reports, read) for name, read in MEDIANS.items()}
     for name, one in singles.items():
         print(f"a single run's interval covers another's median, {name}: {one['covered']} of {one['pairs']}")
