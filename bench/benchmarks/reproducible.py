@@ -21,7 +21,7 @@ import argparse
 import itertools
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,6 @@ from llm_bench.figures import Figure, read_figure
 from llm_bench.repetitions import Estimate, mean_interval
 from llm_bench.report.units import seconds as seconds_of
 from llm_bench.results import Result
-from llm_bench.stats import Distribution
-from llm_bench.summary import ClassSummary
 
 REPORTS = 3
 RUNS = 3
@@ -44,10 +42,8 @@ BAR_SPREAD = 0.05
 SCENARIO = ROOT / "bench" / "scenarios" / "mixed-priority.yaml"
 MODEL = ROOT / "models" / "main"
 FIGURES = ("ttft_p50", "tpot_p50", "output_tokens_per_second")
-MEDIANS: dict[str, Callable[[ClassSummary], Distribution]] = {
-    "ttft_p50": lambda every: every.ttft,
-    "tpot_p50": lambda every: every.tpot,
-}
+MEDIANS = {"ttft_p50": "ttft", "tpot_p50": "tpot"}
+"""A figure and the distribution whose median it is."""
 
 
 def measure(url: str, rate: float, seconds: float, folder: Path) -> tuple[list[list[Result]], list[float]]:
@@ -76,8 +72,8 @@ def estimate(runs: Sequence[Result], name: str) -> Estimate:
     return mean_interval([value for value in values if value is not None])
 
 
-def deviation(values: Sequence[float]) -> float:
-    """The largest, from their mean."""
+def largest_deviation(values: Sequence[float]) -> float:
+    """From their mean, as a share of it."""
     return max(abs(value * len(values) / sum(values) - 1) for value in values)
 
 
@@ -92,11 +88,11 @@ def _holds(interval: tuple[float | None, float | None], value: float | None) -> 
     return low is not None and high is not None and value is not None and low <= value <= high
 
 
-def single_runs(reports: Sequence[Sequence[Result]], read: Callable[[ClassSummary], Distribution]) -> dict[str, int]:
+def single_runs(reports: Sequence[Sequence[Result]], time: str) -> dict[str, int]:
     """How often the interval that a single run gives for its median covers that of a run of the same schedule."""
     count = 0
     for same_schedule in zip(*reports, strict=True):
-        medians = [read(run.summary.classes["all"]) for run in same_schedule]
+        medians = [getattr(run.summary.classes["all"], time) for run in same_schedule]
         count += covered([one.intervals["p50"] for one in medians], [one.p50 for one in medians])
     return {"covered": count, "pairs": RUNS * PAIRS}
 
@@ -121,24 +117,24 @@ def main() -> None:
         figures[name] = {
             "values": means,
             "intervals": intervals,
-            "largest_deviation": deviation(means),
+            "largest_deviation": largest_deviation(means),
             "half_width": max((one.half_width or 0.0) / one.value for one in estimates),
             "covered": covered(intervals, means),
             "pairs": PAIRS,
         }
         bars += [
-            Bar(f"largest deviation, {name}", deviation(means), "<=", BAR_SPREAD),
+            Bar(f"largest deviation, {name}", largest_deviation(means), "<=", BAR_SPREAD),
             Bar(f"pairs whose interval covers the other, {name}", covered(intervals, means), ">=", PAIRS),
         ]
     valid = sum(run.verdict.valid for runs in reports for run in runs)
     bars.append(Bar("runs that are VALID", valid, ">=", REPORTS * RUNS))
     held = check(bars)
-    print(f"the control's own largest deviation: {deviation(paces):.3f}")
+    print(f"the control's own largest deviation: {largest_deviation(paces):.3f}")
     for name in MEDIANS:
         beside = [value / pace for value, pace in zip(figures[name]["values"], paces, strict=True)]
-        figures[name]["largest_deviation_by_control"] = deviation(beside)
-        print(f"largest deviation of {name} ÷ control: {deviation(beside):.3f}")
-    singles = {name: single_runs(reports, read) for name, read in MEDIANS.items()}
+        figures[name]["largest_deviation_by_control"] = largest_deviation(beside)
+        print(f"largest deviation of {name} ÷ control: {largest_deviation(beside):.3f}")
+    singles = {name: single_runs(reports, time) for name, time in MEDIANS.items()}
     for name, one in singles.items():
         print(f"a single run's interval covers another's median, {name}: {one['covered']} of {one['pairs']}")
     if not arguments.no_write:
@@ -150,7 +146,7 @@ def main() -> None:
             "requests": reports[0][0].summary.classes["all"].requests,
             "server": reports[0][0].run.server_version,
             "figures": figures,
-            "control": {"values": paces, "largest_deviation": deviation(paces)},
+            "control": {"values": paces, "largest_deviation": largest_deviation(paces)},
             "single_runs": singles,
         }
         print(write("reproducible", machine, bars, found).name)

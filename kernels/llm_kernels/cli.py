@@ -43,6 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _jobs(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def _output_file(text: str) -> Path:
+    """Refused before anything is computed for it."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: it is a folder, or its folder is not there")
+    return path
+
+
 def _ops(arguments: argparse.Namespace) -> int:
     for name, op in sorted(REGISTRY.ops.items()):
         print(f"{name:22} {' > '.join(i.name for i in op.implementations)}")
@@ -278,14 +292,14 @@ def _parser() -> argparse.ArgumentParser:
     tune.set_defaults(run=_tune)
     profile = commands.add_parser("profile")
     profile.add_argument("targets", nargs="+", help="op[/implementation[/shape]] or ladder:NAME/RUNG")
-    profile.add_argument("--out", type=Path)
+    profile.add_argument("--out", type=_output_file)
     profile.set_defaults(run=_profile)
     once = commands.add_parser("run-once")
     once.add_argument("targets", nargs="+")
     once.set_defaults(run=_run_once)
     compile_ = commands.add_parser("compile")
-    compile_.add_argument("--out", type=Path)
-    compile_.add_argument("--jobs", type=int)
+    compile_.add_argument("--out", type=_output_file)
+    compile_.add_argument("--jobs", type=_jobs, help="processes; default: one for each core")
     compile_.add_argument("--ladders", action="store_true", help="the ladders' CUDA rungs too")
     compile_.set_defaults(run=_compile)
     commands.add_parser("pages").set_defaults(run=_pages)

@@ -31,6 +31,17 @@ def test_an_unknown_shape_lists_the_known_ones(capsys):
     assert "8192x4096" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [("--jobs=0", "number above 0"), ("--jobs=-1", "number above 0"), ("--out=/no/folder/here.json", "/no/folder")],
+)
+def test_compile_refuses_before_it_compiles(wrong, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["compile", wrong])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_checks_a_file(capsys):
     wrong = Path(__file__).parents[1] / "wrong" / "wrong_dtype.py"
     assert main(["check", str(wrong), "--seed", "4"]) == 1

@@ -37,6 +37,8 @@ class Row:
     """The fastest library's time over this one: above 1 is faster than the library."""
     library: str | None
     error: float | None
+    """None where there is no figure, of a library, and where nothing could be compared with: the exact reference would
+    not fit and no library takes the arguments. Such a kernel was only checked on smaller shapes."""
     wrong: str | None
     """Why there is no figure: an error, or a wrong result."""
 
@@ -97,7 +99,8 @@ def _judge(workload: Workload, args: Args, implementation: Any) -> tuple[float |
 
 
 def _against_library(workload: Workload, args: Args, implementation: Any) -> tuple[float | None, str | None]:
-    """Two half-precision results of the same sum differ by a few roundings of the largest value."""
+    """Two half-precision results of the same sum differ by a few roundings of the largest value. (None, None) if no
+    library takes the arguments."""
     for function in workload.libraries.values():
         try:
             expected = function(*args)
