@@ -63,6 +63,14 @@ def continuous_batching(found: Found) -> str:
     return f"{_table(('way', *RATE), ways)}\n\nBeside static batches of the same size: {beside:.3g}×. {_on(found)}"
 
 
+def gpu_batching(found: Found) -> str:
+    ways = [
+        (way, f"{item['output_tokens_per_second']:,.0f}", f"{item['ratio_to_static']:.3g}×")
+        for way, item in _contenders(found)
+    ]
+    return f"{_table(('way', 'tokens/s', 'ratio'), ways)}\n\n{_on(found)}"
+
+
 def prefix_caching(found: Found) -> str:
     rows = []
     for way, item in _contenders(found):
@@ -126,6 +134,23 @@ def gpu_throughput(cards: list[Found]) -> str:
     return f"{_table(header, rows)}\n\nvLLM's: vLLM 0.26.0 on one H200; {rest} ({', '.join(sorted(copies))})."
 
 
+def gpu_vllm(cards: list[Found]) -> str:
+    """vLLM's figures beside ours of the same card, from `gpu_throughput`."""
+    header = ("shape", "card", "engine, tokens/s", "vLLM", "ratio", "engine, ms a token at batch 1", "vLLM", "ratio")
+    rows, measured = [], []
+    for theirs in cards:
+        name = theirs["benchmark"].replace("gpu_vllm", "gpu_throughput")
+        ours = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        measured.append(_on({**theirs, "torch": f"{theirs['torch']}, vLLM {theirs['shapes'][0]['vllm']}"}))
+        for engine, vllm in zip(ours["shapes"], theirs["shapes"], strict=True):
+            rates = [item["output_tokens_per_second"] for item in (engine, vllm)]
+            tpots = [item["tpot_bs1_seconds"] * 1e3 for item in (engine, vllm)]
+            cells = (f"{rates[0]:,.0f}", f"{rates[1]:,.0f}", f"{rates[0] / rates[1]:.3g}×")
+            ends = (f"{tpots[0]:.2f}", f"{tpots[1]:.2f}", f"{tpots[0] / tpots[1]:.2g}×")
+            rows.append((engine["shape"], theirs["device"], *cells, *ends))
+    return f"{_table(header, rows)}\n\n{' '.join(measured)}"
+
+
 def gpu_profile(cards: list[Found]) -> str:
     parts = list(cards[0]["shapes"]["qwen3-0.6b"]["batch_1"]["groups_milliseconds"])
     header = ("shape", "step of", "card", "commit", *parts, "launches", "ms a step", "host")
@@ -166,12 +191,14 @@ def gpu_parity(found: Found) -> str:
 OF_SEVERAL_CARDS: dict[str, Callable[[list[Found]], str]] = {
     "gpu_profile": gpu_profile,
     "gpu_throughput": gpu_throughput,
+    "gpu_vllm": gpu_vllm,
 }
 PAGES: dict[str, Callable[[Found], str]] = {
     "continuous_batching": continuous_batching,
     "cpu_linears": cpu_linears,
     "cpu_profile": cpu_profile,
     "cpu_against_transformers": cpu_against_transformers,
+    "gpu_batching": gpu_batching,
     "gpu_parity": gpu_parity,
     "leaks": leaks,
     "preemption": preemption,
