@@ -33,6 +33,32 @@ def judge(workload: Workload, implementation: Implementation, args: Args) -> Ver
     return judge_outputs(workload, args, own, implementation.run(*own))
 
 
+def judge_by_head(workload: Workload, implementation: Implementation, args: Args) -> Verdict:
+    """As `judge`, of an attention too long for the scores of all its heads at once: the exact result head by head."""
+    op, result = workload.definition(), implementation.run(*args)
+    run_native = workload.native or op.reference
+    heads, verdicts = args[0].shape[-2], []
+    for head in range(heads):
+        own = _of_one_head(args, head)
+        exact, native = op.reference(*to_double(own)), run_native(*own)
+        verdicts.append(compare(result[..., head : head + 1, :], exact, native, workload.slack))
+    return max(verdicts, key=lambda v: (v.wrong is not None, v.error))
+
+
+def _of_one_head(args: Args, head: int) -> Args:
+    """The query's head, and of keys and values, or of the cache, the one that it reads."""
+    query, *rest = args
+    heads = query.shape[-2]
+
+    def cut(value: Any) -> Any:
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        at = head * value.shape[-2] // heads
+        return value[..., at : at + 1, :]
+
+    return (query[..., head : head + 1, :], *map(cut, rest))
+
+
 def judge_outputs(workload: Workload, args: Args, own: Args, result: Any) -> Verdict:
     """`args`: the inputs as they were; `own`: what the implementation was given and may have changed."""
     op = workload.definition()

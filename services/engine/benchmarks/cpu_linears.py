@@ -3,8 +3,11 @@
     python services/engine/benchmarks/cpu_linears.py
 
 rows       [out, in], as checkpoints have them
-columns    [in, out], what `make_linear` does
+columns    [in, out], what the back end torch does
 packed     oneDNN's own blocks
+panels     16 outputs beside each other, what the back end cpp does, with kernels of our own
+
+Everything else is the back end torch's in all of them, on one thread.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from torch import Tensor
 
 from llm_engine import LLM, SamplingParams
 from llm_engine.checkpoint import weights
+from llm_engine.operators.cpp_backend import PackedLinear
 from llm_engine.operators.linear import DenseLinear, Linear, make_linear
 
 PROMPT_TOKENS, NEW_TOKENS, ROUNDS = 64, 96, 5
@@ -28,16 +32,20 @@ BATCHES = (1, 16)
 PACKED_FOR_ROWS = 16
 
 
-def rows(weight: Tensor, bias: Tensor | None = None, kernels: bool = False) -> Linear:
+def rows(weight: Tensor, bias: Tensor | None = None, backend: str = "torch") -> Linear:
     return DenseLinear(weight, bias)
 
 
-def packed(weight: Tensor, bias: Tensor | None = None, kernels: bool = False) -> Linear:
+def packed(weight: Tensor, bias: Tensor | None = None, backend: str = "torch") -> Linear:
     blocks = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), PACKED_FOR_ROWS)
     return lambda x: torch.ops.mkldnn._linear_pointwise(x, blocks, bias, "none", [], "")
 
 
-WAYS: dict[str, Callable[..., Linear]] = {"rows": rows, "columns": make_linear, "packed": packed}
+def panels(weight: Tensor, bias: Tensor | None = None, backend: str = "torch") -> Linear:
+    return PackedLinear.of(weight, bias)
+
+
+WAYS: dict[str, Callable[..., Linear]] = {"rows": rows, "columns": make_linear, "packed": packed, "panels": panels}
 
 
 def main() -> int:
@@ -56,7 +64,7 @@ def main() -> int:
 
 def open_model(way: Callable[..., Linear]) -> LLM:
     with patch.object(weights, "make_linear", way):
-        return LLM(str(MODELS / "main"), enable_prefix_caching=False)
+        return LLM(str(MODELS / "main"), attention_backend="torch", enable_prefix_caching=False)
 
 
 def generate(llm: LLM, prompts: list[list[int]]) -> int:

@@ -24,8 +24,9 @@ def main() -> int:
 
 
 def cpu_against_transformers(found: Found) -> str:
-    ways = ("transformers_1_thread", "transformers_2_threads", "engine")
-    rows = [(batch, way, *_rate(found[batch][way])) for batch in ("batch_1", "batch_16") for way in ways]
+    rows = [
+        (batch, way, *_rate(figures)) for batch in ("batch_1", "batch_16") for way, figures in _contenders(found[batch])
+    ]
     return f"{_table(('', 'way', *RATE), rows)}\n\n{_on(found)}"
 
 

@@ -53,7 +53,7 @@ class ServeSettings(ServiceSettings, env_prefix="LLM_ENGINE_"):
     load_format: LoadFormat = Field("auto", description="dummy: random weights, config.json is enough")
     skip_tokenizer_init: bool = Field(False, description="prompts are token ids, outputs have no text")
     quantization: QuantizationMethod | None = Field(None, description="must be the checkpoint's; default: it is")
-    attention_backend: AttentionBackend = Field("auto", description="auto: triton on a GPU, torch on a CPU")
+    attention_backend: AttentionBackend = Field("auto", description="auto: triton on a GPU, cpp or else torch on a CPU")
     enforce_eager: bool = Field(False, description="no CUDA graphs")
     async_scheduling: bool | None = Field(None, description="begin a step before the last is read; default: on a GPU")
     seed: int = Field(0, description="seeds requests that bring no seed")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from llm_engine.errors import EngineError
 
 DType = Literal["auto", "float32", "bfloat16"]
-AttentionBackend = Literal["auto", "torch", "triton"]
+AttentionBackend = Literal["auto", "torch", "triton", "cpp"]
 LoadFormat = Literal["auto", "dummy"]
 QuantizationMethod = Literal["compressed-tensors", "gptq", "awq"]
 PrefixCacheKind = Literal["off", "hash", "radix"]

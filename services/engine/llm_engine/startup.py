@@ -53,7 +53,7 @@ def load(config: EngineConfig) -> Parts:
     shard.config(model)  # a model that cannot be cut so is refused before processes are started
     num_blocks = sizing.num_blocks(config, [model, draft[1]] if draft else [model], max_model_len, dtype, device)
     tokenizer = NoTokenizer(folder) if config.skip_tokenizer_init else Tokenizer(folder)
-    operators = backend.choose(config.attention_backend, device)
+    operators = backend.choose(config.attention_backend, model, dtype, device)
     sampler = Sampler(tokenizer.eos_token_ids, config.seed, backend.draw_rows(operators))
 
     def builder(max_tokens: int) -> BatchBuilder:

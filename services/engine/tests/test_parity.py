@@ -53,6 +53,8 @@ WAYS: dict[str, dict[str, Any]] = {
     },
     "ngrams": {"speculative_config": {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_min": 1}},
     "draft model": {"speculative_config": {"model": "draft", "num_speculative_tokens": 2}, "max_num_seqs": 6},
+    "torch": {"attention_backend": "torch"},
+    "torch, chunked": {"attention_backend": "torch", "max_num_batched_tokens": 13, "max_num_seqs": 4, "block_size": 8},
     "kernels": {"attention_backend": "triton", "async_scheduling": True},
     "preempted and chunked": {
         "num_gpu_blocks_override": 40,
@@ -190,7 +192,7 @@ def random_folder(models: Path, tmp_path_factory: pytest.TempPathFactory):  # ty
     return build
 
 
-@pytest.mark.parametrize("way", ["batched", "chunked", "preempted"])
+@pytest.mark.parametrize("way", ["batched", "chunked", "preempted", "torch, chunked"])
 @pytest.mark.parametrize("name", RANDOM_MODELS)
 def test_random_models_generate_what_transformers_generates(random_folder, name: str, way: str) -> None:  # type: ignore[no-untyped-def]
     folder = random_folder(name)

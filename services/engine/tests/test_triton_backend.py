@@ -13,7 +13,6 @@ import torch
 
 from llm_engine.checkpoint.families import DecoderConfig, parse_config
 from llm_engine.checkpoint.folder import read_json
-from llm_engine.errors import ModelError
 from llm_engine.operators import backend, truncation
 from llm_engine.operators.triton_backend import draw
 from llm_engine.sampling_params import SamplingParams
@@ -83,14 +82,3 @@ def test_greedy_rows_of_a_draw_are_the_likeliest(params: dict[str, int]) -> None
     tokens = draw(logits, each, uniforms)
     assert torch.equal(tokens, truncation.draw(logits, each, uniforms))
     assert torch.equal(tokens[[0, 3]], logits[[0, 3]].argmax(-1))
-
-
-def test_the_device_chooses_the_back_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = torch.device("cuda")
-    assert backend.choose("auto", CPU) == "torch"
-    assert backend.choose("auto", gpu) == "triton"
-    assert backend.choose("torch", gpu) == "torch"
-    monkeypatch.setattr(backend, "find_spec", lambda name: None if name == "triton" else name)
-    assert backend.choose("auto", gpu) == "torch"
-    with pytest.raises(ModelError, match="needs triton; use --attention-backend torch"):
-        backend.choose("triton", gpu)

@@ -29,9 +29,10 @@ def load_decoder(
     """This rank's part of the model; by default all of it."""
     shard = shard or Shard()
     model = parse_config(read_json(folder / "config.json"))
-    dtype, name = sizing.dtype(config, model, device), backend.choose(config.attention_backend, device)
+    dtype = sizing.dtype(config, model, device)
+    name = backend.choose(config.attention_backend, model, dtype, device)
     source = (RandomWeights if config.load_format == "dummy" else partial(Checkpoint, folder))(dtype, device)
-    weights = load_weights(source, model, shard, kernels=name == "triton")
+    weights = load_weights(source, model, shard, name)
     part, max_model_len = shard.config(model), sizing.max_model_len(config, model)
     operators = backend.make(name, part, max_model_len, config.block_size, dtype, device)
     return Decoder(part, weights, operators, config.block_size, collectives)

@@ -27,13 +27,13 @@ W = TypeVar("W", Tensor, Weight)
 
 
 def load_weights(
-    source: Source, config: DecoderConfig, shard: Shard | None = None, kernels: bool = False
+    source: Source, config: DecoderConfig, shard: Shard | None = None, backend: str = "torch"
 ) -> DecoderWeights:
-    """`config` describes the whole model; what is loaded is the shard's part. `kernels`: see `quantized_linear`."""
+    """`config` describes the whole model; what is loaded is the shard's part. `backend`: whose linear layers."""
     shard = shard or Shard()
     if f"model.layers.{config.num_layers}.input_layernorm.weight" in source:
         raise ModelError(f"the weights have more layers than the {config.num_layers} that config.json names")
-    fused = _Fused(source, config.quantization, shard, kernels)
+    fused = _Fused(source, config.quantization, shard, backend)
     hidden, norm = config.hidden_size, _NormReader(source, config)
     embedding = source.get("model.embed_tokens.weight", config.vocab_size, hidden)
     head = embedding if config.tie_embeddings else source.get("lm_head.weight", config.vocab_size, hidden)
@@ -41,7 +41,7 @@ def load_weights(
         embedding=embedding,
         layers=tuple(_layer(fused, norm, f"model.layers.{index}", config) for index in shard.layers(config.num_layers)),
         norm=norm.get("model.norm.weight", hidden),
-        head=make_linear(shard.part(head), kernels=kernels),
+        head=make_linear(shard.part(head), backend=backend),
     )
 
 
@@ -81,11 +81,11 @@ class Part:
 class _Fused:
     """The linear layers, of projections as the checkpoint has them: cut for this rank, split ones joined."""
 
-    def __init__(self, source: Source, quantization: Quantization | None, shard: Shard, kernels: bool) -> None:
+    def __init__(self, source: Source, quantization: Quantization | None, shard: Shard, backend: str) -> None:
         self._source = source
         self._quantization = quantization
         self._shard = shard
-        self._kernels = kernels
+        self._backend = backend
 
     def rows(self, name: str, out_features: int, in_features: int, bias: bool) -> Linear:
         """A projection whose inputs are spread over the ranks; the sum of their results has the bias once."""
@@ -118,8 +118,8 @@ class _Fused:
 
     def _linear(self, weight: Weight, bias: Tensor | None) -> Linear:
         if isinstance(weight, Tensor):
-            return make_linear(weight.contiguous(), bias, self._kernels)
-        return quantized_linear(weight, bias, self._source.dtype, self._kernels)
+            return make_linear(weight.contiguous(), bias, self._backend)
+        return quantized_linear(weight, bias, self._source.dtype, self._backend)
 
     def _has(self, name: str) -> bool:
         return any(f"{name}.{tensor}" in self._source for tensor in ("weight", "weight_packed", "qweight"))

@@ -1,7 +1,8 @@
 """What the decoder asks of a device between its matrix products, behind one small interface.
 
 torch    plain torch: exact on a CPU, right on any GPU
-triton   the kernels of `llm_kernels`, made for GPUs; on a CPU their references, for tests
+cpp      the kernels of `llm_kernels` for CPUs, in float32, where there is a C++ compiler
+triton   the kernels of `llm_kernels` for GPUs; on a CPU their references, for tests
 """
 
 from __future__ import annotations
@@ -48,14 +49,34 @@ class Backend(Protocol):
         ...
 
 
-def choose(name: str, device: torch.device) -> str:
-    """`auto` is triton on a GPU if it is installed, else torch; ModelError if the one asked for is not there."""
-    missing = [package for package in ("llm_kernels", "triton") if find_spec(package) is None]
-    if device.type == "cpu":  # where llm_kernels runs its references
-        return "torch" if name == "auto" else name
-    if name == "triton" and missing:
-        raise ModelError(f"the attention backend triton needs {' and '.join(missing)}; use --attention-backend torch")
-    return name if name != "auto" else "torch" if missing else "triton"
+def choose(name: str, model: DecoderConfig, dtype: torch.dtype, device: torch.device) -> str:
+    """`auto` is cpp on a CPU and triton on a GPU, or torch where they cannot run. ModelError if another one cannot."""
+    if name == "torch" or (name == "triton" and device.type == "cpu"):
+        return name
+    best = "cpp" if device.type == "cpu" else "triton"
+    reason = _why_not(best if name == "auto" else name, model, dtype, device)
+    if reason is None:
+        return best if name == "auto" else name
+    if name == "auto":
+        return "torch"
+    raise ModelError(f"the attention backend {name} {reason}; use --attention-backend torch")
+
+
+def _why_not(name: str, model: DecoderConfig, dtype: torch.dtype, device: torch.device) -> str | None:
+    """Why a back end cannot run here; None: it can."""
+    packages = ("llm_kernels", "triton") if name == "triton" else ("llm_kernels",)
+    if missing := [package for package in packages if find_spec(package) is None]:
+        return f"needs {' and '.join(missing)}"
+    if name == "triton":
+        return None
+    if device.type != "cpu" or dtype is not torch.float32:
+        return f"is for float32 on a CPU, and this is {str(dtype).removeprefix('torch.')} on {device.type}"
+    from llm_kernels import cpu
+
+    if model.head_dim % cpu.HEAD_DIM_MULTIPLE:
+        return f"takes heads of a multiple of {cpu.HEAD_DIM_MULTIPLE} dimensions, and these have {model.head_dim}"
+    reason = cpu.why_not()
+    return None if reason is None else f"cannot run: {reason}"
 
 
 def make(
@@ -65,6 +86,10 @@ def make(
         from llm_engine.operators.triton_backend import TritonBackend
 
         return TritonBackend(config, max_model_len, device)
+    if name == "cpp":
+        from llm_engine.operators.cpp_backend import CppBackend
+
+        return CppBackend(config, max_model_len)
     from llm_engine.operators.torch_backend import TorchBackend
 
     return TorchBackend(config, max_model_len, block_size, dtype, device)

@@ -35,7 +35,11 @@ class KernelLinear(DenseLinear):
         return ops.gemv(x, self.weight, self.bias) if len(x) == 1 else F.linear(x, self.weight, self.bias)
 
 
-def make_linear(weight: Tensor, bias: Tensor | None = None, kernels: bool = False) -> Linear:
-    """`weight` [out, in]. On a CPU it is laid out [in, out], which few rows are multiplied by a little faster."""
+def make_linear(weight: Tensor, bias: Tensor | None = None, backend: str = "torch") -> Linear:
+    """`weight` [out, in]. With torch on a CPU it is laid out [in, out], which few rows are multiplied by faster."""
+    if backend == "cpp":
+        from llm_engine.operators.cpp_backend import PackedLinear
+
+        return PackedLinear.of(weight, bias)
     laid_out = weight.T.contiguous().T if weight.device.type == "cpu" else weight
-    return (KernelLinear if kernels else DenseLinear)(laid_out, bias)
+    return (KernelLinear if backend == "triton" else DenseLinear)(laid_out, bias)

@@ -1,6 +1,8 @@
 """What changes logits before a token is drawn, each in place on the rows that ask for it, in vLLM's order:
 
-allowed tokens -> bad words -> minimum length -> bias -> penalties
+minimum length -> allowed tokens -> bad words -> bias -> penalties
+
+(vLLM has the minimum length third, which gives the same: what is masked stays masked.)
 """
 
 from __future__ import annotations
@@ -18,21 +20,32 @@ MASKED = float("-inf")
 
 def process(logits: Tensor, rows: Iterable[tuple[int, int, Sequence]], eos_token_ids: tuple[int, ...]) -> None:
     """`rows`: (row of `logits`, tokens after the sequence's last one that stand before the row's token, sequence)."""
-    for row, offset, sequence in rows:
+    editing = [(row, offset, sequence) for row, offset, sequence in rows if sequence.params.edits_logits]
+    forbid_ends(logits, editing, eos_token_ids)
+    for row, _, sequence in editing:
         params = sequence.params
-        if not params.edits_logits:
-            continue
         scores = logits[row]
         if params.allowed_token_ids is not None:
             keep_only(scores, params.allowed_token_ids)
         if params.bad_words:
             forbid_words(scores, sequence.bad_word_ids, sequence.token_ids[sequence.num_prompt_tokens :])
-        if sequence.num_output_tokens + offset < params.min_tokens:
-            scores[[*params.stop_token_ids, *(() if params.ignore_eos else eos_token_ids)]] = MASKED
         if params.logit_bias:
             add_bias(scores, dict(params.logit_bias))
         if params.has_penalties:
             penalize(scores, sequence)
+
+
+def forbid_ends(logits: Tensor, rows: Iterable[tuple[int, int, Sequence]], eos_token_ids: tuple[int, ...]) -> None:
+    """Of answers that are shorter than they have to be, all in one write."""
+    places = [
+        (row, token)
+        for row, offset, sequence in rows
+        if sequence.num_output_tokens + offset < sequence.params.min_tokens
+        for token in (*sequence.params.stop_token_ids, *(() if sequence.params.ignore_eos else eos_token_ids))
+    ]
+    if places:
+        at, tokens = zip(*places, strict=True)
+        logits[list(at), list(tokens)] = MASKED
 
 
 def keep_only(scores: Tensor, token_ids: tuple[int, ...]) -> None:

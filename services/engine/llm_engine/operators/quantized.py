@@ -82,12 +82,13 @@ def join(weights: Sequence[Weight]) -> Weight:
     return torch.cat([weight if isinstance(weight, Tensor) else weight.dequantize() for weight in weights])
 
 
-def quantized_linear(weight: QuantizedWeight, bias: Tensor | None, dtype: torch.dtype, kernels: bool) -> Linear:
-    """`kernels`: through llm_kernels' ops, where they can read the weight; else the reference."""
+def quantized_linear(weight: QuantizedWeight, bias: Tensor | None, dtype: torch.dtype, backend: str) -> Linear:
+    """`triton`: through llm_kernels' ops, where they can read the weight; else the reference."""
+    kernels = backend == "triton"
     if weight.rounds_inputs:
-        return KernelW8A8.of(weight, bias) if kernels else RoundedInputs.of(weight, bias)
+        return KernelW8A8.of(weight, bias) if kernels else RoundedInputs.of(weight, bias, backend)
     packed = KernelW4A16.of(weight, bias, dtype) if kernels and weight.values.dtype is torch.uint8 else None
-    return packed or make_linear(weight.dequantize().to(dtype), bias)
+    return packed or make_linear(weight.dequantize().to(dtype), bias, "torch" if kernels else backend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,10 @@ class RoundedInputs:
     type: torch.dtype
 
     @classmethod
-    def of(cls, weight: QuantizedWeight, bias: Tensor | None) -> RoundedInputs:
-        return cls(make_linear(weight.values.float()), weight.scales.squeeze(1), bias, weight.values.dtype)
+    def of(cls, weight: QuantizedWeight, bias: Tensor | None, backend: str) -> RoundedInputs:
+        return cls(
+            make_linear(weight.values.float(), backend=backend), weight.scales.squeeze(1), bias, weight.values.dtype
+        )
 
     def __call__(self, x: Tensor) -> Tensor:
         largest = LARGEST[self.type]

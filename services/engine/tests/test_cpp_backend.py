@@ -1,0 +1,62 @@
+"""The C++ kernels as a back end: when they are chosen, and that a request's logits do not depend on its batch.
+
+What they compute is compared with transformers' in `test_parity`, where they are the default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from llm_engine import LLM, SamplingParams
+from llm_engine.checkpoint.families import parse_config
+from llm_engine.checkpoint.folder import read_json
+from llm_engine.errors import ModelError
+from llm_engine.operators import backend
+from llm_kernels import cpu
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+FLOAT32, BFLOAT16 = torch.float32, torch.bfloat16
+
+
+def test_device_and_type_choose_the_back_end(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = parse_config(read_json(models / "zoo" / "llama" / "config.json"))
+    assert backend.choose("auto", model, FLOAT32, CPU) == "cpp"
+    assert backend.choose("auto", model, BFLOAT16, CPU) == "torch"
+    assert backend.choose("auto", replace(model, head_dim=12), FLOAT32, CPU) == "torch"
+    assert backend.choose("auto", model, BFLOAT16, GPU) == "triton"
+    assert backend.choose("torch", model, BFLOAT16, GPU) == "torch"
+    with pytest.raises(ModelError, match=r"heads of a multiple of 8 dimensions, and these have 12; use .* torch"):
+        backend.choose("cpp", replace(model, head_dim=12), FLOAT32, CPU)
+    with pytest.raises(ModelError, match="is for float32 on a CPU, and this is bfloat16 on cuda"):
+        backend.choose("cpp", model, BFLOAT16, GPU)
+    monkeypatch.setattr(cpu, "why_not", lambda: "no C++ compiler was found")
+    assert backend.choose("auto", model, FLOAT32, CPU) == "torch"
+    with pytest.raises(ModelError, match="cannot run: no C"):
+        backend.choose("cpp", model, FLOAT32, CPU)
+    monkeypatch.setattr(backend, "find_spec", lambda name: None)
+    assert backend.choose("auto", model, BFLOAT16, GPU) == "torch"
+    assert backend.choose("auto", model, FLOAT32, CPU) == "torch"
+    with pytest.raises(ModelError, match="needs llm_kernels and triton; use --attention-backend torch"):
+        backend.choose("triton", model, BFLOAT16, GPU)
+
+
+def test_logits_do_not_depend_on_the_batch(models: Path, heldout: str) -> None:
+    """Not by a bit: each row of each kernel is computed in one order, whatever is beside it."""
+    llm = LLM(str(models / "main"), enable_prefix_caching=False, attention_backend="cpp", num_gpu_blocks_override=200)
+    ids = llm.engine.tokenizer.encode(heldout[:4000])
+    prompts = [ids[40 * row : 40 * row + 30 + row] for row in range(7)]
+    params = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True, logprobs=5)
+
+    def logprobs(batch: list[list[int]]) -> list[list[dict[int, float]]]:
+        outputs = llm.generate(batch, params, use_tqdm=False)
+        return [
+            [{t: p.logprob for t, p in at.items()} for at in output.outputs[0].logprobs or []] for output in outputs
+        ]
+
+    together = logprobs(prompts)
+    assert len(together[0]) == 12
+    assert [logprobs([prompt])[0] for prompt in prompts] == together
