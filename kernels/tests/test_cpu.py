@@ -7,7 +7,9 @@ from llm_kernels import accuracy, cpu, workloads
 from llm_kernels.cpu import build
 from llm_kernels.dispatch import Implementation
 
-pytestmark = pytest.mark.skipif(build.compiler() is None, reason="there is no C++ compiler")
+pytestmark = pytest.mark.skipif(
+    build.compiler() is None, reason="there is no C++ compiler; tools/debian-packages installs one"
+)
 
 
 def fused_add_rms_norm(x, residual, weight, eps):

@@ -10,10 +10,10 @@
 
 #include "simd.hpp"
 
-constexpr int TILE = 4;         // queries
+constexpr int TILE = 4;          // queries
 constexpr int WIDE = 2 * LANES;  // keys or dimensions
-constexpr int CHUNK = 64;       // keys of a decode
-constexpr int FEW = 16;         // queries of one head that are not worth a copy
+constexpr int CHUNK = 64;        // keys of a decode
+constexpr int FEW = 16;          // queries of one head that are not worth a copy
 
 struct Shape {
   int heads, kv_heads, head_dim, block_size, window;
@@ -139,17 +139,16 @@ static void decode(const float* query, float* out, const Context& context, int h
 }
 
 // sum[r] = sum over i of left[r][i] * right[i, 16]
-template <int R>
 static void product(const float* const* left, const float* right, long stride, int from, int to, Floats sum[TILE][2]) {
-  Floats s[R][2] = {};
+  Floats s[TILE][2] = {};
   for (int i = from; i < to; i++) {
     const Floats low = load(right + i * stride), high = load(right + i * stride + LANES);
-    for (int r = 0; r < R; r++) {
+    for (int r = 0; r < TILE; r++) {
       s[r][0] += left[r][i] * low;
       s[r][1] += left[r][i] * high;
     }
   }
-  for (int r = 0; r < R; r++) sum[r][0] = s[r][0], sum[r][1] = s[r][1];
+  for (int r = 0; r < TILE; r++) sum[r][0] = s[r][0], sum[r][1] = s[r][1];
 }
 
 // Up to TILE queries against keys [head_dim, stride] and values [context, head_dim padded to a multiple of 16].
@@ -167,7 +166,7 @@ static void prefill(
   float totals[TILE];
   Floats sum[TILE][2];
   for (int i = first; i < last; i += WIDE) {
-    product<TILE>(lefts, keys + i, stride, 0, shape.head_dim, sum);
+    product(lefts, keys + i, stride, 0, shape.head_dim, sum);
     for (int r = 0; r < TILE; r++) {
       store(rows[r] + i, sum[r][0] * shape.scale);
       store(rows[r] + i + LANES, sum[r][1] * shape.scale);
@@ -179,7 +178,7 @@ static void prefill(
     std::fill(rows[r] + lasts[r], rows[r] + last, 0.0f);
   }
   for (int d = 0; d < shape.head_dim; d += WIDE) {
-    product<TILE>(weights, values + d, padded, first, last, sum);
+    product(weights, values + d, padded, first, last, sum);
     for (int r = 0; r < count; r++) {
       const Floats low = sum[r][0] / totals[r], high = sum[r][1] / totals[r];
       store(outs[r] + d, low);

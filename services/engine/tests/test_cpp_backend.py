@@ -17,6 +17,11 @@ from llm_engine.checkpoint.folder import read_json
 from llm_engine.errors import ModelError
 from llm_engine.operators import backend
 from llm_kernels import cpu
+from llm_kernels.cpu import build
+
+pytestmark = pytest.mark.skipif(
+    build.compiler() is None, reason="there is no C++ compiler; tools/debian-packages installs one"
+)
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 FLOAT32, BFLOAT16 = torch.float32, torch.bfloat16

@@ -132,18 +132,18 @@ def test_projections_of_one_input_are_rounded_alike() -> None:
 def test_the_kernel_gets_the_same_weight(groups: list[int], biased: bool) -> None:
     item, x = weight(groups), torch.randn(3, len(groups), generator=torch.Generator().manual_seed(2))
     bias = torch.arange(16.0) if biased else None
-    packed = quantized_linear(item, bias, torch.float32, kernels=True)
+    packed = quantized_linear(item, bias, torch.float32, "triton")
     assert isinstance(packed, KernelW4A16)
     assert packed.packed.layout == ("fragments" if len(groups) == 256 else "compressed-tensors")
     assert (packed.packed.permutation is None) == (groups != ACT_ORDER)
-    plain = quantized_linear(item, bias, torch.float32, kernels=False)
+    plain = quantized_linear(item, bias, torch.float32, "torch")
     torch.testing.assert_close(packed(x), plain(x), atol=1e-3, rtol=1e-4)
 
 
 def test_a_group_cut_in_two_is_no_matter_for_the_reference_alone() -> None:
     part = weight(IN_ORDER).narrow(1, 64, 128 + 8)
     assert KernelW4A16.of(part, None, torch.float32) is None
-    dense = quantized_linear(part, None, torch.float32, kernels=True)
+    dense = quantized_linear(part, None, torch.float32, "triton")
     x = torch.randn(2, 136, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(dense(x), x @ part.dequantize().T, atol=1e-3, rtol=1e-4)
 

@@ -83,7 +83,7 @@ def test_no_room_for_one_sequence_of_full_length(monkeypatch: pytest.MonkeyPatch
 def test_weights_are_estimated_within_a_few_percent(models: Path, family: str) -> None:
     folder = models / "zoo" / family
     model = parse_config(read_json(folder / "config.json"))
-    weights = load_weights(Checkpoint(folder, torch.float32, CPU), model, kernels=True)
+    weights = load_weights(Checkpoint(folder, torch.float32, CPU), model, backend="triton")
     sizes = [weights.embedding.nbytes, 0 if model.tie_embeddings else weights.embedding.nbytes]
     for layer in weights.layers:
         linears: list[Any] = [layer.qkv, layer.o, layer.gate_up, layer.down]
