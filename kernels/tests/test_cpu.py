@@ -142,3 +142,25 @@ def test_what_does_not_compile_is_said(monkeypatch, tmp_path):
     monkeypatch.setenv("LLM_KERNELS_CACHE", str(tmp_path))
     with pytest.raises(build.BuildError, match=r"broken\.cpp"):
         build.build()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("CXX", "/bin/false", "/bin/false could not compile the kernels for the CPU"),
+        ("LLM_KERNELS_CACHE", "/dev/null", "the kernels for the CPU cannot be kept in or loaded from /dev/null: "),
+    ],
+)
+def test_what_cannot_build_is_said_in_a_line(monkeypatch, name, value, reason):
+    cached = (build.compiler, build.why_not, build.library, build._openmp)
+    monkeypatch.setenv(name, value)
+    for function in cached:
+        function.cache_clear()
+    try:
+        said = build.why_not()
+    finally:
+        monkeypatch.undo()
+        for function in cached:
+            function.cache_clear()
+    assert said.startswith(reason)
+    assert "\n" not in said

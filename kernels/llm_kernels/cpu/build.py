@@ -41,9 +41,13 @@ def why_not() -> str | None:
         return "no C++ compiler was found: install g++ or clang++, or name one in CXX"
     try:
         library()
-    except (BuildError, OSError) as error:
+    except BuildError as error:
         log.warning("%s", error)
         return str(error).splitlines()[0]
+    except OSError as error:
+        reason = f"the kernels for the CPU cannot be kept in or loaded from {cache_folder()}: {error}"
+        log.warning("%s", reason)
+        return reason
     return None
 
 
@@ -90,5 +94,5 @@ def _run(*arguments: str) -> str:
     command = [compiler() or "g++", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BuildError(f"{command[0]} could not compile the kernels for the CPU:\n{done.stdout}{done.stderr}")
+        raise BuildError(f"{command[0]} could not compile the kernels for the CPU\n{done.stdout}{done.stderr}")
     return done.stdout
