@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from llm_engine import LLM, SamplingParams
+from llm_engine.testing.parts import decoder_of
 from llm_engine.testing.rounding import round_model
 from llm_lab import paths, vllm
 
@@ -78,7 +79,7 @@ def theirs(folders: dict[str, Path], prompts: list[list[int]], tmp_path_factory:
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_same_projection(name: str, folders: dict[str, Path], theirs: dict[str, Any]) -> None:
     llm = LLM(str(folders[name]), num_gpu_blocks_override=200)
-    ours = llm.engine._runner._decoder._weights.layers[0].down(INPUTS)
+    ours = decoder_of(llm)._weights.layers[0].down(INPUTS)
     tolerance = 1e-5 if FORMATS[name] == "float32" else 5e-3
     torch.testing.assert_close(ours, torch.tensor(theirs[name][1]), atol=tolerance, rtol=tolerance)
 

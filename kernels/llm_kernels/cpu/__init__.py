@@ -19,6 +19,7 @@ from llm_kernels.cpu import build
 from llm_kernels.cpu.build import why_not
 
 __all__ = [
+    "PackedLinear",
     "PackedWeight",
     "add_rms_norm",
     "gated_activation",
@@ -38,18 +39,18 @@ _ARGUMENTS: dict[str, list[Any]] = {
     "panel_width": [],
     "pack_float32": [POINTER] * 2 + [INT] * 2,
     "pack_bfloat16": [POINTER] * 2 + [INT] * 2,
-    "linear_float32": [POINTER] * 4 + [INT] * 4,
-    "linear_bfloat16": [POINTER] * 4 + [INT] * 4,
+    "linear_layer": [POINTER] * 4 + [INT] * 5,
     "rms_norm": [POINTER] * 3 + [INT] * 2 + [FLOAT, INT],
     "add_rms_norm": [POINTER] * 4 + [INT] * 2 + [FLOAT, INT],
     "gated_activation": [POINTER] * 2 + [INT] * 4,
     "rope_paged_kv_write": [POINTER] * 9 + [INT] * 5 + [LONG] * 3 + [FLOAT, INT],
-    "paged_attention": [POINTER, LONG, POINTER, POINTER, LONG] + [POINTER] * 3 + [INT] * 6 + [FLOAT, INT],
+    "paged_attention": [POINTER, LONG, POINTER, POINTER, LONG] + [POINTER] * 3 + [INT] * 7 + [FLOAT, INT],
+    "decoder_forward": [POINTER] * 5 + [INT] + [POINTER] * 3 + [INT],
 }
 
 
 @functools.cache
-def _function(name: str) -> Any:
+def function(name: str) -> Any:
     function = getattr(build.library(), name)
     function.argtypes = _ARGUMENTS[name]
     function.restype = INT if name == "panel_width" else None
@@ -63,15 +64,19 @@ class PackedWeight:
     out_features: int
     in_features: int
 
+    @property
+    def halves(self) -> bool:
+        return self.panels.dtype is torch.int16
+
 
 def pack(weight: Tensor) -> PackedWeight:
     """`weight` [out, in] float32, laid out for `linear`; in 16 bits, if that loses nothing."""
     weight = weight.contiguous()
     rows, columns = weight.shape
     halves = bool((weight.view(torch.int32) & 0xFFFF == 0).all())
-    width = _function("panel_width")()
+    width = function("panel_width")()
     panels = torch.empty((-(-rows // width), columns, width), dtype=torch.int16 if halves else torch.float32)
-    _function("pack_bfloat16" if halves else "pack_float32")(weight.data_ptr(), panels.data_ptr(), rows, columns)
+    function("pack_bfloat16" if halves else "pack_float32")(weight.data_ptr(), panels.data_ptr(), rows, columns)
     return PackedWeight(panels, rows, columns)
 
 
@@ -82,12 +87,26 @@ def linear(x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tenso
     """
     x = x.contiguous()
     out = torch.empty((x.shape[0], weight.out_features))
-    run = _function("linear_float32" if weight.panels.dtype is torch.float32 else "linear_bfloat16")
-    run(
-        x.data_ptr(), weight.panels.data_ptr(), _pointer(bias), out.data_ptr(), x.shape[0], weight.out_features,
-        weight.in_features, torch.get_num_threads(),
+    function("linear_layer")(
+        x.data_ptr(), weight.panels.data_ptr(), pointer(bias), out.data_ptr(), x.shape[0], weight.out_features,
+        weight.in_features, weight.halves, torch.get_num_threads(),
     )  # fmt: skip
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class PackedLinear:
+    """`linear` with its weight and bias."""
+
+    weight: PackedWeight
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor | None = None) -> PackedLinear:
+        return cls(pack(weight), bias)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
@@ -95,7 +114,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
     x, size = x.contiguous(), x.shape[-1]
     out = torch.empty_like(x)
     rows = x.numel() // size
-    run = _function("rms_norm")
+    run = function("rms_norm")
     run(x.data_ptr(), weight.data_ptr(), out.data_ptr(), rows, size, eps, torch.get_num_threads())
     return out
 
@@ -103,7 +122,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
 def add_rms_norm(x: Tensor, delta: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
     """rms_norm(x + delta) of contiguous x and delta [..., hidden]; x becomes the sum."""
     size, out = x.shape[-1], torch.empty_like(x)
-    _function("add_rms_norm")(
+    function("add_rms_norm")(
         x.data_ptr(), delta.data_ptr(), weight.data_ptr(), out.data_ptr(), x.numel() // size, size, eps,
         torch.get_num_threads(),
     )  # fmt: skip
@@ -115,7 +134,7 @@ def gated_activation(gate_up: Tensor, activation: str) -> Tensor:
     gate_up = gate_up.contiguous()
     size = gate_up.shape[-1] // 2
     out = torch.empty((*gate_up.shape[:-1], size))
-    _function("gated_activation")(
+    function("gated_activation")(
         gate_up.data_ptr(), out.data_ptr(), out.numel() // max(1, size), size, ACTIVATIONS[activation],
         torch.get_num_threads(),
     )  # fmt: skip
@@ -136,9 +155,9 @@ def rope_paged_kv_write(
 ) -> None:
     """As `ops.rope_paged_kv_write`; positions and slots int64, cos_sin float32."""
     tokens, heads, head_dim = query.shape
-    _function("rope_paged_kv_write")(
+    function("rope_paged_kv_write")(
         query.data_ptr(), key.data_ptr(), value.data_ptr(), positions.data_ptr(), cos_sin.data_ptr(), cache.data_ptr(),
-        slots.data_ptr(), _pointer(query_norm), _pointer(key_norm), tokens, heads, key.shape[1], head_dim,
+        slots.data_ptr(), pointer(query_norm), pointer(key_norm), tokens, heads, key.shape[1], head_dim,
         cos_sin.shape[1], query.stride(0), key.stride(0), value.stride(0), eps, torch.get_num_threads(),
     )  # fmt: skip
 
@@ -155,14 +174,14 @@ def paged_attention(
     """As `ops.paged_attention`, without the maxima; head_dim a multiple of 8, integers int64."""
     tokens, heads, head_dim = query.shape
     out = torch.empty((tokens, heads, head_dim))
-    _function("paged_attention")(
+    function("paged_attention")(
         query.data_ptr(), query.stride(0), cache.data_ptr(), block_tables.data_ptr(), block_tables.stride(0),
-        context_lens.data_ptr(), query_start_loc.data_ptr(), out.data_ptr(), context_lens.shape[0], heads,
+        context_lens.data_ptr(), query_start_loc.data_ptr(), out.data_ptr(), tokens, context_lens.shape[0], heads,
         cache.shape[3], head_dim, cache.shape[1], window, head_dim**-0.5 if scale is None else scale,
         torch.get_num_threads(),
     )  # fmt: skip
     return out
 
 
-def _pointer(tensor: Tensor | None) -> int | None:
+def pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 constexpr int LANES = 8;
+constexpr int LINE = 64;  // bytes of a line of the cache
 
 typedef float Floats __attribute__((vector_size(4 * LANES), aligned(4)));  // aligned(4): may lie anywhere
 typedef int32_t Ints __attribute__((vector_size(4 * LANES), aligned(4)));
@@ -20,6 +21,15 @@ static inline Floats load(const float* from) { return *(const Floats*)from; }
 static inline void store(float* to, Floats x) { *(Floats*)to = x; }
 static inline Floats all(float x) { return Floats{} + x; }
 
+// What is used several times is loaded once: GCC would rather read it from memory for each use, and loads are scarce.
+static inline void keep_in_register(Floats& x) {
+#ifdef __x86_64__
+  asm("" : "+v"(x));
+#else
+  (void)x;
+#endif
+}
+
 // Sums of neighbours: [a0+a1, a2+a3, b0+b1, b2+b3, a4+a5, a6+a7, b4+b5, b6+b7]
 static inline Floats add_pairs(Floats a, Floats b) {
   return PICK(a, b, 0, 2, 8, 10, 4, 6, 12, 14) + PICK(a, b, 1, 3, 9, 11, 5, 7, 13, 15);
@@ -30,6 +40,24 @@ static inline Floats sums(const Floats v[LANES]) {
   Floats a = add_pairs(add_pairs(v[0], v[1]), add_pairs(v[2], v[3]));
   Floats b = add_pairs(add_pairs(v[4], v[5]), add_pairs(v[6], v[7]));
   return PICK(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + PICK(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+}
+
+// v[i][j] becomes v[j][i].
+static inline void transpose(Floats v[LANES]) {
+  for (int i = 0; i < LANES; i += 2) {
+    const Floats a = v[i], b = v[i + 1];
+    v[i] = PICK(a, b, 0, 8, 1, 9, 4, 12, 5, 13), v[i + 1] = PICK(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+  Floats w[LANES];
+  for (int i = 0; i < LANES; i += 4)
+    for (int j = 0; j < 2; j++) {
+      const Floats a = v[i + j], b = v[i + j + 2];
+      w[i + 2 * j] = PICK(a, b, 0, 1, 8, 9, 4, 5, 12, 13), w[i + 2 * j + 1] = PICK(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+  for (int i = 0; i < 4; i++) {
+    v[i] = PICK(w[i], w[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    v[i + 4] = PICK(w[i], w[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  }
 }
 
 static inline float sum(Floats x) {

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from llm_engine import LLM, SamplingParams
 from llm_engine.checkpoint import weights
-from llm_engine.operators.cpp_backend import PackedLinear
 from llm_engine.operators.linear import DenseLinear, Linear, make_linear
+from llm_kernels.cpu import PackedLinear
 
 PROMPT_TOKENS, NEW_TOKENS, ROUNDS = 64, 96, 5
 BATCHES = (1, 16)

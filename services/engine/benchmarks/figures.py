@@ -36,13 +36,10 @@ def cpu_linears(found: Found) -> str:
 
 
 def cpu_profile(found: Found) -> str:
-    rows = []
-    for batch in ("batch_1", "batch_16"):
-        figures = found[batch]
-        shown = {**figures["by_function"], "other torch": figures["other_torch"], "Python": figures["python"]}
-        rows += [(batch, name, milliseconds) for name, milliseconds in shown.items()]
-        rows.append((batch, "**together**", f"**{figures['milliseconds_per_step']}**"))
-    return f"{_table(('', 'function', 'ms a step'), rows)}\n\n{_on(found)}"
+    cases = found["milliseconds_per_step"]
+    parts = next(iter(cases.values()))
+    rows = [(part, *(figures[part] for figures in cases.values())) for part in parts]
+    return f"{_table(('ms a step', *cases), rows)}\n\n{_on(found)}"
 
 
 def speculation(found: Found) -> str:
@@ -201,6 +198,7 @@ PAGES: dict[str, Callable[[Found], str]] = {
     "cpu_against_transformers": cpu_against_transformers,
     "gpu_batching": gpu_batching,
     "gpu_parity": gpu_parity,
+    "gpu_speculation": speculation,
     "leaks": leaks,
     "preemption": preemption,
     "prefix_caching": prefix_caching,

@@ -1,4 +1,4 @@
-"""Speculative decoding on a CPU at batch 1, beside none: paired runs on the shipped main and draft models.
+"""Speculative decoding at batch 1 beside none: paired runs on the shipped main and draft models, on a GPU or a CPU.
 
 python services/engine/benchmarks/speculation.py
 """
@@ -9,11 +9,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from benchmarks.measure import MODELS, environment, heldout, paired_rates, save
 
 from llm_engine import LLM, SamplingParams
 
-PROMPTS, PROMPT_TOKENS, NEW_TOKENS, ROUNDS = 6, 128, 128, 5
+PROMPTS, PROMPT_TOKENS, NEW_TOKENS, ROUNDS = 6, 128, 128, 9
+KV_BYTES = 2**28
+"""Of each way, for all of them lie in memory together."""
 WAYS: dict[str, dict[str, Any] | None] = {
     "none": None,
     "ngram_3": {"method": "ngram", "num_speculative_tokens": 3},
@@ -25,7 +28,10 @@ WAYS: dict[str, dict[str, Any] | None] = {
 
 def main() -> int:
     setting = environment()
-    llms = {name: LLM(str(MODELS / "main"), speculative_config=config) for name, config in WAYS.items()}
+    llms = {
+        name: LLM(str(MODELS / "main"), speculative_config=config, kv_cache_memory_bytes=KV_BYTES)
+        for name, config in WAYS.items()
+    }
     results: dict[str, Any] = {}
     for temperature in (0.0, 1.0):
         rates = paired_rates({name: _generator(llm, temperature) for name, llm in llms.items()}, ROUNDS)
@@ -35,7 +41,7 @@ def main() -> int:
         results[f"temperature_{temperature:g}"] = summary
     sizes = {"model": "main", "draft_model": "draft", "batch": 1, "rounds": ROUNDS}
     lengths = {"prompts": PROMPTS, "prompt_tokens": PROMPT_TOKENS, "output_tokens": NEW_TOKENS}
-    save("speculation", {**setting, **sizes, **lengths, **results})
+    save("gpu_speculation" if torch.cuda.is_available() else "speculation", {**setting, **sizes, **lengths, **results})
     return 0
 
 

@@ -10,6 +10,7 @@ blocks are written.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,23 +81,40 @@ class BatchBuilder:
         query_lens = [num_tokens[sequence] for sequence in sequences]
         wanted: list[LogitRows] = []
         logit_rows: list[int] = []
-        total = 0
+        total = max_context_len = 0
         for row, (sequence, count) in enumerate(zip(sequences, query_lens, strict=True)):
             self._write_table(row, sequence)
             first = begin.get(sequence, sequence.num_computed_tokens)
             self._write_tokens(row, total, sequence, first, count)
             total += count
+            max_context_len = max(max_context_len, first + count)
             self._query_starts[row + 1] = total
             rows = _logit_rows(sequence, first, count)
             if size := rows.num_prompt + rows.num_sampled:
                 wanted.append(rows)
                 logit_rows.extend(range(total - size, total))
-        return self._batch(total, query_lens, wanted, logit_rows)
+        arrays = {
+            "token_ids": self._token_ids[:total],
+            "positions": self._positions[:total],
+            "slots": self._slots[:total],
+            "block_tables": self._tables[: len(sequences), : -(-max_context_len // self._block_size)],
+            "context_lens": self._context_lens[: len(sequences)],
+            "query_starts": self._query_starts[: len(sequences) + 1],
+        }
+        if len(logit_rows) < total:
+            arrays["logit_rows"] = np.array(logit_rows, dtype=np.int64)
+        tensors: dict[str, Any] = dict(zip(arrays, to_device(list(arrays.values()), self._device), strict=True))
+        return Batch(
+            **{"logit_rows": None, **tensors},
+            query_lens=query_lens,
+            max_context_len=max_context_len,
+            has_futures=any(sequence.token_ids[-1] < 0 for sequence in sequences),
+            wanted=wanted,
+        )
 
     def _write_table(self, row: int, sequence: Sequence) -> None:
         occupant, version, written = self._occupants[row]
-        if occupant is not sequence or version != sequence.table_version:
-            written = 0
+        written = written if occupant is sequence and version == sequence.table_version else 0
         blocks = sequence.block_table
         if written < len(blocks):
             self._tables[row, written : len(blocks)] = blocks[written:]
@@ -117,34 +135,6 @@ class BatchBuilder:
         self._token_ids[start : start + count] = tokens
         self._positions[start : start + count] = positions
         self._slots[start : start + count] = self._tables[row, positions // size] * size + positions % size
-
-    def _batch(self, total: int, query_lens: list[int], wanted: list[LogitRows], logit_rows: list[int]) -> Batch:
-        size = len(query_lens)
-        max_context_len = int(self._context_lens[:size].max())
-        arrays = [
-            self._token_ids[:total],
-            self._positions[:total],
-            self._slots[:total],
-            self._tables[:size, : -(-max_context_len // self._block_size)],
-            self._context_lens[:size],
-            self._query_starts[: size + 1],
-        ]
-        if len(logit_rows) < total:
-            arrays.append(np.array(logit_rows, dtype=np.int64))
-        tokens, positions, slots, tables, contexts, starts, *rows = to_device(arrays, self._device)
-        return Batch(
-            token_ids=tokens,
-            positions=positions,
-            slots=slots,
-            block_tables=tables,
-            context_lens=contexts,
-            query_starts=starts,
-            query_lens=query_lens,
-            max_context_len=max_context_len,
-            has_futures=bool((self._token_ids[:total] < 0).any()),
-            logit_rows=rows[0] if rows else None,
-            wanted=wanted,
-        )
 
 
 def _logit_rows(sequence: Sequence, first: int, count: int) -> LogitRows:

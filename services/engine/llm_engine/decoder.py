@@ -61,6 +61,7 @@ class Decoder:
         self._block_size = block_size
         self._collectives = collectives
         self._weights = weights
+        self._fused = backend.fuse(weights) if collectives is None else None
 
     def new_kv_memory(self, num_blocks: int, num_host_blocks: int = 0) -> KVMemory:
         """Zeroed: stale memory could hold NaN, and a masked NaN is still NaN."""
@@ -80,6 +81,8 @@ class Decoder:
 
         In a pipeline every stage calls it with the same batch; only rank 0's result means anything.
         """
+        if self._fused is not None:
+            return self._fused(batch, kv_cache)
         config, backend, ranks = self.config, self._backend, self._collectives
         plan = backend.plan(batch)
         x = self._embed(batch.token_ids) if ranks is None or ranks.shard.is_first_stage else self._receive(ranks, batch)

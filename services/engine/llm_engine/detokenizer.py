@@ -90,7 +90,10 @@ class Detokenizer:
         prompt_ids: Sequence[int],
         stops: Sequence[str],
         include_stop: bool = False,
+        late: bool = False,
     ) -> None:
+        """`late`: nobody reads before the end, so where there are no stop strings the text is made at the end."""
+        self._late: list[int] | None = [] if late and not stops else None
         self._decoder = IncrementalDecoder(decode, prompt_ids)
         self._stops = StopStrings(stops, include_stop)
 
@@ -101,10 +104,13 @@ class Detokenizer:
 
     def push(self, token_id: int, may_stop: bool = True) -> tuple[str, bool]:
         """(new text, whether a stop string ended it). Text before `may_stop` never counts towards a stop string."""
+        if self._late is not None:
+            self._late.append(token_id)
+            return "", False
         text = self._decoder.push(token_id)
         return self._stops.push(text) if may_stop else (text, False)
 
     def flush(self) -> str:
         """Everything held back; the request ended otherwise than by a stop string."""
-        text, stopped = self._stops.push(self._decoder.flush())
+        text, stopped = self._stops.push("".join(map(self._decoder.push, self._late or ())) + self._decoder.flush())
         return text if stopped else text + self._stops.flush()

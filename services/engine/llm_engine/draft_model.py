@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 
 from llm_engine.batch import BatchBuilder
-from llm_engine.decoder import Decoder
+from llm_engine.graphs import Forward
 from llm_engine.kv_memory import BlockCopy, KVMemory
+from llm_engine.operators.truncation import likeliest
 from llm_engine.sampler import DRAFT_LANE, Sampler
 from llm_engine.sequence import Sequence
 
 
 class DraftModel:
-    def __init__(self, decoder: Decoder, memory: KVMemory, builder: BatchBuilder, sampler: Sampler) -> None:
-        self._decoder = decoder
+    def __init__(self, forward: Forward, memory: KVMemory, builder: BatchBuilder, sampler: Sampler) -> None:
+        self._forward = forward
         self._builder = builder
         self._sampler = sampler
         self._memory = memory
@@ -58,7 +59,7 @@ class DraftModel:
         chosen: dict[Sequence, list[Tensor]],
     ) -> None:
         batch = self._builder.build(num_tokens, starts)
-        logits = self._decoder.forward(batch, self._memory.device)
+        logits = self._forward(batch)
         last, row = [], -1
         for rows in batch.wanted:
             row += rows.num_prompt + rows.num_sampled
@@ -73,7 +74,7 @@ class DraftModel:
         self, logits: Tensor, sequences: list[Sequence], depth: int, chosen: dict[Sequence, list[Tensor]]
     ) -> None:
         """The likeliest token for greedy sequences; for others a draw, whose distribution is remembered."""
-        for sequence, token in zip(sequences, logits.argmax(dim=-1).tolist(), strict=True):
+        for sequence, token in zip(sequences, likeliest(logits).tolist(), strict=True):
             sequence.draft_token_ids[depth] = token
         rows = [row for row, sequence in enumerate(sequences) if not sequence.params.is_greedy]
         if not rows:

@@ -116,7 +116,7 @@ class Engine:
             )
             self._num_arrivals += 1
             self._prepare(sequence)
-            choices.append(Choice(sequence, self._detokenizer(sequence), only_final))
+            choices.append(Choice(sequence, self._detokenizer(sequence, only_final), only_final))
             for observer in self._observers:
                 observer.queued(sequence)
         self._requests[request_id] = choices
@@ -195,9 +195,9 @@ class Engine:
         if params.structured is not None:
             sequence.grammar = self._grammars.compile(params.structured)
 
-    def _detokenizer(self, sequence: Sequence) -> Detokenizer:
-        params = sequence.params
-        return Detokenizer(self.tokenizer.decode, sequence.token_ids, params.stop, params.include_stop_str_in_output)
+    def _detokenizer(self, sequence: Sequence, late: bool) -> Detokenizer:
+        p = sequence.params
+        return Detokenizer(self.tokenizer.decode, sequence.token_ids, p.stop, p.include_stop_str_in_output, late)
 
     def _advance(self, item: Sampled, now: float) -> RequestOutput | None:
         """Turn the new tokens into text, see whether they end the answer, and say what there is to say."""

@@ -5,8 +5,9 @@ memory, so each recorded size has its inputs at fixed addresses, into which a ba
 
     7 decodes -> the graph of 8:   tokens  t t t t t t t 0     slots  s s s s s s s -1     contexts  c c c c c c c 0
 
-A padded row writes nowhere (slot -1) and attends to nothing (context 0). Only decodes without drafts are replayed;
-whatever else a step holds is computed kernel by kernel. Needs a back end that never waits for the device: triton.
+A padded row writes nowhere (slot -1) and attends to nothing (context 0). A sequence with guesses becomes as many
+decodes, each with one token more in its context: keys and values are written before any of them attends. Longer pieces
+of prompts are computed kernel by kernel. Needs a back end that never waits for the device: triton.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ Capture: TypeAlias = Callable[[Run], Run]
 """Record what a function does on the device; calling the result does it again, into the same output."""
 
 
+LONGEST_QUERY = 16
+"""Tokens of a sequence that are worth being decodes, each of which reads the sequence's keys and values for itself."""
+
+
 class DecodeGraphs:
     def __init__(
         self,
@@ -39,24 +44,28 @@ class DecodeGraphs:
         device: torch.device,
     ) -> None:
         """Record every size, the largest first: the smaller ones then use its memory."""
+        self._forward = forward
         self._sizes = sizes_up_to(largest)
         self._inputs = _padding(largest, max_model_len, -(-max_model_len // block_size), device)
         self._runs = {size: capture(partial(forward, _first(self._inputs, size))) for size in reversed(self._sizes)}
 
-    def forward(self, batch: Batch) -> Tensor | None:
-        """Logits [sequences, vocabulary], valid until the next call; None: there is no graph for this batch."""
-        count = len(batch.query_lens)
-        if batch.query_lens[-1] != 1 or batch.logit_rows is not None or count > self._sizes[-1]:
-            return None
+    def __call__(self, batch: Batch) -> Tensor:
+        """Logits [logit rows, vocabulary], valid until the next call."""
+        count, tables = len(batch.token_ids), batch.block_tables
+        if batch.query_lens[-1] > LONGEST_QUERY or count > self._sizes[-1]:
+            return self._forward(batch)
+        if count > len(tables):
+            tables = tables.repeat_interleave(batch.query_starts.diff(), dim=0, output_size=count)
         size, into = self._sizes[bisect_left(self._sizes, count)], self._inputs
         into.token_ids[:count] = batch.token_ids
         into.positions[:count] = batch.positions
-        into.block_tables[:count, : batch.block_tables.shape[1]] = batch.block_tables
+        into.block_tables[:count, : tables.shape[1]] = tables
         into.slots[:count] = batch.slots
         into.slots[count:size] = -1
-        into.context_lens[:count] = batch.context_lens
+        into.context_lens[:count] = batch.positions + 1
         into.context_lens[count:size] = 0
-        return self._runs[size]()[:count]
+        logits = self._runs[size]()[:count]
+        return logits if batch.logit_rows is None else logits[batch.logit_rows]
 
 
 def sizes_up_to(largest: int) -> list[int]:

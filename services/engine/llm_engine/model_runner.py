@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from llm_engine.batch import BatchBuilder
-from llm_engine.decoder import Decoder
 from llm_engine.draft_model import DraftModel
-from llm_engine.graphs import DecodeGraphs
+from llm_engine.graphs import Forward
 from llm_engine.kv_memory import BlockCopy, KVMemory
 from llm_engine.overlap import resolve
 from llm_engine.sampler import NOTHING, Draw, Sampler
@@ -19,20 +18,18 @@ from llm_engine.workers import Workers
 class ModelRunner:
     def __init__(
         self,
-        decoder: Decoder,
+        forward: Forward,
         memory: KVMemory,
         builder: BatchBuilder,
         sampler: Sampler,
         draft_model: DraftModel | None = None,
         workers: Workers | None = None,
-        graphs: DecodeGraphs | None = None,
     ) -> None:
-        self._decoder = decoder
+        self._forward = forward
         self._builder = builder
         self._sampler = sampler
         self._draft_model = draft_model
         self._workers = workers
-        self._graphs = graphs
         self._memory = memory
         self._drawn: Tensor | None = None
         """The tokens of the step before, still on the device."""
@@ -52,9 +49,7 @@ class ModelRunner:
             batch.token_ids = resolve(batch.token_ids, self._drawn)
         if self._workers is not None:
             self._workers.tell(step.copies, batch)
-        logits = None if self._graphs is None else self._graphs.forward(batch)
-        if logits is None:
-            logits = self._decoder.forward(batch, self._memory.device)
+        logits = self._forward(batch)
         draw = self._sampler.sample(logits, batch.wanted) if batch.wanted else NOTHING
         self._drawn = draw.tokens
         return draw

@@ -119,7 +119,7 @@ class Sampler:
         """The common case: no drafts. Nothing here waits for the device."""
         params = [sequence.params for sequence in sequences]
         if all(p.is_greedy for p in params):
-            tokens = logits.argmax(dim=-1)
+            tokens = truncation.likeliest(logits)
         else:
             tokens = self._draw_rows(logits, params, self.uniforms(sequences, [0] * len(sequences)))
         told = {row: logprobs.gather(raw[row], tokens[row : row + 1], params[row].logprobs or 0) for row in raw}
@@ -128,7 +128,7 @@ class Sampler:
 
     def _verify(self, logits: Tensor, starts: list[int], wanted: list[LogitRows]) -> list[list[int]]:
         """The draft tokens that are right, and one token after them."""
-        best = logits.argmax(dim=-1).tolist()
+        best = truncation.likeliest(logits).tolist()
         tokens: list[list[int]] = []
         random: list[tuple[int, LogitRows]] = []
         for start, rows in zip(starts, wanted, strict=False):

@@ -112,7 +112,7 @@ class Scheduler:
                 return
             if sequence.status is not Status.RUNNING or sequence.is_full:
                 continue  # a victim of one before it, or about to end
-            if self._schedule_drafts(sequence, step):
+            if sequence.draft_token_ids and self._schedule_drafts(sequence, step):
                 continue
             num_tokens = min(sequence.num_uncomputed_tokens, step.budget)
             if self._make_room(sequence, num_tokens, step):
@@ -121,7 +121,7 @@ class Scheduler:
     def _schedule_drafts(self, sequence: Sequence, step: Step) -> bool:
         """The next token and the guesses after it, if all fit; nobody is preempted for a guess."""
         num_tokens = sequence.num_uncomputed_tokens + len(sequence.draft_token_ids)
-        if sequence.draft_token_ids and num_tokens <= step.budget and self.kv_cache.grow(sequence, num_tokens):
+        if num_tokens <= step.budget and self.kv_cache.grow(sequence, num_tokens):
             step.take(sequence, num_tokens)
             return True
         sequence.draft_token_ids = []

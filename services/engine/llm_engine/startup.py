@@ -16,7 +16,7 @@ from llm_engine.checkpoint.tokenizer import NoTokenizer, Tokenizer
 from llm_engine.config import EngineConfig
 from llm_engine.draft_model import DraftModel
 from llm_engine.errors import EngineError, ModelError
-from llm_engine.graphs import CudaCapture, DecodeGraphs
+from llm_engine.graphs import CudaCapture, DecodeGraphs, Forward
 from llm_engine.model_runner import ModelRunner
 from llm_engine.operators import backend
 from llm_engine.sampler import Sampler
@@ -59,27 +59,28 @@ def load(config: EngineConfig) -> Parts:
     def builder(max_tokens: int) -> BatchBuilder:
         return BatchBuilder(config.max_num_seqs, max_tokens, max_model_len, config.block_size, device)
 
+    def with_graphs(forward: Forward) -> Forward:
+        if device.type != "cuda" or operators != "triton" or shard != Shard() or config.enforce_eager:
+            return forward
+        return DecodeGraphs(forward, CudaCapture(), config.max_num_seqs, max_model_len, config.block_size, device)
+
     draft_model = None
     if draft is not None:  # its first round feeds up to one token more for each sequence
-        max_tokens = config.max_num_batched_tokens + config.max_num_seqs
         small = load_decoder(config, draft[0], device)
-        draft_model = DraftModel(
-            small, small.new_kv_memory(num_blocks, config.num_cpu_blocks), builder(max_tokens), sampler
-        )
+        memory = small.new_kv_memory(num_blocks, config.num_cpu_blocks)
+        forward = with_graphs(partial(small.forward, kv_cache=memory.device))
+        draft_model = DraftModel(forward, memory, builder(config.max_num_batched_tokens + config.max_num_seqs), sampler)
     workers = None if shard == Shard() else Workers(config, folder, num_blocks, device)
     main = load_decoder(config, folder, device, shard, workers.collectives if workers else None)
     memory = main.new_kv_memory(num_blocks, config.num_cpu_blocks)
-    graphs = None
-    if device.type == "cuda" and operators == "triton" and workers is None and not config.enforce_eager:
-        forward = partial(main.forward, kv_cache=memory.device)
-        graphs = DecodeGraphs(forward, CudaCapture(), config.max_num_seqs, max_model_len, config.block_size, device)
+    tokens, forward = builder(config.max_num_batched_tokens), with_graphs(partial(main.forward, kv_cache=memory.device))
     return Parts(
         folder=folder,
         tokenizer=tokenizer,
         vocab_size=model.vocab_size,
         max_model_len=max_model_len,
         num_blocks=num_blocks,
-        runner=ModelRunner(main, memory, builder(config.max_num_batched_tokens), sampler, draft_model, workers, graphs),
+        runner=ModelRunner(forward, memory, tokens, sampler, draft_model, workers),
         speculation=None if wanted is None else _speculation(wanted, config, draft_model),
         overlaps=config.overlaps(on_gpu=device.type == "cuda"),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from llm_engine.checkpoint.families import parse_config
 from llm_engine.checkpoint.folder import read_json
 from llm_engine.errors import ModelError
 from llm_engine.operators import backend
+from llm_engine.testing.parts import decoder_of
 from llm_kernels import cpu
 from llm_kernels.cpu import build
 
@@ -47,6 +49,18 @@ def test_device_and_type_choose_the_back_end(models: Path, monkeypatch: pytest.M
     assert backend.choose("auto", model, FLOAT32, CPU) == "torch"
     with pytest.raises(ModelError, match="needs llm_kernels and triton; use --attention-backend torch"):
         backend.choose("triton", model, BFLOAT16, GPU)
+
+
+def test_layers_of_another_kind_are_called_one_by_one(models: Path) -> None:
+    llm = LLM(str(models / "main"), attention_backend="cpp", num_gpu_blocks_override=200)
+    decoder: Any = decoder_of(llm)
+    weights, fuse = decoder._weights, decoder._backend.fuse
+    layer = weights.layers[0]
+    narrow = cpu.PackedLinear.of(torch.ones(layer.down.weight.out_features, 24))
+    assert fuse(weights) is not None
+    assert fuse(replace(weights, layers=(replace(layer, down=narrow), *weights.layers[1:]))) is None
+    assert fuse(replace(weights, layers=(*weights.layers[1:], replace(layer, o=torch.nn.Identity())))) is None
+    assert fuse(replace(weights, head=torch.nn.Identity())) is None
 
 
 def test_logits_do_not_depend_on_the_batch(models: Path, heldout: str) -> None:

@@ -15,10 +15,10 @@ def decode_bytes(token_ids: list[int]) -> str:
 
 
 def pieces(
-    token_ids: list[int], stops: tuple[str, ...] = (), prompt: list[int] | None = None
+    token_ids: list[int], stops: tuple[str, ...] = (), prompt: list[int] | None = None, late: bool = False
 ) -> tuple[list[str], bool]:
     """What goes out token by token, the rest at the end, and whether a stop string was found."""
-    detokenizer = Detokenizer(decode_bytes, prompt or [], stops)
+    detokenizer = Detokenizer(decode_bytes, prompt or [], stops, late=late)
     said = []
     for token in token_ids:
         text, stopped = detokenizer.push(token)
@@ -34,6 +34,18 @@ def test_the_pieces_are_the_text_and_no_piece_has_half_a_character(text: str, pr
     said, _ = pieces(list(text.encode()), prompt=list(prompt.encode()))
     assert "".join(said) == text
     assert REPLACEMENT in text or not any(REPLACEMENT in piece for piece in said)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 255), max_size=30), st.lists(st.integers(0, 255), max_size=9))
+def test_text_that_is_made_at_the_end_is_the_same(token_ids: list[int], prompt: list[int]) -> None:
+    said, _ = pieces(token_ids, prompt=prompt, late=True)
+    assert not any(said[:-1])
+    assert said[-1] == "".join(pieces(token_ids, prompt=prompt)[0])
+
+
+def test_a_stop_string_is_found_when_it_comes_however_late_the_text_is_wanted() -> None:
+    assert pieces(list(b"abcd"), stops=("bc",), late=True) == pieces(list(b"abcd"), stops=("bc",))
 
 
 def test_a_character_comes_with_its_last_byte() -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from llm_engine import LLM, SamplingParams
 from llm_engine.checkpoint.folder import read_json, resolve_model
 from llm_engine.errors import ModelError, RequestError
+from llm_engine.testing.parts import decoder_of
 
 
 @pytest.fixture
@@ -151,6 +152,6 @@ def test_a_context_longer_than_the_model_was_trained_for(folder: Path) -> None:
 
 def test_gemma_norms_stay_exact_in_bfloat16(models: Path) -> None:
     llm = LLM(str(models / "zoo" / "gemma"), dtype="bfloat16", num_gpu_blocks_override=128)
-    weights = llm.engine._runner._decoder._weights
+    weights = decoder_of(llm)._weights
     stored = load_file(models / "zoo" / "gemma" / "model.safetensors")["model.norm.weight"].float()
     assert torch.equal(weights.norm, stored + 1)

@@ -7,8 +7,9 @@ triton   the kernels of `llm_kernels` for GPUs; on a CPU their references, for t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,12 +20,21 @@ from llm_engine.errors import ModelError
 from llm_engine.operators import truncation
 from llm_engine.operators.truncation import DrawRows
 
+if TYPE_CHECKING:
+    from llm_engine.decoder import DecoderWeights
+
+Forward: TypeAlias = Callable[[Batch, list[Tensor]], Tensor]
+"""`Decoder.forward` of a model that is whole: batch and caches -> logits."""
 Plan: TypeAlias = Any
 """What a back end works out once per step; its own affair."""
 
 
 class Backend(Protocol):
     """`plan` once per step, then the others in every layer."""
+
+    def fuse(self, weights: DecoderWeights) -> Forward | None:
+        """All of a step in one call, with the same result; None: there is none, or not for these weights."""
+        ...
 
     def plan(self, batch: Batch) -> Plan: ...
 
@@ -89,7 +99,7 @@ def make(
     if name == "cpp":
         from llm_engine.operators.cpp_backend import CppBackend
 
-        return CppBackend(config, max_model_len)
+        return CppBackend(config, max_model_len, block_size)
     from llm_engine.operators.torch_backend import TorchBackend
 
     return TorchBackend(config, max_model_len, block_size, dtype, device)

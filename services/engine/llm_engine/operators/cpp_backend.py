@@ -4,7 +4,7 @@ in the paged cache, linear layers read packed weights, and what stands between t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,28 +13,49 @@ from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.operators.layers import angles
 from llm_kernels import cpu
+from llm_kernels.cpu.decoder import INTERMEDIATE_MULTIPLE, Decoder, Heads, Layer
 
-
-@dataclass(frozen=True, slots=True)
-class PackedLinear:
-    weight: cpu.PackedWeight
-    bias: Tensor | None
-
-    @classmethod
-    def of(cls, weight: Tensor, bias: Tensor | None) -> PackedLinear:
-        return cls(cpu.pack(weight), bias)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return cpu.linear(x, self.weight, self.bias)
+if TYPE_CHECKING:
+    from llm_engine.decoder import DecoderWeights, LayerWeights
+    from llm_engine.operators.backend import Forward
 
 
 class CppBackend:
-    def __init__(self, config: DecoderConfig, max_model_len: int) -> None:
+    def __init__(self, config: DecoderConfig, max_model_len: int, block_size: int) -> None:
         self._config = config
+        self._block_size = block_size
         self._sizes = [config.num_heads, config.num_kv_heads, config.num_kv_heads]
         turns = angles(config.rope, max_model_len)
         self._cos_sin = torch.cat((turns.cos(), turns.sin()), dim=-1)
         """[max_model_len, rotated dimensions]"""
+        self.decoder: Decoder | None = None
+        """That of `fuse`."""
+
+    def fuse(self, weights: DecoderWeights) -> Forward | None:
+        config, head = self._config, weights.head
+        packed = [_packed(layer, window) for layer, window in zip(weights.layers, config.windows, strict=True)]
+        layers = [layer for layer in packed if layer is not None]
+        if len(layers) < len(packed) or not isinstance(head, cpu.PackedLinear):
+            return None
+        self.decoder = decoder = Decoder(
+            weights.embedding,
+            layers,
+            weights.norm,
+            head,
+            Heads(config.num_heads, config.num_kv_heads, config.head_dim, self._cos_sin),
+            self._block_size,
+            config.rms_norm_eps,
+            config.activation,
+            config.embed_scale,
+        )
+
+        def forward(batch: Batch, caches: list[Tensor]) -> Tensor:
+            return decoder(
+                batch.token_ids, batch.positions, batch.slots, batch.block_tables, batch.context_lens,
+                batch.query_starts, caches, batch.logit_rows,
+            )  # fmt: skip
+
+        return forward
 
     def plan(self, batch: Batch) -> Batch:
         return batch
@@ -59,3 +80,17 @@ class CppBackend:
 
     def gated_activation(self, gate_up: Tensor, activation: str) -> Tensor:
         return cpu.gated_activation(gate_up, activation)
+
+
+def _packed(layer: LayerWeights, window: int | None) -> Layer | None:
+    """The layer for the call of all, if that has such layers."""
+    qkv, o, gate_up, down = layer.qkv, layer.o, layer.gate_up, layer.down
+    if not (
+        isinstance(qkv, cpu.PackedLinear)
+        and isinstance(o, cpu.PackedLinear)
+        and isinstance(gate_up, cpu.PackedLinear)
+        and isinstance(down, cpu.PackedLinear)
+        and down.weight.in_features % INTERMEDIATE_MULTIPLE == 0
+    ):
+        return None
+    return Layer(layer.input_norm, qkv, layer.qk_norms, o, layer.mlp_norm, gate_up, down, window or 0)

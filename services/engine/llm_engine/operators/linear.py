@@ -38,7 +38,7 @@ class KernelLinear(DenseLinear):
 def make_linear(weight: Tensor, bias: Tensor | None = None, backend: str = "torch") -> Linear:
     """`weight` [out, in]. With torch on a CPU it is laid out [in, out], which few rows are multiplied by faster."""
     if backend == "cpp":
-        from llm_engine.operators.cpp_backend import PackedLinear
+        from llm_kernels.cpu import PackedLinear
 
         return PackedLinear.of(weight, bias)
     laid_out = weight.T.contiguous().T if weight.device.type == "cpu" else weight

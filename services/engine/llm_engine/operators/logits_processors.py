@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from llm_engine.operators.truncation import MASKED, on_host
 from llm_engine.sequence import Sequence
-
-MASKED = float("-inf")
+from llm_engine.transfer import to_device
 
 
 def process(logits: Tensor, rows: Iterable[tuple[int, int, Sequence]], eos_token_ids: tuple[int, ...]) -> None:
@@ -24,15 +24,14 @@ def process(logits: Tensor, rows: Iterable[tuple[int, int, Sequence]], eos_token
     forbid_ends(logits, editing, eos_token_ids)
     for row, _, sequence in editing:
         params = sequence.params
-        scores = logits[row]
         if params.allowed_token_ids is not None:
-            keep_only(scores, params.allowed_token_ids)
+            keep_only(logits[row], params.allowed_token_ids)
         if params.bad_words:
-            forbid_words(scores, sequence.bad_word_ids, sequence.token_ids[sequence.num_prompt_tokens :])
+            forbid_words(logits[row], sequence.bad_word_ids, sequence.token_ids[sequence.num_prompt_tokens :])
         if params.logit_bias:
-            add_bias(scores, dict(params.logit_bias))
+            add_bias(logits[row], dict(params.logit_bias))
         if params.has_penalties:
-            penalize(scores, sequence)
+            penalize(logits[row], sequence)
 
 
 def forbid_ends(logits: Tensor, rows: Iterable[tuple[int, int, Sequence]], eos_token_ids: tuple[int, ...]) -> None:
@@ -43,9 +42,14 @@ def forbid_ends(logits: Tensor, rows: Iterable[tuple[int, int, Sequence]], eos_t
         if sequence.num_output_tokens + offset < sequence.params.min_tokens
         for token in (*sequence.params.stop_token_ids, *(() if sequence.params.ignore_eos else eos_token_ids))
     ]
-    if places:
-        at, tokens = zip(*places, strict=True)
-        logits[list(at), list(tokens)] = MASKED
+    if not places:
+        return
+    at, tokens = map(list, zip(*places, strict=True))
+    array = on_host(logits)
+    if array is not None:
+        array[at, tokens] = MASKED
+    else:
+        logits[tuple(to_device([np.array(at), np.array(tokens)], logits.device))] = MASKED
 
 
 def keep_only(scores: Tensor, token_ids: tuple[int, ...]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from torch import Tensor
 from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.operators import layers
+
+if TYPE_CHECKING:
+    from llm_engine.decoder import DecoderWeights
 
 
 @dataclass(slots=True)
@@ -61,6 +65,9 @@ class TorchBackend:
         self._block_size = block_size
         self._dtype = dtype
         self._rope = layers.RotaryEmbedding(config.rope, max_model_len, dtype, device)
+
+    def fuse(self, weights: DecoderWeights) -> None:
+        return None
 
     def plan(self, batch: Batch) -> TorchPlan:
         groups, first_token = [], 0

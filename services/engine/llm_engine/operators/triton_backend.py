@@ -8,6 +8,7 @@ CUDA graph. A slot below 0 is not written and a context of 0 tokens gives zeros,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from llm_engine.operators.truncation import mask_min_p, scale, truncates, unless
 from llm_engine.sampling_params import SamplingParams
 from llm_engine.transfer import Array, to_device
 from llm_kernels import ops
+
+if TYPE_CHECKING:
+    from llm_engine.decoder import DecoderWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,9 @@ class TritonBackend:
         turns = angles(config.rope, max_model_len)
         self._cos_sin = torch.cat((turns.cos(), turns.sin()), dim=-1).to(device)
         """[max_model_len, rotated dimensions] float32"""
+
+    def fuse(self, weights: DecoderWeights) -> None:
+        return None
 
     def plan(self, batch: Batch) -> TritonPlan:
         return TritonPlan(batch, batch.query_lens[-1])

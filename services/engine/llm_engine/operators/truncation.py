@@ -79,7 +79,18 @@ def unless_greedy(drawn: Tensor, logits: Tensor, params: list[SamplingParams]) -
     greedy = np.array([p.is_greedy for p in params])
     if not greedy.any():
         return drawn
-    return torch.where(to_device([greedy], logits.device)[0], logits.argmax(dim=-1), drawn)
+    return torch.where(to_device([greedy], logits.device)[0], likeliest(logits), drawn)
+
+
+def likeliest(logits: Tensor) -> Tensor:
+    """[rows] The first of the largest of each row."""
+    array = on_host(logits)
+    return logits.argmax(dim=-1) if array is None else torch.from_numpy(array.argmax(axis=-1))
+
+
+def on_host(tensor: Tensor) -> Array | None:
+    """The tensor as numpy sees it, where it can: on a CPU small things cost torch several times as much."""
+    return tensor.numpy() if tensor.device.type == "cpu" and tensor.dtype is torch.float32 else None
 
 
 def column(values: list[float], like: Tensor) -> Tensor:

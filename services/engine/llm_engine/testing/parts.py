@@ -1,0 +1,15 @@
+"""What a test or a benchmark looks into."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llm_engine.decoder import Decoder
+from llm_engine.llm import LLM
+
+
+def decoder_of(llm: LLM) -> Decoder:
+    """The main model's, of an engine without graphs."""
+    forward: Any = llm.engine._runner._forward
+    decoder: Decoder = forward.func.__self__
+    return decoder
