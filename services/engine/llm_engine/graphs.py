@@ -62,7 +62,7 @@ class DecodeGraphs:
         into.block_tables[:count, : tables.shape[1]] = tables
         into.slots[:count] = batch.slots
         into.slots[count:size] = -1
-        into.context_lens[:count] = batch.positions + 1
+        into.context_lens[:count] = batch.positions + 1 if count > len(batch.block_tables) else batch.context_lens
         into.context_lens[count:size] = 0
         logits = self._runs[size]()[:count]
         return logits if batch.logit_rows is None else logits[batch.logit_rows]
