@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -24,8 +26,7 @@ MEMORY_SHARE = 0.2
 
 
 def main() -> None:
-    if not hasattr(torch.ops._C, "cpu_gemm_wna16"):  # built for CPUs with AVX-512 only
-        custom_ops.cpu_gemm_wna16 = gemm_wna16
+    custom_ops.cpu_gemm_wna16 = partial(gemm_wna16, kernel=custom_ops.cpu_gemm_wna16)
     job = json.loads(Path(sys.argv[1]).read_text())
     params = SamplingParams(temperature=0, max_tokens=job["max_tokens"], logprobs=5, ignore_eos=True)
     prompts = [{"prompt_token_ids": prompt} for prompt in job["prompts"]]
@@ -62,9 +63,13 @@ def gemm_wna16(
     bias: Tensor | None,
     pack_factor: int,
     isa_hint: str,
+    kernel: Callable[..., Tensor],
 ) -> Tensor:
-    """What vLLM's kernel computes, in plain torch, from the weights as vLLM has read and repacked them: blocks of 16
-    outputs, for each input two words of 8 values; zeros [groups, out / 8], or 8."""
+    """vLLM's kernel; or, without AVX-512, where it is not built, and in float32, which it does not take, what it
+    computes, in plain torch, from the weights as vLLM has read and repacked them: blocks of 16 outputs, for each input
+    two words of 8 values; zeros [groups, out / 8], or 8."""
+    if hasattr(torch.ops._C, "cpu_gemm_wna16") and input.dtype != torch.float32:
+        return kernel(input, q_weight, scales, zeros, bias, pack_factor, isa_hint)
     groups, out = scales.shape
     inputs = q_weight.shape[1] // 2
     values = nibbles(q_weight.view(-1, inputs, 2)).permute(1, 0, 2).reshape(inputs, out)
