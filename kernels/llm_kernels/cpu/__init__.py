@@ -65,6 +65,10 @@ class PackedWeight:
     in_features: int
 
     @property
+    def panel_width(self) -> int:
+        return self.panels.shape[2]
+
+    @property
     def halves(self) -> bool:
         return self.panels.dtype is torch.int16
 

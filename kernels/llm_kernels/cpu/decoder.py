@@ -11,7 +11,6 @@ from torch import Tensor
 
 from llm_kernels.cpu import ACTIVATIONS, FLOAT, INT, LONG, POINTER, PackedLinear, function, pointer
 
-INTERMEDIATE_MULTIPLE = 16
 KERNELS = ("embedding", "norms", "linear layers", "attention")
 """What time is counted for; as `Kernel` in decoder.cpp."""
 
@@ -30,6 +29,11 @@ class Layer:
     down: PackedLinear
     window: int = 0
     """How many tokens back, itself included, a token sees; 0: all."""
+
+    @property
+    def fits(self) -> bool:
+        """Gates fill whole panels, so that what they gate begins with one."""
+        return self.down.weight.in_features % self.gate_up.weight.panel_width == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +60,11 @@ class Decoder:
         activation: str = "silu",
         embed_scale: float = 1.0,
     ) -> None:
-        hidden, intermediate = embedding.shape[1], layers[0].down.weight.in_features
-        if intermediate % INTERMEDIATE_MULTIPLE:
+        if not all(layer.fits for layer in layers):
             raise ValueError(
-                f"the intermediate size must be a multiple of {INTERMEDIATE_MULTIPLE}, and this has {intermediate}"
+                "gates do not fill whole panels: the intermediate size must be a multiple of a panel's width"
             )
+        hidden, intermediate = embedding.shape[1], layers[0].down.weight.in_features
         self._kept = (embedding, layers, norm, head, heads)  # whose memory is pointed to
         self._layers = (_Layer * len(layers))(*(_layer(layer, heads, block_size, eps) for layer in layers))
         self._decoder = _Decoder(

@@ -43,7 +43,7 @@ class Ahead {
     if (sequence_ < last_) block_ = first_block();
   }
 
-  // The next `size` bytes, or all that is left of a block; nullptr: there is no more.
+  // The next `size` bytes, or what is left of a block and then what nobody needs; nullptr: there is no more.
   const char* next(long size) {
     if (sequence_ == last_) return nullptr;
     const long bytes = (long)shape_->block_size * 2 * shape_->kv_heads * shape_->head_dim * sizeof(float);

@@ -23,7 +23,7 @@ static inline Floats all(float x) { return Floats{} + x; }
 
 // What is used several times is loaded once: GCC would rather read it from memory for each use, and loads are scarce.
 static inline void keep_in_register(Floats& x) {
-#ifdef __x86_64__
+#ifdef __AVX__
   asm("" : "+v"(x));
 #else
   (void)x;

@@ -73,14 +73,14 @@ def load(config: EngineConfig) -> Parts:
     workers = None if shard == Shard() else Workers(config, folder, num_blocks, device)
     main = load_decoder(config, folder, device, shard, workers.collectives if workers else None)
     memory = main.new_kv_memory(num_blocks, config.num_cpu_blocks)
-    tokens, forward = builder(config.max_num_batched_tokens), with_graphs(partial(main.forward, kv_cache=memory.device))
+    forward = with_graphs(partial(main.forward, kv_cache=memory.device))
     return Parts(
         folder=folder,
         tokenizer=tokenizer,
         vocab_size=model.vocab_size,
         max_model_len=max_model_len,
         num_blocks=num_blocks,
-        runner=ModelRunner(forward, memory, tokens, sampler, draft_model, workers),
+        runner=ModelRunner(forward, memory, builder(config.max_num_batched_tokens), sampler, draft_model, workers),
         speculation=None if wanted is None else _speculation(wanted, config, draft_model),
         overlaps=config.overlaps(on_gpu=device.type == "cuda"),
     )

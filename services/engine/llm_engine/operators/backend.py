@@ -23,7 +23,7 @@ from llm_engine.operators.truncation import DrawRows
 if TYPE_CHECKING:
     from llm_engine.decoder import DecoderWeights
 
-Forward: TypeAlias = Callable[[Batch, list[Tensor]], Tensor]
+FusedForward: TypeAlias = Callable[[Batch, list[Tensor]], Tensor]
 """`Decoder.forward` of a model that is whole: batch and caches -> logits."""
 Plan: TypeAlias = Any
 """What a back end works out once per step; its own affair."""
@@ -32,7 +32,7 @@ Plan: TypeAlias = Any
 class Backend(Protocol):
     """`plan` once per step, then the others in every layer."""
 
-    def fuse(self, weights: DecoderWeights) -> Forward | None:
+    def fuse(self, weights: DecoderWeights) -> FusedForward | None:
         """All of a step in one call, with the same result; None: there is none, or not for these weights."""
         ...
 

@@ -13,11 +13,11 @@ from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.operators.layers import angles
 from llm_kernels import cpu
-from llm_kernels.cpu.decoder import INTERMEDIATE_MULTIPLE, Decoder, Heads, Layer
+from llm_kernels.cpu.decoder import Decoder, Heads, Layer
 
 if TYPE_CHECKING:
     from llm_engine.decoder import DecoderWeights, LayerWeights
-    from llm_engine.operators.backend import Forward
+    from llm_engine.operators.backend import FusedForward
 
 
 class CppBackend:
@@ -31,7 +31,7 @@ class CppBackend:
         self.decoder: Decoder | None = None
         """That of `fuse`."""
 
-    def fuse(self, weights: DecoderWeights) -> Forward | None:
+    def fuse(self, weights: DecoderWeights) -> FusedForward | None:
         config, head = self._config, weights.head
         packed = [_packed(layer, window) for layer, window in zip(weights.layers, config.windows, strict=True)]
         layers = [layer for layer in packed if layer is not None]
@@ -90,7 +90,7 @@ def _packed(layer: LayerWeights, window: int | None) -> Layer | None:
         and isinstance(o, cpu.PackedLinear)
         and isinstance(gate_up, cpu.PackedLinear)
         and isinstance(down, cpu.PackedLinear)
-        and down.weight.in_features % INTERMEDIATE_MULTIPLE == 0
     ):
         return None
-    return Layer(layer.input_norm, qkv, layer.qk_norms, o, layer.mlp_norm, gate_up, down, window or 0)
+    found = Layer(layer.input_norm, qkv, layer.qk_norms, o, layer.mlp_norm, gate_up, down, window or 0)
+    return found if found.fits else None
