@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_contract.sse import DONE, DONE_DATA, Decoder, encode
+from llm_contract.sse import DONE, DONE_DATA, Decoder, Ending, StreamState, encode
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers(-9, 9) | st.text(), lambda x: st.lists(x, max_size=3))
 
@@ -63,3 +63,39 @@ def test_any_chunking_and_any_line_end_give_the_same_events(lines: list[str], en
 def test_the_grammar(wire: bytes, events: list[bytes]) -> None:
     assert decode([wire]) == events
     assert decode([wire[index : index + 1] for index in range(len(wire))]) == events
+
+
+TOKEN = b'data: {"choices": [{"text": "a"}]}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("wire", "ending", "error"),
+    [
+        (TOKEN, Ending.OPEN, None),
+        (TOKEN + DONE, Ending.COMPLETE, None),
+        (TOKEN + b"data: [DONE]", Ending.COMPLETE, None),
+        (TOKEN + b"data: [DONE]\r", Ending.COMPLETE, None),
+        (TOKEN + b"data: [DONE] \n\n", Ending.COMPLETE, None),
+        (TOKEN + DONE + b": bye\n\n", Ending.COMPLETE, None),
+        (TOKEN + DONE + b": bye", Ending.COMPLETE, None),
+        (TOKEN + DONE + TOKEN + b"data: nonsense\n\n", Ending.COMPLETE, None),
+        (b": hello\n\n" + TOKEN + b"data: [DON", Ending.OPEN, None),
+        (TOKEN + b'data: {"error": null, "choices": []}\n\n', Ending.OPEN, None),
+        (TOKEN + b'data: {"error": {"message": "gone"}}\n\n' + DONE, Ending.FAILED, "gone"),
+        (TOKEN + b'data: {"error": "gone"}\n\n', Ending.FAILED, "gone"),
+        (b'data: {"object": "error", "message": "gone"}\n\n' + DONE, Ending.FAILED, "gone"),
+        (b'event: error\ndata: {"message": "gone"}\n\n' + DONE, Ending.FAILED, "gone"),
+        (b'event: error\ndata: {"error": {"message": "gone"}}\n\n' + DONE, Ending.FAILED, "gone"),
+        (b"event: error\ndata: gone\n\n" + DONE, Ending.FAILED, "an error event: gone"),
+        (b"data: nonsense\n\n" + DONE, Ending.FAILED, "an event is not JSON: nonsense"),
+        (b"data: 7\n\n" + DONE, Ending.FAILED, "an event is not a JSON object: 7"),
+        (b"event: error\n\n" + TOKEN + DONE, Ending.COMPLETE, None),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_how_a_stream_ends(wire: bytes, ending: Ending, error: str | None, size: int) -> None:
+    decoder, state = Decoder(), StreamState()
+    for start in range(0, len(wire), size):
+        state.note_all(decoder.events(wire[start : start + size]))
+    state.note_all(decoder.end())
+    assert (state.ending, state.error) == (ending, error)

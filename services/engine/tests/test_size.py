@@ -1,4 +1,4 @@
-"""The engine stays readable in an afternoon: `tools/loc` says so, and says so rightly."""
+"""No file of the engine grows too long to read, and `tools/loc` counts rightly."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_blanks_comments_and_docstrings_do_not_count(loc: Path) -> None:
     assert runpy.run_path(str(loc))["code_lines"](SOURCE) == 6
 
 
-def test_no_part_has_outgrown_its_limit(loc: Path) -> None:
+def test_no_file_has_outgrown_its_limit(loc: Path) -> None:
     result = subprocess.run([sys.executable, str(loc)], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
-    assert "core, of at most 2,500" in result.stdout
+    assert "  core" in result.stdout
