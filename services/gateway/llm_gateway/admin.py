@@ -8,8 +8,11 @@
     POST   /admin/reload            read the configuration again
     POST   /admin/drain             end as on SIGTERM: finish what there is, then exit
 
-Without a key it listens on loopback only. There, a page in a browser could still send requests to it, so whatever a
-browser sends on behalf of a page (it has an Origin) is refused.
+It always needs a key. On loopback a key is made at start if the configuration has none; elsewhere it is required.
+
+A web page can make a browser on this machine send requests here. Those are refused by their Origin, and by a Host that
+is neither an IP address nor one of our names: such a name may have been pointed at us for the purpose (DNS rebinding).
+A request may say where an engine is, and not which of our variables or files holds its key.
 """
 
 from __future__ import annotations
@@ -27,11 +30,12 @@ from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway import body as request_body
 from llm_gateway.classes import PriorityClass
-from llm_gateway.keys import bearer, digest_in, matches
+from llm_gateway.engine_settings import OPERATORS_FIELDS, EngineSettings
+from llm_gateway.keys import bearer, matches
 from llm_gateway.reload import Reload
 from llm_gateway.responses import error_response, json_response
-from llm_gateway.settings import AdminSettings, EngineSettings
-from llm_gateway.tenants import TenantTable
+from llm_gateway.settings import AdminSettings
+from llm_gateway.tenants import TenantTable, is_ip_address
 from llm_gateway.usage import UsageBook
 
 MAX_BODY_BYTES = 64 * 1024
@@ -77,6 +81,7 @@ class Admin:
     def __init__(
         self,
         settings: AdminSettings,
+        digest: bytes,
         engines: Engines,
         queue: Queue,
         classes: Iterable[PriorityClass],
@@ -86,7 +91,8 @@ class Admin:
         drain: Callable[[], None],
         drain_timeout: float,
     ) -> None:
-        self._digest = digest_in(settings.key) if settings.key else None
+        self._digest = digest
+        self._hosts = frozenset(("localhost", settings.host.lower(), *settings.hosts))
         self._engines = engines
         self._queue = queue
         self._classes = classes
@@ -125,10 +131,18 @@ class Admin:
     def _check(self, request: web.Request) -> None:
         if "origin" in request.headers:
             raise ApiError(ErrorKind.FORBIDDEN, "the admin API is not for pages in a browser")
-        if self._digest and not matches(bearer(request.headers.get(headers.AUTHORIZATION)), self._digest):
+        if not self._is_ours(request.headers.get("host", "")):
+            message = "this Host is not a name of the admin API; `admin.hosts` lists those that are"
+            raise ApiError(ErrorKind.FORBIDDEN, message)
+        if not matches(bearer(request.headers.get(headers.AUTHORIZATION)), self._digest):
             raise ApiError(
                 ErrorKind.UNAUTHORIZED, "the admin key is required; send it as `Authorization: Bearer <key>`"
             )
+
+    def _is_ours(self, host: str) -> bool:
+        """Whether a Host header is an IP address or one of our names; the port is not looked at."""
+        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+        return is_ip_address(name.strip("[]")) or name.lower().removesuffix(".") in self._hosts
 
     async def _list_engines(self, _: web.Request) -> web.Response:
         """Those that are on their way out are shown until their last request has ended."""
@@ -137,8 +151,11 @@ class Admin:
 
     async def _add_engine(self, request: web.Request) -> web.Response:
         fields = request_body.parse(await request_body.read(request, MAX_BODY_BYTES, BODY_TIMEOUT))
+        if forbidden := sorted(OPERATORS_FIELDS & fields.keys()):
+            message = f"{', '.join(forbidden)}: only the configuration file may say this"
+            raise ApiError(ErrorKind.INVALID_REQUEST, message, param=forbidden[0])
         try:
-            settings = EngineSettings(**fields)
+            settings = EngineSettings.from_request(fields)
         except ValidationError as error:
             raise ApiError(ErrorKind.INVALID_REQUEST, _what_is_wrong(error)) from None
         if settings.name in self._names():

@@ -210,7 +210,7 @@ def _answering_errors(handler: Handler) -> Handler:
         except ConnectionError:
             return web.Response(status=ErrorKind.CLIENT_CLOSED.status)  # nobody reads it; raised, it would be logged
         except Exception:
-            log.exception("%s %s failed", request.method, request.path)
+            log.exception("%s %r failed", request.method, request.path)  # decoded: it can hold a line break
             return error_response(ApiError(ErrorKind.INTERNAL, "the gateway failed; its log says why"))
 
     return answer

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from llm_gateway.engine_settings import EngineSettings
 from llm_gateway.engines import EnginePool
-from llm_gateway.settings import EngineSettings
 
 PATIENCE = 30.0
 LOOK_SECONDS = 0.05

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,8 +16,9 @@ from aiohttp import web
 from llm_gateway.admin import Admin
 from llm_gateway.app import Gateway
 from llm_gateway.edge import EdgeRunner
+from llm_gateway.keys import digest_in, digest_of, new_key
 from llm_gateway.reload import Reloader
-from llm_gateway.settings import GatewaySettings
+from llm_gateway.settings import AdminSettings, GatewaySettings
 
 GC_THRESHOLDS = (50_000, 20, 20)
 """A request leaves little garbage in cycles, and the default of 700 objects looks for it dozens of times a second."""
@@ -67,6 +69,7 @@ async def _admin(gateway: Gateway, reloader: Reloader, drain: Callable[[], None]
         return None
     admin = Admin(
         settings.admin,
+        _admin_digest(settings.admin),
         gateway.pool,
         gateway.queue,
         gateway.classes,
@@ -81,6 +84,15 @@ async def _admin(gateway: Gateway, reloader: Reloader, drain: Callable[[], None]
     await web.TCPSite(runner, settings.admin.host, settings.admin.port).start()
     log.warning("admin API on http://%s:%d", settings.admin.host, runner.addresses[0][1])
     return runner
+
+
+def _admin_digest(settings: AdminSettings) -> bytes:
+    """Return the digest of the configured key, else of a new one, which is printed once and kept nowhere."""
+    if settings.key is not None:
+        return digest_in(settings.key)
+    key = new_key()
+    print(f"llm-gateway: admin key, shown this once: {key}", file=sys.stderr, flush=True)
+    return digest_of(key)
 
 
 async def _reload_on_signal_or_change(reloader: Reloader) -> None:

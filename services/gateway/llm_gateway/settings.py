@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal, Self
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import NoDecode
-from yarl import URL
 
 from llm_contract.settings import ServiceSettings
+from llm_gateway.addresses import HostName
 from llm_gateway.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.edge import EdgeSettings
+from llm_gateway.engine_settings import EngineSettings
 from llm_gateway.engines import BalancingName, BreakerSettings, LimitSettings
 from llm_gateway.fleet.settings import FleetSettings
-from llm_gateway.keys import KeyHash, SecretSource
+from llm_gateway.keys import KeyHash
 from llm_gateway.policies import PolicyName
 from llm_gateway.preemption import PreemptionSettings
 from llm_gateway.retry_budget import RetryBudgetSettings
@@ -24,29 +25,6 @@ from llm_gateway.tenants import RequireKeys, TenantSettings, check_tenants, is_l
 from llm_gateway.tracing import TracingSettings
 
 
-class EngineSettings(BaseModel):
-    """One back end: anything that speaks vLLM's HTTP API."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    url: str = Field(description="base URL, without /v1")
-    name: str = Field("", description="metric label; host:port if not given")
-    max_in_flight: int = Field(16, ge=1, description="requests sent to it at a time")
-    takes_priority: bool = Field(False, description="send vLLM's `priority` (its scheduling policy must be priority)")
-    kv_tokens: int | None = Field(None, ge=1, description="capacity of its KV cache; none: as its metrics say")
-    api_key: SecretSource | None = Field(None, description="where the key we send it is, env:NAME or file:PATH")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _complete(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or not isinstance(values.get("url"), str):
-            return values
-        url = URL(values["url"].rstrip("/"))
-        if url.scheme not in ("http", "https") or not url.host or url.query_string:
-            raise ValueError(f"{values['url']!r} is not a base URL; write it like http://127.0.0.1:8000")
-        return {**values, "url": str(url), "name": values.get("name") or f"{url.host}:{url.port}"}
-
-
 class AdminSettings(BaseModel):
     """The admin API, on a port of its own; off without one."""
 
@@ -54,7 +32,12 @@ class AdminSettings(BaseModel):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int | None = Field(None, ge=0, le=65535, description="0 takes any free port; none: no admin API")
-    key: KeyHash | None = Field(None, description="hash of its key, sha256:<hex>; required unless on loopback")
+    key: KeyHash | None = Field(
+        None, description="hash of its key, sha256:<hex>; on loopback one is made and printed at start if there is none"
+    )
+    hosts: tuple[HostName, ...] = Field(
+        (), description="names it is reached by, beyond IP addresses, localhost and `host`; others are refused"
+    )
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:

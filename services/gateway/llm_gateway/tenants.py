@@ -144,6 +144,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_ip_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _tenant(one: TenantSettings, classes: ClassTable) -> Tenant:
     limits = Limits(one.rpm, one.tpm) if one.rpm or one.tpm else None
     default = classes.named(one.default_class) if one.default_class else None

@@ -7,6 +7,8 @@ so a request costs no timer: silence is noticed up to a quarter of its limit lat
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 import time
 from collections.abc import Mapping
@@ -18,6 +20,8 @@ from llm_gateway.upstream_http import BrokenOff, ConnectFailed, Connection, Resp
 IDLE_SECONDS = 30.0
 """An idle connection older than this is closed."""
 LONGEST_SWEEP_INTERVAL = 1.0
+_HOSTNAME_MISMATCH, _IP_MISMATCH = 62, 64
+"""OpenSSL's X509_V_ERR_*, whose messages name the host."""
 
 
 class Origin:
@@ -26,7 +30,7 @@ class Origin:
     __slots__ = ("busy", "host", "idle", "netloc", "port", "tls")
 
     def __init__(self, base: URL) -> None:
-        self.host = base.host or ""
+        self.host = base.raw_host or ""
         self.port = base.port or 80
         self.netloc = base.host_port_subcomponent or ""
         self.tls = ssl.create_default_context() if base.scheme == "https" else None
@@ -104,10 +108,8 @@ class HttpClient:
                 )
         except TimeoutError:
             raise ConnectFailed(f"no connection within {self._connect_timeout:g} s") from None
-        except ConnectionRefusedError:
-            raise ConnectFailed("connection refused") from None
-        except OSError as error:
-            raise ConnectFailed(f"cannot connect: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:
+            raise ConnectFailed(_why_not_connected(error)) from error
         return connection
 
     def _origin(self, base: URL) -> Origin:
@@ -124,3 +126,17 @@ class HttpClient:
             for connection in [one for one in origin.idle if now - one.heard > IDLE_SECONDS]:
                 connection.abort()
         self._timer = self._loop.call_later(self._sweep_interval, self._sweep)
+
+
+def _why_not_connected(error: OSError | ValueError) -> str:
+    """Return a reason without the address: clients may read it. ValueError is what a resolver's codec raises."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        mismatch = error.verify_code in (_HOSTNAME_MISMATCH, _IP_MISMATCH)
+        return f"its certificate is not accepted: {'name mismatch' if mismatch else error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason or 'no handshake'}"
+    if isinstance(error, socket.gaierror | ValueError):
+        return "its host name does not resolve"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return f"cannot connect: {os.strerror(error.errno) if error.errno else type(error).__name__}"

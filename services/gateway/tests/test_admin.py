@@ -13,12 +13,15 @@ from aiohttp import web
 from llm_contract.testing import ScriptedEngine
 from llm_gateway.admin import Admin
 from llm_gateway.edge import EdgeRunner, EdgeSettings
-from llm_gateway.keys import key_hash
+from llm_gateway.keys import digest_of, key_hash
 from llm_gateway.reload import Reload
 from llm_gateway.settings import AdminSettings
 from llm_gateway.testing import RunningGateway
 
 TENANTS = [{"name": "blue", "keys": [key_hash("k-blue")], "weight": 2, "rpm": 60, "most_urgent": "standard"}]
+
+KEY = "k-admin"
+AUTHORIZED = {"authorization": f"Bearer {KEY}"}
 
 
 @dataclass
@@ -29,7 +32,8 @@ class Api:
     client: aiohttp.ClientSession
     drained: list[bool] = field(default_factory=list)
 
-    async def ask(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
+    async def ask(self, method: str, path: str, *, headers: Any = AUTHORIZED, **options: Any) -> tuple[int, Any]:
+        options["headers"] = headers
         async with self.client.request(method, f"{self.url}/admin/{path}", **options) as response:
             return response.status, await response.json()
 
@@ -39,7 +43,7 @@ async def admin_of(
     gateway: RunningGateway,
     client: aiohttp.ClientSession,
     *,
-    key: str | None = None,
+    hosts: tuple[str, ...] = (),
     reload: Reload | None = None,
     drain_timeout: float = 10.0,
 ) -> AsyncIterator[Api]:
@@ -49,7 +53,8 @@ async def admin_of(
     api = Api("", client)
     parts = gateway.parts
     admin = Admin(
-        AdminSettings(port=0, key=key_hash(key) if key else None),
+        AdminSettings(port=0, hosts=hosts),
+        digest_of(KEY),
         parts.pool,
         parts.queue,
         parts.classes,
@@ -125,8 +130,16 @@ async def test_an_engine_leaves_when_its_last_request_has_ended(client: aiohttp.
             {"url": "http://x", "api_key": "sk-secret"},
             400,
             "invalid_request",
-            "env:NAME or file:PATH",
+            "only the configuration file",
         ),
+        ("POST", "engines", {"url": "http://x", "api_key": "env:PATH"}, 400, "invalid_request", "api_key"),
+        ("POST", "engines", {"url": "http://x", "api_key": "file:/etc/hostname"}, 400, "invalid_request", "api_key"),
+        ("POST", "engines", {"url": "http://x", "api_key": None}, 400, "invalid_request", "api_key"),
+        ("POST", "engines", {"url": "http://u:sk-secret@x"}, 400, "invalid_request", "a user or a password"),
+        ("POST", "engines", {"url": "http://x\r\ny"}, 400, "invalid_request", "control characters"),
+        ("POST", "engines", {"url": "http://x..y"}, 400, "invalid_request", "empty label"),
+        ("POST", "engines", {"url": "http://x", "name": "a\nb"}, 400, "invalid_request", "name"),
+        ("POST", "engines", {"url": 7}, 400, "invalid_request", "url"),
         ("POST", "engines", [], 400, "invalid_request", "must be a JSON object"),
         ("POST", "engines", {"url": "http://127.0.0.1:9", "name": "a"}, 409, "conflict", "engine a already"),
         ("DELETE", "engines/zzz", None, 404, "not_found", "there are a"),
@@ -193,7 +206,7 @@ async def test_its_own_key(client: aiohttp.ClientSession, authorization: str | N
     given = {"authorization": authorization} if authorization else {}
     async with (
         RunningGateway("http://127.0.0.1:9", tenants=TENANTS) as gateway,
-        admin_of(gateway, client, key="k-admin") as api,
+        admin_of(gateway, client) as api,
     ):
         assert (await api.ask("GET", "queue", headers=given))[0] == status
         assert (await api.ask("GET", "nothing", headers=given))[0] == (404 if status == 200 else 401)
@@ -201,9 +214,35 @@ async def test_its_own_key(client: aiohttp.ClientSession, authorization: str | N
 
 async def test_a_page_in_a_browser_is_refused(client: aiohttp.ClientSession) -> None:
     async with RunningGateway("http://127.0.0.1:9") as gateway, admin_of(gateway, client) as api:
-        status, body = await api.ask("POST", "drain", headers={"origin": "http://evil.example"})
+        status, body = await api.ask("POST", "drain", headers={**AUTHORIZED, "origin": "http://evil.example"})
         assert (status, body["error"]["code"]) == (403, "forbidden")
         assert api.drained == []
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8081", 200),
+        ("[::1]:8081", 200),
+        ("[::1]", 200),
+        ("LOCALHOST:1", 200),
+        ("localhost", 200),
+        ("10.0.0.7:8081", 200),
+        ("gateway.internal:8081", 200),
+        ("evil.example:8081", 403),
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("localhost.evil.example:8081", 403),
+        ("", 403),
+    ],
+)
+async def test_a_host_that_is_not_ours_is_refused(client: aiohttp.ClientSession, host: str, status: int) -> None:
+    async with (
+        RunningGateway("http://127.0.0.1:9") as gateway,
+        admin_of(gateway, client, hosts=("Gateway.internal",)) as api,
+    ):
+        found, _ = await api.ask("GET", "queue", headers={**AUTHORIZED, "host": host})
+        assert found == status
 
 
 async def test_drain_and_reload(client: aiohttp.ClientSession) -> None:

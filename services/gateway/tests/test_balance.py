@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 
 from llm_gateway.classes import DEFAULT_CLASSES
+from llm_gateway.engine_settings import EngineSettings
 from llm_gateway.engines import BalancingName, Engine, EnginePool
 from llm_gateway.engines.balance import AFFINITY_SLACK, make_balancer, work
-from llm_gateway.settings import EngineSettings
 from llm_gateway.waiting import Waiting
 
 

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.dispatch import Dispatcher
+from llm_gateway.engine_settings import EngineSettings
 from llm_gateway.engines import EnginePool, Permit
 from llm_gateway.interrupt import Interrupted
 from llm_gateway.policies import Aging
 from llm_gateway.queue import RequestQueue
 from llm_gateway.rate import ServiceRate
-from llm_gateway.settings import EngineSettings, GatewaySettings
+from llm_gateway.settings import GatewaySettings
 from llm_gateway.wait_bound import WaitBound
 from llm_gateway.waiting import Waiting
 

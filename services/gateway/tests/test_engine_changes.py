@@ -9,7 +9,8 @@ import pytest
 from llm_contract.testing import ScriptedEngine
 from llm_gateway import engine_changes
 from llm_gateway.engine_changes import moved
-from llm_gateway.settings import EngineSettings, GatewaySettings
+from llm_gateway.engine_settings import EngineSettings
+from llm_gateway.settings import GatewaySettings
 from llm_gateway.testing import RunningGateway
 
 

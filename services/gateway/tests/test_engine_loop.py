@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from llm_contract.testing import Gate
 from llm_gateway.engine_loop import EngineLoop
+from llm_gateway.engine_settings import EngineSettings
 from llm_gateway.engines import Engine, EnginePool
-from llm_gateway.settings import EngineSettings
 
 
 class Turns:
@@ -55,3 +57,25 @@ async def test_a_slow_engine_delays_only_itself_and_engines_come_and_go() -> Non
 
 async def test_stopped_before_it_was_started_it_has_nothing_to_do() -> None:
     await EngineLoop(EnginePool([]), Turns(), 1.0).stop()
+
+
+async def test_an_engine_whose_turn_fails_unexpectedly_is_logged_once_and_stops_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pool = EnginePool([EngineSettings(url="http://a", name="odd"), EngineSettings(url="http://b", name="good")])
+    turns = Turns()
+
+    async def action(engine: Engine) -> None:
+        await turns(engine)
+        if engine.name == "odd":
+            raise UnicodeError("label empty")
+
+    loop = EngineLoop(pool, action, 0.001)
+    await loop.start()
+    await turns.until("odd", 4)
+    await turns.until("good", 4)
+    await loop.stop()
+    assert [record.getMessage() for record in caplog.records] == [
+        "engine odd: watching it failed: UnicodeError: label empty"
+    ]
+    assert caplog.records[0].exc_info is None

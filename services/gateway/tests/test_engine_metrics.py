@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import cast
 
 from llm_gateway.classes import DEFAULT_CLASSES
+from llm_gateway.engine_settings import EngineSettings
 from llm_gateway.engines import EnginePool
 from llm_gateway.metrics import GatewayMetrics
 from llm_gateway.queue import RequestQueue
-from llm_gateway.settings import EngineSettings
 from llm_gateway.waiting import Waiting
 
 

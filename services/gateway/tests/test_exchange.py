@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
+from llm_gateway.engine_settings import EngineSettings
 from llm_gateway.engines import EnginePool
 from llm_gateway.exchange import Exchange, request_id
-from llm_gateway.settings import EngineSettings
 
 
 def test_a_request_keeps_its_own_id() -> None:

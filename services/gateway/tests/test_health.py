@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import pytest
 
 from llm_contract.errors import ErrorKind
+from llm_gateway.engine_settings import EngineSettings
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.engine import FAILURES_TO_DOWN
 from llm_gateway.health import HealthProbes
-from llm_gateway.settings import EngineSettings
 from llm_gateway.upstream import EngineError
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from llm_contract.testing import ScriptedEngine
 from llm_gateway.classes import DEFAULT_CLASSES
+from llm_gateway.engine_settings import EngineSettings
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.engine import FAILURES_TO_DOWN
 from llm_gateway.engines.signals import Signals
 from llm_gateway.progress import ProgressWatch
-from llm_gateway.settings import EngineSettings
 from llm_gateway.testing import RunningGateway
 from llm_gateway.waiting import Waiting
 

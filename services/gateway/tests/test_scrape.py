@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from llm_contract.errors import ErrorKind
 from llm_contract.testing import ScriptedEngine
+from llm_gateway.engine_settings import EngineSettings
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.scrape import SignalScraper
-from llm_gateway.settings import EngineSettings
 from llm_gateway.testing import RunningGateway
 from llm_gateway.upstream import EngineError
 

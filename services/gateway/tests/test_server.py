@@ -124,6 +124,40 @@ async def test_the_admin_api_has_its_own_port_and_key_and_drains(client: aiohttp
             assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
+async def test_an_admin_api_without_a_configured_key_has_one_of_its_own(client: aiohttp.ClientSession) -> None:
+    async with started("--engines", "http://127.0.0.1:9", "--port", "0", "--admin.port", "0") as process:
+        key = (await said(process, b"admin key, shown this once: ")).split()[-1].decode()
+        admin = (await said(process, b"admin API on ")).split()[-1].decode()
+        for given, status in (({}, 401), ({"authorization": f"Bearer {key}"}, 200)):
+            async with client.get(f"{admin}/admin/engines", headers=given) as response:
+                assert response.status == status
+
+
+async def test_an_engine_that_does_not_resolve_is_down_and_the_others_serve(client: aiohttp.ClientSession) -> None:
+    async with (
+        ScriptedEngine() as engine,
+        started("--engines", f"{engine.url},http://engine.invalid:8000", "--port", "0") as process,
+    ):
+        url = await url_of(process)
+        async with client.get(f"{url}/ready") as response:
+            states = (await response.json())["engines"]
+        assert states["engine.invalid:8000"] == "down: /health: its host name does not resolve"
+        async with client.post(f"{url}/v1/completions", json={"prompt": "x"}) as response:
+            assert response.status == 200
+        process.terminate()
+        _, log = await asyncio.wait_for(process.communicate(), 20)
+        assert b"Traceback" not in log
+
+
+async def test_an_engine_url_with_a_typo_is_one_line_at_start() -> None:
+    async with started("--engines", "http://127.0.0.1:9,http://engine..svc:8000", "--port", "0") as process:
+        _, errors = await asyncio.wait_for(process.communicate(), 20)
+        assert process.returncode == 2
+        (line,) = errors.decode().splitlines()
+        assert line.startswith("llm-gateway: engines.1.url: ")
+        assert "'http://engine..svc:8000' is not a base URL: the host 'engine..svc' has an empty label" in line
+
+
 async def test_it_does_not_listen_to_the_world_without_keys() -> None:
     async with started("--engines", "http://127.0.0.1:9", "--host", "0.0.0.0") as process:
         _, errors = await asyncio.wait_for(process.communicate(), 20)

@@ -15,7 +15,7 @@ from llm_gateway.engines.signals import Signals
 from llm_gateway.keys import authorization
 
 if TYPE_CHECKING:
-    from llm_gateway.settings import EngineSettings
+    from llm_gateway.engine_settings import EngineSettings
     from llm_gateway.waiting import Waiting
 
 FAILURES_TO_DOWN = 3

@@ -23,7 +23,7 @@ from llm_gateway.engines.permit import Permit
 from llm_gateway.engines.signals import Signals
 
 if TYPE_CHECKING:
-    from llm_gateway.settings import EngineSettings
+    from llm_gateway.engine_settings import EngineSettings
     from llm_gateway.waiting import Waiting
 
 log = logging.getLogger(__name__)
