@@ -22,9 +22,9 @@ from llm_gateway.engines import EnginePool
 from llm_gateway.estimate import OutputEstimator, PromptEstimator
 from llm_gateway.exchange import request_id
 from llm_gateway.health import HealthProbes
-from llm_gateway.keys import bearer, digest_in, matches
 from llm_gateway.ledger import Ledger
 from llm_gateway.metrics import GatewayMetrics
+from llm_gateway.monitoring import Monitoring
 from llm_gateway.passthrough import Passthrough
 from llm_gateway.policies import make_policy
 from llm_gateway.progress import ProgressWatch
@@ -71,12 +71,14 @@ class Gateway:
         self.fleet: FleetGate | None = None
         rate = ServiceRate(clock)
         self.settings = settings
+        self.monitoring = Monitoring(settings, keys_required=required)
         self.pool = EnginePool(
             settings.engines,
             limit=settings.in_flight_limit,
             kv_kappa=settings.kv_kappa,
             breaker=settings.breaker,
             balancing=settings.balancing,
+            anonymous=self.monitoring.closed,
             clock=clock,
         )
         policy = make_policy(
@@ -129,10 +131,10 @@ class Gateway:
             ("POST", "/detokenize"): self.passthrough.forward,
             ("GET", "/health"): self._health,
             ("GET", "/ready"): self._ready,
-            ("GET", "/metrics"): self._metrics,
+            ("GET", "/metrics"): self._guarded(self._metrics),
             ("GET", "/openapi.json"): self._openapi,
-            ("GET", "/sla"): self._for_operators(self.sla_routes.figures),
-            ("GET", "/sla/report"): self._for_operators(self.sla_routes.report),
+            ("GET", "/sla"): self._guarded(self.sla_routes.figures),
+            ("GET", "/sla/report"): self._guarded(self.sla_routes.report),
         }
         for (method, path), handler in routes.items():
             app.router.add_route(method, path, _answering_errors(handler))
@@ -159,18 +161,15 @@ class Gateway:
         required = keys_required(settings.host, settings.require_keys, settings.tenants)
         self.classes.replace(settings.classes, settings.default_class)
         self.tenants.replace(settings.tenants, self.classes, keys_required=required)
+        self.monitoring.update(settings, keys_required=required)
+        self.pool.anonymise(self.monitoring.closed)
         self.limiter.keep(frozenset(self.tenants.by_name))
         change_engines(self.pool, self.settings.engines, settings.engines)
         self.settings = settings
 
-    def _for_operators(self, handler: Handler) -> Handler:
-        """Where clients need keys, what names all tenants needs the admin key."""
-
+    def _guarded(self, handler: Handler) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
-            if self.tenants.keys_required:
-                key = self.settings.admin.key
-                if key is None or not matches(bearer(request.headers.get(headers.AUTHORIZATION)), digest_in(key)):
-                    raise ApiError(ErrorKind.UNAUTHORIZED, f"{request.path} needs the admin key, `admin.key`")
+            self.monitoring.check(request)
             return await handler(request)
 
         return answer
@@ -187,11 +186,15 @@ class Gateway:
     async def _health(self, _: web.Request) -> web.Response:
         return json_response({"status": "alive"})
 
-    async def _ready(self, _: web.Request) -> web.Response:
+    async def _ready(self, request: web.Request) -> web.Response:
+        in_detail = self.monitoring.may_see(request)
         if self.proxy.draining:
             raise ApiError(ErrorKind.DRAINING, "the gateway is shutting down")
         if not self.pool.any_up():
-            raise ApiError(ErrorKind.ENGINE_UNAVAILABLE, f"no engine is available; {self.pool.why_down()}")
+            why = f"; {self.pool.why_down()}" if in_detail else ""
+            raise ApiError(ErrorKind.ENGINE_UNAVAILABLE, f"no engine is available{why}")
+        if not in_detail:
+            return json_response({"status": "ready"})
         engines = {engine.name: "up" if engine.up else f"down: {engine.reason}" for engine in self.pool.engines}
         return json_response({"status": "ready", "engines": engines})
 

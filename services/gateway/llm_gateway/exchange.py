@@ -54,11 +54,16 @@ class Exchange:
     attempts: int = 0
     preempted: int = 0
     engine: str = ""
-    """Name of the engine that answered last."""
+    """Name of the engine that answered last …"""
+    shown_engine: str = ""
+    """… and what the client sees in its place."""
     prompt_tokens: int = 0
     """What the engine counted; 0 if it did not say."""
     output_tokens: int = 0
     """What the engine counted, else what we saw go by."""
+
+    def answered_by(self, engine: Engine) -> None:
+        self.engine, self.shown_engine = engine.name, engine.shown
 
     def response_headers(self) -> dict[str, str]:
         found = {headers.REQUEST_ID: self.request_id}
@@ -66,8 +71,8 @@ class Exchange:
             found[headers.PRIORITY] = self.class_name
         if self.queue_wait is not None:
             found[headers.QUEUE_WAIT_MS] = f"{self.queue_wait * 1000:.1f}"
-        if self.engine:
-            found[headers.ENGINE] = self.engine
+        if self.shown_engine:
+            found[headers.ENGINE] = self.shown_engine
         if self.grant is not None:
             found |= self.grant.headers()
         return found

@@ -21,7 +21,7 @@ ERROR_REF = {"$ref": "#/components/schemas/Error"}
 
 STATUSES = {
     "400": "The request is not valid; the message says where.",
-    "401": "An API key is required.",
+    "401": "A key is required.",
     "404": "There is no such path or model.",
     "405": "The path has no such method.",
     "408": "The request took too long to arrive, or waited too long.",
@@ -54,10 +54,10 @@ def document(classes: Iterable[str], *, keys_required: bool, longest_window: int
             "/detokenize": {"post": _passed_on("Tokens to text", "detokenize", has_body=True)},
             "/health": {"get": _plain("Alive", "health", "200")},
             "/ready": {"get": _plain("Takes requests", "ready", "200", "503")},
-            "/metrics": {"get": _page("Metrics, in Prometheus's text format", "metrics", "text/plain")},
-            "/sla": {"get": _look_back(_plain("What was promised and kept", "sla", "200", "400"), longest_window)},
+            "/metrics": {"get": _page("Metrics, in Prometheus's text format", "metrics", "text/plain", "401")},
+            "/sla": {"get": _look_back(_plain("Promises kept and broken", "sla", "200", "400", "401"), longest_window)},
             "/sla/report": {
-                "get": _look_back(_page("The same as a page", "report", "text/html", "400"), longest_window)
+                "get": _look_back(_page("The same as a page", "report", "text/html", "400", "401"), longest_window)
             },
             "/openapi.json": {"get": _plain("This document", "openapi", "200")},
         },

@@ -51,7 +51,7 @@ class Passthrough:
         raise ApiError(ErrorKind.ENGINE_UNAVAILABLE, message, retry_after=self._settings.probe_interval)
 
     async def _ask(self, request: web.Request, exchange: Exchange, engine: Engine, raw: bytes | None) -> web.Response:
-        exchange.engine = engine.name
+        exchange.answered_by(engine)
         source = await self._upstream.send(
             engine, request.method, request.path, exchange.engine_headers(request.headers, engine), raw
         )

@@ -136,7 +136,7 @@ class Proxy:
                     raise self._gave_up(failures) from None
                 self._metrics.reattempted(exchange.class_name, "retry")
                 continue
-            exchange.engine = answer.engine.name
+            exchange.answered_by(answer.engine)
             if answer.streamed:
                 return await self._stream(request, job, answer)
             return self._whole(job, answer)

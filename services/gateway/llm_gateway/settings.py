@@ -16,6 +16,7 @@ from llm_gateway.engine_settings import EngineSettings
 from llm_gateway.engines import BalancingName, BreakerSettings, LimitSettings
 from llm_gateway.fleet.settings import FleetSettings
 from llm_gateway.keys import KeyHash
+from llm_gateway.monitoring import MonitoringSettings
 from llm_gateway.policies import PolicyName
 from llm_gateway.preemption import PreemptionSettings
 from llm_gateway.retry_budget import RetryBudgetSettings
@@ -98,6 +99,7 @@ class GatewaySettings(ServiceSettings, env_prefix="LLM_GATEWAY_"):
     edge: EdgeSettings = EdgeSettings()
     fleet: FleetSettings = Field(FleetSettings(), description="replicas that share order and limits through Redis")
     admin: AdminSettings = AdminSettings()
+    monitoring: MonitoringSettings = Field(MonitoringSettings(), description="who may read metrics and the SLA's pages")
     sla: SlaSettings = SlaSettings()
     tracing: TracingSettings = TracingSettings()
     connect_timeout: float = Field(2.0, gt=0, description="seconds to connect to an engine")

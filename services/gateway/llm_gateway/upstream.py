@@ -19,7 +19,7 @@ class EngineError(Exception):
     """An exchange with an engine failed; `retryable` says whether another try may go better."""
 
     def __init__(self, engine: Engine, phase: Phase, kind: ErrorKind, reason: str, *, retryable: bool) -> None:
-        super().__init__(f"{engine.name}: {reason}")
+        super().__init__(f"{engine.shown}: {reason}")
         self.engine = engine
         self.phase = phase
         self.kind = kind

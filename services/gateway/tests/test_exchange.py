@@ -43,6 +43,6 @@ def test_an_engine_gets_its_own_key_or_else_what_the_client_sent_for_it(monkeypa
 
 
 def test_the_response_tells_the_wait_in_milliseconds() -> None:
-    exchange = Exchange("id", 0.0, queue_wait=0.0123, engine="e0")
+    exchange = Exchange("id", 0.0, queue_wait=0.0123, shown_engine="e0")
     assert exchange.response_headers() == {"x-request-id": "id", "x-queue-wait-ms": "12.3", "x-engine": "e0"}
     assert Exchange("id", 0.0).response_headers() == {"x-request-id": "id"}

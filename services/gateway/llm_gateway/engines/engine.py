@@ -28,7 +28,7 @@ class Engine:
     __slots__ = (
         *("_urls", "authorization", "base", "breaker", "budget", "ejected", "ejections", "failed_probes", "holders"),
         *("in_flight", "last_progress", "limit", "max_in_flight", "name", "name_hash", "prefixes", "reason"),
-        *("settings", "sharers", "signals", "streams", "takes_priority", "up"),
+        *("settings", "sharers", "shown", "signals", "streams", "takes_priority", "up"),
     )
 
     def __init__(
@@ -36,6 +36,8 @@ class Engine:
     ) -> None:
         self.settings = settings
         self.name = settings.name
+        self.shown = settings.name
+        """What clients see in its place."""
         self.name_hash = int.from_bytes(hashlib.blake2b(settings.name.encode(), digest_size=8).digest())
         """The same in every process, for rendezvous hashing."""
         self.base = URL(settings.url)

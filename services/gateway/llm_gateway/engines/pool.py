@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
+from llm_gateway.addresses import default_name
 from llm_gateway.engines.balance import BalancingName, LeastLoaded, make_balancer
 from llm_gateway.engines.breaker import Breaker, BreakerSettings, BreakerState
 from llm_gateway.engines.budget import KvBudget
@@ -40,6 +41,7 @@ class EnginePool:
         kv_kappa: float = 1.0,
         breaker: BreakerSettings | None = None,
         balancing: BalancingName = "prefix",
+        anonymous: bool = False,
         clock: Callable[[], float] = time.monotonic,
         source: random.Random | None = None,
     ) -> None:
@@ -51,6 +53,9 @@ class EnginePool:
         self._least_loaded = LeastLoaded()
         self._clock = clock
         self._sharers = 1
+        self._anonymous = anonymous
+        self._numbers: dict[str, int] = {}
+        """Stands for the address in what clients see, by the engine's name; kept for one that comes back."""
         self.engines = [self._make(one) for one in engines]
         """Those that may get requests, if they are up."""
         self.draining: dict[Engine, asyncio.Future[None]] = {}
@@ -66,7 +71,19 @@ class EnginePool:
         budget = KvBudget(self._kv_kappa, settings.kv_tokens or 0)
         engine = Engine(settings, limit, budget, Breaker(self._breaker, self._clock))
         engine.sharers = self._sharers
+        self._show(engine)
         return engine
+
+    def anonymise(self, anonymous: bool) -> None:
+        """From now on clients see `engine-1`, … in place of addresses, or the addresses if not `anonymous`."""
+        self._anonymous = anonymous
+        for engine in self.watched():
+            self._show(engine)
+
+    def _show(self, engine: Engine) -> None:
+        number = self._numbers.setdefault(engine.name, len(self._numbers) + 1)
+        is_address = engine.name == default_name(engine.settings.url)
+        engine.shown = f"engine-{number}" if self._anonymous and is_address else engine.name
 
     # --- who may go -----------------------------------------------------------------------------------------------
 
@@ -201,9 +218,9 @@ class EnginePool:
         self.mark_down(engine, reason)
 
     def why_down(self) -> str:
-        """One line about every engine that takes no requests: its name and the reason."""
+        """One line about every engine that takes no requests: its name, as clients may see it, and the reason."""
         down = [engine for engine in self.engines if not engine.available]
-        return "; ".join(f"{engine.name}: {engine.why_unavailable()}" for engine in down) or "none is configured"
+        return "; ".join(f"{engine.shown}: {engine.why_unavailable()}" for engine in down) or "none is configured"
 
     # --- who there is ---------------------------------------------------------------------------------------------
 
