@@ -26,6 +26,8 @@ class Choice:
     stop_reason: int | str | None = None
     """The stop token or stop string that ended it."""
     said_prompt: bool = False
+    num_ahead: int = 0
+    """Characters said before the token that they belong to: a stop string held a part of its text back."""
 
     def take(self, item: Sampled, eos_token_ids: tuple[int, ...]) -> FinishReason | None:
         """Add tokens, which the sequence has already, up to the one that ends the answer; why it ends, if it does."""
@@ -45,29 +47,51 @@ class Choice:
         return None
 
     def take_output(self) -> RequestOutput:
-        """Everything that has not been said yet."""
+        """Everything that has not been said yet; tokens with log-probabilities wait until their text is out."""
         sequence = self.sequence
+        pieces = self._take_pieces()
+        count = len(self.token_ids) if pieces is None else len(pieces)
         output = RequestOutput(
             request_id=sequence.request_id,
             text=self.text,
-            token_ids=self.token_ids,
+            token_ids=self.token_ids[:count],
             num_prompt_tokens=sequence.num_prompt_tokens,
             num_output_tokens=self.num_output_tokens,
             num_cached_tokens=sequence.num_cached_tokens,
             index=sequence.index,
             finish_reason=sequence.finish_reason,
             stop_reason=self.stop_reason,
-            logprobs=None if sequence.params.logprobs is None else self.logprobs,
+            logprobs=None if sequence.params.logprobs is None else self.logprobs[:count],
+            pieces=pieces,
             prompt_logprobs=self._prompt_logprobs(),
         )
-        self.text, self.token_ids, self.logprobs = "", [], []
+        self.text, self.token_ids, self.logprobs = "", self.token_ids[count:], self.logprobs[count:]
         return output
 
+    def _take_pieces(self) -> list[str] | None:
+        """The piece of the text that belongs to each token, of those whose text is out; at the end, of all of them."""
+        ready = self.detokenizer.pieces
+        if ready is None:
+            return None
+        room, pieces, ended = self.num_ahead + len(self.text), [], self.sequence.finish_reason is not None
+        for piece in ready:
+            if len(piece) > room and not ended:
+                break
+            pieces.append(piece[:room])
+            room -= len(pieces[-1])
+        # An end-of-text or stop token adds nothing.
+        pieces += [""] * (len(self.token_ids) - len(pieces) if ended else 0)
+        del ready[: len(pieces)]
+        self.num_ahead = room
+        return pieces
+
     def _push(self, token: int, eos_token_ids: tuple[int, ...]) -> FinishReason | None:
-        """Add the token's text; an end-of-text or stop token has none."""
+        """Add the token's text; an end-of-text or stop token has none, unless the request asks for what stopped it."""
         params = self.sequence.params
         may_stop = self.num_output_tokens >= params.min_tokens
         if may_stop and (token in params.stop_token_ids or (not params.ignore_eos and token in eos_token_ids)):
+            if params.include_stop_str_in_output:
+                self.text += self.detokenizer.push(token, may_stop=False)[0]
             self.text += self.detokenizer.flush()
             self.stop_reason = token if token not in eos_token_ids or params.ignore_eos else None
             return FinishReason.STOP

@@ -23,13 +23,15 @@ class IncrementalDecoder:
         self._num_said = len(self._window)
         """Tokens at the start of the window whose text is out already."""
         self._said = decode(self._window)
+        self._num_unfinished = 0
+        """Tokens at the end of the window that may be a character's beginning."""
 
     def push(self, token_id: int) -> str:
         """The text that the token completes; empty while a character is unfinished."""
         self._window.append(token_id)
         text = self._decode(self._window)
-        unfinished = text.endswith(REPLACEMENT) and len(self._window) - self._num_said < MAX_UNFINISHED_TOKENS
-        if unfinished or len(text) <= len(self._said):
+        self._num_unfinished = self._num_unfinished + 1 if text.endswith(REPLACEMENT) else 0
+        if 0 < self._num_unfinished < MAX_UNFINISHED_TOKENS or len(text) <= len(self._said):
             return ""
         return self._say(text)
 
@@ -43,6 +45,7 @@ class IncrementalDecoder:
         self._window = self._window[self._num_said :]
         self._num_said = len(self._window)
         self._said = self._decode(self._window)
+        self._num_unfinished = 0
         return new
 
 
@@ -91,8 +94,11 @@ class Detokenizer:
         stops: Sequence[str],
         include_stop: bool = False,
         late: bool = False,
+        keep_pieces: bool = False,
     ) -> None:
-        """`late`: nobody reads before the end, so where there are no stop strings the text is made at the end."""
+        """`late`: the text is wanted at the end only; without stop strings it is then decoded at the end."""
+        self.pieces: list[str] | None = [] if keep_pieces else None
+        """The text that each token adds, whether a stop string holds or cuts it or not; the caller may take them."""
         self._late: list[int] | None = [] if late and not stops else None
         self._decoder = IncrementalDecoder(decode, prompt_ids)
         self._stops = StopStrings(stops, include_stop)
@@ -107,10 +113,19 @@ class Detokenizer:
         if self._late is not None:
             self._late.append(token_id)
             return "", False
-        text = self._decoder.push(token_id)
+        text = self._decode(token_id)
         return self._stops.push(text) if may_stop else (text, False)
 
     def flush(self) -> str:
         """Everything held back; the request ended otherwise than by a stop string."""
-        text, stopped = self._stops.push("".join(map(self._decoder.push, self._late or ())) + self._decoder.flush())
+        text, rest = "".join(map(self._decode, self._late or ())), self._decoder.flush()
+        if self.pieces and rest:
+            self.pieces[-1] += rest
+        text, stopped = self._stops.push(text + rest)
         return text if stopped else text + self._stops.flush()
+
+    def _decode(self, token_id: int) -> str:
+        text = self._decoder.push(token_id)
+        if self.pieces is not None:
+            self.pieces.append(text)
+        return text

@@ -197,7 +197,14 @@ class Engine:
 
     def _detokenizer(self, sequence: Sequence, late: bool) -> Detokenizer:
         p = sequence.params
-        return Detokenizer(self.tokenizer.decode, sequence.token_ids, p.stop, p.include_stop_str_in_output, late)
+        return Detokenizer(
+            self.tokenizer.decode,
+            sequence.token_ids,
+            p.stop,
+            p.include_stop_str_in_output,
+            late,
+            keep_pieces=p.logprobs is not None,
+        )
 
     def _advance(self, item: Sampled, now: float) -> RequestOutput | None:
         """Turn the new tokens into text, see whether they end the answer, and say what there is to say."""

@@ -26,6 +26,8 @@ class RequestOutput:
     """The stop token or stop string that ended it."""
     logprobs: list[TokenLogprobs] | None = None
     """One for each of `token_ids`."""
+    pieces: list[str] | None = None
+    """With `logprobs`, the text that each of `token_ids` adds. Over a whole answer they join to its text."""
     prompt_logprobs: list[TokenLogprobs | None] | None = None
 
 

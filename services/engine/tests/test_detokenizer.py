@@ -57,6 +57,14 @@ def test_what_never_becomes_a_character_is_replaced_at_the_end() -> None:
     assert said == ["a", "", "", REPLACEMENT]
 
 
+def test_tokens_without_text_do_not_count_as_parts_of_a_character() -> None:
+    def decode(token_ids: list[int]) -> str:  # 256 is a special token, which is not shown
+        return decode_bytes([token for token in token_ids if token < 256])
+
+    detokenizer = Detokenizer(decode, [], ())
+    assert [detokenizer.push(token)[0] for token in [256, *"😀".encode()]] == ["", "", "", "", "😀"]
+
+
 def test_broken_bytes_do_not_hold_the_text_back_for_ever() -> None:
     said, _ = pieces([0xFF] * 20)
     assert sum(map(len, said[:10])) > 0
@@ -125,6 +133,30 @@ def test_the_shipped_tokenizer_round_trips(text: str) -> None:
 
 
 _cache: dict[str, object] = {}
+
+
+@settings(deadline=None)
+@given(
+    token_ids=st.lists(st.integers(0, 255) | st.sampled_from(list("日<a😀".encode())), max_size=30),
+    stops=st.lists(st.text("<a日", min_size=1, max_size=3), max_size=2),
+    include_stop=st.booleans(),
+    late=st.booleans(),
+)
+def test_the_text_is_a_beginning_of_the_tokens_pieces(
+    token_ids: list[int], stops: list[str], include_stop: bool, late: bool
+) -> None:
+    detokenizer = Detokenizer(decode_bytes, [], stops, include_stop, late, keep_pieces=True)
+    text, stopped = "", False
+    for token in token_ids:
+        out, stopped = detokenizer.push(token)
+        text += out
+        if stopped:
+            break
+    if not stopped:
+        text += detokenizer.flush()
+    joined = "".join(detokenizer.pieces or ())
+    assert joined.startswith(text)
+    assert stopped or joined == text
 
 
 def _shipped():  # type: ignore[no-untyped-def]

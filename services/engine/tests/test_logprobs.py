@@ -39,33 +39,39 @@ def test_ranks_count_the_likelier_tokens(values: list[float], data: st.DataObjec
 AT = {7: logprobs.Logprob(-1.0, 3), 8: logprobs.Logprob(-0.5, 1), 9: logprobs.Logprob(float("-inf"), 4)}
 
 
-def name(token: int) -> str:
-    return f"t{token}é"
+PLACES = [
+    shapes.Place(5, "é", None, {5: "é"}),
+    shapes.Place(7, "seven", AT, {7: "seven", 8: "eight", 9: "eight"}),
+]
 
 
 def test_the_shape_of_completions() -> None:
-    assert shapes.of_completion([5, 7], [None, AT], 1, name, 10) == {
-        "text_offset": [10, 13],
+    assert shapes.of_completion(PLACES, 1, 10) == {
+        "text_offset": [10, 11],
         "token_logprobs": [None, -1.0],
-        "tokens": ["t5é", "t7é"],
-        "top_logprobs": [None, {"t7é": -1.0, "t8é": -0.5}],
+        "tokens": ["é", "seven"],
+        "top_logprobs": [None, {"seven": -1.0, "eight": -0.5}],
     }
 
 
+def test_of_two_tokens_with_one_name_the_likelier_is_shown() -> None:
+    assert shapes.of_completion(PLACES[1:], -1, 0)["top_logprobs"] == [{"seven": -1.0, "eight": -0.5}]
+
+
 def test_the_shape_of_chat() -> None:
-    (entry,) = shapes.of_chat([7], [AT], 3, name)["content"]
-    assert entry["token"] == "t7é"
-    assert entry["bytes"] == list("t7é".encode())
-    assert [(top["token"], top["logprob"]) for top in entry["top_logprobs"]] == [
-        ("t7é", -1.0),
-        ("t8é", -0.5),
-        ("t9é", -9999.0),
+    def bytes_of(token: int) -> bytes:
+        return bytes([token])
+
+    (entry,) = shapes.of_chat(PLACES[1:], 3, bytes_of)["content"]
+    assert (entry["token"], entry["bytes"]) == ("seven", [7])
+    assert [(top["token"], top["logprob"], top["bytes"]) for top in entry["top_logprobs"]] == [
+        ("seven", -1.0, [7]),
+        ("eight", -0.5, [8]),
+        ("eight", -9999.0, [9]),
     ]
-    assert shapes.of_chat([7], [AT], 0, name)["content"][0]["top_logprobs"] == []
+    assert shapes.of_chat(PLACES[1:], 0, bytes_of)["content"][0]["top_logprobs"] == []
 
 
 def test_the_shape_of_prompts() -> None:
-    assert shapes.of_prompt([None, {7: AT[7]}], name) == [
-        None,
-        {"7": {"logprob": -1.0, "rank": 3, "decoded_token": "t7é"}},
-    ]
+    places = [PLACES[0], shapes.Place(7, "seven", {7: AT[7]}, {7: "seven"})]
+    assert shapes.of_prompt(places) == [None, {"7": {"logprob": -1.0, "rank": 3, "decoded_token": "seven"}}]

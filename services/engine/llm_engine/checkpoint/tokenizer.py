@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,6 +13,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer as FastTokenizer
 
 from llm_engine.checkpoint.folder import read_json
+from llm_engine.checkpoint.token_bytes import TokenBytes
+from llm_engine.detokenizer import IncrementalDecoder
 from llm_engine.errors import ModelError, RequestError
 
 PLAIN_CHAT_TEMPLATE = (
@@ -31,6 +35,7 @@ class Tokenizer:
             raise ModelError(f"{path} is no tokenizer: {error}") from None
         self._fast.no_truncation()
         self._fast.no_padding()
+        self.token_bytes = TokenBytes(self._fast)
         self._settings = _read_optional(folder / "tokenizer_config.json")
         self.eos_token_ids = self._find_eos_token_ids(folder)
         self._chat_template = _compile(self._find_chat_template(folder))
@@ -42,6 +47,31 @@ class Tokenizer:
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         text: str = self._fast.decode(token_ids, skip_special_tokens=skip_special_tokens)
         return text
+
+    def split(self, text: str, add_special_tokens: bool = True) -> tuple[list[int], list[str]]:
+        """Encode `text`; return its tokens and the piece of `text` that each one covers.
+
+        The pieces join to `text`. A character that several tokens share belongs to the last of them, and a token that
+        the tokenizer adds covers nothing.
+        """
+        encoding = self._fast.encode(text, add_special_tokens=add_special_tokens)
+        ends, following = [], len(text)
+        for (start, end), added in zip(reversed(encoding.offsets), reversed(encoding.special_tokens_mask), strict=True):
+            ends.append(following if added else min(end, following))
+            following = following if added else min(start, following)
+        ends.reverse()
+        if ends:
+            ends[-1] = len(text)
+        bounds = [0, *accumulate(ends, max)]
+        return encoding.ids, [text[start:end] for start, end in pairwise(bounds)]
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        """The text that each token adds to those before it, special ones included; together, the text of them all."""
+        decoder = IncrementalDecoder(partial(self.decode, skip_special_tokens=False), ())
+        pieces = [decoder.push(token) for token in token_ids]
+        if pieces:
+            pieces[-1] += decoder.flush()
+        return pieces
 
     def decode_one(self, token_id: int) -> str:
         """The token's own text, special ones included."""
@@ -108,6 +138,12 @@ class NoTokenizer(Tokenizer):
     def __init__(self, folder: Path) -> None:
         self.eos_token_ids = configured_eos_token_ids(folder)
         self.has_chat_template = False
+
+    def token_bytes(self, token_id: int) -> bytes:  # type: ignore[override]
+        return b""
+
+    def split(self, text: str, add_special_tokens: bool = True) -> tuple[list[int], list[str]]:
+        return self.encode(text, add_special_tokens), []
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         raise RequestError("the engine runs without a tokenizer; the prompt must be token ids", "prompt")

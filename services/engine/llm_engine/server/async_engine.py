@@ -27,6 +27,8 @@ class Submission:
     prompt_ids: list[int]
     params: SamplingParams
     priority: int = 0
+    pieces: list[str] | None = None
+    """The piece of the prompt's text that each token covers, where the answer is to repeat the prompt."""
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from llm_engine.checkpoint.tokenizer import Tokenizer
@@ -9,33 +10,36 @@ from llm_engine.logprobs import TokenLogprobs
 from llm_engine.outputs import RequestOutput
 from llm_engine.server import logprobs
 from llm_engine.server.async_engine import Submission
+from llm_engine.server.logprobs import PlaceReader
 from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
 
 Json = dict[str, Any]
 
 
 class TextChoices:
-    """Completions. Remembers, for each choice, how much text its log-probabilities have covered."""
+    """Completions. Remembers how far each choice's text and log-probabilities have come."""
 
     def __init__(self, body: EngineCompletionRequest, submissions: list[Submission], tokenizer: Tokenizer) -> None:
         self._body = body
         self._submissions = submissions
         self._tokenizer = tokenizer
+        self._readers: dict[int, PlaceReader] = {}
         self._offsets: dict[int, int] = {}
 
     def whole(self, prompt: int, output: RequestOutput) -> Json:
         index = prompt * self._body.n + output.index
         first = index not in self._offsets
+        echoed = (self._submissions[prompt].pieces or []) if first else []
         choice = {
             "index": index,
-            "text": self._prompt_text(prompt) + output.text if first and self._body.echo else output.text,
-            "logprobs": self._logprobs(index, prompt, output, first),
+            "text": "".join(echoed) + output.text,
+            "logprobs": self._logprobs(index, prompt, output, echoed),
             "finish_reason": reason(output),
             "stop_reason": output.stop_reason,
         }
         self._offsets.setdefault(index, 0)
         if output.prompt_logprobs is not None and not self._body.stream:
-            choice["prompt_logprobs"] = logprobs.of_prompt(output.prompt_logprobs, self._tokenizer.decode_one)
+            choice["prompt_logprobs"] = self._prompt_logprobs(prompt, output.prompt_logprobs)
         if self._body.return_token_ids:
             choice["token_ids"] = output.token_ids
             choice["prompt_token_ids"] = self._submissions[prompt].prompt_ids if first else None
@@ -44,28 +48,34 @@ class TextChoices:
     def events(self, prompt: int, output: RequestOutput) -> list[Json]:
         return [self.whole(prompt, output)]
 
-    def _logprobs(self, index: int, prompt: int, output: RequestOutput, first: bool) -> Json | None:
-        if output.logprobs is None or self._body.logprobs is None:
+    def _logprobs(self, index: int, prompt: int, output: RequestOutput, echoed: list[str]) -> Json | None:
+        if output.logprobs is None or output.pieces is None or self._body.logprobs is None:
             return None
-        tokens: list[int] = output.token_ids
-        values: list[TokenLogprobs | None] = list(output.logprobs)
-        if first and self._body.echo:
-            tokens = [*self._submissions[prompt].prompt_ids, *tokens]
-            values = [*(output.prompt_logprobs or []), *values]
-        decode, offset = self._tokenizer.decode_one, self._offsets.get(index, 0)
-        self._offsets[index] = offset + sum(len(decode(token)) for token in tokens)
-        return logprobs.of_completion(tokens, values, self._body.logprobs, decode, offset)
+        prompt_ids = self._submissions[prompt].prompt_ids
+        reader = self._readers.get(index)
+        if reader is None:
+            reader = self._readers[index] = self._reader(() if echoed else prompt_ids)
+        places = reader.read(prompt_ids, output.prompt_logprobs or [], echoed)
+        places += reader.read(output.token_ids, output.logprobs, output.pieces)
+        offset = self._offsets.get(index, 0)
+        self._offsets[index] = offset + sum(len(place.text) for place in places)
+        return logprobs.of_completion(places, self._body.logprobs, offset)
 
-    def _prompt_text(self, prompt: int) -> str:
-        return self._tokenizer.decode(self._submissions[prompt].prompt_ids)
+    def _prompt_logprobs(self, prompt: int, at: list[TokenLogprobs | None]) -> list[Json | None]:
+        return logprobs.of_prompt(PlaceReader(self._tokenizer).read(self._submissions[prompt].prompt_ids, at))
+
+    def _reader(self, before: Sequence[int]) -> PlaceReader:
+        return PlaceReader(self._tokenizer, before, bool(self._body.return_tokens_as_token_ids))
 
 
 class ChatChoices:
     """Chat. The first event of a choice names the role and has no text, as OpenAI's does."""
 
-    def __init__(self, body: EngineChatRequest, tokenizer: Tokenizer) -> None:
+    def __init__(self, body: EngineChatRequest, prompt_ids: list[int], tokenizer: Tokenizer) -> None:
         self._body = body
         self._tokenizer = tokenizer
+        self._prompt_ids = prompt_ids
+        self._readers: dict[int, PlaceReader] = {}
         # As vLLM: without a generation prompt the last speaker goes on.
         self._role = "assistant" if body.add_generation_prompt else body.messages[-1].role
         self._begun: set[int] = set()
@@ -88,12 +98,22 @@ class ChatChoices:
             "finish_reason": reason(output),
             "stop_reason": output.stop_reason,
         }
-        if output.logprobs is not None:
-            count = self._body.top_logprobs or 0
-            choice["logprobs"] = logprobs.of_chat(output.token_ids, output.logprobs, count, self._tokenizer.decode_one)
+        if output.logprobs is not None and output.pieces is not None:
+            reader = self._readers.get(output.index) or self._readers.setdefault(
+                output.index, self._reader(self._prompt_ids)
+            )
+            places = reader.read(output.token_ids, output.logprobs, output.pieces)
+            choice["logprobs"] = logprobs.of_chat(places, self._body.top_logprobs or 0, self._tokenizer.token_bytes)
         if self._body.return_token_ids:
             choice["token_ids"] = output.token_ids
         return choice
+
+    def prompt_logprobs(self, at: list[TokenLogprobs | None]) -> list[Json | None]:
+        """All choices' prompt is one."""
+        return logprobs.of_prompt(PlaceReader(self._tokenizer).read(self._prompt_ids, at))
+
+    def _reader(self, before: Sequence[int]) -> PlaceReader:
+        return PlaceReader(self._tokenizer, before, bool(self._body.return_tokens_as_token_ids))
 
 
 def reason(output: RequestOutput) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
-from llm_engine.server import logprobs, prompts, unsupported
+from llm_engine.server import prompts, unsupported
 from llm_engine.server.async_engine import AsyncEngine
 from llm_engine.server.choices import ChatChoices, TextChoices
 from llm_engine.server.generation import Event, EventStream, collect, envelope, events, unless_disconnected
@@ -27,7 +27,7 @@ async def complete(request: Request, engine: AsyncEngine, model: str, body: Engi
 async def chat(request: Request, engine: AsyncEngine, model: str, body: EngineChatRequest) -> Response:
     unsupported.reject(body)
     submissions = await prompts.chat_submissions(engine.engine, body)
-    choices = ChatChoices(body, engine.engine.tokenizer)
+    choices = ChatChoices(body, submissions[0].prompt_ids, engine.engine.tokenizer)
     extra: Event = {"prompt_token_ids": submissions[0].prompt_ids} if body.return_token_ids else {}
     if body.stream:
         shared = envelope("chatcmpl", request, "chat.completion.chunk", model)
@@ -35,7 +35,6 @@ async def chat(request: Request, engine: AsyncEngine, model: str, body: EngineCh
     shared = envelope("chatcmpl", request, "chat.completion", model)
     outputs, usage = await unless_disconnected(request, collect(engine, submissions))
     if body.prompt_logprobs is not None:
-        told = outputs[0][1].prompt_logprobs or []
-        extra["prompt_logprobs"] = logprobs.of_prompt(told, engine.engine.tokenizer.decode_one)
+        extra["prompt_logprobs"] = choices.prompt_logprobs(outputs[0][1].prompt_logprobs or [])
     answers = [choices.whole(prompt, output) for prompt, output in outputs]
     return JSONResponse({**shared, "choices": answers, "usage": usage.model_dump(), **extra})

@@ -1,70 +1,132 @@
-"""Log-probabilities as JSON: OpenAI's two shapes, and vLLM's for the prompt."""
+"""Log-probabilities as JSON: OpenAI's two shapes, and vLLM's for the prompt.
+
+A token is named by the text that it adds to what precedes it, so that the names of an answer's tokens join to its text
+and `text[offset : offset + len(name)]` is the name. A token that begins a character and does not end it is named "";
+the one that ends it is named by the whole character. `bytes` are the token's own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import codecs
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, repeat
 from typing import Any
 
+from llm_engine.checkpoint.tokenizer import Tokenizer
 from llm_engine.logprobs import TokenLogprobs
-
-Decode = Callable[[int], str]
-"""A token's own text."""
 
 LEAST = -9999.0
 """Stands for minus infinity, which JSON cannot write: OpenAI's number."""
+LONGEST_CHARACTER = 4
+"""Bytes of a character in UTF-8, and the most tokens that one can be spread over."""
+
+_Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
 
-def of_completion(
-    token_ids: Sequence[int], logprobs: Sequence[TokenLogprobs | None], count: int, decode: Decode, offset: int
-) -> dict[str, Any]:
-    """`count` likeliest beside the chosen token; `offset`: characters before the first token's text."""
-    tokens = [decode(token) for token in token_ids]
-    offsets = [offset]
-    for token in tokens[:-1]:
-        offsets.append(offsets[-1] + len(token))
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A token in its text, and the tokens that could have stood there."""
+
+    token: int
+    text: str
+    """The text that the token adds."""
+    logprobs: TokenLogprobs | None
+    names: dict[int, str]
+    """The names of the token and of all in `logprobs`."""
+
+    @property
+    def logprob(self) -> float | None:
+        return None if self.logprobs is None else max(self.logprobs[self.token].logprob, LEAST)
+
+
+class PlaceReader:
+    """Name the tokens of one text, part by part."""
+
+    def __init__(self, tokenizer: Tokenizer, before: Sequence[int] = (), as_token_ids: bool = False) -> None:
+        """`before`: the tokens in front. `as_token_ids`: tokens are named `token_id:5`."""
+        self._bytes_of = tokenizer.token_bytes
+        self._as_token_ids = as_token_ids
+        self._unfinished = b""
+        for token in before[-LONGEST_CHARACTER:]:
+            self._step(token)
+
+    def read(
+        self,
+        tokens: Iterable[int],
+        logprobs: Iterable[TokenLogprobs | None],
+        texts: Iterable[str | None] = repeat(None),
+    ) -> list[Place]:
+        """The next places. `texts`: what each token adds; None: what its bytes add."""
+        places = []
+        for token, at, text in zip(tokens, logprobs, texts, strict=False):
+            adds = self._added(token) if text is None else text
+            places.append(Place(token, adds, at, {token: self._name(token, adds)} | self._others(token, at)))
+            self._step(token)
+        return places
+
+    def _others(self, chosen: int, at: TokenLogprobs | None) -> dict[int, str]:
+        return {token: self._name(token, self._added(token)) for token in at or () if token != chosen}
+
+    def _name(self, token: int, text: str) -> str:
+        return f"token_id:{token}" if self._as_token_ids else text
+
+    def _added(self, token: int) -> str:
+        return _Utf8Decoder("replace").decode(self._unfinished + self._bytes_of(token))
+
+    def _step(self, token: int) -> None:
+        decoder = _Utf8Decoder("replace")
+        decoder.decode(self._unfinished + self._bytes_of(token))
+        self._unfinished = decoder.getstate()[0]
+
+
+def of_completion(places: Sequence[Place], count: int, offset: int) -> dict[str, Any]:
+    """`count` likeliest and the chosen token; `offset`: characters before the first token's text."""
+    ends = list(accumulate((len(place.text) for place in places), initial=offset))
     return {
-        "text_offset": offsets[: len(tokens)],
-        "token_logprobs": [
-            None if at is None else _finite(at[token].logprob) for token, at in zip(token_ids, logprobs, strict=True)
-        ],
-        "tokens": tokens,
-        "top_logprobs": [None if at is None else _top_by_text(at, count, decode) for at in logprobs],
+        "text_offset": ends[:-1],
+        "token_logprobs": [place.logprob for place in places],
+        "tokens": [place.names[place.token] for place in places],
+        "top_logprobs": [_top_by_name(place, count) for place in places],
     }
 
 
-def of_chat(token_ids: Sequence[int], logprobs: Sequence[TokenLogprobs], count: int, decode: Decode) -> dict[str, Any]:
+def of_chat(places: Sequence[Place], count: int, bytes_of: Callable[[int], bytes]) -> dict[str, Any]:
+    def entry(place: Place, token: int) -> dict[str, Any]:
+        assert place.logprobs is not None
+        logprob = max(place.logprobs[token].logprob, LEAST)
+        return {"token": place.names[token], "logprob": logprob, "bytes": list(bytes_of(token))}
+
     content = []
-    for token, at in zip(token_ids, logprobs, strict=True):
-        top = list(at) if count == -1 else list(at)[:count]
-        entries = [_entry(other, at, decode) for other in top]
-        content.append({**_entry(token, at, decode), "top_logprobs": entries})
+    for place in places:
+        likeliest = list(place.logprobs or ())
+        top = likeliest if count == -1 else likeliest[:count]
+        content.append({**entry(place, place.token), "top_logprobs": [entry(place, token) for token in top]})
     return {"content": content}
 
 
-def of_prompt(logprobs: Sequence[TokenLogprobs | None], decode: Decode) -> list[dict[str, Any] | None]:
+def of_prompt(places: Sequence[Place]) -> list[dict[str, Any] | None]:
     """One for each prompt token; nothing is known of the first."""
-    return [
-        (
-            None
-            if at is None
-            else {
-                str(token): {"logprob": _finite(value.logprob), "rank": value.rank, "decoded_token": decode(token)}
-                for token, value in at.items()
-            }
-        )
-        for at in logprobs
-    ]
+    return [None if place.logprobs is None else _with_ranks(place, place.logprobs) for place in places]
 
 
-def _top_by_text(at: TokenLogprobs, count: int, decode: Decode) -> dict[str, float]:
-    tokens = list(at) if count == -1 else list(at)[: count + 1]
-    return {decode(token): _finite(at[token].logprob) for token in tokens}
+def _with_ranks(place: Place, at: TokenLogprobs) -> dict[str, Any]:
+    return {
+        str(token): {
+            "logprob": max(value.logprob, LEAST),
+            "rank": value.rank,
+            "decoded_token": place.names[token],
+        }
+        for token, value in at.items()
+    }
 
 
-def _entry(token: int, at: TokenLogprobs, decode: Decode) -> dict[str, Any]:
-    text = decode(token)
-    return {"token": text, "logprob": _finite(at[token].logprob), "bytes": list(text.encode("utf-8", errors="replace"))}
-
-
-def _finite(logprob: float) -> float:
-    return max(logprob, LEAST)
+def _top_by_name(place: Place, count: int) -> dict[str, float] | None:
+    """Of several tokens with one name, the likeliest; the chosen one before all."""
+    if place.logprobs is None:
+        return None
+    items = list(place.logprobs.items())
+    top: dict[str, float] = {}
+    for token, value in items if count == -1 else items[: count + 1]:
+        top.setdefault(place.names[token], max(value.logprob, LEAST))
+    return top

@@ -21,8 +21,8 @@ LONG_TEXT_CHARS = 20_000
 async def completion_submissions(engine: Engine, body: EngineCompletionRequest) -> list[Submission]:
     """One per prompt; RequestError or ApiError before any is submitted."""
     params = sampling_params(body, body.max_tokens)
-    prompts = [await _prompt_ids(engine.tokenizer, prompt) for prompt in _as_list(body.prompt)]
-    return _checked(engine, [Submission(ids, params, body.priority) for ids in prompts])
+    prompts = [await _prompt_ids(engine.tokenizer, prompt, body) for prompt in _as_list(body.prompt)]
+    return _checked(engine, [Submission(ids, params, body.priority, pieces) for ids, pieces in prompts])
 
 
 async def chat_submissions(engine: Engine, body: EngineChatRequest) -> list[Submission]:
@@ -76,10 +76,17 @@ async def encode(tokenizer: Tokenizer, text: str, add_special_tokens: bool = Tru
     return await asyncio.to_thread(tokenizer.encode, text, add_special_tokens)
 
 
-async def _prompt_ids(tokenizer: Tokenizer, prompt: str | list[int]) -> list[int]:
+async def _prompt_ids(
+    tokenizer: Tokenizer, prompt: str | list[int], body: EngineCompletionRequest
+) -> tuple[list[int], list[str] | None]:
+    """The prompt's tokens and, if it is to be echoed, their pieces of its text."""
     if not prompt:
         raise ApiError(ErrorKind.INVALID_REQUEST, "prompt is empty; it must hold at least one token", param="prompt")
-    return await encode(tokenizer, prompt) if isinstance(prompt, str) else prompt
+    if isinstance(prompt, str):
+        if body.echo:
+            return await asyncio.to_thread(tokenizer.split, prompt)
+        return await encode(tokenizer, prompt), None
+    return prompt, (await asyncio.to_thread(tokenizer.pieces, prompt) if body.echo else None)
 
 
 def _as_list(prompt: str | list[int] | list[str] | list[list[int]]) -> list[str | list[int]]:

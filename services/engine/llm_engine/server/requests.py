@@ -64,6 +64,7 @@ class EngineRequest(GenerationRequest):
     structured_outputs: StructuredOutputsField | None = None
     include_stop_str_in_output: bool = False
     return_token_ids: bool | None = None
+    return_tokens_as_token_ids: bool | None = None
 
     def structured(self) -> StructuredOutputs | None:
         """At most one of the two fields may ask for a shape."""
