@@ -60,6 +60,24 @@ def host_name(text: str) -> str:
     return host
 
 
+def listen_address(text: str) -> str:
+    """Return an address to listen on: a name, an IP address without brackets, or empty for all. Raise ValueError."""
+    if not text:
+        return text
+    return str(_ipv6(text)) if ":" in text else host_name(text)
+
+
+def check_redis_url(text: str) -> None:
+    """Raise ValueError, whose message does not repeat the URL: it can hold a password."""
+    split = urlsplit(text)
+    if split.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("a URL of Redis begins with redis://, rediss:// or unix://")
+    if split.scheme != "unix":
+        host, port = _split_port(split.netloc.rpartition("@")[2])
+        _check_port(port)
+        host_name(host)
+
+
 def _checked(text: str) -> tuple[SplitResult, str]:
     if len(text) > MAX_URL:
         raise ValueError(f"it is longer than {MAX_URL} characters")
@@ -75,8 +93,7 @@ def _checked(text: str) -> tuple[SplitResult, str]:
     host, port = _split_port(split.netloc)
     if not host:
         raise ValueError("it has no host")
-    if port and not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65535):
-        raise ValueError(f"the port {port[:8]!r} is not one of 1 to 65535")
+    _check_port(port)
     if not _PATH.fullmatch(split.path):
         raise ValueError("its path holds characters that a URL does not have")
     return split, host_name(host)
@@ -92,6 +109,11 @@ def _split_port(netloc: str) -> tuple[str, str]:
     if ":" in port:
         raise ValueError("an IPv6 address goes in brackets")
     return host, port
+
+
+def _check_port(port: str) -> None:
+    if port and not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65535):
+        raise ValueError(f"the port {port[:8]!r} is not one of 1 to 65535")
 
 
 def _punycode(host: str) -> str:
@@ -131,3 +153,6 @@ EngineName = Annotated[str, AfterValidator(_checked_name)]
 
 HostName = Annotated[str, AfterValidator(host_name)]
 """A settings field: a host name or an IP address."""
+
+ListenAddress = Annotated[str, AfterValidator(listen_address)]
+"""A settings field: an address to listen on."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic_settings import NoDecode
 
 from llm_contract.settings import ServiceSettings
-from llm_gateway.addresses import HostName
+from llm_gateway.addresses import HostName, ListenAddress
 from llm_gateway.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.edge import EdgeSettings
 from llm_gateway.engine_settings import EngineSettings
@@ -31,7 +31,7 @@ class AdminSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: ListenAddress = Field("127.0.0.1", description="address to listen on")
     port: int | None = Field(None, ge=0, le=65535, description="0 takes any free port; none: no admin API")
     key: KeyHash | None = Field(
         None, description="hash of its key, sha256:<hex>; on loopback one is made and printed at start if there is none"
@@ -64,7 +64,7 @@ def _engine_list(value: Any) -> Any:
 class GatewaySettings(ServiceSettings, env_prefix="LLM_GATEWAY_"):
     """Priority scheduler gateway in front of one or more OpenAI-compatible engines."""
 
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: ListenAddress = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="0 takes any free port")
     engines: Annotated[tuple[EngineSettings, ...], NoDecode, BeforeValidator(_engine_list)] = Field(
         min_length=1, description="engine URLs, joined by commas or one flag each; JSON for more than the URL"

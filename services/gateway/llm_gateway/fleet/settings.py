@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from llm_gateway.addresses import check_redis_url
 
 
 class FleetSettings(BaseModel):
@@ -15,6 +17,13 @@ class FleetSettings(BaseModel):
     lease: float = Field(3.0, gt=0, description="seconds after its last call that a replica counts as dead")
     patience: float = Field(0.1, gt=0, description="seconds a replica has to collect a grant before another gets it")
     timeout: float = Field(1.0, gt=0, description="seconds without an answer after which Redis counts as gone")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _can_be_connected_to(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_redis_url(url.get_secret_value())
+        return url
 
     @property
     def heartbeat(self) -> float:
