@@ -30,7 +30,6 @@ from llm_gateway.policies import make_policy
 from llm_gateway.progress import ProgressWatch
 from llm_gateway.proxy import Proxy
 from llm_gateway.queue import RequestQueue
-from llm_gateway.rate import ServiceRate
 from llm_gateway.rate_limit import LocalLimiter
 from llm_gateway.responses import error_response, json_response
 from llm_gateway.scrape import SignalScraper
@@ -69,7 +68,6 @@ class Gateway:
         self.tenants = TenantTable(settings.tenants, classes, keys_required=required)
         self.usage = UsageBook()
         self.fleet: FleetGate | None = None
-        rate = ServiceRate(clock)
         self.settings = settings
         self.monitoring = Monitoring(settings, keys_required=required)
         self.pool = EnginePool(
@@ -81,6 +79,7 @@ class Gateway:
             anonymous=self.monitoring.closed,
             clock=clock,
         )
+        rate = self.pool.rate
         policy = make_policy(
             settings.policy, classes, aging_rate=settings.aging_rate, fairness_window=settings.fairness_window
         )
@@ -115,7 +114,7 @@ class Gateway:
         admission = Admission(settings, classes, self.tenants, self.limiter, self.usage, prompts, outputs, self.pool)
         ledger = Ledger(self.metrics, self.sla, self.usage, self.limiter, self.queue, prompts, outputs, clock)
         self.proxy = Proxy(
-            settings, admission, dispatcher, self.pool, self.upstream, ledger, self.tracing, rate, self.metrics, clock
+            settings, admission, dispatcher, self.pool, self.upstream, ledger, self.tracing, self.metrics, clock
         )
         self.progress.on_eject = self.proxy.fail_over
         self.passthrough = Passthrough(settings, self.tenants, self.pool, self.upstream, self.metrics)

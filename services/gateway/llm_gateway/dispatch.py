@@ -89,9 +89,9 @@ class Dispatcher:
     def _at_once(self, request: Waiting) -> Permit | None:
         return self._pool.take(request) if not self._queue else None
 
-    def predicted_wait(self) -> float:
-        """Seconds until a request at the end of the queue would start, from the present service rate."""
-        rate = self._rate.per_second()
+    def predicted_wait(self, request: Waiting) -> float:
+        """Return the seconds until a request like this one would start from the end of the queue, 1 to 60."""
+        rate = self._rate.per_second(request.output_tokens)
         return min(MAX_RETRY_AFTER, max(1.0, (len(self._queue) + 1) / rate)) if rate else MAX_RETRY_AFTER
 
     def _enqueue(self, request: Waiting) -> None:
@@ -103,7 +103,7 @@ class Dispatcher:
             self._queue.push(request, bounded=not returning)
             self._entered(request)
         except QueueFull as full:
-            wait = self.predicted_wait()
+            wait = self.predicted_wait(request)
             message = f"{full}; retry in about {wait:.0f} s"
             raise ApiError(ErrorKind.QUEUE_FULL, message, retry_after=wait) from None
 
@@ -111,7 +111,7 @@ class Dispatcher:
         """Its tenant has more than its share of a full queue, and another tenant's request took its place."""
         self._left(request)
         if granted := undecided(request):
-            wait = self.predicted_wait()
+            wait = self.predicted_wait(request)
             message = f"the queue is full, and others have fewer requests in it; retry in about {wait:.0f} s"
             granted.set_exception(ApiError(ErrorKind.QUEUE_FULL, message, retry_after=wait))
 
@@ -187,7 +187,7 @@ class Dispatcher:
 
     def _waited_too_long(self, request: Waiting) -> ApiError:
         message = f"no slot within {request.cls.queue_timeout:g} s, the limit of class {request.cls.name}"
-        return ApiError(self._timed_out, message, retry_after=self.predicted_wait())
+        return ApiError(self._timed_out, message, retry_after=self.predicted_wait(request))
 
 
 def undecided(request: Waiting) -> asyncio.Future[Permit] | None:

@@ -24,7 +24,6 @@ from llm_gateway.exchange import Exchange, request_id
 from llm_gateway.interrupt import EJECTED, Interrupted
 from llm_gateway.ledger import Ledger
 from llm_gateway.metrics import ENGINE_REJECTED, OK, GatewayMetrics
-from llm_gateway.rate import ServiceRate
 from llm_gateway.relay import Relay, usage_in
 from llm_gateway.replay import Splice, continuation, is_resumable
 from llm_gateway.responses import error_response
@@ -51,7 +50,6 @@ class Proxy:
         upstream: Upstream,
         ledger: Ledger,
         tracing: Tracing,
-        rate: ServiceRate,
         metrics: GatewayMetrics,
         clock: Callable[[], float],
     ) -> None:
@@ -66,7 +64,6 @@ class Proxy:
         self._retries = RetryBudget(settings.retry_budget, clock)
         self._ledger = ledger
         self._tracing = tracing
-        self._rate = rate
         self._metrics = metrics
         self._clock = clock
         self._draining = False
@@ -158,7 +155,6 @@ class Proxy:
         with answer:
             exchange, source = job.exchange, answer.source
             self._first_byte(exchange)
-            self._rate.completed()
             response = web.Response(body=answer.first, status=source.status, headers=_answer_headers(exchange, answer))
             if source.status >= 400:
                 return response, ENGINE_REJECTED if source.status < 500 else ErrorKind.ENGINE_FAILED.label
@@ -185,7 +181,6 @@ class Proxy:
         finally:
             usage = relay.usage()
             exchange.prompt_tokens, exchange.output_tokens = usage or (0, relay.events)
-            self._rate.completed()
         return client, OK if failure is None else failure.kind.label
 
     async def _run(self, job: Job, relay: Relay, answer: Answer, splice: Splice | None = None) -> EngineError | None:

@@ -37,7 +37,7 @@ class WaitBound:
         self.on_violation: Callable[[str], None] = lambda class_name: None
 
     def seconds(self, class_name: str) -> float:
-        """At the present service rate; infinite without one, and for a policy without a bound."""
+        """At the present service rate; infinite while no engine is up, and for a policy without a bound."""
         rate = self._rate.per_second()
         queued = self._max_queue / rate if rate else math.inf
         return self._passable[class_name] + queued

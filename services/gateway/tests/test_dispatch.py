@@ -16,7 +16,6 @@ from llm_gateway.engines import EnginePool, Permit
 from llm_gateway.interrupt import Interrupted
 from llm_gateway.policies import Aging
 from llm_gateway.queue import RequestQueue
-from llm_gateway.rate import ServiceRate
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.wait_bound import WaitBound
 from llm_gateway.waiting import Waiting
@@ -31,11 +30,11 @@ class World:
         self, *limits: int, max_queue: int = 100, classes: Sequence[PriorityClass] = DEFAULT_CLASSES, **more: Any
     ) -> None:
         self.now = 0.0
-        self.pool = EnginePool([EngineSettings(url=f"http://e{i}", max_in_flight=n) for i, n in enumerate(limits)])
+        engines = [EngineSettings(url=f"http://e{i}", max_in_flight=n) for i, n in enumerate(limits)]
+        self.pool = EnginePool(engines, clock=lambda: self.now)
         policy = Aging(0.05, INTERACTIVE.priority, fairness_window=5.0)
         self.queue = RequestQueue(policy, classes, max_queue)
-        self.rate = ServiceRate(lambda: self.now)
-        bound = WaitBound(policy, classes, self.queue, max_queue, self.rate)
+        bound = WaitBound(policy, classes, self.queue, max_queue, self.pool.rate)
         self.violations: list[str] = []
         bound.on_violation = self.violations.append
         self.shed: list[str] = []
@@ -44,7 +43,7 @@ class World:
         )
         table = ClassTable(settings.classes, "standard")
         self.dispatcher = Dispatcher(
-            settings, table, self.queue, self.pool, self.rate, bound, lambda: self.now, self.shed.append
+            settings, table, self.queue, self.pool, self.pool.rate, bound, lambda: self.now, self.shed.append
         )
         for engine in self.pool.engines:
             self.pool.mark_up(engine)
@@ -112,16 +111,72 @@ async def test_a_full_queue_says_when_to_come_back() -> None:
     world = World(1, max_queue=2)
     tasks = [world.arrive(INTERACTIVE)[1] for _ in range(3)]
     await settle()
-    for _ in range(10):
-        world.now += 1.0
-        world.rate.completed()
+    for _ in range(500):
+        world.pool.rate.held(1.3)
     with pytest.raises(ApiError, match="the queue is full: 2") as caught:
         await world.dispatcher.acquire(Waiting(INTERACTIVE, world.now))
     assert caught.value.kind is ErrorKind.QUEUE_FULL
     assert world.shed == []
-    assert caught.value.retry_after == pytest.approx(3 / (10 / 13), rel=0.15)
+    assert caught.value.retry_after == pytest.approx(3 * 1.3, rel=0.15)
     for task in tasks:
         task.cancel()
+
+
+@pytest.mark.parametrize("idle", [0.0, 3600.0])
+@pytest.mark.parametrize(
+    ("slots", "queued", "output_tokens", "at_most"),
+    [(1, 2, 8, 1.0), (16, 64, 8, 1.4), (4, 16, 16, 2.0), (8, 100, 128, 35.0), (1, 100, 1000, 60.0)],
+)
+async def test_a_gateway_that_served_nothing_yet_predicts_from_its_slots(
+    idle: float, slots: int, queued: int, output_tokens: int, at_most: float
+) -> None:
+    world = World(slots, max_queue=queued)
+    world.now += idle
+    tasks = [world.arrive(INTERACTIVE)[1] for _ in range(slots + queued)]
+    await settle()
+    with pytest.raises(ApiError) as caught:
+        await world.dispatcher.acquire(Waiting(INTERACTIVE, world.now, output_tokens=output_tokens))
+    assert caught.value.retry_after is not None
+    assert 1.0 <= caught.value.retry_after <= at_most
+    for task in tasks:
+        task.cancel()
+
+
+async def test_a_burst_after_a_quiet_hour_is_judged_by_what_a_request_takes() -> None:
+    """Ten requests in an hour are no measure of what a full gateway can do."""
+    world = World(4, max_queue=8)
+    for _ in range(10):
+        world.now += 360.0
+        permit = await world.dispatcher.acquire(Waiting(STANDARD, world.now))
+        world.now += 0.4
+        permit.release()
+    tasks = [world.arrive(INTERACTIVE)[1] for _ in range(12)]
+    await settle()
+    with pytest.raises(ApiError) as caught:
+        await world.dispatcher.acquire(Waiting(INTERACTIVE, world.now))
+    assert caught.value.retry_after == pytest.approx(1.0, abs=0.3)
+    for task in tasks:
+        task.cancel()
+
+
+@given(st.integers(1, 64), st.lists(st.floats(0, 100), max_size=20), st.integers(1, 5000))
+@settings(deadline=None)
+def test_a_predicted_wait_grows_with_the_queue_and_stays_within_its_limits(
+    slots: int, held: list[float], output_tokens: int
+) -> None:
+    async def check() -> None:
+        world = World(slots)
+        for seconds in held:
+            world.pool.rate.held(seconds)
+        request = Waiting(STANDARD, 0.0, output_tokens=output_tokens)
+        waits = []
+        for _ in range(50):
+            waits.append(world.dispatcher.predicted_wait(request))
+            world.queue.push(Waiting(BATCH, 0.0))
+        assert waits == sorted(waits)
+        assert all(1.0 <= wait <= 60.0 for wait in waits)
+
+    asyncio.run(check())
 
 
 async def test_under_saturation_the_lowest_class_is_shed() -> None:

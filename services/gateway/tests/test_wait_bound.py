@@ -30,9 +30,10 @@ class World:
 
     def __init__(self, name: PolicyName, max_queue: int = MAX_QUEUE, aging_rate: float = AGING_RATE) -> None:
         self.now = 0.0
+        self.slots = 0
         policy = make_policy(name, DEFAULT_CLASSES, aging_rate=aging_rate, fairness_window=WINDOW)
         self.queue = RequestQueue(policy, DEFAULT_CLASSES, max_queue)
-        self.rate = ServiceRate(lambda: self.now)
+        self.rate = ServiceRate(lambda: self.slots)
         self.bound = WaitBound(policy, DEFAULT_CLASSES, self.queue, max_queue, self.rate)
         self.violations: list[str] = []
         self.bound.on_violation = self.violations.append
@@ -209,9 +210,9 @@ def test_the_bound_is_what_the_policy_allows_plus_the_queue_at_the_service_rate(
 ) -> None:
     world = World(name)
     assert [world.bound.seconds(each) for each in NAMES] == [math.inf] * 3, "no service, no bound"
+    world.slots = 4
     for _ in range(3000):
-        world.now += 0.5
-        world.rate.completed()
+        world.rate.held(2.0)
     expected = [seconds + MAX_QUEUE / 2.0 for seconds in passable]
     assert [world.bound.seconds(each) for each in NAMES] == pytest.approx(expected, rel=0.02)
 

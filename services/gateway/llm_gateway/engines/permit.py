@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 class Permit:
     """Given back exactly once, at the latest when the `with` block ends. `cost` is what it took, in tokens."""
 
-    __slots__ = ("_pool", "cost", "engine", "probe", "request", "streams")
+    __slots__ = ("_pool", "cost", "engine", "probe", "request", "since", "streams")
 
-    def __init__(self, engine: Engine, pool: EnginePool, request: Waiting, cost: int, probe: int) -> None:
+    def __init__(self, engine: Engine, pool: EnginePool, request: Waiting, cost: int, probe: int, since: float) -> None:
         self.engine = engine
         self.request = request
         self.cost = cost
         self.probe = probe
         """Its number if it is the one request that a half-open breaker lets through, else 0."""
+        self.since = since
+        """When it was given out, on the pool's clock."""
         self.streams = False
         self._pool: EnginePool | None = pool
 

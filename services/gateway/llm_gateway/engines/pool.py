@@ -22,6 +22,7 @@ from llm_gateway.engines.engine import Engine
 from llm_gateway.engines.limits import AdaptiveLimit, LimitSettings
 from llm_gateway.engines.permit import Permit
 from llm_gateway.engines.signals import Signals
+from llm_gateway.rate import ServiceRate
 
 if TYPE_CHECKING:
     from llm_gateway.engine_settings import EngineSettings
@@ -62,6 +63,7 @@ class EnginePool:
         """Those removed that still have permits out."""
         self._held: Counter[str] = Counter()
         """Permits out, by class."""
+        self.rate = ServiceRate(self.slots)
         self.on_change: Callable[[], None] = lambda: None
         self.on_removed: Callable[[str], None] = lambda name: None
         """Called with the name of an engine that is gone, its last permit returned."""
@@ -138,13 +140,14 @@ class EnginePool:
         return self._taken(self._balancer.choose(able, request), request, cost)
 
     def _taken(self, engine: Engine, request: Waiting, cost: int) -> Permit:
+        now = self._clock()
         if not engine.in_flight:
-            engine.progressed(self._clock())
+            engine.progressed(now)
         engine.in_flight += 1
         engine.budget.used += cost
         self._held[request.cls.name] += 1
         engine.holders.add(request)
-        return Permit(engine, self, request, cost, engine.breaker.begin())
+        return Permit(engine, self, request, cost, engine.breaker.begin(), now)
 
     def choose(self, tried: Collection[Engine] = ()) -> Engine | None:
         """For what takes no slot: the least loaded engine that is up, one of `tried` only if there is no other."""
@@ -160,6 +163,7 @@ class EnginePool:
         self._held[permit.request.cls.name] -= 1
         engine.holders.discard(permit.request)
         engine.streams -= permit.streams
+        self.rate.held(self._clock() - permit.since)
         if permit.probe:
             engine.breaker.end_probe(permit.probe)
         if not engine.in_flight and engine in self.draining:

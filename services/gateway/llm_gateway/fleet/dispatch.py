@@ -34,6 +34,7 @@ class FleetDispatcher(Dispatcher):
         super().__init__(settings, classes, queue, pool, rate, wait_bound, clock, on_shed)
         self.gate = FleetGate(settings.fleet, self, _time_weight(settings), clock)
         pool.on_change = self._changed
+        rate.replicas = lambda: self.gate.replicas
 
     def limits(self) -> Mapping[str, int]:
         engines = self._pool.engines

@@ -18,7 +18,6 @@ from llm_gateway.engines import Engine, EnginePool, Permit
 from llm_gateway.estimate import OutputEstimator
 from llm_gateway.policies import PolicyName, make_policy
 from llm_gateway.queue import RequestQueue
-from llm_gateway.rate import ServiceRate
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.shedding import Shedder
 from llm_gateway.simulate.engine_model import EngineModel, Sequence, SimulatedEngine
@@ -106,9 +105,6 @@ class _Simulation:
         )
         source = random.Random(seed)
         self._queue = RequestQueue(policy, settings.classes, settings.max_queue)
-        self._rate = ServiceRate(self._clock)
-        bound = WaitBound(policy, settings.classes, self._queue, settings.max_queue, self._rate)
-        bound.on_violation = self._violated
         self._pool = EnginePool(
             settings.engines,
             kv_kappa=settings.kv_kappa,
@@ -116,12 +112,14 @@ class _Simulation:
             clock=self._clock,
             source=source,
         )
+        bound = WaitBound(policy, settings.classes, self._queue, settings.max_queue, self._pool.rate)
+        bound.on_violation = self._violated
         self._dispatcher = _Dispatcher(
             settings,
             ClassTable(settings.classes, settings.default_class),
             self._queue,
             self._pool,
-            self._rate,
+            self._pool.rate,
             bound,
             self._clock,
             lambda class_name: None,
@@ -182,7 +180,6 @@ class _Simulation:
         request = sequence.request
         self._queue.charge(waiting, request.output_tokens)
         self._estimator.observe(request.class_name, request.tenant, request.output_tokens)
-        self._rate.completed()
         permit.release()
 
 
