@@ -12,7 +12,7 @@ import pytest
 from support import any_port
 from vllm_parity.servers import Both
 
-from llm_engine.checkpoint.tokenizer import PLAIN_CHAT_TEMPLATE
+from llm_engine.checkpoint import chat_template
 from llm_lab import paths, service, vllm
 from llm_lab.ports import HOST
 from llm_lab.service import Service
@@ -27,7 +27,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     folder: Path = tmp_path_factory.mktemp("parity")
     # The shipped model has no chat template, without which vLLM refuses to chat; ours has a plain one.
     model = shutil.copytree(paths.MODEL, folder / "model")
-    (model / "chat_template.jinja").write_text(PLAIN_CHAT_TEMPLATE, encoding="utf-8")
+    (model / "chat_template.jinja").write_text(chat_template.PLAIN, encoding="utf-8")
     assert vllm.is_installed(), "real vLLM is not installed; ./lab vllm installs it"
     ports = [any_port(), any_port()]
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -57,13 +57,14 @@ class CompletionRequest(GenerationRequest):
 
 class ChatMessage(Request):
     role: str
-    content: str | list[dict[str, Any]] | None = None
+    content: str | list[str | dict[str, Any]] | None = None
 
     def text(self) -> str:
-        """The message's text; the parts of a multi-part message joined."""
+        """The message's text; the parts of a multi-part message on lines of their own, as in vLLM."""
         if self.content is None or isinstance(self.content, str):
             return self.content or ""
-        return "".join(part.get("text", "") for part in self.content)
+        texts = [part if isinstance(part, str) else part.get("text") for part in self.content]
+        return "\n".join(text for text in texts if isinstance(text, str))
 
 
 class ChatCompletionRequest(GenerationRequest):

@@ -50,6 +50,6 @@ def test_a_chat_needs_a_message() -> None:
 
 
 def test_the_text_of_a_message_in_parts() -> None:
-    parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {}}, {"type": "text", "text": "b"}]
-    assert ChatMessage(role="user", content=parts).text() == "ab"
+    parts: Any = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {}}, {"type": "text", "text": None}]
+    assert ChatMessage(role="user", content=[*parts, "b"]).text() == "a\nb"
     assert ChatMessage(role="assistant").text() == ""

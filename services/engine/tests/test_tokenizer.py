@@ -7,9 +7,6 @@ from pathlib import Path
 import pytest
 
 from llm_engine.checkpoint.tokenizer import Tokenizer
-from llm_engine.errors import ModelError, RequestError
-
-HELLO = [{"role": "user", "content": "hello"}]
 
 
 @pytest.fixture
@@ -28,35 +25,6 @@ def test_text_round_trips(folder: Path) -> None:
     tokenizer = Tokenizer(folder)
     text = "def f(x):\n    return 'héllo 日本'\n"
     assert tokenizer.decode(tokenizer.encode(text)) == text
-
-
-def test_the_plain_template_when_the_model_has_none(folder: Path) -> None:
-    assert Tokenizer(folder).apply_chat_template(HELLO) == "user: hello\nassistant:"
-
-
-def test_a_template_in_the_config_or_in_its_own_file(folder: Path) -> None:
-    configure(folder, "tokenizer_config.json", chat_template="{{ eos_token }}{{ messages[0].content }}")
-    assert Tokenizer(folder).apply_chat_template(HELLO) == "<|endoftext|>hello"
-    (folder / "chat_template.jinja").write_text("{% for m in messages %}\n[{{ m.role }}]\n{% endfor %}")
-    assert Tokenizer(folder).apply_chat_template(HELLO) == "[user]\n"
-
-
-def test_a_template_may_refuse_the_messages(folder: Path) -> None:
-    configure(folder, "tokenizer_config.json", chat_template="{{ raise_exception('roles must alternate') }}")
-    with pytest.raises(RequestError, match="roles must alternate"):
-        Tokenizer(folder).apply_chat_template(HELLO)
-
-
-def test_a_template_cannot_reach_python(folder: Path) -> None:
-    configure(folder, "tokenizer_config.json", chat_template="{{ messages.__class__.__mro__ }}")
-    with pytest.raises(RequestError):
-        Tokenizer(folder).apply_chat_template(HELLO)
-
-
-def test_a_broken_template_is_found_at_start(folder: Path) -> None:
-    configure(folder, "tokenizer_config.json", chat_template="{% for %}")
-    with pytest.raises(ModelError, match="chat template"):
-        Tokenizer(folder)
 
 
 def test_the_generation_config_names_the_ends_of_text_first(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Text to tokens and back, straight from tokenizer.json; which tokens end a text; how a chat becomes a prompt."""
+"""Text to tokens and back, straight from tokenizer.json, and which tokens end a text."""
 
 from __future__ import annotations
 
@@ -6,22 +6,17 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer as FastTokenizer
 
+from llm_engine.checkpoint.chat_template import ChatTemplates
 from llm_engine.checkpoint.folder import read_json
 from llm_engine.checkpoint.token_bytes import TokenBytes
 from llm_engine.detokenizer import IncrementalDecoder
 from llm_engine.errors import ModelError, RequestError
 
-PLAIN_CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant:{% endif %}"
-)
-"""For models that bring none."""
+SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 class Tokenizer:
@@ -38,7 +33,7 @@ class Tokenizer:
         self.token_bytes = TokenBytes(self._fast)
         self._settings = _read_optional(folder / "tokenizer_config.json")
         self.eos_token_ids = self._find_eos_token_ids(folder)
-        self._chat_template = _compile(self._find_chat_template(folder))
+        self.chat_templates = ChatTemplates(folder, self._settings)
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         ids: list[int] = self._fast.encode(text, add_special_tokens=add_special_tokens).ids
@@ -88,32 +83,10 @@ class Tokenizer:
                 encoded.append(middle)
         return encoded
 
-    def apply_chat_template(
-        self,
-        messages: list[dict[str, Any]],
-        add_generation_prompt: bool = True,
-        continue_final_message: bool = False,
-        **kwargs: Any,
-    ) -> str:
-        """The prompt up to where the assistant speaks, or, to continue the last message, up to where that ends.
-
-        RequestError if the template refuses the messages.
-        """
-        try:
-            text: str = self._chat_template.render(
-                messages=messages,
-                add_generation_prompt=add_generation_prompt,
-                bos_token=self._special("bos_token"),
-                eos_token=self._special("eos_token"),
-                **kwargs,
-            )
-        except (TemplateError, TypeError) as error:
-            raise RequestError(f"the model's chat template refuses these messages: {error}", "messages") from None
-        return _up_to_last(text, messages[-1]) if continue_final_message else text
-
-    def encode_chat(self, messages: list[dict[str, Any]], **kwargs: Any) -> list[int]:
-        """A model's own template writes the special tokens itself; the plain one leaves them to the tokenizer."""
-        return self.encode(self.apply_chat_template(messages, **kwargs), add_special_tokens=not self.has_chat_template)
+    @property
+    def special_tokens(self) -> dict[str, str]:
+        """The special tokens that have a name, as chat templates see them."""
+        return {name: text for name in SPECIAL_TOKENS if (text := self._special(name))}
 
     def _special(self, name: str) -> str:
         value = self._settings.get(name) or ""
@@ -123,21 +96,14 @@ class Tokenizer:
         token_id = self._fast.token_to_id(self._special("eos_token"))
         return configured_eos_token_ids(folder) or (() if token_id is None else (token_id,))
 
-    def _find_chat_template(self, folder: Path) -> str:
-        path = folder / "chat_template.jinja"
-        template = path.read_text(encoding="utf-8") if path.is_file() else self._settings.get("chat_template")
-        if isinstance(template, list):  # several, by name
-            template = {entry["name"]: entry["template"] for entry in template}.get("default")
-        self.has_chat_template = bool(template)
-        return template or PLAIN_CHAT_TEMPLATE
-
 
 class NoTokenizer(Tokenizer):
     """`--skip-tokenizer-init`: token ids in and out, and no text."""
 
     def __init__(self, folder: Path) -> None:
         self.eos_token_ids = configured_eos_token_ids(folder)
-        self.has_chat_template = False
+        self._settings = {}
+        self.chat_templates = ChatTemplates(folder, {})
 
     def token_bytes(self, token_id: int) -> bytes:  # type: ignore[override]
         return b""
@@ -161,28 +127,5 @@ def configured_eos_token_ids(folder: Path) -> tuple[int, ...]:
     return ()
 
 
-def _up_to_last(text: str, message: dict[str, Any]) -> str:
-    """`text` without what the template wrote after the message's content."""
-    content = str(message["content"]).strip()
-    start = text.rfind(content)
-    if start < 0:
-        raise RequestError("the chat template changes the last message, so it cannot be continued", "messages")
-    return text[: start + len(content)]
-
-
 def _read_optional(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
-
-
-def _compile(template: str) -> Any:
-    """As transformers does it: sandboxed, since a template comes with the model and may come from anybody."""
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.globals["raise_exception"] = _raise_exception
-    try:
-        return environment.from_string(template)
-    except TemplateError as error:
-        raise ModelError(f"the chat template is broken: {error}") from None
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise TemplateError(message)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 from llm_contract.errors import ApiError, ErrorKind
-from llm_contract.openai import ChatCompletionRequest
 from llm_engine.checkpoint.tokenizer import Tokenizer
 from llm_engine.engine import Engine
 from llm_engine.errors import RequestError
 from llm_engine.sampling_params import SamplingParams
 from llm_engine.server.async_engine import Submission
+from llm_engine.server.messages import conversation
 from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
 
 LONG_TEXT_CHARS = 20_000
@@ -32,13 +31,20 @@ async def chat_submissions(engine: Engine, body: EngineChatRequest) -> list[Subm
             "continue_final_message and add_generation_prompt contradict each other; set one of them to false",
             "continue_final_message",
         )
-    render = partial(
-        engine.tokenizer.encode_chat,
+    _, ids = await asyncio.to_thread(chat_prompt, engine.tokenizer, body)
+    return _checked(engine, [Submission(ids, params, body.priority)])
+
+
+def chat_prompt(tokenizer: Tokenizer, body: EngineChatRequest) -> tuple[str, list[int]]:
+    """The chat as text, and its tokens. A model's template writes special tokens itself; the plain one does not."""
+    template = tokenizer.chat_templates.select()
+    text = template.render(
+        conversation(body.messages, template),
+        tokenizer.special_tokens,
         add_generation_prompt=body.add_generation_prompt,
         continue_final_message=body.continue_final_message,
     )
-    ids = await asyncio.to_thread(render, _messages(body))
-    return _checked(engine, [Submission(ids, params, body.priority)])
+    return text, tokenizer.encode(text, add_special_tokens=not tokenizer.chat_templates.exist)
 
 
 def sampling_params(body: EngineCompletionRequest | EngineChatRequest, max_tokens: int | None) -> SamplingParams:
@@ -95,21 +101,6 @@ def _as_list(prompt: str | list[int] | list[str] | list[list[int]]) -> list[str 
         return [prompt]
     tokens = [item for item in prompt if isinstance(item, int)]
     return [tokens] if tokens or not prompt else [item for item in prompt if not isinstance(item, int)]
-
-
-def _messages(body: ChatCompletionRequest) -> list[dict[str, object]]:
-    messages: list[dict[str, object]] = []
-    for message in body.messages:
-        parts = message.content if isinstance(message.content, list) else []
-        for part in parts:
-            if part.get("type", "text") != "text":
-                raise ApiError(
-                    ErrorKind.INVALID_REQUEST,
-                    f"content part of type {part['type']!r} is not supported; only text is",
-                    param="messages",
-                )
-        messages.append({**(message.model_extra or {}), "role": message.role, "content": message.text()})
-    return messages
 
 
 def _checked(engine: Engine, submissions: list[Submission]) -> list[Submission]:
