@@ -21,7 +21,7 @@ Sending it
   series, sweep several runs: repetitions, pairs, rates
 
 What came of it
-  stream        time-stamped bytes to tokens with arrival times
+  stream        time-stamped bytes to tokens with arrival times; uncounted: tokens of streams that were cut off
   record        one request's row: times, tokens, outcome
   window        which requests count
   summary       per-class figures; stats: exact percentiles and their intervals

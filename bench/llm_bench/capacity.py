@@ -48,6 +48,8 @@ class Capacity:
     users: int
     completed: int
     failed: int
+    counted_by_server: bool
+    """Whether tokens are the server's count; if not, they are events with text, which may hold several each."""
 
 
 def estimate_capacity(
@@ -81,6 +83,7 @@ def estimate_capacity(
         users=users,
         completed=len(done),
         failed=len(failed),
+        counted_by_server=any(record.counted_by_server for record in records),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from gevent import get_hub
 from gevent.core import READ
 from gevent.hub import Waiter
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from llm_bench.exchange import Exchange
 
@@ -123,7 +123,7 @@ class Connection:
                 return
             try:
                 self._feed(data)
-            except HttpParserError as error:
+            except (HttpParserError, HttpParserUpgrade) as error:
                 if not self._whole:
                     self.fail("protocol" if self._exchange.headers_at is None else "reset", str(error))
                     return

@@ -3,7 +3,9 @@ apart, and the histograms among them."""
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -21,24 +23,29 @@ class Exposition:
 
 
 def parse_exposition(lines: Iterable[bytes]) -> Exposition:
-    """Lines that are no samples are passed over."""
+    """Read the samples; lines that are none, and values that are no finite number, are passed over."""
     parsed = Exposition()
     for line in lines:
         match = _SAMPLE.fullmatch(line)
         if not match:
             continue
-        name = match["name"].decode()
-        try:
-            value = float(match["value"])
-        except ValueError:
+        name, value = match["name"].decode(), _number(match["value"])
+        if not math.isfinite(value):
             continue
-        bound = _BOUND.search(match["labels"] or b"")
-        if name.endswith("_bucket") and bound:
+        found = _BOUND.search(match["labels"] or b"")
+        if not name.endswith("_bucket") or not found:
+            parsed.values[name] = min(parsed.values.get(name, 0.0) + value, sys.float_info.max)
+        elif (bound := _number(found[1])) >= 0:
             histogram = parsed.buckets.setdefault(name.removesuffix("_bucket"), {})
-            histogram[float(bound[1])] = histogram.get(float(bound[1]), 0.0) + value
-        else:
-            parsed.values[name] = parsed.values.get(name, 0.0) + value
+            histogram[bound] = min(histogram.get(bound, 0.0) + value, sys.float_info.max)
     return parsed
+
+
+def _number(text: bytes) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def histogram_delta(before: dict[float, float], after: dict[float, float]) -> list[tuple[float, float]]:

@@ -17,6 +17,7 @@ from llm_bench.run import PLANNED_PER_SECOND, check_fits, probe, text_source
 from llm_bench.scenario import Scenario
 from llm_bench.schedule import draw_mix, expected_tokens
 from llm_bench.target import find_target
+from llm_bench.uncounted import estimate_uncounted
 
 
 def measure_capacity(
@@ -55,4 +56,5 @@ def measure_capacity(
             f"{target.url} was through with all {count} requests early: it does more than {PLANNED_PER_SECOND} a "
             "second, which a closed loop cannot measure; look for its knee with `saturate`, from a high --rate"
         )
+    estimate_uncounted(load.records)
     return estimate_capacity(load.records, users=users, duration=duration, expected=expected_tokens(scenario))

@@ -35,6 +35,8 @@ from llm_bench.tally import Tally
 from llm_bench.target import Target
 from llm_bench.wire import encode_request
 
+LONGEST_DETAIL = 500
+"""Characters that are kept of a server's message."""
 IDLE_INTERVAL = 0.01
 """Seconds between two looks at whether anything is still running."""
 LEAD = 0.1
@@ -80,7 +82,7 @@ class Load:
         self.tally.in_flight -= 1
         fill_record(record, exchange, self.epoch)
         if record.detail:
-            record.detail = self.credentials.blot_out(record.detail)
+            record.detail = self.credentials.blot_out(record.detail)[:LONGEST_DETAIL]
         self.tally.add(record)
         if self.on_end is not None:
             self.on_end(record)

@@ -8,6 +8,7 @@ cannot hide it), and from the actual send.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import orjson
 
@@ -41,13 +42,17 @@ class RequestRecord:
     status: int = 0
     outcome: str = NOT_SENT
     """`ok`, `rejected`, `incomplete`, `not_sent`, or the kind of error: `connect`, `timeout`, `reset`, `protocol`,
-    `not_sse`, `truncated`, `stream_error`, `http_<status>`."""
+    `not_sse`, `truncated`, `stream_error`, `no_tokens`, `http_<status>`."""
     detail: str = ""
     output_tokens: int = 0
     counted_by_server: bool = False
     chunk_times: list[float] = field(default_factory=list)
     """When each chunk of tokens arrived."""
     chunk_tokens: list[int] = field(default_factory=list)
+    text_events: int = 0
+    """Events with text, each of which may hold several tokens."""
+    tokens_located: bool = True
+    """Whether `chunk_tokens` is known; False if the server's total was spread over events of several tokens each."""
     follows: int | None = None
     """Index of the turn before in its conversation. Until it is due, `scheduled_at` is the thinking before it."""
     tenant: str | None = None
@@ -90,12 +95,16 @@ class RequestRecord:
             return None
         return (self.ended_at - self.first_token_at) / (self.output_tokens - 1)
 
-    def chunk_gaps(self) -> list[tuple[float, int]]:
-        """(seconds since the chunk before, tokens in this chunk) for every chunk after the first."""
-        return [
-            (now - before, tokens)
-            for before, now, tokens in zip(self.chunk_times, self.chunk_times[1:], self.chunk_tokens[1:], strict=False)
-        ]
+    def token_gaps(self) -> list[float]:
+        """Return the seconds between each token and the next: k gaps of a k-th for k tokens; empty if not known."""
+        if not self.tokens_located:
+            return []
+        held = [(at, tokens) for at, tokens in zip(self.chunk_times, self.chunk_tokens, strict=False) if tokens]
+        return [(at - before) / tokens for (before, _), (at, tokens) in pairwise(held) for _ in range(tokens)]
+
+    def chunk_gaps(self) -> list[float]:
+        """Return the seconds between each chunk and the next."""
+        return [after - before for before, after in pairwise(self.chunk_times)]
 
     def meets(self, slo: Slo) -> bool:
         """Whether the request ended well and within every bound of `slo`."""
@@ -128,10 +137,10 @@ def fill_record(record: RequestRecord, exchange: Exchange, epoch: float) -> None
     record.outcome, record.detail = _outcome(exchange, reading)
     record.chunk_times = [at - epoch for at in reading.chunk_times]
     record.chunk_tokens = reading.chunk_tokens
+    record.text_events, record.tokens_located = reading.text_events, reading.tokens_located
     record.prompt_tokens = reading.prompt_tokens or record.prompt_tokens
     record.counted_by_server = reading.output_tokens is not None
-    counted = reading.output_tokens if reading.output_tokens is not None else 0
-    record.output_tokens = max(counted, sum(reading.chunk_tokens))
+    record.output_tokens = sum(reading.chunk_tokens) if reading.output_tokens is None else reading.output_tokens
 
 
 def _outcome(exchange: Exchange, reading: StreamReading) -> tuple[str, str]:
@@ -140,7 +149,7 @@ def _outcome(exchange: Exchange, reading: StreamReading) -> tuple[str, str]:
     if exchange.status != 200:
         kind = REJECTED if exchange.status in _REJECTIONS else f"http_{exchange.status}"
         return kind, _body_message(exchange)
-    if not exchange.content_type.startswith("text/event-stream"):
+    if not exchange.content_type.strip().lower().startswith("text/event-stream"):
         return "not_sse", f"answered {exchange.content_type or 'no content type'} where an event stream was asked for"
     if reading.error is not None:
         return "stream_error", reading.error

@@ -22,6 +22,7 @@ from llm_bench.gpu import GpuMetrics
 from llm_bench.record import RequestRecord
 from llm_bench.scenario import Scenario
 from llm_bench.server_metrics import ServerMetrics
+from llm_bench.sheet import quote_formula
 from llm_bench.stats import Distribution
 from llm_bench.summary import Summary
 from llm_bench.verdict import NOT_LOOKED_AT, Verdict
@@ -126,4 +127,6 @@ def encode_csv(records: Sequence[RequestRecord]) -> bytes:
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return quote_formula(value)
     return f"{value:.6f}" if isinstance(value, float) else value

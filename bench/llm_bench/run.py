@@ -15,7 +15,7 @@ from llm_bench.errors import ScenarioError, TargetError
 from llm_bench.exchange import Exchange
 from llm_bench.gpu import GpuSampler, find_gpus
 from llm_bench.keeping import prepare_folder, room_for, write_result
-from llm_bench.load import plan_load
+from llm_bench.load import LONGEST_DETAIL, plan_load
 from llm_bench.prompts import Cut, cut_by_characters, cut_by_tokenizer, find_corpus, read_corpus
 from llm_bench.record import OK, REJECTED, fill_record, plan_record
 from llm_bench.results import SCHEMA_VERSION, Result, RunInfo
@@ -26,6 +26,7 @@ from llm_bench.send import Sent, send
 from llm_bench.stats import describe
 from llm_bench.summary import ALL, summarise
 from llm_bench.target import Target, find_target
+from llm_bench.uncounted import estimate_uncounted
 from llm_bench.verdict import judge
 
 PLANNED_PER_SECOND = 200
@@ -105,6 +106,7 @@ def _conclude(
     scraper: Scraper,
     gpus: GpuSampler | None,
 ) -> Result:
+    estimate_uncounted(sent.records)
     summary = summarise(scenario, sent.records)
     whole = summarise(scenario.model_copy(update={"warm_up": 0.0, "cool_down": 0.0}), sent.records)
     verdict = judge(
@@ -148,7 +150,7 @@ def probe(scenario: Scenario, target: Target, credentials: Credentials) -> None:
     record = plan_record(planned)
     fill_record(record, exchange, exchange.sent_at)
     if record.outcome not in (OK, REJECTED):  # a full queue is a fact worth measuring, not a broken target
-        detail = credentials.blot_out(record.detail)
+        detail = credentials.blot_out(record.detail)[:LONGEST_DETAIL]
         raise TargetError(f"{target.url} fails a first short request ({record.outcome}): {detail}")
 
 

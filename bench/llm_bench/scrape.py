@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 from time import perf_counter
 from urllib.parse import urlsplit
 
@@ -18,6 +19,9 @@ from llm_bench.target import Target, authorized
 INTERVAL = 0.5
 """Seconds between scrapes."""
 TIMEOUT = 2.0
+"""Seconds for a whole page."""
+LARGEST_PAGE = 32 << 20
+"""Bytes."""
 
 
 class Scraper:
@@ -54,9 +58,12 @@ class Scraper:
 
     def _get(self, address: str) -> list[bytes]:
         try:
-            with self._opener.open(self._request(address), timeout=TIMEOUT) as answer:
-                return [line for line in answer.read().split(b"\n") if line.startswith(WANTED)]
-        except (OSError, ValueError):
+            with (
+                gevent.Timeout(TIMEOUT, TimeoutError("the metrics took too long")),
+                self._opener.open(self._request(address), timeout=TIMEOUT) as answer,
+            ):
+                return [line for line in answer.read(LARGEST_PAGE).split(b"\n") if line.startswith(WANTED)]
+        except (OSError, ValueError, HTTPException):
             return []
 
     def _request(self, address: str) -> urllib.request.Request:

@@ -40,7 +40,7 @@ class ClassSummary:
     itl_chunk: Distribution
     """Between two chunks of a stream."""
     itl_token: Distribution
-    """Between two tokens: a chunk of k tokens counts as k gaps of a k-th."""
+    """Between two tokens: a chunk of k tokens counts as k gaps of a k-th. Only of streams whose tokens are located."""
     e2e: Distribution
     schedule_lag: Distribution
     """How late the client sent."""
@@ -91,7 +91,6 @@ def _summarise_class(
     rejected = sum(record.outcome == REJECTED for record in records)
     met = sum(record.meets(slos[record.class_name]) for record in records)
     has_slo = any(slos[record.class_name] != Slo() for record in records)
-    gaps = [gap for record in done for gap in record.chunk_gaps()]
     output_tokens = sum(record.output_tokens for record in records)
     return ClassSummary(
         requests=len(records),
@@ -107,8 +106,8 @@ def _summarise_class(
         ttft=_describe(done, lambda record: record.ttft),
         ttft_from_send=_describe(done, lambda record: record.ttft_from_send),
         tpot=_describe(done, lambda record: record.tpot),
-        itl_chunk=describe([gap for gap, _ in gaps]),
-        itl_token=describe([gap / tokens for gap, tokens in gaps for _ in range(tokens)]),
+        itl_chunk=describe([gap for record in done for gap in record.chunk_gaps()]),
+        itl_token=describe([gap for record in done for gap in record.token_gaps()]),
         e2e=_describe(done, lambda record: record.e2e),
         schedule_lag=_describe(records, lambda record: record.schedule_lag),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -42,10 +43,9 @@ def find_target(url: str, model: str | None, credentials: Credentials = NO_CREDE
 def _look(parts: SplitResult, model: str | None, authorization: str | None) -> Target:
     base = f"{parts.scheme}://{parts.netloc}{parts.path}"
     models = _models(base, model, authorization)
-    chosen = model or models[0]["id"]
-    known = [entry for entry in models if entry.get("id") == chosen]
-    if not known:
-        raise TargetError(f"{base} has no model {chosen!r}; it serves: {', '.join(str(m.get('id')) for m in models)}")
+    chosen = model or next(iter(models))
+    if chosen not in models:
+        raise TargetError(f"{base} has no model {chosen!r}; it serves: {', '.join(models)}")
     tls = parts.scheme == "https"
     return Target(
         url=base,
@@ -54,7 +54,7 @@ def _look(parts: SplitResult, model: str | None, authorization: str | None) -> T
         tls=tls,
         path=parts.path,
         model=chosen,
-        max_model_len=known[0].get("max_model_len"),
+        max_model_len=models[chosen],
         version=_version(base, authorization),
     )
 
@@ -70,16 +70,19 @@ def _split(url: str) -> SplitResult:
     return parts._replace(path=parts.path.rstrip("/").removesuffix("/v1"), query="", fragment="")
 
 
-def _models(base: str, model: str | None, authorization: str | None) -> list[dict[str, Any]]:
-    """Entries of `/v1/models`; at least one. A target without the list is taken at its word if `model` is given."""
+def _models(base: str, model: str | None, authorization: str | None) -> dict[str, int | None]:
+    """Return the models that `/v1/models` lists, at least one, with their context lengths where it says them.
+
+    A target without the list is taken at its word if `model` is given.
+    """
     url = f"{base}/v1/models"
     try:
         status, kind, body = _get(url, authorization)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise TargetError(f"nothing answers at {base} ({reason}); is the server up, and is the URL right?") from error
     if status == 404 and model:
-        return [{"id": model}]
+        return {model: None}
     if status in (401, 403):
         sent = "the API key was refused" if authorization else "no API key was sent; name one with --api-key-env"
         raise TargetError(f"{url} answered HTTP {status} ({sent}): {_excerpt(body)}")
@@ -87,22 +90,30 @@ def _models(base: str, model: str | None, authorization: str | None) -> list[dic
         raise TargetError(f"{url} answered HTTP {status}: {_excerpt(body)}")
     try:
         entries = orjson.loads(body)["data"]
-        if not entries:
-            raise TargetError(f"{url} lists no model; is the server still starting?")
-        return [dict(entry) for entry in entries]
-    except (ValueError, KeyError, TypeError) as error:
+        models = {entry["id"]: _length(entry.get("max_model_len")) for entry in entries}
+        if not all(isinstance(name, str) and name for name in models):
+            raise ValueError("a model's id is not a name")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TargetError(
             f"{url} answered {kind or 'something'} that is not a model list: {_excerpt(body)}; "
             "does the URL name an OpenAI-compatible server?"
         ) from error
+    if not models:
+        raise TargetError(f"{url} lists no model; is the server still starting?")
+    return models
+
+
+def _length(value: Any) -> int | None:
+    return value if type(value) is int and value > 0 else None
 
 
 def _version(base: str, authorization: str | None) -> str | None:
     """Only for the record: whatever goes wrong, there is no version."""
     try:
         status, _, body = _get(f"{base}/version", authorization)
-        return str(orjson.loads(body)["version"]) if status == 200 else None
-    except (OSError, ValueError, KeyError, TypeError):
+        version = orjson.loads(body)["version"] if status == 200 else None
+        return version if isinstance(version, str) else None
+    except (OSError, ValueError, KeyError, TypeError, HTTPException):
         return None
 
 

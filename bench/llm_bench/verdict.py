@@ -108,6 +108,12 @@ def _lengths(records: Sequence[RequestRecord]) -> Iterable[str]:
         yield f"{other} of {len(done)} answers were not as long as asked: the load is not quite the scenario's"
     if any(not record.counted_by_server for record in done):
         yield "the target sent no usage: tokens are counted as events with text"
+    spread = sum(not record.tokens_located for record in done)
+    if spread:
+        yield (
+            f"ITL per token is not known for {spread} of {len(done)} answers: their chunks held several tokens, "
+            "and the target counted them only at the end; throughput spreads each total over the chunks by text length"
+        )
     rejected = sum(record.outcome == REJECTED for record in records)
     if rejected:
         yield f"the target rejected {rejected} requests; they count as SLO misses and are in no latency"

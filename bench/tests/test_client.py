@@ -91,13 +91,17 @@ class ListServer:
 
     def _read(self, stream: socket.socket) -> bool:
         """One request; False at the end."""
-        data = b""
-        while b"\r\n\r\n" not in data or len(data.partition(b"\r\n\r\n")[2]) < length(data):
-            more = stream.recv(65536)
+        data, missing = b"", 1
+        while missing > 0:
+            more = stream.recv(1 << 20)
             if not more:
                 return False
-            data += more
             self.received += len(more)
+            missing -= len(more)
+            if b"\r\n\r\n" not in data:
+                data += more
+                head, end, body = data.partition(b"\r\n\r\n")
+                missing = length(head + end) - len(body) if end else 1
         return True
 
 
@@ -198,6 +202,10 @@ def _connect(server: ListServer) -> gevent.socket.socket:
         ([HEAD + b"Content-Length: 9\r\n\r\nabc"], True, "reset", "connection closed before the end", b"abc"),
         ([b"SSH-2.0-OpenSSH_9.2\r\n\r\n"], False, "protocol", "", b""),
         ([CHUNKED + b"xyz\r\n"], False, "reset", "", b""),
+        ([b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\nabc"], False, "protocol", "", b""),
+        ([HEAD + b"Content-Length: 99999999999999999999999\r\n\r\nabc"], False, "protocol", "", b""),
+        ([b"HTTP/1.1 999999 OK\r\n\r\n"], False, "protocol", "", b""),
+        ([HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc"], False, "protocol", "", b""),
     ],
 )
 def test_every_end_is_told(pieces: list[bytes], close: bool, failure: str | None, detail: str, read: bytes) -> None:

@@ -50,6 +50,7 @@ def test_the_page_stands_alone_and_names_every_rate(sweep: list[Result]) -> None
 
 def test_rates_where_nothing_was_answered_still_make_a_page(make_result: MakeResult, tmp_path: Path) -> None:
     silent = make_result("silent", waits={"chat": 0.3}, outcome="rejected", per_class=1)
+    assert headline(by_rate([silent])) == "No request completed at any rate."
 
     write_curves([silent], tmp_path / "sweep.html", title="<title>")
 

@@ -1,3 +1,5 @@
+from math import isfinite
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +26,20 @@ def test_what_the_official_client_writes_is_read() -> None:
     assert read.values["tokens_total"] == 7
     assert read.values["wait_seconds_count"] == 4
     assert read.buckets == {"wait_seconds": {0.1: 1.0, 1.0: 3.0, INF: 4.0}}
+
+
+NUMBERS = st.sampled_from([b"1", b"-1", b"NaN", b"+Inf", b"-Inf", b"1e308", b"1e999", b"abc", b""])
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS), max_size=6))
+def test_every_value_that_is_kept_is_a_number_of_json(samples: list[tuple[bytes, bytes]]) -> None:
+    lines = [line for value, bound in samples for line in (b"a " + value, b'b_bucket{le="' + bound + b'"} ' + value)]
+
+    read = parse_exposition(lines)
+
+    numbers = [*read.values.values(), *(count for counts in read.buckets.values() for count in counts.values())]
+    assert all(map(isfinite, numbers))
+    assert all(bound >= 0 for counts in read.buckets.values() for bound in counts)
 
 
 @given(page=st.binary())

@@ -48,11 +48,48 @@ def test_latencies_count_from_the_schedule_and_from_the_send() -> None:
     assert record.planned_prompt_tokens == 40
 
 
-def test_gaps_carry_the_tokens_that_came_after_them() -> None:
-    gaps = fill(good_exchange()).chunk_gaps()
+def test_gaps_are_per_chunk_and_per_token() -> None:
+    record = fill(good_exchange())
 
-    assert [tokens for _, tokens in gaps] == [2, 1]
-    assert [gap for gap, _ in gaps] == pytest.approx([0.2, 0.4])
+    assert record.chunk_gaps() == pytest.approx([0.2, 0.4])
+    assert record.token_gaps() == pytest.approx([0.1, 0.1, 0.4])
+
+
+def test_a_chunk_without_a_token_is_no_token() -> None:
+    record = fill(good_exchange())
+    record.chunk_times, record.chunk_tokens = [1.0, 1.1, 1.4], [1, 0, 2]
+
+    assert record.token_gaps() == pytest.approx([0.2, 0.2])
+
+
+def test_gaps_per_token_are_not_known_where_chunks_of_several_tokens_are_counted_at_the_end() -> None:
+    exchange = good_exchange()
+    text = sse.encode({"choices": [{"index": 0, "text": "several"}]})
+    usage = sse.encode({"choices": [], "usage": {"prompt_tokens": 41, "completion_tokens": 12}})
+    exchange.chunks = [(EPOCH + 2.6, text), (EPOCH + 2.9, text), (EPOCH + 3.2, text + usage + sse.DONE)]
+
+    record = fill(exchange)
+
+    assert (record.ok, record.output_tokens, record.chunk_tokens) == (True, 12, [4, 4, 4])
+    assert (record.token_gaps(), record.tokens_located) == ([], False)
+    assert record.tpot == pytest.approx(0.6 / 11)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "outcome"),
+    [
+        ("text/event-stream", "ok"),
+        ("Text/Event-Stream; Charset=UTF-8", "ok"),
+        ("  TEXT/EVENT-STREAM", "ok"),
+        ("application/json", "not_sse"),
+        ("", "not_sse"),
+    ],
+)
+def test_a_content_type_has_no_case(content_type: str, outcome: str) -> None:
+    exchange = good_exchange()
+    exchange.content_type = content_type
+
+    assert fill(exchange).outcome == outcome
 
 
 def test_a_single_token_has_no_tpot() -> None:

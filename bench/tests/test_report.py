@@ -11,10 +11,13 @@ from rich.console import Console
 from llm_bench.errors import ResultError
 from llm_bench.report import write_report
 from llm_bench.report.compare import compare
-from llm_bench.report.page import headline, render_page
+from llm_bench.report.headline import headline
+from llm_bench.report.markdown import render_markdown
+from llm_bench.report.page import render_page
 from llm_bench.report.table import print_table
 from llm_bench.results import Result
 from llm_bench.server_metrics import Agreement, ServerMetrics
+from llm_bench.summary import summarise
 
 MakeResult = Callable[..., Result]
 Pair = tuple[Result, Result]
@@ -99,6 +102,30 @@ def test_the_headline_says_what_happened_to_the_tightest_class(pair: Pair) -> No
         "250 ms against 4.00 s."
     )
     assert headline(pair[:1]) == "99% of interactive requests had their first token within 4.00 s."
+
+
+@pytest.mark.parametrize("outcome", ["rejected", "http_500", "stream_error", "incomplete"])
+def test_a_run_in_which_nothing_completed_says_so_first(
+    make_result: MakeResult, outcome: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = make_result("broken", waits={"interactive": 0.3}, outcome=outcome, per_class=1)
+    fine = make_result("fine", waits={"interactive": 0.3})
+    said = f"No request of broken completed: 1 sent (1 {outcome})."
+
+    print_table([broken], Console(width=120))
+
+    assert headline([broken]) == headline([broken, fine]) == headline([fine, broken]) == said
+    assert said in render_page([broken], "t")
+    assert render_markdown([broken], "t").splitlines()[2] == f"**{said}**".replace("_", r"\_")
+    assert capsys.readouterr().out.startswith(said)
+
+
+def test_a_class_in_which_nothing_completed_is_named(make_result: MakeResult) -> None:
+    result = make_result("run", waits={"interactive": 0.3, "batch": 1.0}, per_class=1)
+    result.requests[0].outcome = "http_500"
+    result = replace(result, summary=summarise(result.scenario, result.requests))
+
+    assert headline([result]) == "None of the 1 interactive requests of run completed."
 
 
 def test_an_invalid_run_says_so_with_its_reason(make_result: MakeResult) -> None:

@@ -38,6 +38,23 @@ def test_the_csv_has_a_line_for_every_request(tmp_path: Path, make_result: MakeR
     assert (rows[1]["outcome"], rows[1]["ttft"], rows[1]["tpot"]) == ("ok", "0.250000", "0.100000")
 
 
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_of_the_csv_is_a_formula(tmp_path: Path, make_result: MakeResult, start: str) -> None:
+    result = make_result(waits={f"{start}cmd": 0.25})
+    for record in result.requests:
+        record.detail = f"{start}HYPERLINK(1)"
+        record.tenant = record.model = f"{start}1"
+        record.sent_at = record.scheduled_at - 0.001  # a negative lag stays a number
+
+    write_result(result, tmp_path)
+
+    with (tmp_path / CSV_FILE).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert (rows[0]["detail"], rows[0]["schedule_lag"]) == (f"'{start}HYPERLINK(1)", "-0.001000")
+    cells = [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert all(float(cell) < 0 for cell in cells)
+
+
 @pytest.mark.parametrize("content", ["", "not json", "{}", '{"schema_version": 1}'])
 def test_what_is_no_result_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / RESULT_FILE).write_text(content)

@@ -77,7 +77,14 @@ async def test_html_is_reported_as_what_it_is() -> None:
             await look(url)
 
 
-@pytest.mark.parametrize("body", ["{}", "[]", '{"data": 3}', '{"data": ["m"]}', "null"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{}", "[]", '{"data": 3}', '{"data": ["m"]}', "null", '{"data": [{}]}', '{"data": [{"id": 7}]}',
+        '{"data": [{"id": null}]}', '{"data": [{"id": ""}]}', '{"data": [{"id": []}]}', '{"data": [[["id", "m"]]]}',
+        '{"data": {"id": "m"}}', '{"data": "m"}', "\xff",
+    ],
+)  # fmt: skip
 async def test_json_that_is_no_model_list_is_refused(body: str) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text=body, content_type="application/json")
@@ -85,6 +92,40 @@ async def test_json_that_is_no_model_list_is_refused(body: str) -> None:
     async with serving(answer) as url:
         with pytest.raises(TargetError, match="not a model list"):
             await look(url)
+
+
+@pytest.mark.parametrize("length", ["null", '"4096"', "-1", "0", "4096.5", "true", "[]", "1e30"])
+async def test_a_context_length_that_is_none_is_not_known(length: str) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=f'{{"data": [{{"id": "m", "max_model_len": {length}}}], "version": {length}}}')
+
+    async with serving(answer) as url:
+        target = await look(url)
+
+    assert (target.model, target.max_model_len) == ("m", None)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"x" * 70_000 + b"\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://a b/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: ftp://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+async def test_a_target_that_does_not_speak_http_is_an_error_of_the_target(head: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        with pytest.raises(TargetError):
+            await look(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
 
 
 async def test_a_target_without_the_list_needs_the_models_name() -> None:

@@ -39,6 +39,13 @@ def test_a_good_run_is_valid_and_needs_no_note() -> None:
     assert verdict(run()) == Verdict(valid=True)
 
 
+def test_tokens_that_cannot_be_located_are_noted() -> None:
+    records = run()
+    records[0].tokens_located = False
+
+    assert verdict(records).notes[0].startswith("ITL per token is not known for 1 of 400 answers")
+
+
 def test_a_client_that_falls_behind_makes_a_run_invalid() -> None:
     result = verdict(run(lag=0.050))
 

@@ -10,6 +10,7 @@ four digits a percentile is off by 0.05% at most.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import locust.stats
@@ -36,10 +37,10 @@ def log_record(environment: Any, record: RequestRecord) -> None:
     if record.ok:
         _log(environment, record, "TTFT", [record.ttft])
         _log(environment, record, "TPOT", [record.tpot])
-        _log(environment, record, "ITL", [gap / tokens for gap, tokens in record.chunk_gaps() for _ in range(tokens)])
+        _log(environment, record, "ITL", record.token_gaps())
 
 
-def _log(environment: Any, record: RequestRecord, metric: str, values: list[float | None]) -> None:
+def _log(environment: Any, record: RequestRecord, metric: str, values: Sequence[float | None]) -> None:
     entry = environment.stats.get(record.class_name, metric)
     for seconds in values:
         if seconds is not None:

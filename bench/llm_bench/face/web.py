@@ -16,6 +16,7 @@ from flask import Blueprint, Response, request
 from llm_bench.face.charts import draw_charts
 from llm_bench.face.history import History
 from llm_bench.face.rows import COLUMNS, make_rows
+from llm_bench.sheet import quote_formula
 
 TAB = "llm-bench"
 TITLE = "TTFT, TPOT, ITL"
@@ -57,7 +58,7 @@ def _pages(environment: Any, history: History) -> Blueprint:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS)
         writer.writeheader()
-        writer.writerows(make_rows(environment.stats))
+        writer.writerows({**row, "name": quote_formula(row["name"])} for row in make_rows(environment.stats))
         headers = {"content-disposition": f"attachment; filename={TAB}.csv"}
         return Response(text.getvalue(), mimetype="text/csv", headers=headers)
 

@@ -75,7 +75,9 @@ def by_rate(results: Sequence[Result]) -> dict[float, list[Result]]:
 
 
 def headline(rates: dict[float, list[Result]]) -> str:
-    """Up to which rate the SLOs hold, or how latency grew where there are none."""
+    """Say up to which rate the SLOs hold, or how latency grew where there are none."""
+    if not any(run.summary.classes[ALL].completed for runs in rates.values() for run in runs):
+        return "No request completed at any rate."
     held = [rate for rate, runs in rates.items() if _holds(runs)]
     if any(runs[0].summary.classes[ALL].slo_attainment is not None for runs in rates.values()):
         if not held:

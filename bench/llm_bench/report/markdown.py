@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from llm_bench.report.compare import METRICS, Row, compare
+from llm_bench.report.headline import nothing_completed
 from llm_bench.report.units import ratio, show
 from llm_bench.results import Result
 
 
 def render_markdown(results: Sequence[Result], title: str) -> str:
     """A heading, verdicts, a table with a row for each class and run (of two, the ratio too), and the settings."""
-    return "\n".join([f"## {_cell(title)}", "", *_verdicts(results), "", *_table(results), "", *_settings(results), ""])
+    lines = [f"## {_cell(title)}", "", *_failures(results), *_verdicts(results), "", *_table(results), ""]
+    return "\n".join([*lines, *_settings(results), ""])
+
+
+def _failures(results: Sequence[Result]) -> Iterable[str]:
+    for result in results:
+        if failure := nothing_completed(result):
+            yield f"**{_cell(failure)}.**"
+            yield ""
 
 
 def _verdicts(results: Sequence[Result]) -> Iterable[str]:

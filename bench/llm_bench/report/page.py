@@ -17,6 +17,7 @@ from llm_bench.record import OK, RequestRecord
 from llm_bench.replay import TraceArrivals
 from llm_bench.report import charts, gpu_charts, server_charts, units
 from llm_bench.report.compare import METRICS, compare
+from llm_bench.report.headline import headline, times
 from llm_bench.report.template import fill_template
 from llm_bench.results import Result
 from llm_bench.stats import CONFIDENCE, PERCENTILES, samples_needed
@@ -83,34 +84,6 @@ def _schedule(result: Result) -> list[tuple[float, str, int]]:
     ]
 
 
-def headline(results: Sequence[Result]) -> str:
-    """One sentence: what happened to the class with the tightest SLO, and to the work done."""
-    first, last = results[0], results[-1]
-    name = min(first.scenario.classes, key=lambda name: first.scenario.classes[name].slo.ttft or float("inf"))
-    now = last.summary.classes[name].ttft.p99 if name in last.summary.classes else None
-    if len(results) == 1 or now is None:
-        return f"99% of {name} requests had their first token within {units.seconds(now)}."
-    before = first.summary.classes[name].ttft.p99
-    if before is None:
-        return f"P99 time to first token of {name} requests: {units.seconds(now)} with {last.run.name}."
-    return (
-        f"{name.capitalize()} requests have their first token {_times(now / before)} at P99 with {last.run.name} than "
-        f"with {first.run.name}: {units.seconds(now)} against {units.seconds(before)}."
-    )
-
-
-def _times(ratio: float) -> str:
-    """`18× sooner`, `1.7× later`"""
-    if 0.99 < ratio < 1.01:
-        return "no sooner"
-    factor = ratio if ratio > 1 else 1 / ratio
-    return (
-        f"{factor:.0f}× {'later' if ratio > 1 else 'sooner'}"
-        if factor >= 10
-        else (f"{factor:.1f}× {'later' if ratio > 1 else 'sooner'}")
-    )
-
-
 def _card(results: Sequence[Result], name: str) -> Card:
     first, last = results[0].summary.classes[name], results[-1].summary.classes.get(name)
     now = last.ttft.p99 if last else None
@@ -123,7 +96,7 @@ def _card(results: Sequence[Result], name: str) -> Card:
         hue=charts.hue(results[0], name),
         value=units.seconds(now),
         was=f"was {units.seconds(before)} with {results[0].run.name}" if before is not None else "",
-        change=_times(now / before) if now is not None and before else "",
+        change=times(now / before) if now is not None and before else "",
         slo=slo,
     )
 

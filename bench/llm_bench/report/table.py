@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llm_bench.report.compare import METRICS, Row, compare
+from llm_bench.report.headline import nothing_completed
 from llm_bench.report.units import ratio, show
 from llm_bench.results import Result
 from llm_bench.summary import ClassSummary
@@ -16,6 +17,9 @@ from llm_bench.summary import ClassSummary
 
 def print_table(results: Sequence[Result], console: Console | None = None) -> None:
     console = console or Console()
+    for result in results:
+        if failure := nothing_completed(result):
+            console.print(Text(f"{failure}.", style="bold red"))
     console.print(make_table(results))
     for result in results:
         console.print(_verdict(result))
