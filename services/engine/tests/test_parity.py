@@ -88,6 +88,8 @@ LLAMA3_ROPE = {
 }
 LINEAR_ROPE = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}
 PARTIAL_ROPE = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
+SHORT_LLAMA3_ROPE = {name: value for name, value in LLAMA3_ROPE.items() if "original" not in name}
+MIXED = ["sliding_attention", "full_attention", "sliding_attention"]
 RANDOM_MODELS = {
     "llama, biased": LlamaConfig(**BASE, attention_bias=True, mlp_bias=True),
     "llama, llama3 rope": LlamaConfig(**BASE, rope_parameters=LLAMA3_ROPE),
@@ -99,6 +101,14 @@ RANDOM_MODELS = {
     "gemma, wide heads": GemmaConfig(**BASE, head_dim=16),
     "phi3, window 10": Phi3Config(**BASE, sliding_window=10),
     "phi3, partial rotation": Phi3Config(**BASE, rope_parameters=PARTIAL_ROPE),
+    "llama, a partial rotation that it ignores": LlamaConfig(**BASE, rope_parameters=PARTIAL_ROPE),
+    "llama, exact gelu": LlamaConfig(**BASE, hidden_act="gelu"),
+    "llama, llama3 rope without its original length": LlamaConfig(**BASE, rope_parameters=SHORT_LLAMA3_ROPE),
+    "gemma, silu": GemmaConfig(**BASE, hidden_act="silu"),
+    "gemma, gelu that means tanh": GemmaConfig(**BASE, hidden_act="gelu"),
+    "mistral, window 2": MistralConfig(**BASE, sliding_window=2),
+    "qwen2, layer types": Qwen2Config(**BASE, use_sliding_window=True, sliding_window=10, layer_types=MIXED),
+    "qwen3, window 2": Qwen3Config(**BASE, use_sliding_window=True, sliding_window=2, max_window_layers=0),
 }
 
 

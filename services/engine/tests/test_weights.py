@@ -43,6 +43,69 @@ def test_shards_load_like_one_file(folder: Path) -> None:
     assert generate() == expected
 
 
+STRAY = {
+    "beside a single file": ["model.safetensors"],
+    "beside an index": ["a.safetensors", "b.safetensors"],
+    "a single file beside an index": ["model.safetensors"],
+}
+
+
+@pytest.mark.parametrize("place", STRAY)
+@pytest.mark.parametrize("stray", ["adapter.safetensors", "consolidated.safetensors", "zzz.safetensors"])
+def test_weights_that_are_not_the_models_do_not_win(folder: Path, place: str, stray: str) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    expected = transformers_logits(folder)
+    broken = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+    names = sorted(tensors)
+    files = dict(zip(["a.safetensors", "b.safetensors"], (names[::2], names[1::2]), strict=True))
+    index = {name: file for file, part in files.items() for name in part}
+    if place == "beside an index":
+        (folder / "model.safetensors").unlink()
+        for file, part in files.items():
+            save_file({name: tensors[name] for name in part}, folder / file)
+    if place != "beside a single file":
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+    if place == "a single file beside an index":
+        for file in files:
+            save_file(broken, folder / file)
+    save_file(broken, folder / stray)
+    assert torch.allclose(transformers_logits(folder), expected)
+    params = SamplingParams(temperature=0, max_tokens=1)
+    assert load(folder).generate([5, 6, 7], params, use_tqdm=False)[0].token_ids == [int(expected.argmax())]
+
+
+def transformers_logits(folder: Path) -> torch.Tensor:
+    from transformers import AutoModelForCausalLM
+
+    with torch.no_grad():
+        logits: torch.Tensor = AutoModelForCausalLM.from_pretrained(folder)(torch.tensor([[5, 6, 7]])).logits
+    return logits[0, -1].float()
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({"weight_map": {"model.norm.weight": "elsewhere.safetensors"}}, "names elsewhere.safetensors"),
+        ({"weight_map": {"no.such.tensor": "a.safetensors"}}, "says that no.such.tensor is in a.safetensors"),
+        ({"weight_map": {}}, "has no weight_map"),
+        ({}, "has no weight_map"),
+    ],
+)
+def test_an_index_that_does_not_fit_its_files(folder: Path, index: dict[str, object], message: str) -> None:
+    (folder / "model.safetensors").rename(folder / "a.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=message):
+        load(folder)
+
+
+def test_a_tensor_in_two_files_without_an_index(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").rename(folder / "a.safetensors")
+    save_file({"model.norm.weight": tensors["model.norm.weight"]}, folder / "b.safetensors")
+    with pytest.raises(ModelError, match=r"model\.norm\.weight is in two files"):
+        load(folder)
+
+
 def test_bfloat16_loads_as_bfloat16_when_asked(folder: Path) -> None:
     llm = LLM(str(folder), dtype="bfloat16", num_gpu_blocks_override=128)
     (output,) = llm.generate("import os", SamplingParams(temperature=0, max_tokens=8), use_tqdm=False)

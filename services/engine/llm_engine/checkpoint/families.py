@@ -46,7 +46,7 @@ class DecoderConfig:
     """Per layer: how many tokens back, itself included, a token sees; None: all."""
     tie_embeddings: bool
     activation: str
-    """silu or gelu_tanh."""
+    """silu, gelu or gelu_tanh."""
     dtype: str
     qkv_bias: bool = False
     o_bias: bool = False
@@ -82,16 +82,52 @@ def parse_config(config: dict[str, Any]) -> DecoderConfig:
     if family not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
         raise ModelError(f"model_type {family!r} is not supported; supported are {known}")
+    _check_architecture(config)
     quantization = parse_quantization(config.get("quantization_config"))
+    config = {**DEFAULTS[family], **config}
     try:
-        return replace(FAMILIES[family](_common(config), config), quantization=quantization)
+        decoder = replace(FAMILIES[family](_common(config), config), quantization=quantization)
     except KeyError as error:
         raise ModelError(f"config.json lacks {error.args[0]!r}") from None
+    if decoder.num_heads % decoder.num_kv_heads:
+        raise ModelError(
+            f"num_attention_heads is {decoder.num_heads} and num_key_value_heads {decoder.num_kv_heads}; the one must "
+            f"be a multiple of the other"
+        )
+    if any(window is not None and window < 2 for window in decoder.windows):
+        # With a window of 1 transformers generates other tokens with its cache than without.
+        raise ModelError(f"sliding_window is {config['sliding_window']}; it must be at least 2, or null for none")
+    return decoder
+
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {"num_key_value_heads": 8, "sliding_window": 4096},
+    "qwen2": {"num_key_value_heads": 32, "sliding_window": 4096, "max_window_layers": 28},
+    "qwen3": {"num_key_value_heads": 32, "sliding_window": 4096, "max_window_layers": 28, "head_dim": 128},
+    "gemma": {
+        "num_key_value_heads": 16,
+        "head_dim": 256,
+        "hidden_act": "gelu_pytorch_tanh",
+        "tie_word_embeddings": True,
+    },
+    "phi3": {"rms_norm_eps": 1e-5},
+}
+"""Values of keys that config.json leaves out: transformers'. The model's sizes must be there."""
+
+
+def _check_architecture(config: dict[str, Any]) -> None:
+    names = config.get("architectures") or []
+    if names and not any(name.endswith("ForCausalLM") for name in names):
+        raise ModelError(f"architectures is {names}; only causal language models are supported")
 
 
 def _common(config: dict[str, Any]) -> DecoderConfig:
     num_heads = config["num_attention_heads"]
     head_dim = config.get("head_dim") or config["hidden_size"] // num_heads
+    activation = config.get("hidden_act", "silu")
+    if activation not in ACTIVATIONS:
+        raise ModelError(f"hidden_act {activation!r} is not supported; supported are {', '.join(ACTIVATIONS)}")
     return DecoderConfig(
         family=config["model_type"],
         vocab_size=config["vocab_size"],
@@ -106,7 +142,7 @@ def _common(config: dict[str, Any]) -> DecoderConfig:
         rope=_rope(config, head_dim),
         windows=(None,) * config["num_hidden_layers"],
         tie_embeddings=config.get("tie_word_embeddings", False),
-        activation=_activation(config.get("hidden_act", "silu")),
+        activation=ACTIVATIONS[activation],
         dtype=config.get("dtype") or config.get("torch_dtype") or "float32",
     )
 
@@ -137,15 +173,16 @@ def _gemma(base: DecoderConfig, config: dict[str, Any]) -> DecoderConfig:
         base,
         qkv_bias=bias,
         o_bias=bias,
-        tie_embeddings=config.get("tie_word_embeddings", True),
         # `hidden_act: gelu` in old checkpoints means the tanh form as well
-        activation="gelu_tanh",
+        activation="gelu_tanh" if base.activation == "gelu" else base.activation,
         norm_offset=1.0,
         embed_scale=math.sqrt(base.hidden_size),
     )
 
 
 def _phi3(base: DecoderConfig, config: dict[str, Any]) -> DecoderConfig:
+    if base.rope.kind != "default":
+        raise ModelError(f"rope type {base.rope.kind!r} is not supported for phi3; supported is default")
     return replace(base, windows=(config.get("sliding_window"),) * base.num_layers)
 
 
@@ -160,35 +197,63 @@ FAMILIES: dict[str, Callable[[DecoderConfig, dict[str, Any]], DecoderConfig]] = 
 
 
 def _qwen_windows(config: dict[str, Any]) -> tuple[int | None, ...]:
-    window = config.get("sliding_window") if config.get("use_sliding_window") else None
-    first = config.get("max_window_layers", config["num_hidden_layers"])
+    window = config["sliding_window"] if config.get("use_sliding_window") else None
+    num_layers, first = config["num_hidden_layers"], config["max_window_layers"]
     types = config.get("layer_types") or [
-        "sliding_attention" if index >= first else "full_attention" for index in range(config["num_hidden_layers"])
+        "sliding_attention" if index >= first else "full_attention" for index in range(num_layers)
     ]
+    unknown = set(types) - {"sliding_attention", "full_attention"}
+    if unknown or len(types) != num_layers:
+        raise ModelError(
+            f"layer_types has {len(types)} entries of {', '.join(sorted(set(types)))}; it must have one for each of "
+            f"the {num_layers} layers, sliding_attention or full_attention"
+        )
     return tuple(window if kind == "sliding_attention" else None for kind in types)
 
 
 def _rope(config: dict[str, Any], head_dim: int) -> RopeConfig:
-    """transformers 5 writes `rope_parameters`; before, there were `rope_theta` and `rope_scaling`."""
-    rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
-    kind = rope.get("rope_type") or rope.get("type") or "default"
+    """transformers 5 writes `rope_parameters`; before, there were `rope_theta` and `rope_scaling`, which wins there."""
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    kind = rope.get("rope_type", rope.get("type", "default"))
     if kind not in ("default", "linear", "llama3"):
         raise ModelError(f"rope type {kind!r} is not supported; supported are default, linear and llama3")
-    partial = rope.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1.0
-    return RopeConfig(
+    scaled = RopeConfig(
         theta=rope.get("rope_theta") or config.get("rope_theta") or 10_000.0,
-        dim=int(head_dim * partial),
+        dim=_rotated_dim(
+            config, rope.get("partial_rotary_factor", config.get("partial_rotary_factor")), kind, head_dim
+        ),
         kind=kind,
-        factor=rope.get("factor", 1.0),
-        low_freq_factor=rope.get("low_freq_factor", 1.0),
-        high_freq_factor=rope.get("high_freq_factor", 4.0),
-        original_max_position=rope.get("original_max_position_embeddings", 8192),
+    )
+    if kind == "default":
+        return scaled
+    if kind == "linear":
+        return replace(scaled, factor=rope["factor"])
+    return replace(
+        scaled,
+        factor=rope["factor"],
+        low_freq_factor=rope["low_freq_factor"],
+        high_freq_factor=rope["high_freq_factor"],
+        original_max_position=rope.get("original_max_position_embeddings") or config["max_position_embeddings"],
     )
 
 
-def _activation(name: str) -> str:
-    if name == "silu":
-        return "silu"
-    if name in ("gelu_pytorch_tanh", "gelu_new", "gelu"):
-        return "gelu_tanh" if name != "gelu" else "gelu"
-    raise ModelError(f"hidden_act {name!r} is not supported; supported are silu and gelu_pytorch_tanh")
+def _rotated_dim(config: dict[str, Any], partial: float | None, kind: str, head_dim: int) -> int:
+    """Only Phi-3 rotates a part of a head. Elsewhere transformers ignores `partial_rotary_factor`, or cannot run it."""
+    if partial is None or partial == 1:
+        return head_dim
+    if config["model_type"] == "phi3":
+        return int(head_dim * partial)
+    if kind != "default":
+        raise ModelError(f"partial_rotary_factor {partial} with rope type {kind!r} is not supported")
+    return head_dim
+
+
+ACTIVATIONS = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu": "gelu",
+}
+"""transformers' name -> ours."""

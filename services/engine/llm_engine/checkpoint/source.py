@@ -9,7 +9,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from llm_engine.checkpoint.folder import read_json
 from llm_engine.errors import ModelError
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
 
 
 class Source(Protocol):
@@ -34,14 +38,19 @@ class Checkpoint:
         self._folder = folder
         self._device = device
         self._files: dict[str, Any] = {}
-        for path in sorted(folder.glob("*.safetensors")):
+        index = _read_index(folder)
+        for path in _weight_files(folder, index):
             try:
                 handle: Any = safe_open(path, framework="pt", device="cpu")
             except (OSError, SafetensorError) as error:
                 raise ModelError(f"{path} is no safetensors file: {error}") from None
-            self._files.update(dict.fromkeys(handle.keys(), handle))
-        if not self._files:
-            raise ModelError(f"{folder} has no *.safetensors file with weights")
+            names = [name for name in handle.keys() if index is None or index.get(name) == path.name]  # noqa: SIM118
+            if twice := self._files.keys() & names:
+                raise ModelError(f"{folder}: {min(twice)} is in two files; keep the files of one checkpoint only")
+            self._files.update(dict.fromkeys(names, handle))
+        if index is not None and (missing := index.keys() - self._files.keys()):
+            name = min(missing)
+            raise ModelError(f"{folder}: {INDEX} says that {name} is in {index[name]}, but it is not")
 
     def __contains__(self, name: str) -> bool:
         return name in self._files
@@ -57,6 +66,34 @@ class Checkpoint:
         if not raw and not tensor.is_floating_point():
             raise ModelError(f"{self._folder}: {name} is {tensor.dtype}, but config.json has no quantization for it")
         return tensor.to(self._device, None if raw else self.dtype)
+
+
+def _weight_files(folder: Path, index: dict[str, str] | None) -> list[Path]:
+    """The files of the model, and none that happens to lie beside them: transformers' choice.
+
+    `model.safetensors` if it is there, else what the index names, else, without an index, all files.
+    """
+    if index is not None:
+        paths = [folder / name for name in sorted(set(index.values()))]
+        if missing := [path for path in paths if not path.is_file()]:
+            raise ModelError(f"{folder}: {INDEX} names {missing[0].name}, which is not there")
+        return paths
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise ModelError(f"{folder} has no *.safetensors file with weights")
+    return paths
+
+
+def _read_index(folder: Path) -> dict[str, str] | None:
+    """Tensor -> file name; None if there is no index, or a single file that goes before it."""
+    if (folder / SINGLE).is_file() or not (folder / INDEX).is_file():
+        return None
+    weights = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(weights, dict) or not weights:
+        raise ModelError(f"{folder / INDEX} has no weight_map")
+    return {str(tensor): Path(str(file)).name for tensor, file in weights.items()}
 
 
 class RandomWeights:
