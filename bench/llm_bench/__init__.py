@@ -3,7 +3,7 @@
 What to send
   scenario      arrivals, classes, lengths, SLOs, from a YAML file
   arrivals      when requests arrive, drawn before the clock starts; profiles: rates that change
-  trace         recorded arrivals; replay: scaled in time and rate; trace_scenario: what `replay` sends
+  replay        recorded arrivals (`llm_traces`), scaled in time and rate; trace_scenario: what `replay` sends
   lengths       how long prompts and outputs are
   prompts       texts cut from a corpus, tokenised ahead of time; dataset: from a file
   compose       unique prompts, shared prefixes, conversations

@@ -17,7 +17,7 @@ import numpy as np
 from llm_bench.dataset import Samples
 from llm_bench.prompts import Cut, Prompt, draw_prompts, named_text, tag_prompts
 from llm_bench.scenario import Scenario
-from llm_bench.trace import MOONCAKE_BLOCK
+from llm_traces import MOONCAKE_BLOCK
 
 WHOLE = 1_000_000
 """More tokens than a sample has."""

@@ -7,13 +7,15 @@ speed: below 1 by leaving rows out evenly, above 1 by sending rows again, somewh
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveFloat
 
-from llm_bench.trace import Trace, TraceRow, read_trace
+from llm_bench.errors import ScenarioError
+from llm_traces import BadRowError, Trace, TraceError, TraceRow, read_trace
 
 
 class TraceArrivals(BaseModel):
@@ -27,7 +29,8 @@ class TraceArrivals(BaseModel):
     skip_bad_rows: bool = False
 
     def read(self) -> Trace:
-        return read_trace(self.file, self.skip_bad_rows)
+        """Raises ScenarioError that names file and line."""
+        return _read(self.file, self.skip_bad_rows)
 
     def mean_rate(self, duration: float) -> float:
         return self.rate_scale * sum(row.at < duration * self.speed for row in self.read().rows) / duration
@@ -39,6 +42,16 @@ class TraceArrivals(BaseModel):
         """The rows of the first `duration` seconds of the run, at their times in it."""
         rows = [replace(row, at=row.at / self.speed) for row in self.read().rows if row.at < duration * self.speed]
         return rows if self.rate_scale == 1 else _multiply(rows, self.rate_scale, duration, rng)
+
+
+@cache  # a scenario asks for its rate and for its schedule; the file of a trace may be large
+def _read(path: Path, skip_bad_rows: bool) -> Trace:
+    try:
+        return read_trace(path, skip_bad_rows=skip_bad_rows)
+    except BadRowError as error:
+        raise ScenarioError(f"{error}; --skip-bad-rows leaves such rows out") from error
+    except TraceError as error:
+        raise ScenarioError(str(error)) from error
 
 
 def _multiply(rows: list[TraceRow], factor: float, duration: float, rng: np.random.Generator) -> list[TraceRow]:

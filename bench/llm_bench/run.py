@@ -114,7 +114,7 @@ def _conclude(
         summary,
         client_cpu=info.client_cpu,
         interrupted=info.interrupted,
-        skipped_rows=scenario.skipped_rows,
+        left_out=scenario.left_out,
         loop_lag=info.loop_lag,
         ran_out=sent.ran_out,
     )

@@ -150,10 +150,12 @@ class Scenario(_Part):
         return self
 
     @property
-    def skipped_rows(self) -> int:
-        """Bad rows of the trace and of the prompt file that were left out."""
-        trace = self.arrivals.read().skipped if isinstance(self.arrivals, TraceArrivals) else 0
-        return trace + (self.prompts.read().skipped if self.prompts else 0)
+    def left_out(self) -> list[str]:
+        """A sentence for each reason why rows of the trace or of the prompt file were left out."""
+        trace = self.arrivals.read() if isinstance(self.arrivals, TraceArrivals) else None
+        skipped = (trace.skipped if trace else 0) + (self.prompts.read().skipped if self.prompts else 0)
+        notes = [f"{skipped} bad rows of the scenario's files were skipped"] if skipped else []
+        return [*notes, trace.notice] if trace and trace.notice else notes
 
     @property
     def has_trace(self) -> bool:

@@ -18,7 +18,7 @@ from llm_bench.lengths import Integers, Lengths, RecordedLengths
 from llm_bench.prompts import Cut, cut_by_characters
 from llm_bench.replay import TraceArrivals
 from llm_bench.scenario import Scenario
-from llm_bench.trace import TraceRow
+from llm_traces import TraceRow
 
 
 @dataclass(frozen=True, slots=True)

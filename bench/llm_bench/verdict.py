@@ -38,20 +38,20 @@ def judge(
     *,
     client_cpu: float,
     interrupted: bool = False,
-    skipped_rows: int = 0,
+    left_out: Sequence[str] = (),
     loop_lag: Distribution = NOT_LOOKED_AT,
     ran_out: bool = False,
 ) -> Verdict:
     """`client_cpu`: CPU seconds of this process per second of the run; `loop_lag`: of its event loop, in seconds;
-    `ran_out`: a closed loop had no more requests before its time was over."""
+    `left_out`: notes on what was not taken from the scenario's files; `ran_out`: a closed loop had no more requests
+    before its time was over.
+    """
     reasons = [*_coverage(records, interrupted), *_pace(records, summary, loop_lag), *_errors(summary)]
     if client_cpu > CLIENT_CPU_LIMIT:
         reasons.append(f"the client used {client_cpu:.0%} of a core (limit {CLIENT_CPU_LIMIT:.0%}): spread it out")
     if ran_out:
         reasons.append(f"the closed loop used up its {len(records)} requests early: send an open loop at a higher rate")
-    notes = [*_lengths(records), *_sample_sizes(summary)]
-    if skipped_rows:
-        notes.append(f"{skipped_rows} bad rows of the scenario's files were skipped")
+    notes = [*_lengths(records), *_sample_sizes(summary), *left_out]
     return Verdict(valid=not reasons, reasons=reasons, notes=notes)
 
 

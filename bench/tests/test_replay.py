@@ -12,8 +12,8 @@ from llm_bench.errors import ScenarioError
 from llm_bench.replay import TraceArrivals
 from llm_bench.scenario import Scenario
 from llm_bench.schedule import draw_schedule
-from llm_bench.trace import TraceRow
 from llm_bench.trace_scenario import trace_scenario
+from llm_traces import TraceRow
 
 CORPUS = "".join(f"line number {index} of the corpus\n" for index in range(500))
 
@@ -70,6 +70,32 @@ def test_a_scenario_of_a_trace_has_its_times_and_lengths(hour: Path) -> None:
     assert schedule[100].prompt_tokens == 55
     assert schedule[-1].prompt_tokens == 300  # cut to the model's room
     assert {planned.class_name for planned in schedule} == {"standard"}
+
+
+BURST_GPT = """Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type
+5,ChatGPT,472,18,490,Conversation log
+6,ChatGPT,472,0,472,Conversation log
+"""
+
+
+def test_rows_without_tokens_and_bad_rows_are_counted_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(BURST_GPT)
+    assert trace_scenario(TraceArrivals(kind="trace", file=path), None, 1.0, None).left_out == [
+        "1 of the trace's 2 rows have 0 tokens, as failed requests do: they were left out"
+    ]
+
+    bad = tmp_path / "bad.csv"
+    bad.write_text(BURST_GPT + "x,ChatGPT,1,1,2,API log\n")
+    with pytest.raises(ScenarioError, match=r"bad\.csv:4: could not convert .*; --skip-bad-rows leaves such rows out"):
+        TraceArrivals(kind="trace", file=bad).read()
+    scenario = trace_scenario(TraceArrivals(kind="trace", file=bad, skip_bad_rows=True), None, 1.0, None)
+    assert scenario.left_out[0] == "1 bad rows of the scenario's files were skipped"
+
+
+def test_a_missing_trace_is_an_error_of_the_scenario(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"gone\.csv: the trace cannot be read"):
+        TraceArrivals(kind="trace", file=tmp_path / "gone.csv").read()
 
 
 def test_classes_are_those_of_the_rows(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_gateway.simulate.engine_model import EngineModel, Sequence, SimulatedEngine
-from llm_gateway.simulate.trace import TraceRequest
+from llm_gateway.simulate.load import TraceRequest
 
 MODEL = EngineModel(itl_base=1.0, itl_slope=0.5, prefill=0.1, kv_tokens=1000, max_running=4)
 """A step takes 1.5 s for one sequence, 2 s for two."""

@@ -16,9 +16,9 @@ from llm_gateway.policies import POLICY_NAMES, PolicyName
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.simulate.engine_model import EngineModel
 from llm_gateway.simulate.events import Replay, replay
+from llm_gateway.simulate.load import Mix, TraceRequest
 from llm_gateway.simulate.summary import ClassRow, summarise
 from llm_gateway.simulate.synthetic import mean_lengths, poisson
-from llm_gateway.simulate.trace import Mix, TraceRequest
 
 MODEL = EngineModel()
 CAPACITY = MODEL.capacity(*mean_lengths(), MODEL.max_running)

@@ -6,7 +6,7 @@
 The dispatcher, the queue, the policies, the in-flight limits, the KV budget, shedding and the estimator are the
 gateway's own; only time, the engines and the clients are models.
 
-trace           requests from files: Azure, Mooncake, BurstGPT, a result.json of llm-bench
+load            requests from traces: Azure, Mooncake, BurstGPT, JSON lines, a result.json of llm-bench
 synthetic       requests from a Poisson process
 engine_model    what an engine does with them: prefill, decode steps, KV cache, preemption
 events          the loop: the next arrival or the next event of an engine, whichever is sooner

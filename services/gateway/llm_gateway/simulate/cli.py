@@ -21,9 +21,10 @@ from llm_gateway.policies import POLICY_NAMES, PolicyName
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.simulate.engine_model import EngineModel
 from llm_gateway.simulate.events import replay
+from llm_gateway.simulate.load import Mix, TraceRequest, load_requests
 from llm_gateway.simulate.summary import ClassRow, summarise
 from llm_gateway.simulate.synthetic import mean_lengths, poisson
-from llm_gateway.simulate.trace import Mix, TraceError, TraceRequest, read_trace
+from llm_traces import TraceError
 
 PROG = "llm-gateway simulate"
 DEFAULT_MIX = {"interactive": 0.5, "standard": 0.3, "batch": 0.2}
@@ -121,7 +122,9 @@ def _trace(arguments: argparse.Namespace, settings: GatewaySettings, model: Engi
     tenants = [tenant.name for tenant in settings.tenants] or [""]
     mix = Mix(arguments.mix, dict.fromkeys(tenants, 1.0))
     if arguments.trace:
-        trace = read_trace(arguments.trace, mix, arguments.seed)
+        trace, recorded = load_requests(arguments.trace, mix, arguments.seed)
+        if recorded.notice:
+            print(f"{PROG}: {recorded.notice}", file=sys.stderr)
     else:
         trace = poisson(_rate(arguments, settings, model), arguments.duration, mix, arguments.seed)
     unknown = {request.class_name for request in trace} - names

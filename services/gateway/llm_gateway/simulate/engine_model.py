@@ -18,7 +18,7 @@ from collections import deque
 from dataclasses import dataclass
 from itertools import count
 
-from llm_gateway.simulate.trace import TraceRequest
+from llm_gateway.simulate.load import TraceRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from llm_gateway.queue import RequestQueue
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.shedding import Shedder
 from llm_gateway.simulate.engine_model import EngineModel, Sequence, SimulatedEngine
-from llm_gateway.simulate.trace import TraceRequest
+from llm_gateway.simulate.load import TraceRequest
 from llm_gateway.wait_bound import WaitBound
 from llm_gateway.waiting import Waiting
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_gateway.simulate.trace import Mix, TraceRequest
+from llm_gateway.simulate.load import Mix, TraceRequest
 
 PERCENTILES = (0.0, 0.5, 0.9, 0.99, 1.0)
 PROMPT_TOKENS = (16, 1020, 2735, 4142, 8192)

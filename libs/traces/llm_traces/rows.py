@@ -1,0 +1,55 @@
+"""What a trace holds, and what can be wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MOONCAKE_BLOCK = 512
+"""Prompt tokens that one of Mooncake's hash ids stands for."""
+
+
+class TraceError(Exception):
+    """The file cannot be used; the message names it and says why."""
+
+
+class BadRowError(TraceError):
+    """One row is wrong; the message names its line. Such rows can be skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRow:
+    """One recorded request."""
+
+    at: float
+    """Seconds since the trace's first request."""
+    prompt_tokens: int
+    output_tokens: int
+    class_name: str | None = None
+    blocks: tuple[int, ...] = ()
+    """Of the prompt, each MOONCAKE_BLOCK tokens: prompts that begin with the same ids begin with the same text."""
+    max_tokens: int | None = None
+    """What the request asked for, if the trace says it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The requests of a recording, by arrival."""
+
+    rows: tuple[TraceRow, ...]
+    skipped: int = 0
+    """Bad rows that were left out."""
+    empty: int = 0
+    """Rows with 0 tokens, which are always left out."""
+
+    @property
+    def seconds(self) -> float:
+        """From the first request to the last."""
+        return self.rows[-1].at
+
+    @property
+    def notice(self) -> str | None:
+        """One line for the user about rows with 0 tokens; None without any."""
+        if not self.empty:
+            return None
+        total = len(self.rows) + self.skipped + self.empty
+        return f"{self.empty} of the trace's {total} rows have 0 tokens, as failed requests do: they were left out"
