@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from aiohttp import web
 
 from llm_contract import headers
@@ -20,6 +21,8 @@ from llm_gateway.engines import EnginePool
 from llm_gateway.engines.prefix import prefix_hashes
 from llm_gateway.estimate import OutputEstimator, PromptEstimator
 from llm_gateway.exchange import Exchange
+from llm_gateway.json_fields import edit
+from llm_gateway.models import Models
 from llm_gateway.rate_limit import Limiter, refusal
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.tenants import TenantTable
@@ -49,6 +52,7 @@ class Admission:
         usage: UsageBook,
         prompts: PromptEstimator,
         outputs: OutputEstimator,
+        models: Models,
         pool: EnginePool,
     ) -> None:
         self._max_body_bytes = settings.max_body_bytes
@@ -59,6 +63,7 @@ class Admission:
         self._usage = usage
         self._prompts = prompts
         self._outputs = outputs
+        self._models = models
         self._pool = pool
 
     async def admit(self, request: web.Request, exchange: Exchange) -> Job:
@@ -69,6 +74,9 @@ class Admission:
         body = request_body.parse(raw)
         cls = classify(self._classes, request.headers, body, tenant.default, tenant.most_urgent)
         exchange.class_name = cls.name
+        model = self._models.resolve(_model(body))
+        if model != _model(body):
+            raw, body = edit(raw, {"model": orjson.dumps(model)}), {**body, "model": model}
         exchange.targets = promised = targets(cls, request.headers)
         exchange.body_bytes = len(raw)
         exchange.streamed = body.get("stream") is True
@@ -82,6 +90,7 @@ class Admission:
             exchange.arrived + _first_token_within(promised),
             request.headers.get(headers.SESSION),
             prefix_hashes(body) if self._pool.wants_prefix else (),
+            model,
         )
         await self._charge(exchange, waiting.prompt_tokens + waiting.output_tokens)
         exchange.waiting = waiting
@@ -101,6 +110,12 @@ def max_tokens(body: Mapping[str, Any]) -> int | None:
     """None if the request does not say, or says nonsense, which is for the engine to refuse."""
     asked = body.get("max_completion_tokens", body.get("max_tokens"))
     return asked if isinstance(asked, int) and not isinstance(asked, bool) and asked > 0 else None
+
+
+def _model(body: Mapping[str, Any]) -> str | None:
+    """None if the request names none; one that is no string is for the engine to refuse."""
+    asked = body.get("model")
+    return asked if isinstance(asked, str) else None
 
 
 def _first_token_within(promised: Targets) -> float:

@@ -16,6 +16,7 @@ from llm_gateway import metrics as gateway_metrics
 from llm_gateway import openapi
 from llm_gateway.admission import Admission
 from llm_gateway.classes import ClassTable
+from llm_gateway.cors import Cors
 from llm_gateway.dispatch import Dispatcher
 from llm_gateway.engine_changes import change_engines
 from llm_gateway.engines import EnginePool
@@ -24,6 +25,7 @@ from llm_gateway.exchange import request_id
 from llm_gateway.health import HealthProbes
 from llm_gateway.ledger import Ledger
 from llm_gateway.metrics import GatewayMetrics
+from llm_gateway.models import Models
 from llm_gateway.monitoring import Monitoring
 from llm_gateway.passthrough import Passthrough
 from llm_gateway.policies import make_policy
@@ -92,6 +94,7 @@ class Gateway:
         self.sla = SlaTracker(settings.sla, self.metrics)
         self.sla_routes = SlaRoutes(self.sla, lambda: self.classes, self._weight)
         self.tracing = make_tracing(settings.tracing)
+        self.cors = Cors(settings.cors)
         self.upstream = Upstream(settings)
         self.probes = HealthProbes(self.pool, self.upstream, settings.probe_interval, settings.probe_timeout, clock)
         self.scraper = SignalScraper(self.pool, self.upstream, settings.signals_interval, clock)
@@ -110,21 +113,25 @@ class Gateway:
             self.fleet = fleet.gate
             self.limiter = RedisLimiter(settings.fleet, fleet.gate, clock)
             self.metrics.observe_fleet(fleet.gate)
+        self.models = Models(self.pool, self.tenants, settings.aliases, settings.probe_interval)
         prompts, outputs = PromptEstimator(), OutputEstimator()
-        admission = Admission(settings, classes, self.tenants, self.limiter, self.usage, prompts, outputs, self.pool)
+        admission = Admission(
+            settings, classes, self.tenants, self.limiter, self.usage, prompts, outputs, self.models, self.pool
+        )
         ledger = Ledger(self.metrics, self.sla, self.usage, self.limiter, self.queue, prompts, outputs, clock)
         self.proxy = Proxy(
             settings, admission, dispatcher, self.pool, self.upstream, ledger, self.tracing, self.metrics, clock
         )
         self.progress.on_eject = self.proxy.fail_over
-        self.passthrough = Passthrough(settings, self.tenants, self.pool, self.upstream, self.metrics)
+        self.passthrough = Passthrough(settings, self.tenants, self.models, self.pool, self.upstream, self.metrics)
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=self.settings.max_body_bytes)
         routes: dict[tuple[str, str], Handler] = {
             ("POST", "/v1/completions"): self.proxy.generate,
             ("POST", "/v1/chat/completions"): self.proxy.generate,
-            ("GET", "/v1/models"): self.passthrough.forward,
+            ("GET", "/v1/models"): self.models.list,
+            ("GET", "/v1/models/{id:.+}"): self.models.show,
             ("GET", "/version"): self.passthrough.forward,
             ("POST", "/tokenize"): self.passthrough.forward,
             ("POST", "/detokenize"): self.passthrough.forward,
@@ -137,8 +144,11 @@ class Gateway:
         }
         for (method, path), handler in routes.items():
             app.router.add_route(method, path, _answering_errors(handler))
-            app.router.add_route("*", path, _answering_errors(_method_not_allowed))
+            if method == "GET":
+                app.router.add_route("HEAD", path, _answering_errors(handler))
+            app.router.add_route("*", path, _answering_errors(self._method_not_allowed))
         app.router.add_route("*", "/{path:.*}", _answering_errors(_not_found))
+        self.cors.install(app)
         app.cleanup_ctx.append(self._running)
         return app
 
@@ -162,6 +172,7 @@ class Gateway:
         self.tenants.replace(settings.tenants, self.classes, keys_required=required)
         self.monitoring.update(settings, keys_required=required)
         self.pool.anonymise(self.monitoring.closed)
+        self.models.aliases = settings.aliases
         self.limiter.keep(frozenset(self.tenants.by_name))
         change_engines(self.pool, self.settings.engines, settings.engines)
         self.settings = settings
@@ -175,6 +186,11 @@ class Gateway:
 
     def _weight(self, tenant: str) -> float:
         return self.tenants.by_name[tenant].weight if tenant in self.tenants.by_name else 1.0
+
+    async def _method_not_allowed(self, request: web.Request) -> web.StreamResponse:
+        if (answer := self.cors.preflight(request)) is not None:
+            return answer
+        raise ApiError(ErrorKind.METHOD_NOT_ALLOWED, f"{request.method} is not a method of {request.path}")
 
     async def _openapi(self, _: web.Request) -> web.Response:
         names = [cls.name for cls in self.classes]
@@ -216,10 +232,6 @@ def _answering_errors(handler: Handler) -> Handler:
             return error_response(ApiError(ErrorKind.INTERNAL, "the gateway failed; its log says why"))
 
     return answer
-
-
-async def _method_not_allowed(request: web.Request) -> web.StreamResponse:
-    raise ApiError(ErrorKind.METHOD_NOT_ALLOWED, f"{request.method} is not a method of {request.path}")
 
 
 async def _not_found(request: web.Request) -> web.StreamResponse:

@@ -1,5 +1,7 @@
 """Probes of /health: they mark an engine down that refuses or keeps failing, and bring it back when it answers.
 
+A probe that finds an engine well also reads which models it serves.
+
 A refused connection marks an engine down at once, here or on a request's path; a slow or failing answer only after
 three in a row, since an engine at full load may be late. An engine that was ejected for making no progress has to show
 that it produces tokens, too.
@@ -13,8 +15,11 @@ from collections.abc import Callable
 from llm_gateway.engine_loop import EngineLoop
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.engine import FAILURES_TO_DOWN
+from llm_gateway.models import model_cards
 from llm_gateway.progress import produces_tokens
 from llm_gateway.upstream import EngineError, Upstream
+
+MODELS_SECONDS = 5.0
 
 
 class HealthProbes:
@@ -47,8 +52,22 @@ class HealthProbes:
             return
         if status != 200:
             self._failed(engine, f"/health answered {status}")
-        elif not engine.ejected or await produces_tokens(self._upstream, engine, self._clock):
+            return
+        await self._learn_models(engine)
+        if not engine.ejected or await produces_tokens(self._upstream, engine, self._clock):
             self._pool.mark_up(engine)
+
+    async def _learn_models(self, engine: Engine) -> None:
+        """Before it takes requests, and from then on every MODELS_SECONDS: adapters are loaded while it runs."""
+        now = self._clock()
+        if engine.settings.models or (engine.up and now - engine.models_read < MODELS_SECONDS):
+            return
+        try:
+            status, page = await self._upstream.fetch(engine, "GET", "/v1/models", self._timeout)
+        except EngineError:
+            return  # what is known stays, and the next probe asks again
+        engine.models_read = now
+        self._pool.learn_models(engine, model_cards(page) if status == 200 else None)
 
     def _failed(self, engine: Engine, reason: str, *, at_once: bool = False) -> None:
         engine.failed_probes += 1

@@ -32,6 +32,11 @@ STATUSES = {
     "503": "No engine is up, or the gateway is draining.",
 }
 
+NEED_A_KEY = (
+    *("/v1/completions", "/v1/chat/completions", "/v1/models", "/v1/models/{id}"),
+    *("/version", "/tokenize", "/detokenize"),
+)
+
 FIELDS_FOR_THE_ENGINE = ("model", "prompt", "messages", "max_tokens", "temperature", "top_p", "stop", "stream")
 
 
@@ -49,6 +54,7 @@ def document(classes: Iterable[str], *, keys_required: bool, longest_window: int
             "/v1/completions": {"post": {"summary": "Complete a prompt", "operationId": "complete", **generate}},
             "/v1/chat/completions": {"post": {"summary": "Continue a chat", "operationId": "chat", **generate}},
             "/v1/models": {"get": _passed_on("List the models", "models")},
+            "/v1/models/{id}": {"get": _one_model()},
             "/version": {"get": _passed_on("Version of an engine", "version")},
             "/tokenize": {"post": _passed_on("Text to tokens", "tokenize", has_body=True)},
             "/detokenize": {"post": _passed_on("Tokens to text", "detokenize", has_body=True)},
@@ -65,7 +71,7 @@ def document(classes: Iterable[str], *, keys_required: bool, longest_window: int
     }
     if keys_required:
         found["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        for path in ("/v1/completions", "/v1/chat/completions", "/v1/models", "/version", "/tokenize", "/detokenize"):
+        for path in NEED_A_KEY:
             for operation in found["paths"][path].values():
                 operation["security"] = [{"key": []}]
     return found
@@ -107,6 +113,11 @@ def _passed_on(summary: str, operation: str, *, has_body: bool = False) -> JSON:
     if has_body:
         found["requestBody"] = {"required": True, "content": content}
     return found
+
+
+def _one_model() -> JSON:
+    name = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    return {**_passed_on("One model", "model"), "parameters": [name]}
 
 
 def _plain(summary: str, operation: str, ok: str, *errors: str) -> JSON:

@@ -59,6 +59,12 @@ class Preemption:
             for request, since in reversed(self._unanswered[priority].items()):
                 if since < oldest:
                     break
-                if request.key > urgent.key and request.preempted < self._settings.max_times:
+                may_go = request.key > urgent.key and request.preempted < self._settings.max_times
+                if may_go and _frees(request, urgent):
                     return request
         return None
+
+
+def _frees(request: Waiting, urgent: Waiting) -> bool:
+    """Whether the slot that `request` has is one that `urgent` can use."""
+    return any(request in engine.holders for engine in urgent.route)

@@ -21,7 +21,7 @@ PRIOR_OUTPUT_TOKENS = 128
 
 
 class ServiceRate:
-    """`slots` counts those of all engines that take requests."""
+    """`slots` counts those that a request can have where the engines differ in their models: the fewest there are."""
 
     def __init__(self, slots: Callable[[], float]) -> None:
         self._slots = slots
@@ -41,6 +41,7 @@ class ServiceRate:
         seen = min(self._seen, HORIZON)
         return (PRIOR_STRENGTH * prior + seen * self._mean) / (PRIOR_STRENGTH + seen)
 
-    def per_second(self, output_tokens: int = PRIOR_OUTPUT_TOKENS) -> float:
-        """Return requests per second, 0 while no engine takes requests."""
-        return self._slots() / max(1, self.replicas()) / self.seconds_per_request(output_tokens)
+    def per_second(self, output_tokens: int = PRIOR_OUTPUT_TOKENS, slots: float | None = None) -> float:
+        """Return requests per second with that many slots, 0 while no engine takes requests."""
+        slots = self._slots() if slots is None else slots
+        return slots / max(1, self.replicas()) / self.seconds_per_request(output_tokens)

@@ -22,7 +22,7 @@ from llm_contract.settings import InvalidSettings
 from llm_gateway.engine_changes import moved
 from llm_gateway.settings import GatewaySettings
 
-LIVE = frozenset({"classes", "default_class", "engines", "require_keys", "tenants"})
+LIVE = frozenset({"aliases", "classes", "default_class", "engines", "require_keys", "tenants"})
 
 POLL_SECONDS = 2.0
 

@@ -11,8 +11,9 @@ from pydantic_settings import NoDecode
 from llm_contract.settings import ServiceSettings
 from llm_gateway.addresses import HostName, ListenAddress
 from llm_gateway.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
+from llm_gateway.cors import CorsSettings
 from llm_gateway.edge import EdgeSettings
-from llm_gateway.engine_settings import EngineSettings
+from llm_gateway.engine_settings import EngineSettings, ModelName
 from llm_gateway.engines import BalancingName, BreakerSettings, LimitSettings
 from llm_gateway.fleet.settings import FleetSettings
 from llm_gateway.keys import KeyHash
@@ -69,6 +70,9 @@ class GatewaySettings(ServiceSettings, env_prefix="LLM_GATEWAY_"):
     engines: Annotated[tuple[EngineSettings, ...], NoDecode, BeforeValidator(_engine_list)] = Field(
         min_length=1, description="engine URLs, joined by commas or one flag each; JSON for more than the URL"
     )
+    aliases: dict[ModelName, ModelName] = Field(
+        {}, description="names of models that clients may use, each with the name that engines have for it; JSON"
+    )
     policy: PolicyName = Field("composite", description="who goes next")
     aging_rate: float = Field(
         0.01, ge=0, description="priority levels per second of waiting; 0 is strict priority, without a wait bound"
@@ -97,6 +101,7 @@ class GatewaySettings(ServiceSettings, env_prefix="LLM_GATEWAY_"):
     max_attempts: int = Field(3, ge=1, description="engines tried before a request's first byte is sent")
     max_body_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="larger request bodies get 413")
     edge: EdgeSettings = EdgeSettings()
+    cors: CorsSettings = Field(CorsSettings(), description="web pages of other origins that may send requests")
     fleet: FleetSettings = Field(FleetSettings(), description="replicas that share order and limits through Redis")
     admin: AdminSettings = AdminSettings()
     monitoring: MonitoringSettings = Field(MonitoringSettings(), description="who may read metrics and the SLA's pages")
@@ -119,6 +124,9 @@ class GatewaySettings(ServiceSettings, env_prefix="LLM_GATEWAY_"):
         _all_different("engines", [engine.name for engine in self.engines])
         if self.default_class not in names:
             raise ValueError(f"default_class {self.default_class!r} is not one of the classes {', '.join(names)}")
+        for alias, name in self.aliases.items():
+            if name in self.aliases:
+                raise ValueError(f"aliases: {alias} stands for {name}, which is an alias; name the engines' model")
         _all_different("tenants", [tenant.name for tenant in self.tenants])
         check_tenants(self.tenants, ClassTable(self.classes, self.default_class))
         keys_required(self.host, self.require_keys, self.tenants)

@@ -41,7 +41,8 @@ class Upstream:
         Raises EngineError.
         """
         try:
-            return await self._client.send(engine.base, method, engine.url(path).raw_path, headers, body or b"")
+            target = engine.url(path).raw_path
+            return await self._client.send(engine.base, method, target, headers, body or b"", tls=engine.tls)
         except HttpError as error:
             raise engine_error(engine, "headers", error) from error
 
@@ -80,7 +81,8 @@ class Upstream:
             headers["authorization"] = engine.authorization
         try:
             async with asyncio.timeout(timeout):
-                response = await self._client.send(engine.base, method, engine.url(path).raw_path, headers, body or b"")
+                target = engine.url(path).raw_path
+                response = await self._client.send(engine.base, method, target, headers, body or b"", tls=engine.tls)
                 try:
                     return response.status, await response.read()
                 finally:

@@ -29,11 +29,11 @@ class Origin:
 
     __slots__ = ("busy", "host", "idle", "netloc", "port", "tls")
 
-    def __init__(self, base: URL) -> None:
+    def __init__(self, base: URL, tls: ssl.SSLContext | None = None) -> None:
         self.host = base.raw_host or ""
         self.port = base.port or 80
         self.netloc = base.host_port_subcomponent or ""
-        self.tls = ssl.create_default_context() if base.scheme == "https" else None
+        self.tls = tls
         self.idle: list[Connection] = []
         """The one used last is last, and is the next to be used."""
         self.busy: set[Connection] = set()
@@ -54,18 +54,28 @@ class HttpClient:
     def __init__(self, connect_timeout: float, silence_timeout: float) -> None:
         self._connect_timeout = connect_timeout
         self._silence_timeout = silence_timeout
-        self._origins: dict[URL, Origin] = {}
+        self._origins: dict[tuple[URL, ssl.SSLContext | None], Origin] = {}
         self._loop = asyncio.get_running_loop()
         self._sweep_interval = min(LONGEST_SWEEP_INTERVAL, silence_timeout / 4)
         self._timer = self._loop.call_later(self._sweep_interval, self._sweep)
 
-    async def send(self, base: URL, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
+    async def send(
+        self,
+        base: URL,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> Response:
         """Returns when status and headers are there; the caller reads the body and closes the response.
 
         An engine may close an idle connection in the moment we use it. A request lost that way, on a connection idle
-        before and without a byte of answer, is sent once more on a new one. Raises HttpError.
+        before and without a byte of answer, is sent once more on a new one. `tls` is for an https:// base, which needs
+        one. Raises HttpError.
         """
-        origin = self._origin(base)
+        origin = self._origin(base, tls)
         request = request_head(method, path, origin.netloc, headers, len(body)) + body
         connection = origin.idle.pop() if origin.idle else await self._connect(origin)
         try:
@@ -83,9 +93,9 @@ class HttpClient:
 
     def forget(self, base: URL) -> None:
         """Closes the idle connections to an engine that was taken away."""
-        origin = self._origins.pop(base, None)
-        for connection in list(origin.idle) if origin else ():
-            connection.abort()
+        for key in [key for key in self._origins if key[0] == base]:
+            for connection in list(self._origins.pop(key).idle):
+                connection.abort()
 
     def open_connections(self) -> int:
         return sum(len(origin.idle) + len(origin.busy) for origin in self._origins.values())
@@ -112,10 +122,10 @@ class HttpClient:
             raise ConnectFailed(_why_not_connected(error)) from error
         return connection
 
-    def _origin(self, base: URL) -> Origin:
-        found = self._origins.get(base)
+    def _origin(self, base: URL, tls: ssl.SSLContext | None) -> Origin:
+        found = self._origins.get((base, tls))
         if found is None:
-            found = self._origins[base] = Origin(base)
+            found = self._origins[base, tls] = Origin(base, tls)
         return found
 
     def _sweep(self) -> None:

@@ -3,8 +3,13 @@
     bound = (D - t) + N / service rate      D - t: see the policy's page; N: the queue's bound
 
 The bound in seconds moves with the service rate. What the policy itself promises does not, and is checked exactly at
-every grant: nobody is served while a request with a smaller key is past its D. As D never decreases with the key, it is
-enough to look at the oldest request of each class. The count of violations stays 0 unless the scheduler is wrong.
+every grant: no request gets a slot that one with a smaller key, past its D, could have had. Where all engines serve the
+same models these are all slots. Where they do not, a request waits for the slots of its route: N is the bound of its
+group and of those that share an engine with it, and the rate is that of the route with the fewest slots. The policy's
+proof holds for each route by itself: the lanes that are passed over have no engine in common with the slot.
+
+As D never decreases with the key, it is enough to look at the oldest request of each lane. The count of violations
+stays 0 unless the scheduler is wrong.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ import math
 from collections.abc import Callable, Iterable
 
 from llm_gateway.classes import PriorityClass
+from llm_gateway.engines import Engine
 from llm_gateway.policies import OrderingPolicy
 from llm_gateway.queue import RequestQueue
 from llm_gateway.rate import ServiceRate
@@ -42,10 +48,10 @@ class WaitBound:
         queued = self._max_queue / rate if rate else math.inf
         return self._passable[class_name] + queued
 
-    def check(self, granted: Waiting, now: float) -> None:
-        """To be called with every request that is served, after it was popped at `now`."""
+    def check(self, granted: Waiting, now: float, engine: Engine | None = None) -> None:
+        """To be called with every request that is served at `engine`, after it left the queue at `now`."""
         for waiting in self._queue.oldest():
-            if waiting.due <= now and waiting.key < granted.key:
+            if waiting.due <= now and waiting.key < granted.key and (engine is None or engine in waiting.route):
                 self.on_violation(waiting.cls.name)
 
 

@@ -12,6 +12,7 @@ from llm_gateway.interrupt import Interruptible
 
 if TYPE_CHECKING:
     from llm_gateway.engines import Engine, Permit
+    from llm_gateway.engines.routes import Route
     from llm_gateway.fleet.bids import Bid
 
 
@@ -34,6 +35,8 @@ class Waiting:
     session: str | None = None
     prefix: tuple[int, ...] = ()
     """Chained hashes of the prompt's blocks: equal up to index i means the same text up to block i."""
+    model: str | None = None
+    """As its engines name it; None: any will do."""
 
     key: float = 0.0
     """The policy's; fixed at the first push, so a request that comes back keeps its age."""
@@ -42,6 +45,8 @@ class Waiting:
     order: int = -1
     """Number of its first push: breaks ties of the key, first come first served."""
     queued: bool = False
+    route: Route = ()
+    """The engines it waits for; set when it is queued."""
     charged: bool = False
     """Its prompt is on its tenant's account already: once, however often it is tried."""
     tried: list[Engine] = field(default_factory=list)

@@ -134,6 +134,7 @@ async def test_an_engine_leaves_when_its_last_request_has_ended(client: aiohttp.
         ),
         ("POST", "engines", {"url": "http://x", "api_key": "env:PATH"}, 400, "invalid_request", "api_key"),
         ("POST", "engines", {"url": "http://x", "api_key": "file:/etc/hostname"}, 400, "invalid_request", "api_key"),
+        ("POST", "engines", {"url": "https://x", "ca_file": "/etc/passwd"}, 400, "invalid_request", "ca_file"),
         ("POST", "engines", {"url": "http://x", "api_key": None}, 400, "invalid_request", "api_key"),
         ("POST", "engines", {"url": "http://u:sk-secret@x"}, 400, "invalid_request", "a user or a password"),
         ("POST", "engines", {"url": "http://x\r\ny"}, 400, "invalid_request", "control characters"),

@@ -18,6 +18,9 @@ class Answers:
     def __init__(self, answers: Sequence[int | str]) -> None:
         self._answers = list(answers)
 
+    async def fetch(self, engine: Engine, method: str, path: str, timeout: float) -> tuple[int, bytes]:
+        return 404, b""
+
     async def health(self, engine: Engine, timeout: float) -> int:
         answer = self._answers.pop(0)
         if isinstance(answer, int):

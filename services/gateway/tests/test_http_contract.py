@@ -35,9 +35,28 @@ class Case:
 UNCLASSIFIED = ("unclassified", "invalid_request")
 
 CASES = [
-    Case("unknown model", {"model": "gpt-9", "prompt": "x"}, status=404, code="model_not_found", says="`gpt-9`"),
     Case(
-        "unknown model, streamed", {"model": "gpt-9", "prompt": "x", "stream": True}, status=404, code="model_not_found"
+        "unknown model",
+        {"model": "gpt-9", "prompt": "x"},
+        status=404,
+        code="model_not_found",
+        says="`gpt-9`",
+        outcome=("standard", "model_not_found"),
+    ),
+    Case(
+        "unknown model, streamed",
+        {"model": "gpt-9", "prompt": "x", "stream": True},
+        status=404,
+        code="model_not_found",
+        outcome=("standard", "model_not_found"),
+    ),
+    Case(
+        "unknown model in the list",
+        path="/v1/models/a/b",
+        method="GET",
+        status=404,
+        code="model_not_found",
+        outcome=None,
     ),
     Case("empty prompt", {"prompt": ""}, says="empty"),
     Case("empty messages", {"messages": []}, path=CHAT, says="messages"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
@@ -13,10 +14,14 @@ from llm_gateway.engines.limits import AdaptiveLimit
 from llm_gateway.engines.prefix import PrefixIndex
 from llm_gateway.engines.signals import Signals
 from llm_gateway.keys import authorization
+from llm_gateway.tls import tls_context
 
 if TYPE_CHECKING:
     from llm_gateway.engine_settings import EngineSettings
     from llm_gateway.waiting import Waiting
+
+ModelCard = dict[str, Any]
+"""An entry of /v1/models."""
 
 FAILURES_TO_DOWN = 3
 """Probes in a row."""
@@ -26,9 +31,10 @@ class Engine:
     """Only the pool, its permits and the watchers of engines change it; all in one event loop."""
 
     __slots__ = (
-        *("_urls", "authorization", "base", "breaker", "budget", "ejected", "ejections", "failed_probes", "holders"),
-        *("in_flight", "last_progress", "limit", "max_in_flight", "name", "name_hash", "prefixes", "reason"),
-        *("settings", "sharers", "shown", "signals", "streams", "takes_priority", "up"),
+        *("_urls", "authorization", "base", "breaker", "budget", "cards", "ejected", "ejections", "failed_probes"),
+        *("holders", "in_flight", "last_progress", "limit", "max_in_flight", "models", "models_read", "name"),
+        *("name_hash", "prefixes", "reason", "settings", "sharers", "shown", "signals", "streams", "takes_priority"),
+        *("tls", "up"),
     )
 
     def __init__(
@@ -41,6 +47,7 @@ class Engine:
         self.name_hash = int.from_bytes(hashlib.blake2b(settings.name.encode(), digest_size=8).digest())
         """The same in every process, for rendezvous hashing."""
         self.base = URL(settings.url)
+        self.tls = tls_context(settings.ca_file) if self.base.scheme == "https" else None
         self._urls: dict[str, URL] = {}
         self.takes_priority = settings.takes_priority
         self.authorization = authorization(settings.api_key)
@@ -49,6 +56,13 @@ class Engine:
         """Why it is down, for the client and the log."""
         self.failed_probes = 0
         """In a row."""
+
+        self.models: frozenset[str] | None = frozenset(settings.models) or None
+        """Names of the models it serves; None while that is not known."""
+        self.cards: dict[str, ModelCard] = {name: model_card(name) for name in settings.models}
+        """What /v1/models says about each."""
+        self.models_read = -math.inf
+        """When it was asked last; monotonic, seconds."""
 
         self.max_in_flight = settings.max_in_flight
         """Its limit at present."""
@@ -124,3 +138,7 @@ class Engine:
         self.signals = None
         if self.limit is not None:
             self.max_in_flight = self.limit.reset()
+
+
+def model_card(name: str) -> ModelCard:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "llm-gateway"}

@@ -11,16 +11,17 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from llm_gateway.addresses import default_name
 from llm_gateway.engines.balance import BalancingName, LeastLoaded, make_balancer
 from llm_gateway.engines.breaker import Breaker, BreakerSettings, BreakerState
 from llm_gateway.engines.budget import KvBudget
-from llm_gateway.engines.engine import Engine
+from llm_gateway.engines.engine import Engine, ModelCard
 from llm_gateway.engines.limits import AdaptiveLimit, LimitSettings
 from llm_gateway.engines.permit import Permit
+from llm_gateway.engines.routes import Route, Routes
 from llm_gateway.engines.signals import Signals
 from llm_gateway.rate import ServiceRate
 
@@ -59,11 +60,12 @@ class EnginePool:
         """Stands for the address in what clients see, by the engine's name; kept for one that comes back."""
         self.engines = [self._make(one) for one in engines]
         """Those that may get requests, if they are up."""
+        self.routes = Routes(self.engines)
         self.draining: dict[Engine, asyncio.Future[None]] = {}
         """Those removed that still have permits out."""
         self._held: Counter[str] = Counter()
         """Permits out, by class."""
-        self.rate = ServiceRate(self.slots)
+        self.rate = ServiceRate(self.scarcest_slots)
         self.on_change: Callable[[], None] = lambda: None
         self.on_removed: Callable[[str], None] = lambda name: None
         """Called with the name of an engine that is gone, its last permit returned."""
@@ -94,21 +96,26 @@ class EnginePool:
         """Whether requests need their prefix hashes: they cost time, and one engine needs no choice."""
         return self._balancing == "prefix" and len(self.engines) > 1
 
-    def any_up(self) -> bool:
+    def any_up(self, route: Route | None = None) -> bool:
         """Whether waiting makes sense: some engine takes requests, now or once a slot is free."""
-        return any(engine.available for engine in self.engines)
+        return any(engine.available for engine in (self.engines if route is None else route))
 
-    def has_free_slot(self) -> bool:
-        return any(engine.accepts(0) for engine in self.engines)
+    def has_free_slot(self, route: Route | None = None, without: Collection[Engine] = ()) -> bool:
+        among = self.engines if route is None else route
+        return any(engine.accepts(0) and engine not in without for engine in among)
 
-    def has_room(self, request: Waiting) -> bool:
+    def has_room(self, request: Waiting, without: Collection[Engine] = ()) -> bool:
         """Whether `take` would give it a permit now."""
         cost = _cost(request)
-        return any(engine.accepts(cost) for engine in self.engines)
+        return any(engine.accepts(cost) and engine not in without for engine in self.routes.of(request.model))
 
-    def slots(self) -> int:
-        """Of all engines that take requests, at their present limits."""
-        return sum(engine.max_in_flight for engine in self.engines if engine.available)
+    def slots(self, route: Route | None = None) -> int:
+        """Of the engines that take requests, at their present limits."""
+        return sum(engine.max_in_flight for engine in (self.engines if route is None else route) if engine.available)
+
+    def scarcest_slots(self) -> int:
+        """Those of the route that has the fewest."""
+        return min(map(self.slots, self.routes.distinct), default=0)
 
     def held(self, class_name: str) -> int:
         """Slots that requests of the class have."""
@@ -126,13 +133,13 @@ class EnginePool:
         engine = next((one for one in self.engines if one.name == name and one.accepts(cost)), None)
         return None if engine is None else self._taken(engine, request, cost)
 
-    def take(self, request: Waiting) -> Permit | None:
-        """A slot of the engine that balancing chooses among those with room, None if there is none.
+    def take(self, request: Waiting, without: Collection[Engine] = ()) -> Permit | None:
+        """A slot of the engine that balancing chooses among those of its route with room, None if there is none.
 
-        An engine that failed the request before is chosen only if there is no other.
+        An engine of `without` is not chosen; one that failed the request before only if there is no other.
         """
         cost = _cost(request)
-        able = [engine for engine in self.engines if engine.accepts(cost)]
+        able = [engine for engine in self.routes.of(request.model) if engine.accepts(cost) and engine not in without]
         if not able:
             return None
         if request.tried:
@@ -149,9 +156,9 @@ class EnginePool:
         engine.holders.add(request)
         return Permit(engine, self, request, cost, engine.breaker.begin(), now)
 
-    def choose(self, tried: Collection[Engine] = ()) -> Engine | None:
+    def choose(self, tried: Collection[Engine] = (), model: str | None = None) -> Engine | None:
         """For what takes no slot: the least loaded engine that is up, one of `tried` only if there is no other."""
-        able = [engine for engine in self.engines if engine.available]
+        able = [engine for engine in self.routes.of(model) if engine.available]
         able = [engine for engine in able if engine not in tried] or able
         return self._least_loaded.choose(able) if able else None
 
@@ -221,9 +228,23 @@ class EnginePool:
         engine.ejections += 1
         self.mark_down(engine, reason)
 
-    def why_down(self) -> str:
+    def learn_models(self, engine: Engine, cards: Mapping[str, ModelCard] | None) -> None:
+        """What the engine says it serves; None: it does not say. The configuration wins."""
+        if engine.settings.models:
+            return
+        before = engine.models
+        engine.cards = dict(cards or {})
+        engine.models = None if cards is None else frozenset(cards)
+        if engine.models != before and engine in self.engines:
+            self._reroute()
+            self.on_change()
+
+    def _reroute(self) -> None:
+        self.routes = Routes(self.engines)
+
+    def why_down(self, route: Route | None = None) -> str:
         """One line about every engine that takes no requests: its name, as clients may see it, and the reason."""
-        down = [engine for engine in self.engines if not engine.available]
+        down = [engine for engine in (self.engines if route is None else route) if not engine.available]
         return "; ".join(f"{engine.shown}: {engine.why_unavailable()}" for engine in down) or "none is configured"
 
     # --- who there is ---------------------------------------------------------------------------------------------
@@ -234,6 +255,7 @@ class EnginePool:
             raise ValueError(f"there is an engine {settings.name} already")
         engine = self._make(settings)
         self.engines.append(engine)
+        self._reroute()
         return engine
 
     def remove(self, name: str) -> asyncio.Future[None]:
@@ -245,6 +267,7 @@ class EnginePool:
         if engine is None:
             raise KeyError(name)
         self.engines.remove(engine)
+        self._reroute()
         drained = self.draining[engine] = asyncio.get_running_loop().create_future()
         if not engine.in_flight:
             self._gone(engine)

@@ -39,5 +39,8 @@ Work conserving. Grants are made in every call, so no slot that Redis knows as f
 release frees the slot with the next call (one way, half a round trip); a grant to another replica costs one
 publication and one round trip more.
 
+Engines with different models. A bid avoids the engines that do not serve its model, and a replica gives a slot to the
+best of its requests that can use it. Between replicas the order holds only among engines that serve the same models.
+
 Not shared: virtual token counters (fair within a replica), KV budgets and retry budgets (use `FleetGate.share`).
 """

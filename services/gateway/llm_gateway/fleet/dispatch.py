@@ -47,13 +47,15 @@ class FleetDispatcher(Dispatcher):
         return held
 
     def grant(self, engine: str) -> bool:
+        self._follow_routes()
         now, excluded = self._clock(), self._at_ceiling()
-        head = self._queue.peek(now, excluded)
+        elsewhere = [route for route in self._queue.routes() if all(one.name != engine for one in route)]
+        head = self._queue.peek(now, excluded, elsewhere)
         granted = undecided(head) if head is not None else None
         permit = self._pool.take_from(engine, head) if head is not None and granted is not None else None
         if head is None or granted is None or permit is None:
             return False
-        self._pop(head, now, excluded)
+        self._take_out(head)
         self._grant(head, granted, permit, now)
         return True
 
@@ -71,11 +73,13 @@ class FleetDispatcher(Dispatcher):
     def _pump(self) -> None:
         if not self.gate.online:
             super()._pump()
-        elif not self._pool.any_up():
-            self._fail_all()
+        else:
+            self._follow_routes()
+            self._fail_stranded()
 
     def _entered(self, request: Waiting) -> None:
-        request.bid = self.gate.offer(request.key, avoid=[engine.name for engine in request.tried])
+        others = [engine for engine in self._pool.engines if engine not in request.route]
+        request.bid = self.gate.offer(request.key, avoid=[engine.name for engine in (*request.tried, *others)])
 
     def _left(self, request: Waiting) -> None:
         if request.bid is not None:

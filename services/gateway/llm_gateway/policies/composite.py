@@ -47,11 +47,13 @@ class Composite:
         self._counters: dict[str, TokenCounters] = {}
 
     def make_lane(self, cls: PriorityClass) -> Lane:
-        counters = self._counters[cls.name] = TokenCounters()
-        return CompositeLane(counters)
+        return CompositeLane(self._of(cls.name))
 
     def charge(self, request: Waiting, tokens: float) -> None:
-        self._counters[request.cls.name].charge(request.tenant, tokens, request.weight)
+        self._of(request.cls.name).charge(request.tenant, tokens, request.weight)
+
+    def _of(self, class_name: str) -> TokenCounters:
+        return self._counters.setdefault(class_name, TokenCounters())
 
 
 class CompositeLane:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 from itertools import count
+from weakref import WeakSet
 
 from llm_gateway.policies.lazy_heap import LazyHeap
 from llm_gateway.waiting import Waiting
@@ -27,7 +28,7 @@ class TokenCounters:
     def __init__(self) -> None:
         self._counters: dict[str, float] = {}
         self._waiting: dict[str, int] = {}
-        self._queues: list[FairQueue] = []
+        self._queues: WeakSet[FairQueue] = WeakSet()
         self._last_left = ""
         self._forget_above = 2 * MAX_TENANTS
 
@@ -40,7 +41,7 @@ class TokenCounters:
             self._forget()
 
     def join(self, queue: FairQueue) -> None:
-        self._queues.append(queue)
+        self._queues.add(queue)
 
     def enter(self, tenant: str) -> None:
         """One more request of the tenant waits; its first one lifts the counter."""

@@ -79,7 +79,7 @@ class _Dispatcher(Dispatcher):
             self._queue.admit(request)
             grant.set_result(permit)
             return
-        self._enqueue(request)
+        self._enqueue(request, self._pool.routes.all)
         request.granted = cast(Any, grant)
         self._pump()
 
