@@ -32,6 +32,7 @@ class ErrorKind(Enum):
     QUEUE_TIMEOUT = (408, "overloaded_error", "queue_timeout")
     CONFLICT = (409, "invalid_request_error", "conflict")
     BODY_TOO_LARGE = (413, "invalid_request_error", "body_too_large")
+    EXPECTATION_FAILED = (417, "invalid_request_error", "expectation_failed")
     RATE_LIMITED = (429, "rate_limit_error", "rate_limit_exceeded")
     QUEUE_FULL = (429, "overloaded_error", "queue_full")
     HEADERS_TOO_LARGE = (431, "invalid_request_error", "headers_too_large")

@@ -10,6 +10,7 @@ TENANT = "x-tenant"
 SESSION = "x-session-id"
 """Requests that carry the same one want the same engine, whose cache holds what they share."""
 
+EXPECT = "expect"
 AUTHORIZATION = "authorization"
 REQUEST_ID = "x-request-id"
 TRACEPARENT = "traceparent"

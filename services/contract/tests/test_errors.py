@@ -17,6 +17,7 @@ TABLE = {
     "conflict": (409, "invalid_request_error", "conflict"),
     "body_too_large": (413, "invalid_request_error", "body_too_large"),
     "rate_limited": (429, "rate_limit_error", "rate_limit_exceeded"),
+    "expectation_failed": (417, "invalid_request_error", "expectation_failed"),
     "queue_full": (429, "overloaded_error", "queue_full"),
     "headers_too_large": (431, "invalid_request_error", "headers_too_large"),
     "client_closed": (499, "client_closed_request", "client_closed_request"),

@@ -30,6 +30,7 @@ from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway import body as request_body
 from llm_gateway.classes import PriorityClass
+from llm_gateway.edge import expect
 from llm_gateway.engine_settings import OPERATORS_FIELDS, EngineSettings
 from llm_gateway.keys import bearer, matches
 from llm_gateway.reload import Reload
@@ -114,8 +115,8 @@ class Admin:
             ("POST", "/admin/drain"): self._drain_now,
         }
         for (method, path), handler in routes.items():
-            app.router.add_route(method, path, self._guarded(handler))
-        app.router.add_route("*", "/{path:.*}", self._guarded(_not_found))
+            app.router.add_route(method, path, self._guarded(handler), expect_handler=expect)
+        app.router.add_route("*", "/{path:.*}", self._guarded(_not_found), expect_handler=expect)
         return app
 
     def _guarded(self, handler: Handler) -> Handler:

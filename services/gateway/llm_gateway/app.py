@@ -18,6 +18,7 @@ from llm_gateway.admission import Admission
 from llm_gateway.classes import ClassTable
 from llm_gateway.cors import Cors
 from llm_gateway.dispatch import Dispatcher
+from llm_gateway.edge import expect
 from llm_gateway.engine_changes import change_engines
 from llm_gateway.engines import EnginePool
 from llm_gateway.estimate import OutputEstimator, PromptEstimator
@@ -143,11 +144,10 @@ class Gateway:
             ("GET", "/sla/report"): self._guarded(self.sla_routes.report),
         }
         for (method, path), handler in routes.items():
-            app.router.add_route(method, path, _answering_errors(handler))
-            if method == "GET":
-                app.router.add_route("HEAD", path, _answering_errors(handler))
-            app.router.add_route("*", path, _answering_errors(self._method_not_allowed))
-        app.router.add_route("*", "/{path:.*}", _answering_errors(_not_found))
+            for name in ("GET", "HEAD") if method == "GET" else (method,):
+                app.router.add_route(name, path, _answering_errors(handler), expect_handler=expect)
+            app.router.add_route("*", path, _answering_errors(self._method_not_allowed), expect_handler=expect)
+        app.router.add_route("*", "/{path:.*}", _answering_errors(_not_found), expect_handler=expect)
         self.cors.install(app)
         app.cleanup_ctx.append(self._running)
         return app

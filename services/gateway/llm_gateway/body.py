@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 
 
@@ -20,6 +21,8 @@ async def read(request: web.Request, limit: int, timeout: float) -> bytes:
     try:
         if request.content.is_eof():
             return await request.read()
+        if request.headers.get(headers.EXPECT):
+            await _go_on(request)
         async with asyncio.timeout(timeout):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
@@ -51,6 +54,12 @@ def for_engine(raw: bytes, body: dict[str, Any], priority: int | None) -> bytes:
     if has_priority or not body:
         return orjson.dumps({**body, "priority": priority})
     return b'{"priority":%d,' % priority + raw.lstrip()[1:]
+
+
+async def _go_on(request: web.Request) -> None:
+    """The client waits for this before it sends the body; nothing of the answer was sent by it."""
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0
 
 
 def _too_large(limit: int) -> ApiError:

@@ -5,6 +5,8 @@
     headers that trickle in           408, closed
     body that trickles in             408, closed (the reading of bodies is in `body`)
     client that does not read         closed
+    client that ends its side early   gets its answer (half_close.py)
+    Expect: 100-continue              100 only when the body is wanted; any other expectation is 417
     connection that sends nothing     closed after `keepalive_timeout`
     more connections than allowed     503, closed
 
@@ -19,11 +21,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import LineTooLong
 from pydantic import BaseModel, ConfigDict, Field
 
+from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
+from llm_gateway import half_close
 from llm_gateway.responses import error_response
 
 LINGER_SECONDS = 1.0
@@ -47,12 +51,15 @@ class EdgeSettings(BaseModel):
 class EdgeHandler(web.RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_blocked_since", "_header_since")
+    __slots__ = ("_answered", "_blocked_since", "_half_closed", "_header_since")
 
     def __init__(self, manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
         self._header_since: float | None = None
         self._blocked_since: float | None = None
+        self._answered = 0
+        """Requests whose answer was sent."""
+        self._half_closed = False
 
     def data_received(self, data: bytes) -> None:
         """A chunk that completes no request, when none is being served, is the start of one, or more of it."""
@@ -81,6 +88,36 @@ class EdgeHandler(web.RequestHandler):
         elif self._blocked_since is not None and now - self._blocked_since >= settings.send_timeout:
             self.transport.abort()
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio heeds what it returns
+        """The client sends no more. If it is owed an answer the connection stays open for that, else it closes."""
+        self._half_closed = self._request_count > self._answered
+        if self._half_closed:
+            half_close.watch(self)
+        return self._half_closed
+
+    @property
+    def current_request(self) -> web.BaseRequest | None:
+        """The one that is being answered."""
+        return self._current_request
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        if isinstance(resp, web.HTTPException):
+            resp = error_response(_explain_http(request, resp))
+        if not request.content.is_eof() and headers.EXPECT in request.headers:
+            resp.force_close()  # a client that was not told to go on does not send the body
+        self._answered += 1
+        result = await super().finish_response(request, resp, start_time)
+        if self._half_closed and not self._messages:
+            self.force_close()
+        return result
+
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        """A body that is not encoded as its headers say is the client's fault, and not worth a line."""
+        if not isinstance(options.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **options)
+
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
@@ -102,6 +139,21 @@ class EdgeHandler(web.RequestHandler):
             return ApiError(ErrorKind.INVALID_REQUEST, "this is not a valid HTTP request")
         self.logger.error("a request failed: %s", type(exc).__name__)
         return ApiError(ErrorKind.INTERNAL, "the gateway failed; its log says why")
+
+
+def _explain_http(request: web.BaseRequest, error: web.HTTPException) -> ApiError:
+    """For what aiohttp's router refuses by itself: targets that are no path, as of CONNECT and OPTIONS *."""
+    if error.status == ErrorKind.METHOD_NOT_ALLOWED.status:
+        return ApiError(ErrorKind.METHOD_NOT_ALLOWED, f"{request.method} is not a method of {request.path}")
+    if error.status == ErrorKind.EXPECTATION_FAILED.status:
+        return ApiError(ErrorKind.EXPECTATION_FAILED, "the only expectation that is met is 100-continue")
+    return ApiError(ErrorKind.NOT_FOUND, f"there is no {request.method} {request.path}")
+
+
+async def expect(request: web.Request) -> None:
+    """The routes' handler of Expect: 100 is sent when the body is read, so not before a refusal."""
+    if request.version >= HttpVersion11 and request.headers.get(headers.EXPECT, "").lower() != "100-continue":
+        raise web.HTTPExpectationFailed
 
 
 class EdgeServer(web.Server):
@@ -173,9 +225,9 @@ def raw_response(error: ApiError) -> bytes:
     """A whole HTTP response, for a connection that has no request to answer."""
     response = error_response(error)
     body = cast(bytes, response.body)
-    headers = {**response.headers, "Content-Length": str(len(body)), "Connection": "close"}
+    fields = {**response.headers, "Content-Length": str(len(body)), "Connection": "close"}
     lines = [
         f"HTTP/1.1 {error.kind.status} {response.reason}",
-        *(f"{name}: {value}" for name, value in headers.items()),
+        *(f"{name}: {value}" for name, value in fields.items()),
     ]
     return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body

@@ -18,8 +18,6 @@ from llm_gateway.waiting import Waiting
 _SAFE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 PASSED_ON = (
-    headers.TENANT,
-    headers.PRIORITY,
     headers.SLO_TTFT_MS,
     headers.SLO_TPOT_MS,
     headers.DEADLINE_MS,
@@ -78,8 +76,15 @@ class Exchange:
         return found
 
     def engine_headers(self, request_headers: Mapping[str, str], engine: Engine) -> dict[str, str]:
-        """An engine gets its own key, else what the client sent for it; never the client's key to us."""
+        """An engine gets its own key, else what the client sent for it; never the client's key to us.
+
+        Tenant and class are those that were decided, whatever the client's headers say.
+        """
         sent = {name: request_headers[name] for name in PASSED_ON if name in request_headers}
+        if self.tenant.name:
+            sent[headers.TENANT] = self.tenant.name
+        if self.class_name:
+            sent[headers.PRIORITY] = self.class_name
         sent[headers.REQUEST_ID] = self.request_id
         sent["content-type"] = "application/json"
         authorization = engine.authorization or self.authorization

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -29,6 +30,10 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_BUFFERED_BYTES = 256 * 1024
 """Of a body that nobody reads: above this the engine is made to wait."""
 FIRST_FINAL_STATUS = 200
+ASKED_ENCODING = "accept-encoding: identity"
+GZIP_OR_ZLIB = 47
+"""zlib's window bits for either format, recognised by its header."""
+MAX_INFLATED_BYTES = 64 * 1024 * 1024
 SERVERS_KEEP_IDLE_SECONDS = 1.0
 """No server closes a connection that was idle for less; uvicorn does after 5."""
 
@@ -55,12 +60,45 @@ class Malformed(HttpError): ...
 
 def request_head(method: str, path: str, host: str, headers: Mapping[str, str], body_length: int) -> bytes:
     """Request line and headers. Raises ValueError if a part would break the line it is in."""
-    lines = [f"{method} {path} HTTP/1.1", f"host: {host}", f"content-length: {body_length}"]
+    lines = [f"{method} {path} HTTP/1.1", f"host: {host}", f"content-length: {body_length}", ASKED_ENCODING]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     head = "\r\n".join(lines)
     if head.count("\r") != len(lines) - 1 or head.count("\n") != len(lines) - 1 or " " in path:
         raise ValueError("a line break in a request's header, or a space in its path")
     return head.encode("utf-8", "surrogateescape") + b"\r\n\r\n"
+
+
+class Encoding:
+    """Decodes a body that an engine compressed though it was asked not to."""
+
+    __slots__ = ("_inflate",)
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(GZIP_OR_ZLIB)
+
+    @classmethod
+    def of(cls, name: str | None) -> Encoding | None:
+        """Raises Malformed for an encoding that is not known."""
+        if name is None or name.strip().lower() in ("", "identity"):
+            return None
+        if name.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+            raise Malformed(f"the content-encoding {name[:32]!r}, which was not asked for")
+        return cls()
+
+    def decode(self, part: bytes) -> bytes:
+        """Raises Malformed for what is not compressed, and for what grows too large."""
+        try:
+            decoded = self._inflate.decompress(part, MAX_INFLATED_BYTES)
+        except zlib.error as error:
+            raise Malformed(f"the body is not compressed as its headers say: {error}") from None
+        if self._inflate.unconsumed_tail:
+            raise Malformed(f"a part of the body inflates to more than {MAX_INFLATED_BYTES} bytes")
+        return decoded
+
+    def end(self) -> None:
+        """Raises Malformed if the body is not whole."""
+        if not self._inflate.eof:
+            raise Malformed("the compressed body is cut off")
 
 
 class Response:
@@ -197,6 +235,8 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._response: Response | None = None
         self._head_bytes = 0
+        self._encoding: Encoding | None = None
+        """Of the present response's body, None for one that is sent as it is."""
         self._paused = False
         self._was_idle = 0.0
         self.is_open = False
@@ -274,9 +314,12 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if self._response is not None and status >= FIRST_FINAL_STATUS:
+            self._encoding = Encoding.of(self._response.headers.get("content-encoding"))
             self._response.begin(status)
 
     def on_body(self, part: bytes) -> None:
+        if self._encoding is not None:
+            part = self._encoding.decode(part)
         if self._response is not None and self._response.feed(part) > MAX_BUFFERED_BYTES and not self._paused:
             self._paused = True
             self._transport.pause_reading()
@@ -288,6 +331,8 @@ class Connection(asyncio.Protocol):
         if not response.status:  # 1xx: the real one follows
             response.headers.clear()
             return
+        if self._encoding is not None:
+            self._encoding.end()
         self._response = None
         response.complete()
         if self._parser.should_keep_alive() and not self._transport.get_write_buffer_size():

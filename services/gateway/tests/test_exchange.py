@@ -6,6 +6,7 @@ from multidict import CIMultiDict
 from llm_gateway.engine_settings import EngineSettings
 from llm_gateway.engines import EnginePool
 from llm_gateway.exchange import Exchange, request_id
+from llm_gateway.tenants import Tenant
 
 
 def test_a_request_keeps_its_own_id() -> None:
@@ -20,12 +21,13 @@ def test_an_unusable_id_is_replaced(given: str) -> None:
 
 
 def test_an_engine_gets_the_headers_that_concern_it_and_no_others() -> None:
-    received = CIMultiDict(
-        {"Authorization": "Bearer ours", "X-Tenant": "t", "Cookie": "c", "Host": "h", "traceparent": "p"}
-    )
+    ours = {"Authorization": "Bearer ours", "X-Tenant": "t", "X-Priority": "interactive"}
+    received = CIMultiDict({**ours, "Cookie": "c", "Host": "h", "traceparent": "p"})
     engine = EnginePool([EngineSettings(url="http://e")]).engines[0]
-    assert Exchange("id", 0.0).engine_headers(received, engine) == {
-        "x-tenant": "t",
+    exchange = Exchange("id", 0.0, tenant=Tenant("decided", "decided"), class_name="batch")
+    assert exchange.engine_headers(received, engine) == {
+        "x-tenant": "decided",
+        "x-priority": "batch",
         "traceparent": "p",
         "x-request-id": "id",
         "content-type": "application/json",
