@@ -93,8 +93,9 @@ async def test_a_request_is_what_was_asked_and_the_answer_what_came() -> None:
         assert await response.read() == b"abc"
         assert await response.read_some() == b""
         host = f"127.0.0.1:{base.port}".encode()
-        head = b"POST /v1/completions HTTP/1.1\r\nhost: " + host + b"\r\ncontent-length: 12\r\nx-request-id: a\r\n\r\n"
-        assert server.requests == [head + b'{"prompt":1}']
+        head = b"POST /v1/completions HTTP/1.1\r\nhost: " + host + b"\r\ncontent-length: 12\r\n"
+        fields = b"accept-encoding: identity\r\nx-request-id: a\r\n\r\n"
+        assert server.requests == [head + fields + b'{"prompt":1}']
 
 
 @pytest.mark.parametrize(
