@@ -85,6 +85,21 @@ class Choice:
         self.num_ahead = room
         return pieces
 
+    def take_failure(self, error: Exception) -> RequestOutput:
+        """The last output of a request that failed; what has not been said yet is dropped."""
+        sequence = self.sequence
+        return RequestOutput(
+            request_id=sequence.request_id,
+            text="",
+            token_ids=[],
+            num_prompt_tokens=sequence.num_prompt_tokens,
+            num_output_tokens=self.num_output_tokens,
+            num_cached_tokens=sequence.num_cached_tokens,
+            index=sequence.index,
+            finish_reason=FinishReason.ERROR,
+            error=error,
+        )
+
     def _push(self, token: int, eos_token_ids: tuple[int, ...]) -> FinishReason | None:
         """Add the token's text; an end-of-text or stop token has none, unless the request asks for what stopped it."""
         params = self.sequence.params

@@ -75,7 +75,7 @@ class ServeSettings(ServiceSettings, env_prefix="LLM_ENGINE_"):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The process's exit status: 0 well, 1 the model cannot be served, 2 the command is wrong."""
+    """The process's exit status: 0 well, 1 the model cannot be served or the engine died, 2 the command is wrong."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = arguments.pop(0) if arguments else "--help"
     if command in ("-h", "--help"):
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     settings = load(ServeSettings, prog=f"{PROG} serve", argv=_name_positional(arguments))
     try:
-        _serve(settings)
+        return _serve(settings)
     except Exception as error:
         if settings.debug:
             raise
@@ -97,7 +97,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = str(error) if expected else f"{type(error).__name__}: {error} (--debug shows where)"
         print(f"{PROG}: {' '.join(message.split())}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _name_positional(arguments: list[str]) -> list[str]:
@@ -107,7 +106,7 @@ def _name_positional(arguments: list[str]) -> list[str]:
     return arguments
 
 
-def _serve(settings: ServeSettings) -> None:
+def _serve(settings: ServeSettings) -> int:
     # Imported late: torch takes a second, and a wrong flag should not have to wait for it.
     from llm_engine.engine import Engine
     from llm_engine.server.app import build_app
@@ -117,4 +116,4 @@ def _serve(settings: ServeSettings) -> None:
     name = settings.served_model_name or settings.model
     metrics = EngineMetrics(name)
     app = build_app(Engine(settings.engine_config(), metrics), metrics, name)
-    serve(app, settings.host, settings.port, settings.shutdown_timeout, f"{PROG}: serving {name}")
+    return serve(app, settings.host, settings.port, settings.shutdown_timeout, f"{PROG}: serving {name}")

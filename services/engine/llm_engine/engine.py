@@ -9,30 +9,28 @@ while engine.has_work:
 
 from __future__ import annotations
 
+import logging
 import time
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from llm_engine import invariants, startup
 from llm_engine.choice import Choice
 from llm_engine.config import EngineConfig
-from llm_engine.detokenizer import Detokenizer
 from llm_engine.errors import RequestError
 from llm_engine.kv_cache import KVCacheManager
-from llm_engine.observer import Observer
+from llm_engine.observer import Observer, Observers
 from llm_engine.outputs import RequestOutput
 from llm_engine.overlap import InFlight, future
 from llm_engine.policies import ORDERS, Policies
+from llm_engine.preparation import Prepared, Preparer
 from llm_engine.request_check import RequestCheck
 from llm_engine.sampler import Sampled
 from llm_engine.sampling_params import SamplingParams
-from llm_engine.scheduler import Scheduler
+from llm_engine.scheduler import Scheduler, Step
 from llm_engine.sequence import FinishReason, Sequence
 from llm_engine.trace import Trace
 
-if TYPE_CHECKING:
-    from llm_engine.structured import GrammarCompiler
+log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -59,29 +57,29 @@ class Engine:
         self._overlaps = parts.overlaps
         self._in_flight: InFlight | None = None
         self.speculation = parts.speculation
-        self._folder = parts.folder
-        self._check = RequestCheck(self.vocab_size, self.max_model_len, config.max_logprobs, lambda: self._grammars)
+        check = RequestCheck(self.vocab_size, self.max_model_len, config.max_logprobs)
+        self._preparer = Preparer(parts.folder, self.tokenizer, check)
         self._requests: dict[str, list[Choice]] = {}
         self._num_arrivals = 0
         self.num_preemptions = 0
         trace = None if config.trace is None else Trace(Path(config.trace))
-        self._observers: list[Observer] = [observer for observer in (metrics, trace) if observer is not None]
-        for observer in self._observers:
-            observer.watch(self)
+        self._observers = Observers([observer for observer in (metrics, trace) if observer is not None])
+        self._observers.watch(self)
 
     @property
     def has_work(self) -> bool:
         return self.scheduler.has_work or self._in_flight is not None
 
-    @cached_property
-    def _grammars(self) -> GrammarCompiler:
-        from llm_engine.structured import GrammarCompiler  # whose library nothing else needs
+    def prepare(self, prompt_ids: list[int], params: SamplingParams, only_final: bool = False) -> Prepared:
+        """Check a request and make it ready; RequestError if it can never be served.
 
-        return GrammarCompiler(self._folder, self.tokenizer.eos_token_ids, self.vocab_size)
+        Any thread can call this. It may take long: a grammar is compiled here. `only_final`: see `add_request`.
+        """
+        return self._preparer.prepare(prompt_ids, params, only_final)
 
-    def check_request(self, prompt_ids: list[int], params: SamplingParams) -> None:
-        """Raise RequestError if the request could never be served. Reads only what never changes: any thread may."""
-        self._check(prompt_ids, params)
+    def warm_up(self) -> None:
+        """Do now what would make the first requests of a kind hold up all others."""
+        self._preparer.warm_up()
 
     def add_request(
         self,
@@ -90,43 +88,33 @@ class Engine:
         params: SamplingParams,
         priority: int = 0,
         only_final: bool = False,
-        arrival_time: float | None = None,
     ) -> None:
-        """Queue a request; its outputs come from later steps, or, with `only_final`, one from each answer's last.
+        """Prepare and queue a request; its outputs come from later steps, or, with `only_final`, one from each answer's
+        last."""
+        self.enqueue(request_id, self.prepare(prompt_ids, params, only_final), priority)
+
+    def enqueue(
+        self, request_id: str, prepared: Prepared, priority: int = 0, arrival_time: float | None = None
+    ) -> None:
+        """Queue a prepared request.
 
         Of n answers the first is queued now and the others when its prompt is computed: they share its blocks.
         """
-        self.check_request(prompt_ids, params)
         if request_id in self._requests:
             raise RequestError(f"a request with id {request_id} is already running", "request_id")
         now = time.monotonic() if arrival_time is None else arrival_time
-        longest = min(self.max_model_len, len(prompt_ids) + (params.max_tokens or self.max_model_len))
-        choices: list[Choice] = []
-        for index in range(params.n):
-            sequence = Sequence(
-                request_id,
-                list(prompt_ids),
-                params if params.n == 1 or index == 0 else params.for_choice(index),
-                index=index,
-                leader=choices[0].sequence if choices else None,
-                arrival=self._num_arrivals,
-                priority=priority,
-                arrival_time=now,
-                max_num_tokens=longest,
-            )
+        for choice in prepared.choices:
+            sequence = choice.sequence
+            sequence.request_id, sequence.priority, sequence.arrival_time = request_id, priority, now
+            sequence.arrival = self._num_arrivals
             self._num_arrivals += 1
-            self._prepare(sequence)
-            choices.append(Choice(sequence, self._detokenizer(sequence, only_final), only_final))
-            for observer in self._observers:
-                observer.queued(sequence)
-        self._requests[request_id] = choices
-        self.scheduler.add(choices[0].sequence)
+            self._observers.queued(sequence)
+        self._requests[request_id] = prepared.choices
+        self.scheduler.add(prepared.sequence)
 
     def abort_request(self, request_id: str) -> None:
         """Forget the request and take back its blocks; unknown and finished ones are ignored."""
-        for choice in self._requests.pop(request_id, []):
-            if choice.sequence.finish_reason is None:
-                self._finish(choice.sequence, FinishReason.ABORT)
+        self._drop(self._requests.pop(request_id, []), FinishReason.ABORT)
 
     def close(self) -> None:
         """End the processes of other ranks, if there are any."""
@@ -163,8 +151,7 @@ class Engine:
             if sequence.first_scheduled_time is None:
                 sequence.first_scheduled_time = now
         draw = self._runner.launch(step)
-        for observer in self._observers:
-            observer.launched(step, now)
+        self._observers.launched(step, now)
         self.scheduler.advance(step)
         for row, sequence in enumerate(draw.sequences):
             sequence.token_ids.append(future(row))
@@ -178,33 +165,47 @@ class Engine:
         for item in sampled:
             if item.place < item.sequence.num_tokens:
                 item.sequence.token_ids[item.place : item.place + 1] = item.token_ids
-        sampled = [item for item in sampled if item.sequence.finish_reason is None]
+        sampled = [item for item in sampled if not item.sequence.is_over]
         self.scheduler.commit(step, {item.sequence: item.num_rejected for item in sampled})
         if self.speculation is not None:
             self.speculation.observe(sampled)
-        for observer in self._observers:
-            observer.computed(step, sampled, now)
-        outputs = [output for item in sampled if (output := self._advance(item, now))]
+        self._observers.computed(step, sampled, now)
+        outputs = self._fail_broken(step)
+        outputs += [output for item in sampled if (output := self._advance_or_fail(item, now))]
         if self.config.check_invariants:
             invariants.check(self.scheduler)
         return outputs
 
-    def _prepare(self, sequence: Sequence) -> None:
-        params = sequence.params
-        sequence.bad_word_ids = self.tokenizer.encode_words(params.bad_words)
-        if params.structured is not None:
-            sequence.grammar = self._grammars.compile(params.structured)
+    def _fail_broken(self, step: Step) -> list[RequestOutput]:
+        """End the requests for which the step could not be computed."""
+        broken = [sequence for sequence in step.num_tokens if sequence.error is not None]
+        return [self._fail(sequence, sequence.error) for sequence in broken if sequence.error and not sequence.is_over]
 
-    def _detokenizer(self, sequence: Sequence, late: bool) -> Detokenizer:
-        p = sequence.params
-        return Detokenizer(
-            self.tokenizer.decode,
-            sequence.token_ids,
-            p.stop,
-            p.include_stop_str_in_output,
-            late,
-            keep_pieces=p.logprobs is not None,
-        )
+    def _advance_or_fail(self, item: Sampled, now: float) -> RequestOutput | None:
+        """An error that one request causes ends that request; the others do not notice."""
+        if item.sequence.is_over:
+            return None
+        try:
+            return self._advance(item, now)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach the other requests
+            return self._fail(item.sequence, error)
+
+    def _fail(self, sequence: Sequence, error: Exception) -> RequestOutput:
+        """End all answers of the sequence's request; its last output carries the error."""
+        if not isinstance(error, RequestError):
+            log.error("request %s failed", sequence.request_id, exc_info=error)
+        choices = self._requests.pop(sequence.request_id)
+        self._drop(choices, FinishReason.ERROR)
+        return choices[sequence.index].take_failure(error)
+
+    def _drop(self, choices: list[Choice], reason: FinishReason) -> None:
+        """Finish what has not finished; an observer that fails here cannot keep blocks from being freed."""
+        for choice in choices:
+            if not choice.sequence.is_over:
+                try:
+                    self._finish(choice.sequence, reason)
+                except Exception:
+                    log.exception("request %s: an observer of its end failed", choice.sequence.request_id)
 
     def _advance(self, item: Sampled, now: float) -> RequestOutput | None:
         """Turn the new tokens into text, see whether they end the answer, and say what there is to say."""
@@ -218,7 +219,7 @@ class Engine:
         reason = choice.take(item, self.tokenizer.eos_token_ids)
         if reason is not None:
             self._finish(sequence, reason)
-            if all(choice.sequence.finish_reason is not None for choice in choices):
+            if all(choice.sequence.is_over for choice in choices):
                 del self._requests[sequence.request_id]
         elif choice.only_final or not choice.text:
             return None
@@ -233,5 +234,4 @@ class Engine:
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         self.scheduler.finish(sequence, reason)
-        for observer in self._observers:
-            observer.finished(sequence)
+        self._observers.finished(sequence)

@@ -2,7 +2,9 @@
 
 EngineError
 ├─ ModelError     the folder, checkpoint or hardware does not fit: said once, at start
-├─ RequestError   one request asks for what cannot be done: the caller is told, the engine goes on
+├─ RequestError   one request asks for what cannot be done: its caller gets the message, the engine goes on
+├─ RequestFailed  an error inside the engine ended one request; the log has its traceback, the engine goes on
+├─ NumericalError the model computed something that is no number
 └─ EngineDead     a step failed: nothing more can be served
 """
 
@@ -27,6 +29,14 @@ class RequestError(EngineError):
 
 class ContextLengthError(RequestError):
     """Prompt and requested output do not fit in the model's context."""
+
+
+class RequestFailed(EngineError):
+    """An error inside the engine ended one request; the others go on."""
+
+
+class NumericalError(EngineError):
+    """The model's logits hold NaN or infinity, so no token can be drawn."""
 
 
 class EngineDead(EngineError):

@@ -36,11 +36,13 @@ class LLM:
         batch = _as_batch(prompts)
         each = _params_for(batch, params)
         ids = [self.engine.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt for prompt in batch]
-        for prompt_ids, sampling in zip(ids, each, strict=True):
-            self.engine.check_request(prompt_ids, sampling)
+        prepared = [
+            self.engine.prepare(prompt_ids, sampling, only_final=True)
+            for prompt_ids, sampling in zip(ids, each, strict=True)
+        ]
         try:
-            for index, (prompt_ids, sampling) in enumerate(zip(ids, each, strict=True)):
-                self.engine.add_request(str(index), prompt_ids, sampling, only_final=True)
+            for index, request in enumerate(prepared):
+                self.engine.enqueue(str(index), request)
             return self._run(batch, ids, use_tqdm)
         finally:  # interrupted: nothing is left behind
             for index in range(len(batch)):
@@ -54,6 +56,8 @@ class LLM:
         with tqdm(total=len(prompts), desc="requests", unit="req", disable=not use_tqdm) as bar:
             while self.engine.has_work:
                 for output in self.engine.step():
+                    if output.error is not None:
+                        raise output.error
                     _add(done[int(output.request_id)], output)
                     bar.update(output.index == 0)
         for completion in done:

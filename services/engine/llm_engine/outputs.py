@@ -29,6 +29,8 @@ class RequestOutput:
     pieces: list[str] | None = None
     """With `logprobs`, the text that each of `token_ids` adds. Over a whole answer they join to its text."""
     prompt_logprobs: list[TokenLogprobs | None] | None = None
+    error: Exception | None = None
+    """Why the request failed; then this is its last output, whichever of its answers it belongs to."""
 
 
 @dataclass(slots=True)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from llm_engine.errors import ContextLengthError, RequestError
 from llm_engine.sampling_params import SamplingParams
-
-if TYPE_CHECKING:
-    from llm_engine.structured import GrammarCompiler
 
 MAX_CHOICES = 128
 """Of one request, as OpenAI has it."""
@@ -21,7 +16,6 @@ class RequestCheck:
     vocab_size: int
     max_model_len: int
     max_logprobs: int
-    grammars: Callable[[], GrammarCompiler]
 
     def __call__(self, prompt_ids: list[int], params: SamplingParams) -> None:
         """Raise RequestError for the first thing that cannot be."""
@@ -34,8 +28,6 @@ class RequestCheck:
         self._check_length(len(prompt_ids), params.max_tokens)
         self._check_tokens(params)
         self._check_logprobs(params)
-        if params.structured is not None:
-            self.grammars().check(params.structured)
 
     def _check_length(self, num_prompt_tokens: int, max_tokens: int | None) -> None:
         room = self.max_model_len - num_prompt_tokens

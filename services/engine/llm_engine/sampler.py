@@ -13,12 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
+from math import inf, isfinite
 
 import torch
 from torch import Tensor
 
 from llm_engine import logprobs
 from llm_engine.batch import LogitRows
+from llm_engine.errors import EngineError, NumericalError, RequestError
 from llm_engine.logprobs import TokenLogprobs
 from llm_engine.operators import logits_processors, truncation
 from llm_engine.operators.rejection import Draft, accept, accept_greedy
@@ -79,7 +81,8 @@ class Sampler:
         starts = list(accumulate((rows.num_sampled for rows in wanted), initial=0))
         for start, rows in zip(starts, wanted, strict=False):
             if rows.sequence.grammar is not None:
-                rows.sequence.grammar.mask(logits[start])
+                with rows.sequence.blamed():
+                    rows.sequence.grammar.mask(logits[start])
         raw = {
             start: logits[start : start + rows.num_sampled].clone()
             for start, rows in zip(starts, wanted, strict=False)
@@ -95,10 +98,12 @@ class Sampler:
         sequences = [rows.sequence for rows in wanted]
         if len(logits) == len(wanted):
             return self._one_each(logits, sequences, raw)
+        peaks: list[float] = truncation.peaks(logits).tolist()
         tokens = self._verify(logits, starts, wanted)
-        sampled = [
-            _sampled(rows, chosen, raw.get(start)) for start, rows, chosen in zip(starts, wanted, tokens, strict=False)
-        ]
+        sampled = []
+        for start, rows, chosen in zip(starts, wanted, tokens, strict=False):
+            _check_peaks(rows.sequence, peaks[start : start + rows.num_sampled])
+            sampled.append(_sampled(rows, chosen, raw.get(start)))
         return Draw(sequences, None, lambda: sampled)
 
     def distribution(self, logits: Tensor, params: list[SamplingParams]) -> Tensor:
@@ -118,13 +123,17 @@ class Sampler:
     def _one_each(self, logits: Tensor, sequences: list[Sequence], raw: dict[int, Tensor]) -> Draw:
         """The common case: no drafts. Nothing here waits for the device."""
         params = [sequence.params for sequence in sequences]
+        peaks = truncation.peaks(logits)
         if all(p.is_greedy for p in params):
             tokens = truncation.likeliest(logits)
         else:
             tokens = self._draw_rows(logits, params, self.uniforms(sequences, [0] * len(sequences)))
-        told = {row: logprobs.gather(raw[row], tokens[row : row + 1], params[row].logprobs or 0) for row in raw}
+        told: dict[int, HostCopy] = {}
+        for row, values in raw.items():
+            with sequences[row].blamed():
+                told[row] = logprobs.gather(values, tokens[row : row + 1], params[row].logprobs or 0)
         places = [sequence.num_tokens for sequence in sequences]
-        return Draw(sequences, tokens, partial(_read, HostCopy(tokens), sequences, places, told))
+        return Draw(sequences, tokens, partial(_read, HostCopy(tokens, peaks), sequences, places, told))
 
     def _verify(self, logits: Tensor, starts: list[int], wanted: list[LogitRows]) -> list[list[int]]:
         """The draft tokens that are right, and one token after them."""
@@ -171,7 +180,8 @@ def _report_prompt(logits: Tensor, wanted: list[LogitRows]) -> Tensor:
     for rows in wanted:
         middle = start + rows.num_prompt
         if rows.num_prompt:
-            _note_prompt(rows.sequence, logits[start:middle])
+            with rows.sequence.blamed():
+                _note_prompt(rows.sequence, logits[start:middle])
         kept.append(logits[middle : middle + rows.num_sampled])
         start = middle + rows.num_sampled
     return torch.cat(kept)
@@ -186,14 +196,40 @@ def _note_prompt(sequence: Sequence, logits: Tensor) -> None:
 
 
 def _read(copy: HostCopy, sequences: list[Sequence], places: list[int], told: dict[int, HostCopy]) -> list[Sampled]:
-    tokens = copy.wait()[0].tolist()
-    return [
-        Sampled(sequence, [token], logprobs.told(told[row]) if row in told else None, 0, place)
-        for row, (sequence, token, place) in enumerate(zip(sequences, tokens, places, strict=True))
-    ]
+    tokens, peaks = (tensor.tolist() for tensor in copy.wait())
+    sampled = []
+    for row, (sequence, token, place) in enumerate(zip(sequences, tokens, places, strict=True)):
+        _check_peaks(sequence, peaks[row : row + 1])
+        values = None
+        if row in told:
+            with sequence.blamed():
+                values = logprobs.told(told[row])
+        sampled.append(Sampled(sequence, [token], values, 0, place))
+    return sampled
 
 
 def _sampled(rows: LogitRows, token_ids: list[int], raw: Tensor | None) -> Sampled:
-    count, sequence = rows.sequence.params.logprobs, rows.sequence
-    told = None if raw is None or count is None else logprobs.of_rows(raw[: len(token_ids)], token_ids, count)
-    return Sampled(sequence, token_ids, told, rows.num_sampled - 1, sequence.num_tokens)
+    count, sequence, values = rows.sequence.params.logprobs, rows.sequence, None
+    if raw is not None and count is not None:
+        with sequence.blamed():
+            values = logprobs.of_rows(raw[: len(token_ids)], token_ids, count)
+    return Sampled(sequence, token_ids, values, rows.num_sampled - 1, sequence.num_tokens)
+
+
+def _check_peaks(sequence: Sequence, peaks: list[float]) -> None:
+    """A row has a distribution if its largest logit is finite: NaN wins every maximum."""
+    for peak in peaks:
+        if not isfinite(peak):
+            sequence.error = sequence.error or _no_distribution(peak)
+
+
+def _no_distribution(peak: float) -> EngineError:
+    if peak == -inf:
+        return RequestError(
+            "no token is left that could come next: allowed_token_ids, bad_words, logit_bias, min_tokens and the "
+            "structured output together exclude all of them"
+        )
+    return NumericalError(
+        f"the model's logits are {'infinite' if peak == inf else 'not numbers (NaN)'}: its weights are damaged, or "
+        f"too large for --dtype"
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING
@@ -28,6 +30,7 @@ class FinishReason(StrEnum):
     STOP = "stop"
     LENGTH = "length"
     ABORT = "abort"
+    ERROR = "error"
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +80,8 @@ class Sequence:
     """Of each prompt token given those before it, as far as computed; if asked for."""
     bad_word_ids: list[list[int]] = field(default_factory=list)
     grammar: Grammar | None = None
+    error: Exception | None = None
+    """Why the step under way cannot give this sequence a token; the engine ends its request when the step is read."""
     num_preemptions: int = 0
     first_scheduled_time: float | None = None
     first_token_time: float | None = None
@@ -84,6 +89,18 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self.num_prompt_tokens = len(self.token_ids)
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Note an error of the enclosed lines as this sequence's own."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach the other requests
+            self.error = self.error or error
+
+    @property
+    def is_over(self) -> bool:
+        return self.finish_reason is not None
 
     @property
     def wants_prompt_logprobs(self) -> bool:

@@ -79,8 +79,11 @@ class Speculation:
     def prepare(self, running: Iterable[Sequence]) -> None:
         for sequence in running:
             count = self._most(sequence)
-            sequence.draft_token_ids = self._propose(sequence, count) if count > 0 else []
             sequence.draft_probabilities = None
+            try:
+                sequence.draft_token_ids = self._propose(sequence, count) if count > 0 else []
+            except Exception as error:  # noqa: BLE001 - it ends this request alone
+                sequence.draft_token_ids, sequence.error = [], error
 
     def observe(self, sampled: Iterable[Sampled]) -> None:
         for item in sampled:

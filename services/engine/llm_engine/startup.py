@@ -12,7 +12,7 @@ from llm_engine.checkpoint.families import DecoderConfig, parse_config
 from llm_engine.checkpoint.folder import read_json, resolve_model
 from llm_engine.checkpoint.loading import load_decoder
 from llm_engine.checkpoint.quantization import check_flag
-from llm_engine.checkpoint.tokenizer import NoTokenizer, Tokenizer
+from llm_engine.checkpoint.tokenizer import AnyTokenizer, NoTokenizer, Tokenizer
 from llm_engine.config import EngineConfig
 from llm_engine.draft_model import DraftModel
 from llm_engine.errors import EngineError, ModelError
@@ -28,7 +28,7 @@ from llm_engine.workers import Workers
 @dataclass(slots=True)
 class Parts:
     folder: Path
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     vocab_size: int
     max_model_len: int
     num_blocks: int
@@ -54,7 +54,9 @@ def load(config: EngineConfig) -> Parts:
     num_blocks = sizing.num_blocks(config, [model, draft[1]] if draft else [model], max_model_len, dtype, device)
     tokenizer = NoTokenizer(folder) if config.skip_tokenizer_init else Tokenizer(folder)
     operators = backend.choose(config.attention_backend, model, dtype, device)
-    sampler = Sampler(tokenizer.eos_token_ids, config.seed, backend.draw_rows(operators))
+    # Some configurations name an end-of-text token beyond the vocabulary, which no model can write.
+    eos_token_ids = tuple(token for token in tokenizer.eos_token_ids if token < model.vocab_size)
+    sampler = Sampler(eos_token_ids, config.seed, backend.draw_rows(operators))
 
     def builder(max_tokens: int) -> BatchBuilder:
         return BatchBuilder(config.max_num_seqs, max_tokens, max_model_len, config.block_size, device)

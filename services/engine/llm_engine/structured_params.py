@@ -30,6 +30,9 @@ class StructuredOutputs:
             raise RequestError(f"structured_outputs must have exactly one of {allowed}; it has {found}", PARAM)
         if self.choice == ():
             raise RequestError("structured_outputs.choice is empty; it must hold at least one text", PARAM)
+        size = sum(map(len, self.choice or ())) + len(self.json or self.regex or self.grammar or "")
+        if size > MAX_CHARS:
+            raise RequestError(f"structured_outputs has {size} characters; at most {MAX_CHARS} are allowed", PARAM)
 
     @classmethod
     def of_schema(cls, schema: str | dict[str, Any] | bool) -> StructuredOutputs:
@@ -41,3 +44,5 @@ class StructuredOutputs:
 
 
 PARAM = "structured_outputs"
+MAX_CHARS = 128 * 1024
+"""The time to compile a schema grows with the square of its properties: this much takes seconds."""

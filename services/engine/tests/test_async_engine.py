@@ -8,7 +8,8 @@ import pytest
 
 from llm_engine import Engine, SamplingParams
 from llm_engine.errors import EngineDead
-from llm_engine.server.async_engine import AsyncEngine, Submission
+from llm_engine.preparation import Prepared
+from llm_engine.server.async_engine import AsyncEngine
 
 MakeEngine = Callable[..., Engine]
 
@@ -16,7 +17,7 @@ MakeEngine = Callable[..., Engine]
 @asynccontextmanager
 async def started(engine: Engine) -> AsyncIterator[AsyncEngine]:
     runner = AsyncEngine(engine)
-    runner.start()
+    await runner.start()
     try:
         yield runner
     finally:
@@ -29,21 +30,22 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-def submission(max_tokens: int) -> Submission:
-    return Submission([5, 6, 7], SamplingParams(temperature=0, max_tokens=max_tokens, ignore_eos=True))
+def prepared(runner: AsyncEngine, max_tokens: int, only_final: bool = False) -> Prepared:
+    params = SamplingParams(temperature=0, max_tokens=max_tokens, ignore_eos=True)
+    return runner.engine.prepare([5, 6, 7], params, only_final)
 
 
 async def test_outputs_of_several_submissions_come_with_their_index(make_engine: MakeEngine) -> None:
     async with started(make_engine()) as runner:
         counts: dict[int, int] = {}
-        async for index, output in runner.generate([submission(3), submission(9)]):
+        async for index, output in runner.generate([prepared(runner, 3), prepared(runner, 9)]):
             counts[index] = output.num_output_tokens
         assert counts == {0: 3, 1: 9}
 
 
 async def test_many_at_once_get_what_each_gets_alone(make_engine: MakeEngine) -> None:
     async def text(runner: AsyncEngine) -> str:
-        return "".join([output.text async for _, output in runner.generate([submission(20)])])
+        return "".join([output.text async for _, output in runner.generate([prepared(runner, 20)])])
 
     async with started(make_engine()) as runner:
         alone = await text(runner)
@@ -52,7 +54,7 @@ async def test_many_at_once_get_what_each_gets_alone(make_engine: MakeEngine) ->
 
 async def test_leaving_early_aborts(make_engine: MakeEngine) -> None:
     async with started(make_engine()) as runner:
-        async with aclosing(runner.generate([submission(2000)])) as results:  # type: ignore[type-var]
+        async with aclosing(runner.generate([prepared(runner, 2000)])) as results:
             async for _ in results:
                 break
         await until(lambda: not runner.engine.has_work)
@@ -61,7 +63,7 @@ async def test_leaving_early_aborts(make_engine: MakeEngine) -> None:
 
 async def test_cancelling_aborts(make_engine: MakeEngine) -> None:
     async def consume(runner: AsyncEngine) -> None:
-        async for _ in runner.generate([submission(2000)], only_final=True):
+        async for _ in runner.generate([prepared(runner, 2000, only_final=True)]):
             pass
 
     async with started(make_engine()) as runner:
@@ -81,7 +83,7 @@ async def test_a_step_that_fails_reaches_every_client_and_nobody_waits(make_engi
     async with started(engine) as runner:
 
         async def consume() -> None:
-            async for _ in runner.generate([submission(5)]):
+            async for _ in runner.generate([prepared(runner, 5)]):
                 pass
 
         results = await asyncio.gather(consume(), consume(), return_exceptions=True)
@@ -94,10 +96,10 @@ async def test_a_step_that_fails_reaches_every_client_and_nobody_waits(make_engi
 
 async def test_stopping_ends_what_runs(make_engine: MakeEngine) -> None:
     runner = AsyncEngine(make_engine())
-    runner.start()
+    await runner.start()
 
     async def consume() -> None:
-        async for _ in runner.generate([submission(2000)]):
+        async for _ in runner.generate([prepared(runner, 2000)]):
             pass
 
     task = asyncio.create_task(consume())

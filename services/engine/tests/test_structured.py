@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from llm_engine import Engine, SamplingParams
+from llm_engine import Engine, EngineConfig, SamplingParams
 from llm_engine.errors import RequestError
-from llm_engine.structured_params import StructuredOutputs
+from llm_engine.structured_params import MAX_CHARS, StructuredOutputs
 
 MakeEngine = Callable[..., Engine]
 SCHEMA = {
@@ -20,6 +22,11 @@ SCHEMA = {
     "required": ["name", "age"],
     "additionalProperties": False,
 }
+
+
+@pytest.fixture(scope="module")
+def engine(models: Path) -> Engine:
+    return Engine(EngineConfig(str(models / "zoo" / "llama"), num_gpu_blocks_override=256, check_invariants=True))
 
 
 def generate(engine: Engine, shapes: list[StructuredOutputs], **params: object) -> list[tuple[str, str]]:
@@ -78,7 +85,7 @@ def test_answers_to_one_prompt_each_have_their_own_place_in_the_grammar(make_eng
 
 def test_the_mask_allows_just_what_may_come_next(make_engine: MakeEngine) -> None:
     engine = make_engine()
-    grammar = engine._grammars.compile(StructuredOutputs(choice=("ab",)))
+    grammar = engine._preparer.grammars.compile(StructuredOutputs(choice=("ab",)))
     tokens = {engine.tokenizer.decode([token]): token for token in range(engine.vocab_size)}
 
     def allowed() -> list[int]:
@@ -93,23 +100,132 @@ def test_the_mask_allows_just_what_may_come_next(make_engine: MakeEngine) -> Non
     assert allowed() == list(engine.tokenizer.eos_token_ids)
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [
-        StructuredOutputs(regex="(a"),
-        StructuredOutputs(grammar="start: nothing"),
-        StructuredOutputs(json="{"),
-        StructuredOutputs(json='{"type": "no such type"}'),
-    ],
-)
-def test_what_cannot_be_compiled_is_refused_before_it_is_queued(
-    make_engine: MakeEngine, shape: StructuredOutputs
-) -> None:
-    engine = make_engine()
-    with pytest.raises(RequestError) as error:
-        engine.add_request("a", [5], SamplingParams(structured=shape))
+DEEP = 20_000
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a broken regex": ({"regex": "(a"}, "cannot be compiled"),
+    "a regex without a text": ({"regex": r"[^\s\S]"}, "no text can satisfy it"),
+    "look-around": ({"regex": "(?=a)b"}, "look-around"),
+    "a broken grammar": ({"grammar": "start: nothing"}, "cannot be compiled"),
+    "a grammar without an end": ({"grammar": 'start: start "a"'}, "no text can satisfy it"),
+    "no JSON": ({"json": "{"}, "no JSON"),
+    "no schema": ({"json": "[]"}, "must be an object"),
+    "nothing": ({"json": "false"}, "no text can satisfy"),
+    "itself": ({"json": '{"$ref": "#"}'}, "no text can satisfy it"),
+    "a circle": ({"json": {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}}, "no text can satisfy it"),
+    "no such type": ({"json": {"type": "no such type"}}, "no such type"),
+    "bounds that cross": ({"json": {"type": "integer", "minimum": 5, "maximum": 3}}, "Unsatisfiable"),
+    "an impossible property": ({"json": {"type": "object", "required": ["a"], "properties": {"a": False}}}, "'a'"),
+    "no such definition": ({"json": {"$ref": "#/nowhere"}}, "nowhere"),
+    "another file": ({"json": {"$ref": "http://example.com/schema"}}, "example.com"),
+    **{
+        f"the keyword {name}": ({"json": {"type": "array", name: value}}, name)
+        for name, value in {
+            "not": {},
+            "if": {},
+            "contains": {},
+            "uniqueItems": True,
+            "propertyNames": {},
+            "dependentRequired": {},
+            "dependentSchemas": {"a": {}},
+            "dependencies": {},
+            "unevaluatedProperties": False,
+            "$dynamicRef": "#a",
+        }.items()
+    },
+    "oneOf that overlaps": ({"json": {"oneOf": [{"type": "integer"}, {"type": "number"}]}}, "oneOf"),
+    "too long": ({"regex": "a" * MAX_CHARS + "b"}, "at most 131072"),
+    "nested too deeply": ({"json": '{"items":' * 5000 + "{}" + "}" * 5000}, "deep"),
+    "brackets": ({"regex": "(" * DEEP + ")" * DEEP}, "cannot be compiled"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_compiled_or_satisfied_is_refused_before_it_is_queued(engine: Engine, name: str) -> None:
+    given, message = REFUSED[name]
+    shape = {key: json.dumps(value) if isinstance(value, dict) else value for key, value in given.items()}
+    with pytest.raises(RequestError, match=re.escape(message)) as error:
+        engine.prepare([5], SamplingParams(structured=StructuredOutputs(**shape)))
     assert error.value.param == "structured_outputs"
-    assert not engine.has_work
+
+
+def test_chains_that_are_longer_than_the_stack_do_not_end_the_process(engine: Engine) -> None:
+    links = 3900
+    chain = {f"a{i}": {"$ref": f"#/$defs/a{i + 1}"} for i in range(links)}
+    schema = {"$ref": "#/$defs/a0", "$defs": {**chain, f"a{links}": {"const": 1}}}
+    rules = "".join(f"a{i}: a{i + 1}\n" for i in range(links)) + f'a{links}: "1"'
+    for shape in (
+        StructuredOutputs(json=json.dumps(schema, separators=(",", ":"))),
+        StructuredOutputs(grammar="start: a0\n" + rules),
+    ):
+        assert generate(engine, [shape]) == [("1", "stop")]
+
+
+@pytest.mark.parametrize("fmt", ["int32", "regex", "idn-email", "uri-reference", "of-our-own"])
+def test_a_format_that_is_not_known_is_an_annotation(engine: Engine, fmt: str) -> None:
+    item = {"type": "string", "format": fmt, "maxLength": 4}
+    schema = {
+        "type": "object",
+        "properties": {"format": item, "const": {"anyOf": [item]}, "same": {"const": {"format": fmt}}},
+        "required": ["format", "const", "same"],
+        "additionalProperties": False,
+    }
+    ((text, reason),) = generate(engine, [StructuredOutputs(json=json.dumps(schema))])
+    assert reason == "stop"
+    assert json.loads(text)["same"] == {"format": fmt}
+
+
+@pytest.mark.parametrize("fmt", ["date", "uuid", "ipv4"])
+def test_a_known_format_is_enforced(engine: Engine, fmt: str) -> None:
+    shape = StructuredOutputs(json=json.dumps({"type": "string", "format": fmt}))
+    patterns = {"date": r"\d{4}-\d\d-\d\d", "uuid": r"[0-9a-fA-F-]{36}", "ipv4": r"[0-9.]{7,15}"}
+    ((text, _),) = generate(engine, [shape])
+    assert re.fullmatch(patterns[fmt], json.loads(text))
+
+
+@pytest.mark.parametrize("call", ["unsafe_compute_mask_ptr", "consume_token"])
+def test_a_matcher_that_gives_up_on_the_way_is_an_error_and_never_a_stop(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    class GivesUp:
+        """A matcher that is out of its limits after four calls."""
+
+        def __init__(self, matcher: Any) -> None:
+            self._matcher, self._left = matcher, 4
+
+        def __getattr__(self, name: str) -> Any:
+            self._left -= name == call
+            return getattr(self._matcher, name)
+
+        def is_error(self) -> bool:
+            return self._left <= 0
+
+        def get_error(self) -> str:
+            return "ParserTooComplex"
+
+    params = SamplingParams(structured=StructuredOutputs(regex="[a-z]{40}"), max_tokens=60)
+    prepared = engine.prepare([5], params)
+    grammar = prepared.sequence.grammar
+    assert grammar is not None
+    monkeypatch.setattr(grammar, "_matcher", GivesUp(grammar._matcher))
+    engine.enqueue("a", prepared)
+    outputs = []
+    while engine.has_work:
+        outputs += engine.step()
+    assert outputs[-1].finish_reason == "error"
+    assert isinstance(outputs[-1].error, RequestError)
+    assert "too complex" in str(outputs[-1].error)
+    assert {output.finish_reason for output in outputs[:-1]} <= {None}
+    assert engine.kv_cache.pool.usage == 0
+
+
+def test_masks_that_leave_no_token_are_an_error(engine: Engine) -> None:
+    (end,) = engine.tokenizer.eos_token_ids
+    params = SamplingParams(allowed_token_ids=(end,), min_tokens=2, max_tokens=4)
+    engine.add_request("a", [5], params)
+    outputs = []
+    while engine.has_work:
+        outputs += engine.step()
+    assert [type(output.error) for output in outputs] == [RequestError]
 
 
 @pytest.mark.parametrize("given", [{}, {"regex": "a", "choice": ("b",)}, {"choice": ()}])

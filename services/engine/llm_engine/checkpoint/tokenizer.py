@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from tokenizers import Tokenizer as FastTokenizer
 
@@ -20,6 +20,8 @@ SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token
 
 
 class Tokenizer:
+    has_text = True
+
     def __init__(self, folder: Path) -> None:
         path = folder / "tokenizer.json"
         if not path.is_file():
@@ -36,7 +38,8 @@ class Tokenizer:
         self.chat_templates = ChatTemplates(folder, self._settings)
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        ids: list[int] = self._fast.encode(text, add_special_tokens=add_special_tokens).ids
+        # A batch, since that lets go of the interpreter lock; "fast" leaves out offsets, not tokens.
+        ids: list[int] = self._fast.encode_batch_fast([text], add_special_tokens=add_special_tokens)[0].ids
         return ids
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
@@ -75,11 +78,16 @@ class Tokenizer:
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """Each word's tokens, as it begins a text and, where that is as many tokens and begins otherwise, after a
         space: vLLM's reading of `bad_words`."""
-        encoded = []
-        for word in words:
-            begin, middle = (self.encode(prefix + word.lstrip(), add_special_tokens=False) for prefix in ("", " "))
+        if not words:
+            return []
+        texts = [prefix + word.lstrip() for word in words for prefix in ("", " ")]
+        ids = [encoding.ids for encoding in self._fast.encode_batch_fast(texts, add_special_tokens=False)]
+        encoded: list[list[int]] = []
+        for word, begin, middle in zip(words, ids[::2], ids[1::2], strict=True):
+            if not begin:
+                raise RequestError(f"bad_words: {word!r} is no token without the blanks before it", "bad_words")
             encoded.append(begin)
-            if middle[0] != begin[0] and len(middle) == len(begin):
+            if middle and middle[0] != begin[0] and len(middle) == len(begin):
                 encoded.append(middle)
         return encoded
 
@@ -97,25 +105,40 @@ class Tokenizer:
         return configured_eos_token_ids(folder) or (() if token_id is None else (token_id,))
 
 
-class NoTokenizer(Tokenizer):
-    """`--skip-tokenizer-init`: token ids in and out, and no text."""
+class NoTokenizer:
+    """`--skip-tokenizer-init`: token ids in and out, no text. RequestError where a request needs one."""
+
+    has_text = False
 
     def __init__(self, folder: Path) -> None:
         self.eos_token_ids = configured_eos_token_ids(folder)
-        self._settings = {}
-        self.chat_templates = ChatTemplates(folder, {})
 
-    def token_bytes(self, token_id: int) -> bytes:  # type: ignore[override]
+    def token_bytes(self, token_id: int) -> bytes:
         return b""
 
     def split(self, text: str, add_special_tokens: bool = True) -> tuple[list[int], list[str]]:
         return self.encode(text, add_special_tokens), []
 
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        return [""] * len(token_ids)
+
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         raise RequestError("the engine runs without a tokenizer; the prompt must be token ids", "prompt")
 
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        if words:
+            raise RequestError("the engine runs without a tokenizer, and bad_words need one", "bad_words")
+        return []
+
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         return ""
+
+    def decode_one(self, token_id: int) -> str:
+        """vLLM's notation for a token without text."""
+        return f"token_id:{token_id}"
+
+
+AnyTokenizer: TypeAlias = Tokenizer | NoTokenizer
 
 
 def configured_eos_token_ids(folder: Path) -> tuple[int, ...]:

@@ -23,15 +23,20 @@ def process(logits: Tensor, rows: Iterable[tuple[int, int, Sequence]], eos_token
     editing = [(row, offset, sequence) for row, offset, sequence in rows if sequence.params.edits_logits]
     forbid_ends(logits, editing, eos_token_ids)
     for row, _, sequence in editing:
-        params = sequence.params
-        if params.allowed_token_ids is not None:
-            keep_only(logits[row], params.allowed_token_ids)
-        if params.bad_words:
-            forbid_words(logits[row], sequence.bad_word_ids, sequence.token_ids[sequence.num_prompt_tokens :])
-        if params.logit_bias:
-            add_bias(logits[row], dict(params.logit_bias))
-        if params.has_penalties:
-            penalize(logits[row], sequence)
+        with sequence.blamed():
+            _process_row(logits[row], sequence)
+
+
+def _process_row(scores: Tensor, sequence: Sequence) -> None:
+    params = sequence.params
+    if params.allowed_token_ids is not None:
+        keep_only(scores, params.allowed_token_ids)
+    if params.bad_words:
+        forbid_words(scores, sequence.bad_word_ids, sequence.token_ids[sequence.num_prompt_tokens :])
+    if params.logit_bias:
+        add_bias(scores, dict(params.logit_bias))
+    if params.has_penalties:
+        penalize(scores, sequence)
 
 
 def forbid_ends(logits: Tensor, rows: Iterable[tuple[int, int, Sequence]], eos_token_ids: tuple[int, ...]) -> None:

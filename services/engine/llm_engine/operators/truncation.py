@@ -88,6 +88,12 @@ def likeliest(logits: Tensor) -> Tensor:
     return logits.argmax(dim=-1) if array is None else torch.from_numpy(array.argmax(axis=-1))
 
 
+def peaks(logits: Tensor) -> Tensor:
+    """[rows] The largest of each row; NaN if any is NaN."""
+    array = on_host(logits)
+    return logits.amax(dim=-1) if array is None else torch.from_numpy(array.max(axis=-1))
+
+
 def on_host(tensor: Tensor) -> Array | None:
     """The tensor as numpy sees it, where it can: on a CPU small things cost torch several times as much."""
     return tensor.numpy() if tensor.device.type == "cpu" and tensor.dtype is torch.float32 else None

@@ -34,7 +34,7 @@ def build_app(engine: Engine, metrics: EngineMetrics, model_name: str) -> FastAP
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        runner.start()
+        await runner.start()
         yield
         await runner.stop()
 
@@ -95,6 +95,8 @@ def build_app(engine: Engine, metrics: EngineMetrics, model_name: str) -> FastAP
     async def detokenize(request: Request) -> DetokenizeResponse:
         asked = await body.read(request, DetokenizeRequest)
         require_model(asked.model)
+        if not engine.tokenizer.has_text:
+            raise RequestError("the engine runs without a tokenizer and cannot write text", "tokens")
         if not all(0 <= token < engine.vocab_size for token in asked.tokens):
             raise RequestError(f"tokens must lie within 0 to {engine.vocab_size - 1}", "tokens")
         return DetokenizeResponse(prompt=engine.tokenizer.decode(asked.tokens, skip_special_tokens=False))

@@ -2,40 +2,42 @@
 
 Commands (add, abort) go in through a queue and are obeyed between steps; all outputs of a step come back in one call
 into the event loop. torch lets go of the interpreter lock inside its operators, so the loop runs beside the steps.
+
+A request that cannot be queued or that fails in a step ends alone, with RequestFailed. An error of the step itself is
+the engine's death: every request ends with EngineDead, and the server exits.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
+from typing import TypeAlias
 
 from llm_engine.engine import Engine
-from llm_engine.errors import EngineDead
+from llm_engine.errors import EngineDead, EngineError, RequestError, RequestFailed
 from llm_engine.outputs import RequestOutput
-from llm_engine.sampling_params import SamplingParams
+from llm_engine.preparation import Prepared
+from llm_engine.server.submission import Submission
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
-class Submission:
-    prompt_ids: list[int]
-    params: SamplingParams
-    priority: int = 0
-    pieces: list[str] | None = None
-    """The piece of the prompt's text that each token covers, where the answer is to repeat the prompt."""
+News: TypeAlias = tuple[int, RequestOutput] | EngineError
 
 
 @dataclass(slots=True)
 class _Stream:
     """Where the outputs of one engine request go."""
 
-    queue: asyncio.Queue[tuple[int, RequestOutput] | EngineDead]
+    queue: asyncio.Queue[News]
     index: int
     unfinished: int
     """Answers still to come to their end."""
@@ -53,39 +55,54 @@ class AsyncEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
         self._dead: EngineDead | None = None
+        self._slow_work = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self.died_at: float | None = None
+        """When an error ended the engine's thread, by the monotonic clock."""
 
     @property
     def is_alive(self) -> bool:
         return self._thread.is_alive() and self._dead is None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
+        await self._loop.run_in_executor(self._slow_work, self.engine.warm_up)
         self._thread.start()
 
     async def stop(self) -> None:
         """After the step that is under way; requests still running end with EngineDead."""
         self._commands.put(self._stop_thread)
         await asyncio.to_thread(self._thread.join)
-        self._fail(EngineDead("the engine was stopped"))
+        self._fail_all(EngineDead("the engine was stopped"))
+        self._slow_work.shutdown(wait=False, cancel_futures=True)
         self.engine.close()
 
-    async def generate(
-        self, submissions: Sequence[Submission], only_final: bool = False
-    ) -> AsyncIterator[tuple[int, RequestOutput]]:
-        """(index of the submission, output) as they come, until all are finished.
+    async def prepare(self, submissions: Sequence[Submission], only_final: bool = False) -> list[Prepared]:
+        """Make the submissions ready for `generate`; RequestError if one of them can never be served."""
+        prepare = partial(self._prepare, submissions, only_final)
+        if any(item.is_slow_to_prepare for item in submissions):
+            return await asyncio.get_running_loop().run_in_executor(self._slow_work, prepare)
+        return prepare()
 
-        Leaving early, by `aclose` or cancellation, aborts what still runs. Raises EngineDead; the submissions have been
-        checked with `engine.check_request`.
+    def _prepare(self, submissions: Sequence[Submission], only_final: bool) -> list[Prepared]:
+        return [self.engine.prepare(item.prompt_ids, item.params, only_final) for item in submissions]
+
+    async def generate(
+        self, prepared: Sequence[Prepared], priority: int = 0, request_id: str = ""
+    ) -> AsyncGenerator[tuple[int, RequestOutput], None]:
+        """(index of the prepared request, output) as they come, until all are finished.
+
+        Leaving early, by `aclose` or cancellation, aborts what still runs. Raises EngineDead; RequestFailed or
+        RequestError if one of them fails. `request_id` is for the engine's log and trace.
         """
         if self._dead is not None:
             raise self._dead
-        queue: asyncio.Queue[tuple[int, RequestOutput] | EngineDead] = asyncio.Queue()
-        ids = [self._submit(item, index, queue, only_final) for index, item in enumerate(submissions)]
-        unfinished = sum(item.params.n for item in submissions)
+        queue: asyncio.Queue[News] = asyncio.Queue()
+        ids = [self._submit(item, index, queue, priority, request_id) for index, item in enumerate(prepared)]
+        unfinished = sum(len(item.choices) for item in prepared)
         try:
             while unfinished:
                 news = await queue.get()
-                if isinstance(news, EngineDead):
+                if isinstance(news, EngineError):
                     raise news
                 unfinished -= news[1].finish_reason is not None
                 yield news
@@ -96,28 +113,40 @@ class AsyncEngine:
 
     def _submit(
         self,
-        item: Submission,
+        item: Prepared,
         index: int,
-        queue: asyncio.Queue[tuple[int, RequestOutput] | EngineDead],
-        only_final: bool,
+        queue: asyncio.Queue[News],
+        priority: int,
+        request_id: str,
     ) -> str:
-        request_id = str(next(self._ids))
-        self._streams[request_id] = _Stream(queue, index, item.params.n)
-        add = partial(self.engine.add_request, request_id, item.prompt_ids, item.params, item.priority)
-        self._commands.put(partial(add, only_final=only_final, arrival_time=time.monotonic()))
-        return request_id
+        engine_id = f"{request_id}#{next(self._ids)}"
+        self._streams[engine_id] = _Stream(queue, index, len(item.choices))
+        self._commands.put(partial(self._enqueue, engine_id, item, priority, time.monotonic()))
+        return engine_id
 
     def _deliver(self, outputs: list[RequestOutput]) -> None:
         for output in outputs:
             stream = self._streams.get(output.request_id)
             if stream is None:
                 continue
+            if output.error is not None:
+                self._fail(output.request_id, output.error)
+                continue
             stream.queue.put_nowait((stream.index, output))
             stream.unfinished -= output.finish_reason is not None
             if not stream.unfinished:
                 del self._streams[output.request_id]
 
-    def _fail(self, error: EngineDead) -> None:
+    def _fail(self, request_id: str, error: Exception) -> None:
+        stream = self._streams.pop(request_id, None)
+        if stream is not None:
+            stream.queue.put_nowait(_as_told(error))
+
+    def _die(self, error: EngineDead) -> None:
+        self.died_at = time.monotonic()
+        self._fail_all(error)
+
+    def _fail_all(self, error: EngineDead) -> None:
         self._dead = self._dead or error
         for stream in self._streams.values():
             stream.queue.put_nowait(self._dead)
@@ -126,17 +155,16 @@ class AsyncEngine:
     # The engine's thread
 
     def _run(self) -> None:
-        assert self._loop is not None
         try:
             while not self._stopping:
                 self._obey()
                 if self.engine.has_work and (outputs := self.engine.step()):
-                    self._loop.call_soon_threadsafe(self._deliver, outputs)
-        except Exception as error:  # noqa: BLE001 - whatever a step raises, the clients must hear of it
+                    self._call_in_loop(partial(self._deliver, outputs))
+        except BaseException as error:
+            log.critical("the engine stopped", exc_info=error)
             dead = EngineDead(f"the engine stopped: {type(error).__name__}: {error}")
             dead.__cause__ = error
-            with suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-                self._loop.call_soon_threadsafe(self._fail, dead)
+            self._call_in_loop(partial(self._die, dead))
 
     def _obey(self) -> None:
         """Commands that came meanwhile; with nothing to compute, wait for one."""
@@ -146,5 +174,26 @@ class AsyncEngine:
             while True:
                 self._commands.get_nowait()()
 
+    def _enqueue(self, request_id: str, prepared: Prepared, priority: int, arrival_time: float) -> None:
+        try:
+            self.engine.enqueue(request_id, prepared, priority, arrival_time)
+        except Exception as error:
+            log.exception("request %s failed", request_id)
+            self._call_in_loop(partial(self._fail, request_id, error))
+
+    def _call_in_loop(self, callback: Callable[[], None]) -> None:
+        assert self._loop is not None
+        with suppress(RuntimeError):  # the loop is closed: there is no client left
+            self._loop.call_soon_threadsafe(callback)
+
     def _stop_thread(self) -> None:
         self._stopping = True
+
+
+def _as_told(error: Exception) -> EngineError:
+    """What the client hears: errors made for people as they are, of others their type."""
+    if isinstance(error, RequestError):
+        return error
+    failure = RequestFailed(str(error) if isinstance(error, EngineError) else type(error).__name__)
+    failure.__cause__ = error
+    return failure

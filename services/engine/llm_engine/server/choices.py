@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llm_engine.checkpoint.tokenizer import Tokenizer
+from llm_engine.checkpoint.tokenizer import AnyTokenizer
 from llm_engine.logprobs import TokenLogprobs
 from llm_engine.outputs import RequestOutput
 from llm_engine.server import logprobs
-from llm_engine.server.async_engine import Submission
 from llm_engine.server.logprobs import PlaceReader
 from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
+from llm_engine.server.submission import Submission
 
 Json = dict[str, Any]
 
@@ -19,10 +19,11 @@ Json = dict[str, Any]
 class TextChoices:
     """Completions. Remembers how far each choice's text and log-probabilities have come."""
 
-    def __init__(self, body: EngineCompletionRequest, submissions: list[Submission], tokenizer: Tokenizer) -> None:
+    def __init__(self, body: EngineCompletionRequest, submissions: list[Submission], tokenizer: AnyTokenizer) -> None:
         self._body = body
         self._submissions = submissions
         self._tokenizer = tokenizer
+        self._names_ids = bool(body.return_tokens_as_token_ids) or not tokenizer.has_text
         self._readers: dict[int, PlaceReader] = {}
         self._offsets: dict[int, int] = {}
 
@@ -65,15 +66,16 @@ class TextChoices:
         return logprobs.of_prompt(PlaceReader(self._tokenizer).read(self._submissions[prompt].prompt_ids, at))
 
     def _reader(self, before: Sequence[int]) -> PlaceReader:
-        return PlaceReader(self._tokenizer, before, bool(self._body.return_tokens_as_token_ids))
+        return PlaceReader(self._tokenizer, before, self._names_ids)
 
 
 class ChatChoices:
     """Chat. The first event of a choice names the role and has no text, as OpenAI's does."""
 
-    def __init__(self, body: EngineChatRequest, prompt_ids: list[int], tokenizer: Tokenizer) -> None:
+    def __init__(self, body: EngineChatRequest, prompt_ids: list[int], tokenizer: AnyTokenizer) -> None:
         self._body = body
         self._tokenizer = tokenizer
+        self._names_ids = bool(body.return_tokens_as_token_ids) or not tokenizer.has_text
         self._prompt_ids = prompt_ids
         self._readers: dict[int, PlaceReader] = {}
         # As vLLM: without a generation prompt the last speaker goes on.
@@ -113,7 +115,7 @@ class ChatChoices:
         return logprobs.of_prompt(PlaceReader(self._tokenizer).read(self._prompt_ids, at))
 
     def _reader(self, before: Sequence[int]) -> PlaceReader:
-        return PlaceReader(self._tokenizer, before, bool(self._body.return_tokens_as_token_ids))
+        return PlaceReader(self._tokenizer, before, self._names_ids)
 
 
 def reason(output: RequestOutput) -> str | None:

@@ -9,8 +9,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
+from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
-from llm_engine.errors import ContextLengthError, EngineDead, RequestError
+from llm_engine.errors import ContextLengthError, EngineDead, RequestError, RequestFailed
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +23,22 @@ def install(app: FastAPI) -> None:
         EngineDead: _from_engine_dead,
         404: _no_route,
         405: _no_method,
-        Exception: _from_defect,
     }
     for kind, translate in handlers.items():
         app.add_exception_handler(kind, _handler(translate))
+    app.add_exception_handler(RequestFailed, _failed)
+    app.add_exception_handler(Exception, _defect)
+
+
+def mid_stream(error: Exception, request_id: str) -> ApiError:
+    """The error event of a stream whose headers are out already."""
+    if isinstance(error, EngineDead):
+        return ApiError(ErrorKind.ENGINE_FAILED, str(error))
+    if isinstance(error, RequestError):
+        return from_request_error(error)
+    if not isinstance(error, RequestFailed):
+        log.error("request %s failed", request_id, exc_info=error)
+    return _internal(error, request_id)
 
 
 def from_request_error(error: Exception) -> ApiError:
@@ -58,9 +71,24 @@ def _no_method(error: Exception) -> ApiError:
     return ApiError(ErrorKind.METHOD_NOT_ALLOWED, "the path exists, but not with this method")
 
 
-def _from_defect(error: Exception) -> ApiError:
-    log.error("request failed", exc_info=error)
-    return ApiError(ErrorKind.INTERNAL, f"internal error: {type(error).__name__}")
+def _internal(error: Exception, request_id: str) -> ApiError:
+    what = str(error) if isinstance(error, RequestFailed) else type(error).__name__
+    return ApiError(
+        ErrorKind.INTERNAL, f"request {request_id} failed: {what}; the server's log says more under this id"
+    )
+
+
+def _failed(request: Request, error: Exception) -> JSONResponse:
+    failure = _internal(error, request.state.request_id)
+    return JSONResponse(failure.body(), failure.kind.status)
+
+
+def _defect(request: Request, error: Exception) -> JSONResponse:
+    """An error that no handler expects. It passes the middleware by, so the id is written here."""
+    request_id = request.state.request_id
+    log.error("request %s failed", request_id, exc_info=error)
+    failure = _internal(error, request_id)
+    return JSONResponse(failure.body(), failure.kind.status, {headers.REQUEST_ID: request_id})
 
 
 def _handler(translate: Callable[[Exception], ApiError]) -> Callable[[Request, Exception], JSONResponse]:

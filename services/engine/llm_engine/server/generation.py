@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,14 +15,17 @@ from fastapi.responses import StreamingResponse
 from llm_contract import sse
 from llm_contract.errors import ApiError, ErrorKind
 from llm_contract.openai import GenerationRequest, PromptTokensDetails, Usage
-from llm_engine.errors import EngineDead
 from llm_engine.outputs import RequestOutput
-from llm_engine.server.async_engine import AsyncEngine, Submission
+from llm_engine.server.async_engine import AsyncEngine
+from llm_engine.server.errors import mid_stream
 from llm_engine.server.request_id import Send
+from llm_engine.server.submission import Submission
 
 T = TypeVar("T")
 
 Event = dict[str, Any]
+Results = AsyncGenerator[tuple[int, RequestOutput], None]
+"""(index of the prompt, output), as they come."""
 Choices = Callable[[int, RequestOutput], list[Event]]
 """(index, output) -> the `choices` of each event it makes, one choice an event."""
 
@@ -62,13 +65,19 @@ def envelope(prefix: str, request: Request, kind: str, model: str) -> Event:
     }
 
 
-async def collect(
-    engine: AsyncEngine, submissions: Sequence[Submission]
-) -> tuple[list[tuple[int, RequestOutput]], Usage]:
+async def start(
+    request: Request, engine: AsyncEngine, submissions: Sequence[Submission], body: GenerationRequest
+) -> Results:
+    """Prepare the submissions and return their results, which begin when they are first asked for."""
+    prepared = await engine.prepare(submissions, only_final=not body.stream)
+    return engine.generate(prepared, body.priority, request.state.request_id)
+
+
+async def collect(results: Results) -> tuple[list[tuple[int, RequestOutput]], Usage]:
     """(index of the prompt, output) of every answer, in order."""
     outputs: list[tuple[int, RequestOutput]] = []
     count = TokenCount()
-    async with aclosing(engine.generate(submissions, only_final=True)) as results:  # type: ignore[type-var]
+    async with aclosing(results):
         async for index, output in results:
             outputs.append((index, output))
             count.add(index, output)
@@ -76,20 +85,15 @@ async def collect(
 
 
 async def events(
-    engine: AsyncEngine,
-    submissions: Sequence[Submission],
-    body: GenerationRequest,
-    shared: Event,
-    choices: Choices,
-    first: Event | None = None,
+    results: Results, body: GenerationRequest, shared: Event, choices: Choices, first: Event | None = None
 ) -> AsyncIterator[bytes]:
-    """Server-sent events: choices as they come, usage if asked for, [DONE]. A dead engine ends in an error event.
+    """Server-sent events: choices as they come, usage if asked for, [DONE]. A failure is an event of its own.
 
     `first`: fields that the first event has beside `shared`.
     """
     options, count, extra = body.stream_options, TokenCount(), first or {}
     try:
-        async with aclosing(engine.generate(submissions)) as results:  # type: ignore[type-var]
+        async with aclosing(results):
             async for index, output in results:
                 count.add(index, output)
                 for choice in choices(index, output):
@@ -100,8 +104,8 @@ async def events(
                     yield sse.encode(event)
         if options is not None and options.include_usage:
             yield sse.encode({**shared, "choices": [], "usage": count.usage().model_dump()})
-    except EngineDead as error:
-        yield sse.encode(ApiError(ErrorKind.ENGINE_FAILED, str(error)).body())
+    except Exception as error:  # noqa: BLE001 - the headers are out: only an event can tell
+        yield sse.encode(mid_stream(error, shared["id"]).body())
     yield sse.DONE
 
 

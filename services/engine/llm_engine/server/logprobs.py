@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate, repeat
 from typing import Any
 
-from llm_engine.checkpoint.tokenizer import Tokenizer
+from llm_engine.checkpoint.tokenizer import AnyTokenizer
 from llm_engine.logprobs import TokenLogprobs
 
 LEAST = -9999.0
@@ -43,7 +43,7 @@ class Place:
 class PlaceReader:
     """Name the tokens of one text, part by part."""
 
-    def __init__(self, tokenizer: Tokenizer, before: Sequence[int] = (), as_token_ids: bool = False) -> None:
+    def __init__(self, tokenizer: AnyTokenizer, before: Sequence[int] = (), as_token_ids: bool = False) -> None:
         """`before`: the tokens in front. `as_token_ids`: tokens are named `token_id:5`."""
         self._bytes_of = tokenizer.token_bytes
         self._as_token_ids = as_token_ids

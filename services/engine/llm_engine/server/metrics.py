@@ -89,7 +89,7 @@ class EngineMetrics:
     def finished(self, sequence: Sequence) -> None:
         assert sequence.finish_reason is not None
         self._finished[sequence.finish_reason].inc()
-        if sequence.finish_reason is FinishReason.ABORT:
+        if sequence.finish_reason in (FinishReason.ABORT, FinishReason.ERROR):
             return
         first, last, scheduled = sequence.first_token_time, sequence.last_token_time, sequence.first_scheduled_time
         assert first is not None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from llm_contract.errors import ApiError, ErrorKind
-from llm_engine.checkpoint.tokenizer import Tokenizer
+from llm_engine.checkpoint.tokenizer import AnyTokenizer, NoTokenizer
 from llm_engine.engine import Engine
 from llm_engine.errors import RequestError
 from llm_engine.sampling_params import SamplingParams
-from llm_engine.server.async_engine import Submission
 from llm_engine.server.messages import conversation
 from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
+from llm_engine.server.submission import Submission
 
 LONG_TEXT_CHARS = 20_000
 """Longer texts are tokenized in a thread: the event loop has streams to feed."""
@@ -21,7 +21,7 @@ async def completion_submissions(engine: Engine, body: EngineCompletionRequest) 
     """One per prompt; RequestError or ApiError before any is submitted."""
     params = sampling_params(body, body.max_tokens)
     prompts = [await _prompt_ids(engine.tokenizer, prompt, body) for prompt in _as_list(body.prompt)]
-    return _checked(engine, [Submission(ids, params, body.priority, pieces) for ids, pieces in prompts])
+    return [Submission(ids, params, pieces) for ids, pieces in prompts]
 
 
 async def chat_submissions(engine: Engine, body: EngineChatRequest) -> list[Submission]:
@@ -32,11 +32,13 @@ async def chat_submissions(engine: Engine, body: EngineChatRequest) -> list[Subm
             "continue_final_message",
         )
     _, ids = await asyncio.to_thread(chat_prompt, engine.tokenizer, body)
-    return _checked(engine, [Submission(ids, params, body.priority)])
+    return [Submission(ids, params)]
 
 
-def chat_prompt(tokenizer: Tokenizer, body: EngineChatRequest) -> tuple[str, list[int]]:
+def chat_prompt(tokenizer: AnyTokenizer, body: EngineChatRequest) -> tuple[str, list[int]]:
     """The chat as text, and its tokens. A model's template writes special tokens itself; the plain one does not."""
+    if isinstance(tokenizer, NoTokenizer):
+        raise RequestError("the engine runs without a tokenizer, and chat needs one", "messages")
     template = tokenizer.chat_templates.select()
     text = template.render(
         conversation(body.messages, template),
@@ -76,14 +78,14 @@ def sampling_params(body: EngineCompletionRequest | EngineChatRequest, max_token
     )
 
 
-async def encode(tokenizer: Tokenizer, text: str, add_special_tokens: bool = True) -> list[int]:
+async def encode(tokenizer: AnyTokenizer, text: str, add_special_tokens: bool = True) -> list[int]:
     if len(text) < LONG_TEXT_CHARS:
         return tokenizer.encode(text, add_special_tokens)
     return await asyncio.to_thread(tokenizer.encode, text, add_special_tokens)
 
 
 async def _prompt_ids(
-    tokenizer: Tokenizer, prompt: str | list[int], body: EngineCompletionRequest
+    tokenizer: AnyTokenizer, prompt: str | list[int], body: EngineCompletionRequest
 ) -> tuple[list[int], list[str] | None]:
     """The prompt's tokens and, if it is to be echoed, their pieces of its text."""
     if not prompt:
@@ -101,9 +103,3 @@ def _as_list(prompt: str | list[int] | list[str] | list[list[int]]) -> list[str 
         return [prompt]
     tokens = [item for item in prompt if isinstance(item, int)]
     return [tokens] if tokens or not prompt else [item for item in prompt if not isinstance(item, int)]
-
-
-def _checked(engine: Engine, submissions: list[Submission]) -> list[Submission]:
-    for submission in submissions:
-        engine.check_request(submission.prompt_ids, submission.params)
-    return submissions
