@@ -58,7 +58,7 @@ class ServeSettings(ServiceSettings, env_prefix="LLM_ENGINE_"):
     async_scheduling: bool | None = Field(None, description="begin a step before the last is read; default: on a GPU")
     seed: int = Field(0, description="seeds requests that bring no seed")
     num_threads: int | None = Field(None, description="CPU threads; default: 1 for small models, else torch's")
-    max_logprobs: int = Field(20, description="most log-probabilities a request may ask for at one place")
+    max_logprobs: int = Field(20, description="most log-probabilities at one place; -1: no limit")
     tensor_parallel_size: int = Field(1, description="processes that share every layer")
     pipeline_parallel_size: int = Field(1, description="stages of layers, each in a process of its own")
     log_collectives: bool = Field(False, description="log at the end what the ranks sent each other")

@@ -66,7 +66,7 @@ class EngineConfig:
     num_threads: int | None = None
     """CPU threads of one operator; None: one for small models, else torch's default."""
     max_logprobs: int = 20
-    """Most log-probabilities that a request may ask for at one place."""
+    """Most log-probabilities that a request may ask for at one place; -1: the whole vocabulary."""
     tensor_parallel_size: int = 1
     """Processes that share every layer."""
     pipeline_parallel_size: int = 1
@@ -106,6 +106,8 @@ class EngineConfig:
             raise EngineError(f"gpu_memory_utilization is {self.gpu_memory_utilization}; it must be over 0, at most 1")
         if self.async_scheduling and (why := self.why_not_overlap):
             raise EngineError(f"async_scheduling does not go with {why}; leave one of them out")
+        if self.max_logprobs < -1:
+            raise EngineError(f"max_logprobs is {self.max_logprobs}; it must be at least 0, or -1 for no limit")
         if self.num_cpu_blocks < 0:
             raise EngineError(f"num_cpu_blocks is {self.num_cpu_blocks}; it must be at least 0")
         if self.max_num_batched_tokens < self.max_num_seqs:

@@ -50,10 +50,12 @@ class RequestCheck:
                 raise RequestError(f"{name} must name tokens within 0 to {self.vocab_size - 1}", name)
 
     def _check_logprobs(self, params: SamplingParams) -> None:
+        """As in vLLM: -1 is the whole vocabulary, for a request and for --max-logprobs."""
+        allowed = self.vocab_size if self.max_logprobs == -1 else self.max_logprobs
         for name, asked in (("logprobs", params.logprobs), ("prompt_logprobs", params.prompt_logprobs)):
-            if asked is not None and not 0 <= asked <= self.max_logprobs:
+            if asked is not None and (self.vocab_size if asked == -1 else asked) > allowed:
                 raise RequestError(
-                    f"{name} is {'the whole vocabulary' if asked == -1 else asked}; at most {self.max_logprobs} are "
+                    f"{name} is {'-1, the whole vocabulary' if asked == -1 else asked}; at most {allowed} are "
                     f"allowed, by --max-logprobs",
                     name,
                 )

@@ -11,6 +11,7 @@ from llm_engine.structured_params import StructuredOutputs
 
 GREEDY_BELOW = 1e-5
 """A temperature under this means greedy: dividing by it would overflow."""
+MAX_BIAS = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class SamplingParams:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
-    """Token id -> added to its logit."""
+    """Token id -> added to its logit; cut to -100 to 100, as in vLLM."""
     allowed_token_ids: tuple[int, ...] | None = None
     bad_words: tuple[str, ...] = ()
     structured: StructuredOutputs | None = None
@@ -51,6 +52,8 @@ class SamplingParams:
     def __post_init__(self) -> None:
         self._check_range()
         self._check_end()
+        bias = {token: min(MAX_BIAS, max(-MAX_BIAS, value)) for token, value in self.logit_bias.items()}
+        object.__setattr__(self, "logit_bias", bias)
         penalties = (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1.0, 0.0, 0.0)
         edits = penalties or bool(self.logit_bias or self.bad_words) or self.allowed_token_ids is not None
         object.__setattr__(self, "has_penalties", penalties)
@@ -79,7 +82,7 @@ class SamplingParams:
         _require(-2 <= self.frequency_penalty <= 2, "frequency_penalty", self.frequency_penalty, "from -2 to 2")
         repetition = self.repetition_penalty
         _require(0 < repetition < math.inf, "repetition_penalty", repetition, "over 0 and finite")
-        _require(all(map(math.isfinite, self.logit_bias.values())), "logit_bias", dict(self.logit_bias), "finite")
+        _require(all(map(math.isfinite, self.logit_bias.values())), "logit_bias", "infinite or no number", "finite")
         for name in ("logprobs", "prompt_logprobs"):
             value = getattr(self, name)
             _require(value is None or value >= -1, name, value, "at least 0, or -1 for all")

@@ -65,7 +65,18 @@ class Checkpoint:
             )
         if not raw and not tensor.is_floating_point():
             raise ModelError(f"{self._folder}: {name} is {tensor.dtype}, but config.json has no quantization for it")
+        if not _is_finite(tensor):
+            raise ModelError(
+                f"{self._folder}: {name} holds NaN or infinity, so the checkpoint is damaged; fetch it again"
+            )
         return tensor.to(self._device, None if raw else self.dtype)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """One pass at the speed of memory: a sum is finite only if every part of it is. A large sum is looked at twice."""
+    if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32):
+        return True
+    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
 
 
 def _weight_files(folder: Path, index: dict[str, str] | None) -> list[Path]:

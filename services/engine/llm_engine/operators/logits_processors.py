@@ -17,6 +17,9 @@ from llm_engine.operators.truncation import MASKED, on_host
 from llm_engine.sequence import Sequence
 from llm_engine.transfer import to_device
 
+LARGEST = 1e30
+"""What a penalty can make of a logit: far beyond any other, and finite when it is divided by the lowest temperature."""
+
 
 def process(logits: Tensor, rows: Iterable[tuple[int, int, Sequence]], eos_token_ids: tuple[int, ...]) -> None:
     """`rows`: (row of `logits`, tokens after the sequence's last one that stand before the row's token, sequence)."""
@@ -65,10 +68,9 @@ def keep_only(scores: Tensor, token_ids: tuple[int, ...]) -> None:
 
 def forbid_words(scores: Tensor, words: list[list[int]], output: list[int]) -> None:
     """Forbid the last token of each word whose other tokens are the end of the output."""
-    for word in words:
-        *begin, last = word
-        if output[len(output) - len(begin) :] == begin:
-            scores[last] = MASKED
+    last = [word[-1] for word in words if output[len(output) - len(word) + 1 :] == word[:-1]]
+    if last:
+        scores[last] = MASKED
 
 
 def add_bias(scores: Tensor, bias: dict[int, float]) -> None:
@@ -81,8 +83,9 @@ def penalize(scores: Tensor, sequence: Sequence) -> None:
     if params.repetition_penalty != 1:
         seen = torch.from_numpy(np.unique(sequence.token_ids)).to(scores.device)
         before = scores[seen]
-        penalty = params.repetition_penalty
-        scores[seen] = torch.where(before > 0, before / penalty, before * penalty)
+        penalty = min(max(params.repetition_penalty, 1 / LARGEST), LARGEST)
+        after = torch.where(before > 0, before / penalty, before * penalty).clamp_(-LARGEST, LARGEST)
+        scores[seen] = torch.where(before == MASKED, before, after)
     output = sequence.token_ids[sequence.num_prompt_tokens :]
     if output and (params.frequency_penalty or params.presence_penalty):
         tokens, counts = np.unique(output, return_counts=True)

@@ -70,4 +70,5 @@ def _final(p: Tensor, draft: Draft, accepted: int) -> Tensor:
         rest[draft.token_ids[accepted]] = 0
     else:
         rest = (row - draft.probabilities[accepted]).clamp_(min=0)
-    return rest / rest.sum()
+    total = rest.sum()  # 0 where rounding leaves nothing
+    return torch.where(total > 0, rest / total, row)

@@ -17,7 +17,7 @@ from torch import Tensor
 from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.operators.layers import angles
-from llm_engine.operators.truncation import mask_min_p, scale, truncates, unless_greedy
+from llm_engine.operators.truncation import SMALLEST, mask_min_p, scale, truncates, unless_greedy
 from llm_engine.sampling_params import SamplingParams
 from llm_engine.transfer import Array, to_device
 from llm_kernels import ops
@@ -99,6 +99,7 @@ def draw(logits: Tensor, params: list[SamplingParams], uniforms: Array) -> Tenso
 
 def _draw_truncated(logits: Tensor, params: list[SamplingParams], numbers: Array) -> Tensor:
     scaled = mask_min_p(scale(logits, params), params)
-    top_p, uniform = to_device([np.array([p.top_p for p in params], np.float32), numbers], logits.device)
-    (top_k,) = to_device([np.array([p.top_k for p in params], np.int32)], logits.device)
+    shares = np.array([max(p.top_p, SMALLEST) for p in params], np.float32)
+    top_p, uniform = to_device([shares, numbers], logits.device)
+    (top_k,) = to_device([np.array([min(p.top_k, logits.shape[-1]) for p in params], np.int32)], logits.device)
     return unless_greedy(ops.sample_top_k_top_p(scaled, top_k, top_p, uniform), logits, params)

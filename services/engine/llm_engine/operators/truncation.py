@@ -13,6 +13,8 @@ from llm_engine.sampling_params import SamplingParams
 from llm_engine.transfer import Array, to_device
 
 MASKED = float("-inf")
+SMALLEST = float(np.finfo(np.float32).tiny)
+"""Stands for a top-p that float32 rounds to 0, which would exclude even the likeliest token."""
 DrawRows: TypeAlias = Callable[[Tensor, list[SamplingParams], Array], Tensor]
 """`draw`, or kernels that do the same."""
 
@@ -53,7 +55,7 @@ def _mask_top_k_top_p(logits: Tensor, params: list[SamplingParams]) -> Tensor:
     ordered = ordered.masked_fill(torch.arange(size, device=logits.device) >= k, MASKED)
     probabilities = ordered.softmax(dim=-1)
     before = probabilities.cumsum(dim=-1) - probabilities
-    top_p = column([p.top_p for p in params], logits)
+    top_p = column([max(p.top_p, SMALLEST) for p in params], logits)
     ordered = ordered.masked_fill((before >= top_p) & (top_p < 1), MASKED)
     return torch.empty_like(logits).scatter_(-1, order, ordered)
 
