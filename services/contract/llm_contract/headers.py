@@ -12,6 +12,8 @@ SESSION = "x-session-id"
 
 EXPECT = "expect"
 AUTHORIZATION = "authorization"
+API_KEY = "x-api-key"
+"""Where Anthropic's clients have their key."""
 REQUEST_ID = "x-request-id"
 TRACEPARENT = "traceparent"
 RETRY_AFTER = "retry-after"

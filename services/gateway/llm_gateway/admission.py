@@ -17,10 +17,12 @@ from llm_contract import headers
 from llm_gateway import body as request_body
 from llm_gateway.classes import ClassTable
 from llm_gateway.classify import Targets, classify, targets
+from llm_gateway.endpoints import QUEUED
 from llm_gateway.engines import EnginePool
 from llm_gateway.engines.prefix import prefix_hashes
 from llm_gateway.estimate import OutputEstimator, PromptEstimator
 from llm_gateway.exchange import Exchange
+from llm_gateway.form import Form
 from llm_gateway.json_fields import edit
 from llm_gateway.models import Models
 from llm_gateway.rate_limit import Limiter, refusal
@@ -70,23 +72,30 @@ class Admission:
         """Raises ApiError with the reason, having written into `exchange` what was known by then."""
         exchange.tenant = tenant = self._tenants.authenticate(request.headers)
         exchange.authorization = self._tenants.authorization_for(None, request.headers)
+        endpoint = QUEUED[request.path]
         raw = await request_body.read(request, self._max_body_bytes, self._body_timeout)
-        body = request_body.parse(raw)
+        form = Form(raw, request.headers.get("content-type", "")) if endpoint.is_form else None
+        body = request_body.parse(raw) if form is None else {"model": form.get("model"), "stream": _is_true(form)}
         cls = classify(self._classes, request.headers, body, tenant.default, tenant.most_urgent)
         exchange.class_name = cls.name
         model = self._models.resolve(_model(body))
-        if model != _model(body):
-            raw, body = edit(raw, {"model": orjson.dumps(model)}), {**body, "model": model}
+        if model is not None and model != _model(body):
+            raw = edit(raw, {"model": orjson.dumps(model)}) if form is None else form.replaced("model", model)
+            body = {**body, "model": model}
         exchange.targets = promised = targets(cls, request.headers)
-        exchange.body_bytes = len(raw)
+        exchange.generates = endpoint.generates
+        if form is None:
+            exchange.body_bytes = len(raw)
+        else:
+            exchange.content_type = request.headers.get("content-type", "")
         exchange.streamed = body.get("stream") is True
         waiting = Waiting(
             cls,
             exchange.arrived,
             tenant.name,
             tenant.weight,
-            self._prompts.predict(len(raw)),
-            self._outputs.predict(cls.name, tenant.name, max_tokens(body)).mean,
+            self._prompts.predict(exchange.body_bytes),
+            self._outputs.predict(cls.name, tenant.name, max_tokens(body)).mean if endpoint.generates else 1,
             exchange.arrived + _first_token_within(promised),
             request.headers.get(headers.SESSION),
             prefix_hashes(body) if self._pool.wants_prefix else (),
@@ -108,7 +117,7 @@ class Admission:
 
 def max_tokens(body: Mapping[str, Any]) -> int | None:
     """None if the request does not say, or says nonsense, which is for the engine to refuse."""
-    asked = body.get("max_completion_tokens", body.get("max_tokens"))
+    asked = body.get("max_completion_tokens", body.get("max_tokens", body.get("max_output_tokens")))
     return asked if isinstance(asked, int) and not isinstance(asked, bool) and asked > 0 else None
 
 
@@ -116,6 +125,10 @@ def _model(body: Mapping[str, Any]) -> str | None:
     """None if the request names none; one that is no string is for the engine to refuse."""
     asked = body.get("model")
     return asked if isinstance(asked, str) else None
+
+
+def _is_true(form: Form) -> bool:
+    return (form.get("stream") or "").lower() in ("true", "1")
 
 
 def _first_token_within(promised: Targets) -> float:

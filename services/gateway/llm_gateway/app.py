@@ -19,6 +19,7 @@ from llm_gateway.classes import ClassTable
 from llm_gateway.cors import Cors
 from llm_gateway.dispatch import Dispatcher
 from llm_gateway.edge import expect
+from llm_gateway.endpoints import QUEUED
 from llm_gateway.engine_changes import change_engines
 from llm_gateway.engines import EnginePool
 from llm_gateway.estimate import OutputEstimator, PromptEstimator
@@ -129,8 +130,7 @@ class Gateway:
     def app(self) -> web.Application:
         app = web.Application(client_max_size=self.settings.max_body_bytes)
         routes: dict[tuple[str, str], Handler] = {
-            ("POST", "/v1/completions"): self.proxy.generate,
-            ("POST", "/v1/chat/completions"): self.proxy.generate,
+            **{("POST", path): self.proxy.generate for path in QUEUED},
             ("GET", "/v1/models"): self.models.list,
             ("GET", "/v1/models/{id:.+}"): self.models.show,
             ("GET", "/version"): self.passthrough.forward,

@@ -16,6 +16,7 @@ from llm_contract.errors import ErrorKind
 from llm_gateway import body as request_body
 from llm_gateway.admission import Job
 from llm_gateway.dispatch import Dispatcher
+from llm_gateway.endpoints import UNDERSTOOD
 from llm_gateway.engines import Engine, EnginePool, Permit
 from llm_gateway.interrupt import EJECTED, Interrupted
 from llm_gateway.metrics import GatewayMetrics
@@ -148,7 +149,8 @@ def ejected(engine: Engine) -> EngineError:
 
 
 def _priority(job: Job, engine: Engine) -> int | None:
-    return job.waiting.cls.priority if engine.takes_priority else None
+    """Other endpoints than the two that are understood are not known to have the field."""
+    return job.waiting.cls.priority if engine.takes_priority and job.path in UNDERSTOOD else None
 
 
 async def _first_answer(tasks: set[asyncio.Task[Answer]]) -> Answer:

@@ -44,6 +44,11 @@ class Exchange:
     authorization: str | None = None
     """The client's, where it is meant for the engine."""
     body_bytes: int = 0
+    """0 where they say nothing about the prompt: in a form."""
+    content_type: str = "application/json"
+    """Of the body, as an engine gets it."""
+    generates: bool = True
+    """The endpoint's answer is text; of others the estimator learns nothing."""
     streamed: bool = False
     queue_wait: float | None = None
     """In the queue, over all attempts; None before the first."""
@@ -86,7 +91,7 @@ class Exchange:
         if self.class_name:
             sent[headers.PRIORITY] = self.class_name
         sent[headers.REQUEST_ID] = self.request_id
-        sent["content-type"] = "application/json"
+        sent["content-type"] = self.content_type
         authorization = engine.authorization or self.authorization
         if authorization is not None:
             sent[headers.AUTHORIZATION] = authorization

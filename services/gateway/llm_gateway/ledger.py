@@ -47,7 +47,8 @@ class Ledger:
         self._metrics.finished(exchange.class_name or UNCLASSIFIED, outcome)
         if outcome == OK:
             self._metrics.request_took(exchange.class_name, seconds)
-            self._learn(exchange)
+            if exchange.generates:
+                self._learn(exchange)
         if exchange.waiting is not None:
             self._charge(exchange)
             self._sla.record(self._record(exchange, outcome, seconds))

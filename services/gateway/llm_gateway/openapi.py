@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from llm_contract import headers
+from llm_gateway.endpoints import QUEUED, Endpoint
 
 JSON = dict[str, Any]
 
@@ -33,8 +34,8 @@ STATUSES = {
 }
 
 NEED_A_KEY = (
-    *("/v1/completions", "/v1/chat/completions", "/v1/models", "/v1/models/{id}"),
-    *("/version", "/tokenize", "/detokenize"),
+    *QUEUED,
+    *("/v1/models", "/v1/models/{id}", "/version", "/tokenize", "/detokenize"),
 )
 
 FIELDS_FOR_THE_ENGINE = ("model", "prompt", "messages", "max_tokens", "temperature", "top_p", "stop", "stream")
@@ -42,7 +43,7 @@ FIELDS_FOR_THE_ENGINE = ("model", "prompt", "messages", "max_tokens", "temperatu
 
 def document(classes: Iterable[str], *, keys_required: bool, longest_window: int) -> JSON:
     """`classes` are the names that `x-priority` takes; /sla looks back `longest_window` seconds at most."""
-    generate = _generate(list(classes))
+    queued = {path: {"post": _queued(path, endpoint, list(classes))} for path, endpoint in QUEUED.items()}
     found: JSON = {
         "openapi": "3.1.0",
         "info": {
@@ -51,8 +52,7 @@ def document(classes: Iterable[str], *, keys_required: bool, longest_window: int
             "description": "OpenAI-compatible; decides which request an engine runs next.",
         },
         "paths": {
-            "/v1/completions": {"post": {"summary": "Complete a prompt", "operationId": "complete", **generate}},
-            "/v1/chat/completions": {"post": {"summary": "Continue a chat", "operationId": "chat", **generate}},
+            **queued,
             "/v1/models": {"get": _passed_on("List the models", "models")},
             "/v1/models/{id}": {"get": _one_model()},
             "/version": {"get": _passed_on("Version of an engine", "version")},
@@ -67,7 +67,7 @@ def document(classes: Iterable[str], *, keys_required: bool, longest_window: int
             },
             "/openapi.json": {"get": _plain("This document", "openapi", "200")},
         },
-        "components": {"schemas": {"Error": _error(), "GenerationRequest": _generation_request()}},
+        "components": {"schemas": {"Error": _error(), "GenerationRequest": _generation_request(), "Form": _form()}},
     }
     if keys_required:
         found["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
@@ -77,10 +77,15 @@ def document(classes: Iterable[str], *, keys_required: bool, longest_window: int
     return found
 
 
-def _generate(classes: list[str]) -> JSON:
-    body = {"application/json": {"schema": {"$ref": "#/components/schemas/GenerationRequest"}}}
+def _queued(path: str, endpoint: Endpoint, classes: list[str]) -> JSON:
+    kind, schema = "application/json", {"$ref": "#/components/schemas/GenerationRequest"}
+    if endpoint.is_form:
+        kind, schema = "multipart/form-data", {"$ref": "#/components/schemas/Form"}
+    body: JSON = {kind: {"schema": schema}}
     answer = {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {"schema": {"type": "string"}}}
     return {
+        "summary": endpoint.summary,
+        "operationId": path.strip("/").replace("/", "_"),
         "parameters": _parameters(classes),
         "requestBody": {"required": True, "content": body},
         "responses": {
@@ -152,6 +157,13 @@ def _generation_request() -> JSON:
             **{name: {"description": "For the engine to judge."} for name in FIELDS_FOR_THE_ENGINE},
         },
         "additionalProperties": True,
+    }
+
+
+def _form() -> JSON:
+    return {
+        "type": "object",
+        "properties": {"model": {"type": "string"}, "file": {"type": "string", "format": "binary"}},
     }
 
 

@@ -19,6 +19,7 @@ from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.admission import Admission, Job, max_tokens
 from llm_gateway.attempt import Answer, Attempts, ejected
 from llm_gateway.dispatch import Dispatcher
+from llm_gateway.endpoints import UNDERSTOOD
 from llm_gateway.engines import Engine, EnginePool, Permit
 from llm_gateway.exchange import Exchange, request_id
 from llm_gateway.interrupt import EJECTED, Interrupted
@@ -169,7 +170,8 @@ class Proxy:
         if request.version >= HttpVersion11:
             client.enable_chunked_encoding()
         keep = self._replay and is_resumable(job.path, job.body)
-        relay = Relay(client, request.transport, self._upstream, self._clock, keep)
+        done = job.path in UNDERSTOOD
+        relay = Relay(client, request.transport, self._upstream, self._clock, keep, ends_with_done=done)
         try:
             with answer:
                 await client.prepare(request)

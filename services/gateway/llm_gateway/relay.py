@@ -57,11 +57,15 @@ class Relay:
         upstream: Upstream,
         clock: Callable[[], float],
         keep: bool,
+        *,
+        ends_with_done: bool = True,
     ) -> None:
         self._client = client
         self._transport = transport
         self._upstream = upstream
         self._clock = clock
+        self._ends_with_done = ends_with_done
+        """Other APIs' streams end where the engine's HTTP answer ends."""
         self.transcript = Transcript() if keep else None
         """What the client has had, if it is kept for a replay."""
         self.events = 0
@@ -91,7 +95,7 @@ class Relay:
         except ValueError as error:
             reason = f"not an OpenAI stream: {error}"
             return EngineError(engine, "body", ErrorKind.ENGINE_FAILED, reason, retryable=False)
-        if self._last.rstrip(b"\r\n").endswith(sse.DONE_DATA):
+        if not self._ends_with_done or self._last.rstrip(b"\r\n").endswith(sse.DONE_DATA):
             return None
         reason = "the stream ended before it was complete"
         return EngineError(engine, "body", ErrorKind.ENGINE_FAILED, reason, retryable=True)

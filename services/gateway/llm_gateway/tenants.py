@@ -85,7 +85,7 @@ class TenantTable:
     def authenticate(self, request_headers: Mapping[str, str]) -> Tenant:
         """Raises ApiError (401) if a key is required and there is none that we know; its message repeats nothing."""
         if self._by_digest:
-            key = bearer(request_headers.get(headers.AUTHORIZATION))
+            key = bearer(request_headers.get(headers.AUTHORIZATION)) or request_headers.get(headers.API_KEY)
             if key is not None and (found := self._keyed(key)):
                 return found
         if self.keys_required:

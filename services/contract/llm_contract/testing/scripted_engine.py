@@ -148,10 +148,15 @@ class ScriptedEngine:
         app.router.add_post("/v1/chat/completions", self._generate)
         app.router.add_post("/tokenize", self._tokenize)
         app.router.add_post("/detokenize", self._detokenize)
+        app.router.add_route("*", "/{path:.*}", self._nothing)
         return app
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response(status=200 if self.healthy else 503)
+
+    async def _nothing(self, request: web.Request) -> web.Response:
+        error = ApiError(ErrorKind.NOT_FOUND, f"there is no {request.path}")
+        return _json(error.body(), error.kind.status)
 
     async def _version(self, _: web.Request) -> web.Response:
         return _json({"version": "scripted"})

@@ -1,0 +1,42 @@
+"""The paths that go through the queue, and how they differ.
+
+Chat and completions are understood: their streams can be resumed, counted and given a priority. The others pass through
+as they are; the gateway reads their model and what it needs for a place in the order. An engine without such an
+endpoint answers 404, which goes back to the client.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+UNDERSTOOD = (CHAT, COMPLETIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    summary: str
+    generates: bool = False
+    """Its answer is text that is generated token by token."""
+    is_form: bool = False
+    """Its body is multipart/form-data."""
+
+
+_RERANK = Endpoint("Rank documents by a query")
+_SCORE = Endpoint("Score pairs of texts")
+
+QUEUED: dict[str, Endpoint] = {
+    COMPLETIONS: Endpoint("Complete a prompt", generates=True),
+    CHAT: Endpoint("Continue a chat", generates=True),
+    "/v1/responses": Endpoint("Create a response", generates=True),
+    "/v1/messages": Endpoint("Continue a chat, as Anthropic's API has it", generates=True),
+    "/v1/embeddings": Endpoint("Embed texts"),
+    "/v1/rerank": _RERANK,
+    "/v2/rerank": _RERANK,
+    "/rerank": _RERANK,
+    "/v1/score": _SCORE,
+    "/score": _SCORE,
+    "/v1/audio/transcriptions": Endpoint("Transcribe speech", generates=True, is_form=True),
+    "/v1/audio/translations": Endpoint("Translate speech", generates=True, is_form=True),
+}
