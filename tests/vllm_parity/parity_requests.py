@@ -1,4 +1,4 @@
-"""Some sixty requests that both servers get: (name, path, body). Their answers are determined, so that they compare."""
+"""A hundred requests that both servers get: (name, path, body). Their answers are determined, so that they compare."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ CODE = "def fibonacci(n):\n    "
 IMPORTS = "import os\nimport sys\n\n"
 CLASS = "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, item):\n"
 TALK = [{"role": "user", "content": "add"}, {"role": "assistant", "content": "def add(a"}]
+TEXT = {"type": "text", "text": "import "}
+TOOLS = [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}]
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CALLED = [
+    {"role": "user", "content": "a"},
+    {"role": "assistant", "tool_calls": [CALL]},
+    {"role": "tool", "content": "b", "tool_call_id": "1"},
+]
 SCHEMA = {"type": "object", "properties": {"a": {"enum": ["x"]}}, "required": ["a"], "additionalProperties": False}
 
 Request = tuple[str, str, dict[str, Any]]
@@ -74,6 +82,46 @@ REQUESTS: list[Request] = [
     _complete("top_p out of range", top_p=0),
     _complete("too many logprobs", logprobs=50),
     _complete("token that does not exist", prompt=[10**6]),
+    _complete("special token in the prompt", prompt="<|endoftext|>def f(", echo=True),
+    _complete("many bytes, echoed", prompt="# 日本 é 😀\n", echo=True),
+    _complete("only the prompt", echo=True, logprobs=1, max_tokens=0),
+    _complete("only the prompt, streamed", echo=True, max_tokens=0, stream=True),
+    _complete("no output and no echo", max_tokens=0),
+    _complete("tokens as ids", return_tokens_as_token_ids=True, logprobs=0, max_tokens=1),
+    _complete("no special tokens in front", add_special_tokens=False),
+    _complete(
+        "special tokens are shown", skip_special_tokens=False, allowed_token_ids=[0], ignore_eos=True, max_tokens=2
+    ),
+    _complete("the end of a prompt", truncate_prompt_tokens=3),
+    _complete("the beginning of a prompt", truncate_prompt_tokens=3, truncation_side="right"),
+    _complete("truncated to more than there is", prompt=[5] * 20, truncate_prompt_tokens=2000),
+    _complete("output up to the end of the context", prompt=[5] * 1000, max_tokens=200, ignore_eos=True),
+    _complete("fields of no effect", user="u", session_id="s", length_penalty=2.0, nobody_knows_this=1),
+    _complete("null fields", stream=None, echo=None, stop=None, logprobs=None, temperature=0, top_p=None),
+    _complete("stream options without a stream", stream_options={"include_usage": True}),
+    _complete("continuous usage", stream=True, stream_options={"include_usage": True, "continuous_usage_stats": True}),
+    _complete(
+        "a stop token that is kept", allowed_token_ids=[70], stop_token_ids=[70], include_stop_str_in_output=True
+    ),
+    _chat("chat, echo", messages=TALK, add_generation_prompt=False, continue_final_message=True, echo=True),
+    _chat("chat, echo of another role", echo=True),
+    _chat("chat, prompt text", return_prompt_text=True),
+    _chat("chat, effort", reasoning_effort="low"),
+    _chat("chat, unknown effort", reasoning_effort="huge"),
+    _chat("chat, template variables", chat_template_kwargs={"x": 1}),
+    _chat("chat, a template variable that is an argument of transformers", chat_template_kwargs={"tokenize": True}),
+    _chat("chat, a template", chat_template="{{ 1 }}"),
+    _chat("chat, tools that are only shown", tools=TOOLS, tool_choice="none"),
+    _chat("chat, tools", tools=TOOLS),
+    _chat("chat, no tools", tools=[]),
+    _chat("chat, a choice of no tools", tool_choice="auto"),
+    _chat("chat, several parts", messages=[{"role": "user", "content": [TEXT, {"type": "text", "text": None}, TEXT]}]),
+    _chat("chat, a part of no kind", messages=[{"role": "user", "content": [{"text": "a"}]}]),
+    _chat("chat, an image", messages=[{"role": "user", "content": [{"type": "spaceship"}]}]),
+    _chat("chat, a developer", messages=[{"role": "developer", "content": "a"}, {"role": "user", "content": "b"}]),
+    _chat("chat, a tool call", messages=CALLED),
+    _chat("chat, too long", messages=[{"role": "user", "content": "é " * 1000}]),
+    _chat("chat, limit by its other name", max_completion_tokens=3),
     _chat("chat"),
     _chat("chat, streamed", stream=True, stream_options={"include_usage": True}),
     _chat("chat, two answers", n=2, temperature=1.0, top_k=1),
@@ -92,5 +140,7 @@ REQUESTS: list[Request] = [
     _chat("chat, no messages", messages=[]),
     _tokens("tokenize", "/tokenize", prompt=CLASS),
     _tokens("tokenize without special tokens", "/tokenize", prompt=CODE, add_special_tokens=False),
+    _tokens("tokenize, names", "/tokenize", prompt="a é", return_token_strs=True),
+    _tokens("tokenize a chat", "/tokenize", messages=TALK, add_generation_prompt=False),
     _tokens("detokenize", "/detokenize", tokens=[10, 20, 30, 400]),
 ]

@@ -77,12 +77,15 @@ class TokenizeRequest(Request):
     model: str | None = None
     prompt: str
     add_special_tokens: bool = True
+    return_token_strs: bool | None = None
 
 
 class TokenizeResponse(BaseModel):
     count: int
     max_model_len: int
     tokens: list[int]
+    token_strs: list[str] | None = None
+    """The tokens as the vocabulary writes them."""
 
 
 class DetokenizeRequest(Request):
@@ -171,6 +174,7 @@ class ModelCard(BaseModel):
     created: int
     owned_by: str
     root: str | None = None
+    parent: str | None = None
     max_model_len: int | None = None
 
 

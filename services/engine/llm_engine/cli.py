@@ -65,6 +65,8 @@ class ServeSettings(ServiceSettings, env_prefix="LLM_ENGINE_"):
     speculative_config: dict[str, Any] | None = Field(
         None, description='guess tokens ahead, a JSON object: {"method": "ngram", "num_speculative_tokens": 4}'
     )
+    trust_request_chat_template: bool = Field(False, description="a request may bring a chat template of its own")
+    enable_tokenizer_info_endpoint: bool = Field(False, description="GET /tokenizer_info shows tokenizer_config.json")
     trace: str | None = Field(None, description="write what every step did to this file, as JSON lines")
     check_invariants: bool = Field(False, description="assert the bookkeeping after every step (slow)")
     debug: bool = Field(False, description="show the traceback of an error that ends the program")
@@ -109,11 +111,12 @@ def _name_positional(arguments: list[str]) -> list[str]:
 def _serve(settings: ServeSettings) -> int:
     # Imported late: torch takes a second, and a wrong flag should not have to wait for it.
     from llm_engine.engine import Engine
-    from llm_engine.server.app import build_app
+    from llm_engine.server.app import ServerOptions, build_app
     from llm_engine.server.metrics import EngineMetrics
     from llm_engine.server.serve import serve
 
     name = settings.served_model_name or settings.model
     metrics = EngineMetrics(name)
-    app = build_app(Engine(settings.engine_config(), metrics), metrics, name)
+    options = ServerOptions(settings.trust_request_chat_template, settings.enable_tokenizer_info_endpoint)
+    app = build_app(Engine(settings.engine_config(), metrics), metrics, name, options)
     return serve(app, settings.host, settings.port, settings.shutdown_timeout, f"{PROG}: serving {name}")

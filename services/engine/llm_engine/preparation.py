@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +81,7 @@ class Preparer:
     def _detokenizer(self, sequence: Sequence, late: bool) -> Detokenizer:
         p = sequence.params
         return Detokenizer(
-            self._tokenizer.decode,
+            partial(self._tokenizer.decode, skip_special_tokens=p.skip_special_tokens),
             sequence.token_ids,
             p.stop,
             p.include_stop_str_in_output,

@@ -30,13 +30,17 @@ class RequestCheck:
         self._check_logprobs(params)
 
     def _check_length(self, num_prompt_tokens: int, max_tokens: int | None) -> None:
-        room = self.max_model_len - num_prompt_tokens
-        if room < max(1, max_tokens or 1):
-            asked = f" and {max_tokens} tokens of output were asked for" if room > 0 else ""
+        """Output ends with the context, whatever `max_tokens` says; only more than the whole context is refused."""
+        limit = f"This model's maximum context length is {self.max_model_len} tokens. However, "
+        if num_prompt_tokens >= self.max_model_len:
             raise ContextLengthError(
-                f"the context is {self.max_model_len} tokens long, but the prompt has {num_prompt_tokens} tokens"
-                f"{asked}; shorten the prompt or lower max_tokens",
-                "prompt" if room < 1 else "max_tokens",
+                f"{limit}your prompt contains {num_prompt_tokens} input tokens, which leaves no room for output. "
+                f"Please reduce the length of the input prompt.",
+                "prompt",
+            )
+        if max_tokens is not None and max_tokens > self.max_model_len:
+            raise ContextLengthError(
+                f"{limit}{max_tokens} output tokens were requested. Please request fewer output tokens.", "max_tokens"
             )
 
     def _check_tokens(self, params: SamplingParams) -> None:

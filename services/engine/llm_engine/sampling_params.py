@@ -32,6 +32,8 @@ class SamplingParams:
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     include_stop_str_in_output: bool = False
+    skip_special_tokens: bool = True
+    """Special tokens of the output do not show in its text."""
     n: int = 1
     """Answers to one prompt, which is computed once."""
     logprobs: int | None = None

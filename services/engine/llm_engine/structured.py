@@ -112,7 +112,11 @@ class GrammarCompiler:
     def _compile(self, wanted: StructuredOutputs) -> Grammar:
         with self._one_at_a_time:
             trie = self._trie()
-        matcher = LLMatcher(trie, _source(wanted), log_level=0, limits=LIMITS)
+        try:
+            source = _source(wanted)
+        except ValueError as error:  # such as a schema that nests deeper than the library reads
+            raise RequestError(f"the structured output cannot be compiled: {error}", PARAM) from None
+        matcher = LLMatcher(trie, source, log_level=0, limits=LIMITS)
         if matcher.is_error():
             raise RequestError(f"the structured output cannot be compiled: {matcher.get_error()}", PARAM)
         grammar = Grammar(matcher, -(-trie.vocab_size // 32), self._vocab_size)

@@ -192,8 +192,8 @@ def test_the_engine_seed_makes_unseeded_requests_repeatable(make_engine: MakeEng
         ([10**6], GREEDY, RequestError, "outside 0 to"),
         ([-1], GREEDY, RequestError, "outside 0 to"),
         ([5], SamplingParams(stop_token_ids=(10**6,)), RequestError, "stop_token_ids"),
-        ([5] * 32, GREEDY, ContextLengthError, "32 tokens long, but the prompt has 32 tokens"),
-        ([5] * 30, GREEDY, ContextLengthError, "prompt has 30 tokens and 12 tokens of output"),
+        ([5] * 32, GREEDY, ContextLengthError, "context length is 32 tokens. However, your prompt contains 32 input"),
+        ([5], SamplingParams(max_tokens=33), ContextLengthError, "33 output tokens were requested"),
     ],
 )
 def test_a_request_that_can_never_be_served_is_refused(

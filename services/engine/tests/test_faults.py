@@ -83,7 +83,7 @@ FAULTS = {
         Choice, "take", lambda self, *rest: self.sequence.index == 2, {"n": 3, "temperature": 1}
     ),
     "detokenised": Fault(StopStrings, "push", lambda self, text: bool(self._stops), {"stop": ["no such text"]}),
-    "formatted": Fault(TextChoices, "whole", lambda self, *rest: self._body.seed == MARK),
+    "formatted": Fault(TextChoices, "_choice", lambda self, *rest: self._body.seed == MARK),
 }
 
 

@@ -45,6 +45,11 @@ class ChatTemplates:
     def exist(self) -> bool:
         return bool(self._sources)
 
+    @property
+    def default(self) -> str | None:
+        """The default template as the model brings it."""
+        return self._sources.get("default")
+
     def select(self, given: str | None = None, has_tools: bool = False) -> Template:
         """The template to use: the one named or written out in `given`, the one for tools, or the default.
 

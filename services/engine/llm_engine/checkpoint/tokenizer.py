@@ -33,9 +33,9 @@ class Tokenizer:
         self._fast.no_truncation()
         self._fast.no_padding()
         self.token_bytes = TokenBytes(self._fast)
-        self._settings = _read_optional(folder / "tokenizer_config.json")
+        self.settings = _read_optional(folder / "tokenizer_config.json")
         self.eos_token_ids = self._find_eos_token_ids(folder)
-        self.chat_templates = ChatTemplates(folder, self._settings)
+        self.chat_templates = ChatTemplates(folder, self.settings)
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         # A batch, since that lets go of the interpreter lock; "fast" leaves out offsets, not tokens.
@@ -71,6 +71,16 @@ class Tokenizer:
             pieces[-1] += decoder.flush()
         return pieces
 
+    def info(self) -> dict[str, object]:
+        """tokenizer_config.json, with the chat template wherever that comes from."""
+        template = self.chat_templates.default
+        shown = {} if template is None else {"chat_template": template}
+        return {"tokenizer_class": "PreTrainedTokenizerFast", **self.settings, **shown}
+
+    def names(self, token_ids: Sequence[int]) -> list[str]:
+        """The tokens as the vocabulary writes them."""
+        return [self._fast.id_to_token(token) or "" for token in token_ids]
+
     def decode_one(self, token_id: int) -> str:
         """The token's own text, special ones included."""
         return self.decode([token_id], skip_special_tokens=False)
@@ -97,7 +107,7 @@ class Tokenizer:
         return {name: text for name in SPECIAL_TOKENS if (text := self._special(name))}
 
     def _special(self, name: str) -> str:
-        value = self._settings.get(name) or ""
+        value = self.settings.get(name) or ""
         return value["content"] if isinstance(value, dict) else value
 
     def _find_eos_token_ids(self, folder: Path) -> tuple[int, ...]:
@@ -136,6 +146,12 @@ class NoTokenizer:
     def decode_one(self, token_id: int) -> str:
         """vLLM's notation for a token without text."""
         return f"token_id:{token_id}"
+
+    def info(self) -> dict[str, object]:
+        raise RequestError("the engine runs without a tokenizer")
+
+    def names(self, token_ids: Sequence[int]) -> list[str]:
+        return [self.decode_one(token) for token in token_ids]
 
 
 AnyTokenizer: TypeAlias = Tokenizer | NoTokenizer

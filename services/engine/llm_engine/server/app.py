@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from fastapi import FastAPI, Request, Response
 
@@ -19,16 +21,26 @@ from llm_contract.openai import (
 )
 from llm_engine.engine import Engine
 from llm_engine.errors import RequestError
-from llm_engine.server import body, completions, errors, prompts
+from llm_engine.server import body, completions, errors, prompts, request_fields
 from llm_engine.server.async_engine import AsyncEngine
 from llm_engine.server.metrics import CONTENT_TYPE, EngineMetrics
+from llm_engine.server.rendering import render_chat
 from llm_engine.server.request_id import RequestId
-from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
+from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest, TokenizeChatRequest
 from llm_engine.version import __version__
 
 
-def build_app(engine: Engine, metrics: EngineMetrics, model_name: str) -> FastAPI:
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    trust_request_chat_template: bool = False
+    """A request may bring a chat template of its own."""
+    enable_tokenizer_info_endpoint: bool = False
+    """GET /tokenizer_info shows tokenizer_config.json, the chat template included."""
+
+
+def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: ServerOptions | None = None) -> FastAPI:
     """The engine's thread starts and stops with the application. `app.state.draining = True` refuses new work."""
+    options = options or ServerOptions()
     runner = AsyncEngine(engine)
     created = int(time.time())
 
@@ -54,9 +66,9 @@ def build_app(engine: Engine, metrics: EngineMetrics, model_name: str) -> FastAP
             raise ApiError(ErrorKind.ENGINE_UNAVAILABLE, "the engine has stopped; restart the server")
 
     def require_model(name: str | None) -> None:
-        if name is not None and name != model_name:
+        if name and name != model_name:
             raise ApiError(
-                ErrorKind.MODEL_NOT_FOUND, f"the model {name!r} does not exist; {model_name!r} does", param="model"
+                ErrorKind.MODEL_NOT_FOUND, f"The model `{name}` does not exist. `{model_name}` does.", param="model"
             )
 
     @app.post("/v1/completions")
@@ -71,25 +83,38 @@ def build_app(engine: Engine, metrics: EngineMetrics, model_name: str) -> FastAP
         asked = await body.read(request, EngineChatRequest)
         require_ready()
         require_model(asked.model)
-        return await completions.chat(request, runner, model_name, asked)
+        return await completions.chat(request, runner, model_name, asked, options.trust_request_chat_template)
 
-    @app.get("/v1/models")
-    async def models() -> ModelList:
-        card = ModelCard(
+    def card() -> ModelCard:
+        return ModelCard(
             id=model_name,
             created=created,
             owned_by="llm-engine",
             root=engine.config.model,
             max_model_len=engine.max_model_len,
         )
-        return ModelList(data=[card])
+
+    @app.get("/v1/models")
+    async def models() -> ModelList:
+        return ModelList(data=[card()])
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> ModelCard:
+        require_model(name)
+        return card()
 
     @app.post("/tokenize")
     async def tokenize(request: Request) -> TokenizeResponse:
-        asked = await body.read(request, TokenizeRequest)
+        asked = await body.read_one_of(request, TokenizeChatRequest, TokenizeRequest, by="messages")
         require_model(asked.model)
-        ids = await prompts.encode(engine.tokenizer, asked.prompt, asked.add_special_tokens)
-        return TokenizeResponse(count=len(ids), max_model_len=engine.max_model_len, tokens=ids)
+        request_fields.reject(asked)
+        if isinstance(asked, TokenizeChatRequest):
+            trust = options.trust_request_chat_template
+            _, ids = await asyncio.to_thread(render_chat, engine.tokenizer, asked, trust)
+        else:
+            ids = await prompts.encode(engine.tokenizer, asked.prompt, asked.add_special_tokens)
+        names = engine.tokenizer.names(ids) if asked.return_token_strs else None
+        return TokenizeResponse(count=len(ids), max_model_len=engine.max_model_len, tokens=ids, token_strs=names)
 
     @app.post("/detokenize")
     async def detokenize(request: Request) -> DetokenizeResponse:
@@ -100,6 +125,12 @@ def build_app(engine: Engine, metrics: EngineMetrics, model_name: str) -> FastAP
         if not all(0 <= token < engine.vocab_size for token in asked.tokens):
             raise RequestError(f"tokens must lie within 0 to {engine.vocab_size - 1}", "tokens")
         return DetokenizeResponse(prompt=engine.tokenizer.decode(asked.tokens, skip_special_tokens=False))
+
+    if options.enable_tokenizer_info_endpoint:
+
+        @app.get("/tokenizer_info")
+        async def tokenizer_info() -> dict[str, object]:
+            return engine.tokenizer.info()
 
     @app.get("/health")
     async def health() -> Response:

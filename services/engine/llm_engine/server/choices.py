@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from llm_engine.checkpoint.tokenizer import AnyTokenizer
 from llm_engine.logprobs import TokenLogprobs
 from llm_engine.outputs import RequestOutput
+from llm_engine.sequence import FinishReason
 from llm_engine.server import logprobs
 from llm_engine.server.logprobs import PlaceReader
+from llm_engine.server.messages import last_text
 from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
 from llm_engine.server.submission import Submission
 
 Json = dict[str, Any]
+
+EMPTY_MESSAGE: Json = dict.fromkeys(("refusal", "annotations", "audio", "function_call", "reasoning"))
 
 
 class TextChoices:
@@ -28,7 +33,17 @@ class TextChoices:
         self._offsets: dict[int, int] = {}
 
     def whole(self, prompt: int, output: RequestOutput) -> Json:
+        at = output.prompt_logprobs
+        told = None if at is None else self._prompt_logprobs(prompt, at)
+        return {**self._choice(prompt, output), "prompt_logprobs": told, "routed_experts": None}
+
+    def events(self, prompt: int, output: RequestOutput) -> list[Json]:
+        return [self._choice(prompt, output)]
+
+    def _choice(self, prompt: int, output: RequestOutput) -> Json:
         index = prompt * self._body.n + output.index
+        if self._body.max_tokens == 0:
+            output = _without_answer(output)
         first = index not in self._offsets
         echoed = (self._submissions[prompt].pieces or []) if first else []
         choice = {
@@ -39,15 +54,10 @@ class TextChoices:
             "stop_reason": output.stop_reason,
         }
         self._offsets.setdefault(index, 0)
-        if output.prompt_logprobs is not None and not self._body.stream:
-            choice["prompt_logprobs"] = self._prompt_logprobs(prompt, output.prompt_logprobs)
-        if self._body.return_token_ids:
-            choice["token_ids"] = output.token_ids
-            choice["prompt_token_ids"] = self._submissions[prompt].prompt_ids if first else None
+        ids = bool(self._body.return_token_ids)
+        choice["token_ids"] = output.token_ids if ids else None
+        choice["prompt_token_ids"] = self._submissions[prompt].prompt_ids if ids and first else None
         return choice
-
-    def events(self, prompt: int, output: RequestOutput) -> list[Json]:
-        return [self.whole(prompt, output)]
 
     def _logprobs(self, index: int, prompt: int, output: RequestOutput, echoed: list[str]) -> Json | None:
         if output.logprobs is None or output.pieces is None or self._body.logprobs is None:
@@ -78,19 +88,21 @@ class ChatChoices:
         self._names_ids = bool(body.return_tokens_as_token_ids) or not tokenizer.has_text
         self._prompt_ids = prompt_ids
         self._readers: dict[int, PlaceReader] = {}
-        # As vLLM: without a generation prompt the last speaker goes on.
-        self._role = "assistant" if body.add_generation_prompt else body.messages[-1].role
+        self._echoed = last_text(body.messages) if body.echo and body.messages[-1].role == body.role else ""
         self._begun: set[int] = set()
 
     def whole(self, prompt: int, output: RequestOutput) -> Json:
-        return self._choice(output, {"message": {"role": self._role, "content": output.text}})
+        message = {"role": self._body.role, "content": self._echoed + output.text, **EMPTY_MESSAGE}
+        return {**self._choice(output, {"message": message}), "routed_experts": None}
 
     def events(self, prompt: int, output: RequestOutput) -> list[Json]:
-        begin = {"delta": {"role": self._role, "content": ""}, "logprobs": None, "finish_reason": None}
-        events = [] if output.index in self._begun else [{"index": output.index, **begin}]
+        events = [] if output.index in self._begun else self._first_events(output.index)
         self._begun.add(output.index)
-        delta = {"content": output.text} if output.text else {}
-        return [*events, self._choice(output, {"delta": delta})]
+        return [*events, self._choice(output, {"delta": {"content": output.text}})]
+
+    def _first_events(self, index: int) -> list[Json]:
+        deltas = [{"role": self._body.role, "content": ""}, *([{"content": self._echoed}] if self._echoed else [])]
+        return [{"index": index, "delta": delta, "logprobs": None, "finish_reason": None} for delta in deltas]
 
     def _choice(self, output: RequestOutput, content: Json) -> Json:
         choice = {
@@ -98,24 +110,32 @@ class ChatChoices:
             **content,
             "logprobs": None,
             "finish_reason": reason(output),
-            "stop_reason": output.stop_reason,
         }
+        if output.finish_reason is not None:
+            choice["stop_reason"] = output.stop_reason
         if output.logprobs is not None and output.pieces is not None:
             reader = self._readers.get(output.index) or self._readers.setdefault(
                 output.index, self._reader(self._prompt_ids)
             )
             places = reader.read(output.token_ids, output.logprobs, output.pieces)
             choice["logprobs"] = logprobs.of_chat(places, self._body.top_logprobs or 0, self._tokenizer.token_bytes)
-        if self._body.return_token_ids:
-            choice["token_ids"] = output.token_ids
+        choice["token_ids"] = output.token_ids if self._body.return_token_ids else None
         return choice
 
-    def prompt_logprobs(self, at: list[TokenLogprobs | None]) -> list[Json | None]:
+    def prompt_logprobs(self, at: list[TokenLogprobs | None] | None) -> list[Json | None] | None:
         """All choices' prompt is one."""
-        return logprobs.of_prompt(PlaceReader(self._tokenizer).read(self._prompt_ids, at))
+        return None if at is None else logprobs.of_prompt(PlaceReader(self._tokenizer).read(self._prompt_ids, at))
 
     def _reader(self, before: Sequence[int]) -> PlaceReader:
         return PlaceReader(self._tokenizer, before, self._names_ids)
+
+
+def _without_answer(output: RequestOutput) -> RequestOutput:
+    """Only the prompt was asked for; the engine has computed one token all the same."""
+    told: list[TokenLogprobs] | None = None if output.logprobs is None else []
+    return replace(
+        output, text="", token_ids=[], pieces=[], logprobs=told, finish_reason=FinishReason.LENGTH, stop_reason=None
+    )
 
 
 def reason(output: RequestOutput) -> str | None:

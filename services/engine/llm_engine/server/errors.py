@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 from llm_engine.errors import ContextLengthError, EngineDead, RequestError, RequestFailed
+from llm_engine.server.requests import EngineRequest
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +50,37 @@ def from_request_error(error: Exception) -> ApiError:
     return ApiError(kind, str(error), param=getattr(error, "param", None))
 
 
-def from_validation(error: ValidationError) -> ApiError:
-    """The first problem only: a union reports one per member, and the first is the most to the point."""
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    message = f"{where}: {problem['msg']}" if where else problem["msg"]
-    return ApiError(ErrorKind.INVALID_REQUEST, message, param=str(problem["loc"][0]) if problem["loc"] else None)
+@contextmanager
+def fields_named_by(body: EngineRequest) -> Iterator[None]:
+    """Errors raised here name the field that the client sent, whatever the engine calls it."""
+    try:
+        yield
+    except RequestError as error:
+        error.param = body.field_named(error.param)
+        raise
+
+
+def from_validation(error: ValidationError, value: Any) -> ApiError:
+    """The problem that lies deepest in `value`, the request's body: a union reports one for each of its members."""
+    problems = [(_path(problem, value), problem["msg"]) for problem in error.errors(include_url=False)]
+    path, message = max(problems, key=lambda found: len(found[0]))
+    if not path:
+        return ApiError(ErrorKind.INVALID_REQUEST, "the request body must be a JSON object")
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    return ApiError(ErrorKind.INVALID_REQUEST, f"{where}: {message}", param=str(path[0]))
+
+
+def _path(problem: ErrorDetails, value: Any) -> list[str | int]:
+    """The keys and places that lead to the problem, without pydantic's names for the members of unions."""
+    path: list[str | int] = []
+    for part in problem["loc"]:
+        in_list = isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if in_list or (isinstance(value, dict) and part in value):
+            value = value[part]
+        elif problem["type"] != "missing" or part != problem["loc"][-1]:
+            continue
+        path.append(part)
+    return path
 
 
 def _as_is(error: Exception) -> ApiError:

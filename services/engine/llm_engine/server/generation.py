@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
-from llm_contract import sse
+from llm_contract import headers, sse
 from llm_contract.errors import ApiError, ErrorKind
 from llm_contract.openai import GenerationRequest, PromptTokensDetails, Usage
 from llm_engine.outputs import RequestOutput
@@ -55,10 +55,11 @@ class TokenCount:
         )
 
 
-def envelope(prefix: str, request: Request, kind: str, model: str) -> Event:
-    """The fields that all events of a response, and its whole body, share."""
+def envelope(prefix: str, request: Request, kind: str, model: str, named: str | None = None) -> Event:
+    """The fields that all events of a response, and its whole body, share. `named`: the body's request id."""
+    given = headers.REQUEST_ID in request.headers
     return {
-        "id": f"{prefix}-{request.state.request_id}",
+        "id": f"{prefix}-{named if named and not given else request.state.request_id}",
         "object": kind,
         "created": int(time.time()),
         "model": model,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from llm_contract.errors import ApiError, ErrorKind
-from llm_engine.checkpoint.tokenizer import AnyTokenizer, NoTokenizer
+from llm_engine.checkpoint.tokenizer import AnyTokenizer
 from llm_engine.engine import Engine
 from llm_engine.errors import RequestError
 from llm_engine.sampling_params import SamplingParams
-from llm_engine.server.messages import conversation
+from llm_engine.server.rendering import render_chat, truncate
 from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
 from llm_engine.server.submission import Submission
 
@@ -19,39 +19,34 @@ LONG_TEXT_CHARS = 20_000
 
 async def completion_submissions(engine: Engine, body: EngineCompletionRequest) -> list[Submission]:
     """One per prompt; RequestError or ApiError before any is submitted."""
-    params = sampling_params(body, body.max_tokens)
-    prompts = [await _prompt_ids(engine.tokenizer, prompt, body) for prompt in _as_list(body.prompt)]
-    return [Submission(ids, params, pieces) for ids, pieces in prompts]
-
-
-async def chat_submissions(engine: Engine, body: EngineChatRequest) -> list[Submission]:
-    params = sampling_params(body, body.max_completion_tokens or body.max_tokens)
-    if body.continue_final_message and body.add_generation_prompt:
+    if body.max_tokens == 0 and not body.echo:
         raise RequestError(
-            "continue_final_message and add_generation_prompt contradict each other; set one of them to false",
-            "continue_final_message",
+            "max_tokens is 0; it must be at least 1, or echo must be set to score the prompt", "max_tokens"
         )
-    _, ids = await asyncio.to_thread(chat_prompt, engine.tokenizer, body)
-    return [Submission(ids, params)]
+    params = sampling_params(body, None if body.max_tokens is None else max(body.max_tokens, 1))
+    submissions = []
+    for prompt in _as_list(body.prompt):
+        ids, pieces = await _prompt_ids(engine.tokenizer, prompt, body)
+        ids = truncate(ids, body, engine.max_model_len)
+        pieces = None if pieces is None else truncate(pieces, body, engine.max_model_len)
+        submissions.append(Submission(ids, params, pieces))
+    return submissions
 
 
-def chat_prompt(tokenizer: AnyTokenizer, body: EngineChatRequest) -> tuple[str, list[int]]:
-    """The chat as text, and its tokens. A model's template writes special tokens itself; the plain one does not."""
-    if isinstance(tokenizer, NoTokenizer):
-        raise RequestError("the engine runs without a tokenizer, and chat needs one", "messages")
-    template = tokenizer.chat_templates.select()
-    text = template.render(
-        conversation(body.messages, template),
-        tokenizer.special_tokens,
-        add_generation_prompt=body.add_generation_prompt,
-        continue_final_message=body.continue_final_message,
-    )
-    return text, tokenizer.encode(text, add_special_tokens=not tokenizer.chat_templates.exist)
+async def chat_submissions(
+    engine: Engine, body: EngineChatRequest, trust_template: bool = False
+) -> tuple[str, list[Submission]]:
+    """The prompt's text, and its one submission."""
+    asked = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
+    params = sampling_params(body, asked)
+    text, ids = await asyncio.to_thread(render_chat, engine.tokenizer, body, trust_template)
+    ids = truncate(ids, body, engine.max_model_len)
+    return text, [Submission(ids, params)]
 
 
 def sampling_params(body: EngineCompletionRequest | EngineChatRequest, max_tokens: int | None) -> SamplingParams:
     """Null means vLLM's default."""
-    if body.stream and body.prompt_logprobs is not None:
+    if body.stream and body.prompt_logprobs:
         raise RequestError("prompt_logprobs are not streamed; leave out stream or prompt_logprobs", "prompt_logprobs")
     return SamplingParams(
         temperature=1.0 if body.temperature is None else body.temperature,
@@ -65,6 +60,7 @@ def sampling_params(body: EngineCompletionRequest | EngineChatRequest, max_token
         stop_token_ids=tuple(body.stop_token_ids or ()),
         ignore_eos=body.ignore_eos,
         include_stop_str_in_output=body.include_stop_str_in_output,
+        skip_special_tokens=body.skip_special_tokens,
         n=body.n,
         logprobs=body.num_logprobs,
         prompt_logprobs=body.num_prompt_logprobs,
@@ -92,8 +88,8 @@ async def _prompt_ids(
         raise ApiError(ErrorKind.INVALID_REQUEST, "prompt is empty; it must hold at least one token", param="prompt")
     if isinstance(prompt, str):
         if body.echo:
-            return await asyncio.to_thread(tokenizer.split, prompt)
-        return await encode(tokenizer, prompt), None
+            return await asyncio.to_thread(tokenizer.split, prompt, body.add_special_tokens)
+        return await encode(tokenizer, prompt, body.add_special_tokens), None
     return prompt, (await asyncio.to_thread(tokenizer.pieces, prompt) if body.echo else None)
 
 
