@@ -115,7 +115,7 @@ class Gateway:
             self.fleet = fleet.gate
             self.limiter = RedisLimiter(settings.fleet, fleet.gate, clock)
             self.metrics.observe_fleet(fleet.gate)
-        self.models = Models(self.pool, self.tenants, settings.aliases, settings.probe_interval)
+        self.models = Models(self.pool, self.tenants, aliases=settings.aliases, retry_after=settings.probe_interval)
         prompts, outputs = PromptEstimator(), OutputEstimator()
         admission = Admission(
             settings, classes, self.tenants, self.limiter, self.usage, prompts, outputs, self.models, self.pool
@@ -131,7 +131,7 @@ class Gateway:
         app = web.Application(client_max_size=self.settings.max_body_bytes)
         routes: dict[tuple[str, str], Handler] = {
             **{("POST", path): self.proxy.generate for path in QUEUED},
-            ("GET", "/v1/models"): self.models.list,
+            ("GET", "/v1/models"): self._list_models,
             ("GET", "/v1/models/{id:.+}"): self.models.show,
             ("GET", "/version"): self.passthrough.forward,
             ("POST", "/tokenize"): self.passthrough.forward,
@@ -191,6 +191,10 @@ class Gateway:
         if (answer := self.cors.preflight(request)) is not None:
             return answer
         raise ApiError(ErrorKind.METHOD_NOT_ALLOWED, f"{request.method} is not a method of {request.path}")
+
+    async def _list_models(self, request: web.Request) -> web.Response:
+        """Where no engine let us read its models, as without the client's key, the client asks one itself."""
+        return await (self.models.list(request) if self.models.cards() else self.passthrough.forward(request))
 
     async def _openapi(self, _: web.Request) -> web.Response:
         names = [cls.name for cls in self.classes]

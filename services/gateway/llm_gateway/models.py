@@ -26,7 +26,9 @@ MAX_SHOWN = 256
 class Models:
     """`aliases` maps names that clients use to those that engines have; one alias may not stand for another."""
 
-    def __init__(self, pool: EnginePool, tenants: TenantTable, aliases: Mapping[str, str], retry_after: float) -> None:
+    def __init__(
+        self, pool: EnginePool, tenants: TenantTable, *, aliases: Mapping[str, str], retry_after: float
+    ) -> None:
         self.aliases = aliases
         self._pool = pool
         self._tenants = tenants

@@ -27,6 +27,7 @@ STATUSES = {
     "405": "The path has no such method.",
     "408": "The request took too long to arrive, or waited too long.",
     "413": "The body is too large.",
+    "417": "An expectation other than 100-continue.",
     "429": "The queue is full, or the tenant is at its limit; Retry-After says when to come back.",
     "431": "The headers are too large or too many.",
     "502": "An engine broke off.",

@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from llm_contract.testing import Script, ScriptedEngine
 from llm_gateway.models import model_cards
@@ -108,6 +109,27 @@ async def test_a_name_that_an_engine_may_have_that_was_never_up_is_503(client: a
     async with named("llama") as engine, RunningGateway(engine.url, {"url": UNUSED, "models": ["phi"]}) as gateway:
         assert (await ask(client, gateway, model="qwen"))[0] == 404
         assert (await ask(client, gateway, model="phi"))[0] == 503
+
+
+async def test_models_that_only_the_client_may_read_come_from_an_engine(client: aiohttp.ClientSession) -> None:
+    """An engine with a key of its own that clients have and the gateway has not."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/v1/models" and request.headers.get("authorization") != "Bearer theirs":
+            return web.Response(status=401)
+        return web.json_response({"object": "list", "data": [{"id": "hidden"}], "choices": []})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.01)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with RunningGateway(f"http://127.0.0.1:{runner.addresses[0][1]}") as gateway:
+        headers = {"authorization": "Bearer theirs"}
+        async with client.get(f"{gateway.url}/v1/models", headers=headers) as response:
+            assert [card["id"] for card in (await response.json())["data"]] == ["hidden"]
+        assert (await ask(client, gateway, model="anything"))[0] == 200
+    await runner.cleanup()
 
 
 async def test_models_of_the_configuration_need_no_discovery(client: aiohttp.ClientSession) -> None:
