@@ -1,13 +1,29 @@
 """`python -m llm_bench`. What sends load runs on gevent, which must patch the world before other imports."""
 
+import signal
 import sys
 
-if sys.argv[1:2] and sys.argv[1] in ("run", "compare", "replay", "sweep", "saturate", "capacity", "worker"):
-    from gevent import monkey
+SENDS = ("run", "compare", "replay", "sweep", "saturate", "capacity", "worker")
 
-    monkey.patch_all()
 
-from llm_bench.cli import main
+def main() -> int:
+    """An interrupt at any moment is one line: during imports, in the hub's own greenlet, and at the very end."""
+    try:
+        if sys.argv[1:2] and sys.argv[1] in SENDS:
+            from gevent import hub, monkey
+
+            monkey.patch_all()
+            hub.Hub.NOT_ERROR += (KeyboardInterrupt,)  # raise it in the main greenlet, print no traceback
+        from llm_bench.cli import main as command_line
+
+        status = command_line()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print("llm-bench: interrupted", file=sys.stderr)
+        return 130
+    return status
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

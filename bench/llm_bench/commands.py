@@ -9,6 +9,8 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +33,23 @@ GATE_FAILED = 3
 INTERRUPTED = 130
 
 
+OUT = Path("out") / "bench"
+"""Where results go without --out, each in a folder named by its time."""
+
+
+def default_folder() -> Path:
+    """Return a folder that is not there yet, named by the time in UTC."""
+    folder = OUT / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    return next(one for one in chain([folder], numbered) if not one.exists())
+
+
 def run(arguments: Namespace) -> int:
     scenario = _scenario(arguments)
     conditions = [parse_condition(text) for text in arguments.fail_if]
     baseline = read_result(arguments.baseline) if arguments.baseline else None
     from llm_bench.report.estimates import print_repetitions
-    from llm_bench.report.table import print_table
+    from llm_bench.report.table import print_run
     from llm_bench.run import run as run_once
     from llm_bench.series import repeat
 
@@ -46,7 +59,7 @@ def run(arguments: Namespace) -> int:
     else:
         results = repeat(scenario, options, arguments.out, arguments.repeat)
     if not arguments.quiet:
-        print_table(results)
+        print_run(results)
     if len(results) > 1 and not arguments.quiet:
         print_repetitions(estimate_figures([result.summary for result in results]))
     findings = [check_run(condition, result, baseline) for condition in conditions for result in results]
@@ -89,7 +102,7 @@ def replay(arguments: Namespace) -> int:
     )
     arrivals.read()
     from llm_bench.credentials import find_credentials
-    from llm_bench.report.table import print_table
+    from llm_bench.report.table import print_run
     from llm_bench.run import run as run_once
     from llm_bench.target import find_target
     from llm_bench.trace_scenario import trace_scenario
@@ -100,7 +113,7 @@ def replay(arguments: Namespace) -> int:
     options = _options(arguments, arguments.target, api_key_env=arguments.api_key_env)
     result = run_once(scaled(scenario, arguments.rate, arguments.rate_scale), options, arguments.out)
     if not arguments.quiet:
-        print_table([result])
+        print_run([result])
     return _status([result])
 
 

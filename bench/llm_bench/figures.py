@@ -1,7 +1,8 @@
 """Figures by name, as people write them: `ttft_p99` of all requests, `interactive.ttft_p99` of a class.
 
 ttft, ttft_from_send, tpot, itl_chunk, itl_token, e2e   with _mean, _p50, _p90 or _p99; seconds, lower is better
-slo_attainment, goodput, output_tokens_per_second       higher is better
+slo_attainment, goodput, requests_per_second, prompt_tokens_per_second, output_tokens_per_second
+                                                        higher is better
 longest_wait                                            seconds, lower is better
 """
 
@@ -15,7 +16,9 @@ from llm_bench.summary import ALL, ClassSummary, Summary
 
 TIMES = ("ttft", "ttft_from_send", "tpot", "itl_chunk", "itl_token", "e2e")
 STATISTICS = ("mean", *(f"p{p}" for p in PERCENTILES))
-RATES = ("slo_attainment", "goodput", "output_tokens_per_second")
+RATES = (
+    "slo_attainment", "goodput", "requests_per_second", "prompt_tokens_per_second", "output_tokens_per_second",
+)  # fmt: skip
 FIGURES = (*(f"{time}_{statistic}" for time in TIMES for statistic in STATISTICS), *RATES, "longest_wait")
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import signal
 from pathlib import Path
-
-import gevent
-from gevent.event import Event
 
 from llm_bench.capacity import Capacity, estimate_capacity
 from llm_bench.credentials import find_credentials
 from llm_bench.errors import TargetError
+from llm_bench.interrupts import held_interrupts
 from llm_bench.load import plan_load, run_closed_loop
 from llm_bench.run import PLANNED_PER_SECOND, check_fits, probe, text_source
 from llm_bench.scenario import Scenario
@@ -43,12 +40,9 @@ def measure_capacity(
     )
     load = plan_load(scenario, target, mix, credentials)
     probe(scenario, target, credentials)
-    stop = Event()
-    handlers = [gevent.signal_handler(number, stop.set) for number in (signal.SIGINT, signal.SIGTERM)]
     load.drain = 0.0  # what is still running at the end has been counted token by token
-    run_closed_loop(load, users=users, duration=duration, stop=stop)
-    for handler in handlers:
-        handler.cancel()
+    with held_interrupts() as stop:
+        run_closed_loop(load, users=users, duration=duration, stop=stop)
     if stop.is_set():
         raise KeyboardInterrupt
     if load.ran_out:

@@ -37,17 +37,23 @@ class Prompt:
 
 
 def find_corpus(given: Path | None = None) -> Path:
-    """`given`, or the repository's held-out text seen from this package or the working directory."""
+    """Return `given`, or the repository's held-out text seen from this package or the working directory.
+
+    Without either: this package's folder, whose source code is text as well.
+    """
     if given is not None:
         return given
     for root in (*Path(__file__).resolve().parents, Path.cwd(), *Path.cwd().parents):
         if (root / BUILT_IN).is_file():
             return root / BUILT_IN
-    raise ScenarioError(f"no text to cut prompts from: {BUILT_IN} was not found; name a text file with --corpus FILE")
+    return Path(__file__).parent
 
 
 def read_corpus(path: Path) -> str:
+    """Return the text of a file, or of every Python file of a folder. Raises ScenarioError."""
     try:
+        if path.is_dir():
+            return "\n".join(file.read_text(encoding="utf-8") for file in sorted(path.glob("*.py")))
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise ScenarioError(f"{path}: the corpus cannot be read: {error}") from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +16,7 @@ from llm_bench.environment import Environment, describe_environment
 from llm_bench.errors import ScenarioError, TargetError
 from llm_bench.exchange import Exchange
 from llm_bench.gpu import GpuSampler, find_gpus
+from llm_bench.interrupts import held_interrupts
 from llm_bench.keeping import prepare_folder, room_for, write_result
 from llm_bench.load import LONGEST_DETAIL, plan_load
 from llm_bench.prompts import Cut, cut_by_characters, cut_by_tokenizer, find_corpus, read_corpus
@@ -52,50 +55,70 @@ class RunOptions:
 
 
 def run(scenario: Scenario, options: RunOptions, folder: Path) -> Result:
-    """Sends the scenario's load and writes the result; an interrupt ends the load early and is in the result."""
-    prepare_folder(folder)
-    credentials = find_credentials(options.api_key_env, scenario.tenant_key_envs)
-    target = find_target(options.target, options.model, credentials)
-    check_fits(scenario, target)
-    seed = scenario.seed if options.seed is None else options.seed
-    salt = options.salt or secrets.token_hex(4)
-    corpus, cut = text_source(options.corpus, options.tokenizer)
-    schedule = _plan(scenario, corpus, seed, salt, cut)
-    with room_for(folder, len(schedule)):
-        probe(scenario, target, credentials)
-        name = options.name or scenario.name
-        environment, started_at = describe_environment(), datetime.now(UTC)
-        scraper, gpus = Scraper(target, options.metrics, credentials), find_gpus()
-        sent = send(
-            scenario,
-            target,
-            schedule,
-            scraper,
-            gpus,
-            credentials,
-            name=name,
-            workers=options.workers,
-            quiet=options.quiet,
-        )
-        info = RunInfo(
-            name=name,
-            target=target.url,
-            model=target.model,
-            server_version=target.version,
-            seed=seed,
-            salt=salt,
-            tokenizer=options.tokenizer.name if options.tokenizer else None,
-            started_at=started_at.isoformat(timespec="seconds"),
-            interrupted=sent.interrupted,
-            client_cpu=sent.client_cpu,
-            loop_lag=describe(sent.loop_lag),
-            api_key_env=credentials.variable,
-        )
-        result = _conclude(scenario, info, environment, sent, scraper, gpus)
-    kept = write_result(result, folder)
+    """Send the scenario's load and write the result; an interrupt ends the load early and is in the result.
+
+    Raises KeyboardInterrupt if it comes before anything was sent, or when the result is written.
+    """
+    with _prepared(folder), ExitStack() as until_written:
+        credentials = find_credentials(options.api_key_env, scenario.tenant_key_envs)
+        target = find_target(options.target, options.model, credentials)
+        check_fits(scenario, target)
+        seed = scenario.seed if options.seed is None else options.seed
+        salt = options.salt or secrets.token_hex(4)
+        corpus, cut = text_source(options.corpus, options.tokenizer)
+        schedule = _plan(scenario, corpus, seed, salt, cut)
+        with room_for(folder, len(schedule)):
+            probe(scenario, target, credentials)
+            name = options.name or scenario.name
+            environment, started_at = describe_environment(), datetime.now(UTC)
+            scraper, gpus = Scraper(target, options.metrics, credentials), find_gpus()
+            stop = until_written.enter_context(held_interrupts())
+            sent = send(
+                scenario,
+                target,
+                schedule,
+                scraper,
+                gpus,
+                credentials,
+                name=name,
+                workers=options.workers,
+                quiet=options.quiet,
+                stop=stop,
+            )
+            if stop.is_set() and all(record.sent_at is None for record in sent.records):
+                raise KeyboardInterrupt
+            info = RunInfo(
+                name=name,
+                target=target.url,
+                model=target.model,
+                server_version=target.version,
+                seed=seed,
+                salt=salt,
+                tokenizer=options.tokenizer.name if options.tokenizer else None,
+                started_at=started_at.isoformat(timespec="seconds"),
+                interrupted=sent.interrupted,
+                client_cpu=sent.client_cpu,
+                loop_lag=describe(sent.loop_lag),
+                api_key_env=credentials.variable,
+            )
+            result = _conclude(scenario, info, environment, sent, scraper, gpus)
+        kept = write_result(result, folder)
     if kept.partial is not None:
         print(f"llm-bench: {folder}: {kept.partial}", file=sys.stderr)
+    if stop.is_set() and not kept.run.interrupted:
+        raise KeyboardInterrupt
     return kept
+
+
+@contextmanager
+def _prepared(folder: Path) -> Iterator[None]:
+    """Make the folder; take it away again if nothing came into it."""
+    prepare_folder(folder)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _conclude(

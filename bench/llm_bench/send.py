@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,12 +49,13 @@ def send(
     name: str,
     workers: int,
     quiet: bool,
+    stop: Event,
 ) -> Sent:
-    """Blocks until every request has ended, was given up, or an interrupt came."""
+    """Blocks until every request has ended, was given up, or `stop` was set."""
     if workers > 1 and isinstance(scenario.arrivals, ClosedLoop):
         raise ScenarioError(f"{scenario.name} is a closed loop: one process sends it; leave --workers out")
     watch = progress_watcher(name, None if isinstance(scenario.arrivals, ClosedLoop) else len(schedule), quiet=quiet)
-    with _interrupts() as stop, _looking_on(scraper, gpus):
+    with _looking_on(scraper, gpus):
         if workers > 1:
             return _send_from_many(scenario, target, schedule, credentials, workers, stop, watch)
         return _send_from_here(scenario, plan_load(scenario, target, list(schedule), credentials), stop, watch)
@@ -86,18 +86,6 @@ def _send_from_many(
     done = run_distributed(scenario, target, schedule, credentials, workers=workers, stop=stop, watch=watch)
     epoch = done.epoch - time() + perf_counter()
     return Sent(done.records, epoch, done.client_cpu, done.loop_lag, stop.is_set())
-
-
-@contextmanager
-def _interrupts() -> Iterator[Event]:
-    """An event that an interrupt sets, instead of ending the process."""
-    stop = Event()
-    handlers = [gevent.signal_handler(number, stop.set) for number in (signal.SIGINT, signal.SIGTERM)]
-    try:
-        yield stop
-    finally:
-        for handler in handlers:
-            handler.cancel()
 
 
 @contextmanager

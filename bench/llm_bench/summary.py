@@ -44,6 +44,9 @@ class ClassSummary:
     e2e: Distribution
     schedule_lag: Distribution
     """How late the client sent."""
+    requests_per_second: float | None = None
+    """Requests that ended well, over the run's length; None in older results."""
+    prompt_tokens_per_second: float | None = None
 
     @property
     def total_tokens(self) -> int:
@@ -92,6 +95,7 @@ def _summarise_class(
     met = sum(record.meets(slos[record.class_name]) for record in records)
     has_slo = any(slos[record.class_name] != Slo() for record in records)
     output_tokens = sum(record.output_tokens for record in records)
+    prompt_tokens = sum(record.prompt_tokens for record in records if record.first_token_at is not None)
     return ClassSummary(
         requests=len(records),
         completed=len(done),
@@ -100,7 +104,7 @@ def _summarise_class(
         slo_attainment=met / len(records) if has_slo and records else None,
         goodput=met / seconds if seconds and has_slo else 0.0,
         longest_wait=max(_waits(records), default=None),
-        prompt_tokens=sum(record.prompt_tokens for record in records if record.first_token_at is not None),
+        prompt_tokens=prompt_tokens,
         output_tokens=output_tokens,
         output_tokens_per_second=_tokens_within(due, window, seconds) / seconds if seconds else 0.0,
         ttft=_describe(done, lambda record: record.ttft),
@@ -110,6 +114,8 @@ def _summarise_class(
         itl_token=describe([gap for record in done for gap in record.token_gaps()]),
         e2e=_describe(done, lambda record: record.e2e),
         schedule_lag=_describe(records, lambda record: record.schedule_lag),
+        requests_per_second=len(done) / seconds if seconds else 0.0,
+        prompt_tokens_per_second=prompt_tokens / seconds if seconds else 0.0,
     )
 
 

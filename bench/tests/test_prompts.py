@@ -87,14 +87,21 @@ def test_the_built_in_corpus_is_found_from_the_working_directory(
     assert read_corpus(find_corpus()) == "text"
 
 
-def test_a_missing_or_empty_corpus_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_far_from_the_repository_the_text_is_the_packages_own_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "llm_bench").mkdir()
+    (tmp_path / "llm_bench" / "prompts.py").write_text("def one(): ...")
+    (tmp_path / "llm_bench" / "default.yaml").write_text("name: default")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("llm_bench.prompts.__file__", str(tmp_path / "llm_bench" / "prompts.py"))
+
+    assert read_corpus(find_corpus()) == "def one(): ..."
+
+
+def test_a_missing_or_empty_corpus_is_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
     empty.write_text(" \n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("llm_bench.prompts.__file__", "/nowhere/prompts.py")
-
-    with pytest.raises(ScenarioError, match="--corpus FILE"):
-        find_corpus()
     with pytest.raises(ScenarioError, match=r"gone\.txt: the corpus cannot be read"):
         read_corpus(tmp_path / "gone.txt")
     with pytest.raises(ScenarioError, match=r"empty\.txt: the corpus is empty"):

@@ -9,7 +9,7 @@ from typing import Literal
 from llm_bench.results import Result
 from llm_bench.summary import ClassSummary
 
-Unit = Literal["seconds", "share", "count"]
+Unit = Literal["seconds", "share", "count", "rate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,17 @@ METRICS: tuple[Metric, ...] = (
     Metric("total_tokens", "Tokens", "count", lambda c: c.total_tokens),
 )
 
+THROUGHPUT: tuple[Metric, ...] = (
+    Metric("failed", "Failed", "count", lambda c: c.failed),
+    Metric("rejected", "Rejected", "count", lambda c: c.rejected),
+    Metric("requests_per_second", "Requests /s", "rate", lambda c: c.requests_per_second),
+    Metric("prompt_tokens_per_second", "Tokens/s in", "rate", lambda c: c.prompt_tokens_per_second),
+    Metric("output_tokens_per_second", "Tokens/s out", "rate", lambda c: c.output_tokens_per_second),
+    Metric("e2e_p50", "E2E P50", "seconds", lambda c: c.e2e.p50),
+    Metric("e2e_p99", "E2E P99", "seconds", lambda c: c.e2e.p99),
+)
+"""What a run shows beside METRICS."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -44,11 +55,11 @@ class Row:
     """To the first run; None where either value is missing or the first is 0."""
 
 
-def compare(results: Sequence[Result]) -> list[Row]:
+def compare(results: Sequence[Result], metrics: Sequence[Metric] = METRICS) -> list[Row]:
     """Classes in the first run's order; those that only later runs have come after."""
     names = list(dict.fromkeys(name for result in results for name in result.summary.classes))
     names.sort(key=lambda name: name == "all")
-    return [_row(name, metric, results) for name in names for metric in METRICS]
+    return [_row(name, metric, results) for name in names for metric in metrics]
 
 
 def _row(name: str, metric: Metric, results: Sequence[Result]) -> Row:

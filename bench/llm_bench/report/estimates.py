@@ -16,7 +16,13 @@ from llm_bench.repetitions import Estimate
 from llm_bench.report.units import MISSING, seconds, share
 from llm_bench.results import Result
 
-_LABELS = {"output_tokens_per_second": "Output/s", "slo_attainment": "SLO met", "goodput": "Goodput"}
+_LABELS = {
+    "output_tokens_per_second": "Output/s",
+    "prompt_tokens_per_second": "Input/s",
+    "requests_per_second": "Requests/s",
+    "slo_attainment": "SLO met",
+    "goodput": "Goodput",
+}
 _STYLES = {"passed": "green", "failed": "bold red", "undecided": "yellow"}
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from llm_bench.report.compare import METRICS, Row, compare
+from llm_bench.report.compare import METRICS, THROUGHPUT, Metric, Row, compare
 from llm_bench.report.headline import nothing_completed
 from llm_bench.report.units import ratio, show
 from llm_bench.results import Result
@@ -17,29 +17,47 @@ from llm_bench.summary import ClassSummary
 
 def print_table(results: Sequence[Result], console: Console | None = None) -> None:
     console = console or Console()
+    _print_failures(results, console)
+    console.print(make_table(results))
+    _print_verdicts(results, console)
+
+
+def print_run(results: Sequence[Result], console: Console | None = None) -> None:
+    """Print what a run found: latencies, then failures, throughput and whole answers, then the verdict. 80 columns."""
+    console = console or Console()
+    _print_failures(results, console)
+    console.print(make_table(results))
+    console.print()
+    console.print(make_table(results, THROUGHPUT))
+    _print_verdicts(results, console)
+
+
+def _print_failures(results: Sequence[Result], console: Console) -> None:
     for result in results:
         if failure := nothing_completed(result):
             console.print(Text(f"{failure}.", style="bold red"))
-    console.print(make_table(results))
+
+
+def _print_verdicts(results: Sequence[Result], console: Console) -> None:
     for result in results:
         console.print(_verdict(result))
 
 
-def make_table(results: Sequence[Result]) -> Table:
-    """A block of rows per class, in it one row per run."""
+def make_table(results: Sequence[Result], metrics: Sequence[Metric] = METRICS) -> Table:
+    """Return a block of rows per class, in it one row per run."""
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("Class", no_wrap=True)
     if len(results) > 1:
         table.add_column("Run", no_wrap=True)
-    for metric in METRICS:
+    for metric in metrics:
         table.add_column(metric.label.replace(" ", "\n", 1), justify="right", no_wrap=True, vertical="bottom")
-    comparison = compare(results)
+    comparison = compare(results, metrics)
     names = [*results[0].scenario.classes, "all"]
     for name in names:
         for position, result in enumerate(results):
             figures = result.summary.classes.get(name)
             if figures is not None:
-                table.add_row(*_cells(name if position == 0 else "", result, figures, len(results) > 1))
+                table.add_row(*_cells(name if position == 0 else "", result, figures, metrics, len(results) > 1))
         if len(results) == 2:
             table.add_row("", Text("ratio", style="dim"), *_ratios(comparison, name))
         if len(results) > 1 and name != names[-1]:
@@ -47,11 +65,11 @@ def make_table(results: Sequence[Result]) -> Table:
     return table
 
 
-def _cells(name: str, result: Result, figures: ClassSummary, several: bool) -> list[Text]:
+def _cells(name: str, result: Result, figures: ClassSummary, metrics: Sequence[Metric], several: bool) -> list[Text]:
     cells = [Text(name, style="bold")]
     if several:
         cells.append(Text(result.run.name))
-    return cells + [Text(show(metric.read(figures), metric.unit)) for metric in METRICS]
+    return cells + [Text(show(metric.read(figures), metric.unit)) for metric in metrics]
 
 
 def _ratios(comparison: Sequence[Row], name: str) -> list[Text]:

@@ -30,6 +30,13 @@ def count(value: float | None) -> str:
     return MISSING if value is None else f"{value:,.0f}"
 
 
+def rate(value: float | None) -> str:
+    """`0.42`, `4.20`, `42.0`, `1,026`"""
+    if value is None:
+        return MISSING
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
+
+
 def ratio(value: float | None) -> str:
     """`0.042×`, `0.42×`, `4.2×`, `42×`"""
     if value is None:
@@ -38,4 +45,4 @@ def ratio(value: float | None) -> str:
 
 
 def show(value: float | None, unit: Unit) -> str:
-    return {"seconds": seconds, "share": share, "count": count}[unit](value)
+    return {"seconds": seconds, "share": share, "count": count, "rate": rate}[unit](value)

@@ -8,3 +8,5 @@ engines    the command line of our engine and of vLLM
 vllm       the separate environment of real vLLM on a CPU
 lock       remakes the files of hashes in 3rdparty/
 """
+
+__version__ = "0.1.0"

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from llm_lab import lock, pages, paths, service, stack, vllm
+from llm_lab import __version__, lock, pages, paths, service, stack, vllm
 from llm_lab.demo import demo
 from llm_lab.errors import EXIT_INTERRUPTED, LabError, UsageError
 from llm_lab.priorities import priorities
@@ -25,7 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 failed (the reason is on stderr), 2 wrong usage, 130 interrupted."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.print_help()
+        return 0
     try:
         arguments.command(arguments)
     except LabError as error:
@@ -149,7 +153,9 @@ def _count(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./lab", description="The vLLM Learning Project on one machine.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="version", version=f"lab {__version__}")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     demo_ = commands.add_parser("demo", help="the same overload under fcfs and under priority, with a report")
     demo_.add_argument("--quick", action="store_true", help="shorter runs, as in CI")
@@ -176,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="what is running, where").set_defaults(command=_status)
     logs = commands.add_parser("logs", help="the end of each service's log")
     logs.add_argument("service", nargs="?")
-    logs.add_argument("-n", "--lines", type=int, default=15)
+    logs.add_argument("-n", "--lines", type=_count, default=15)
     logs.set_defaults(command=_logs)
 
     commands.add_parser("vllm", help="install real vLLM for CPUs into .venv-vllm").set_defaults(command=_vllm)

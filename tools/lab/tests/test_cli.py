@@ -1,8 +1,13 @@
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from llm_lab import paths, vllm
+import llm_lab.__main__  # noqa: F401  # what a process below runs
+from llm_lab import __version__, paths, vllm
 from llm_lab.cli import main
 from llm_lab.errors import LabError
 
@@ -23,11 +28,49 @@ def test_logs_with_nothing_running_is_an_error_of_one_line(capsys: pytest.Captur
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["up", "--policy", "random"], ["demo", "--engine", "x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["fly"], ["up", "--policy", "random"], ["demo", "--engine", "x"], ["logs", "-n", "few"], ["logs", "-n", "-1"]],
+)
 def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
+
+
+def test_without_a_command_the_commands_are_described(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+
+    printed = capsys.readouterr().out
+    for command in ("demo", "priorities", "up", "down", "status", "logs", "vllm", "lock", "pages"):
+        assert re.search(rf"^ +{command}\s+\w+", printed, re.MULTILINE), command
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"lab {__version__}\n")
+
+
+INTERRUPTER = """
+import os, signal, sys
+
+class Interrupter:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPT_AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupter())
+"""
+
+
+@pytest.mark.parametrize("module", ["llm_lab.cli", "rich.console", "llm_lab.demo"])
+def test_an_interrupt_while_it_starts_is_one_line(tmp_path: Path, module: str) -> None:
+    """The signal comes at the moment the module is looked for."""
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTER)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "INTERRUPT_AT": module}
+    ended = subprocess.run([sys.executable, "-m", "llm_lab"], env=environment, capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"lab: interrupted\n")
 
 
 @pytest.mark.parametrize(
