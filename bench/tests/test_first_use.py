@@ -43,7 +43,7 @@ async def start(folder: Path, *arguments: str, **variables: str) -> asyncio.subp
 
 async def end(process: asyncio.subprocess.Process) -> tuple[int, str, str]:
     try:
-        out, errors = await asyncio.wait_for(process.communicate(), 60)
+        out, errors = await asyncio.wait_for(process.communicate(), 120)
     finally:
         if process.returncode is None:
             process.kill()
@@ -203,7 +203,7 @@ async def test_an_interrupt_at_any_moment_is_one_line_and_keeps_what_was_measure
     async with held_at(moment) as (url, reached):
         duration = "0.3" if moment == "after" else "30"
         process = await start(tmp_path, "run", "s.yaml", "--target", url, "--duration", duration, "--out", "o")
-        await asyncio.wait_for(reached.wait(), 40)
+        await asyncio.wait_for(reached.wait(), 120)
         process.send_signal(signal.SIGINT)
         status, _, errors = await end(process)
 

@@ -113,7 +113,7 @@ async def test_a_run_keeps_what_was_measured_whatever_the_server_sends(tmp_path:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        _, errors = await asyncio.wait_for(process.communicate(), 60)
+        _, errors = await asyncio.wait_for(process.communicate(), 120)
 
     assert (process.returncode, errors.count(b"Traceback")) == (0, 0), errors.decode()
     result = read_result(out)
