@@ -42,11 +42,11 @@ REQUEST_SECONDS = Metric(
 IN_FLIGHT = Metric("gateway_in_flight", "gauge", "Engine slots taken.", ENGINE)
 IN_FLIGHT_LIMIT = Metric("gateway_in_flight_limit", "gauge", "Engine slots there are.", ENGINE)
 ENGINE_UP = Metric("gateway_engine_up", "gauge", "1 if the engine takes requests, else 0.", ENGINE)
-ENGINE_FAILURE_PHASES = ("connect", "headers", "body")
+ENGINE_FAILURE_PHASES = ("connect", "headers", "body", "answer")
 ENGINE_FAILURES = Metric(
     "gateway_engine_failures_total",
     "counter",
-    "Failed exchanges with an engine, by phase: connect, headers, body.",
+    "Failed exchanges with an engine, by phase: connect, headers, body, answer (it answered an error).",
     ("engine", "phase"),
 )
 ENGINE_KV_USED = Metric(

@@ -16,6 +16,7 @@ Comments and blank lines may follow anywhere, and data behind [DONE] is ignored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ import orjson
 DONE = b"data: [DONE]\n\n"
 DONE_DATA = b"[DONE]"
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
+EVENT_END = re.compile(rb"\n\n|\n\r\n?|\r\r\n?")
+"""The blank line that ends an event, with the end of the line before it, in every mixture of LF, CRLF and CR."""
 
 
 def encode(payload: Any) -> bytes:
@@ -79,7 +82,7 @@ class Decoder:
         """The [DONE] that the end of the bytes left without its line ends, if there is one."""
         self._after_cr = False
         cut = list(self.events(b"\n\n"))
-        return (event for event in cut if event.data == DONE_DATA)
+        return (event for event in cut if event.data.strip() == DONE_DATA)
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
@@ -134,10 +137,16 @@ def read_payload(event: Event) -> tuple[dict[str, Any] | None, str | None]:
         return None, f"{named}: {event.data[:200].decode('utf-8', 'replace')}"
     if not isinstance(payload, dict):
         return None, f"an event is not a JSON object: {event.data[:200].decode('utf-8', 'replace')}"
-    error = payload.get("error")
-    if error is None and (event.name == b"error" or payload.get("object") == "error"):
-        error = payload
+    error = error_of(payload, event.name)
     if error is None:
         return payload, None
     message = error.get("message") if isinstance(error, dict) else None
     return None, str(message or error)
+
+
+def error_of(payload: dict[str, Any], event_name: bytes = b"") -> Any:
+    """Return the error that an object of the API is or holds, None if it is part of an answer."""
+    error = payload.get("error")
+    if error is None and (event_name == b"error" or payload.get("object") == "error"):
+        return payload
+    return error

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_contract.sse import DONE, DONE_DATA, Decoder, Ending, StreamState, encode
+from llm_contract.sse import DONE, DONE_DATA, EVENT_END, Decoder, Ending, StreamState, encode
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers(-9, 9) | st.text(), lambda x: st.lists(x, max_size=3))
 
@@ -47,6 +47,17 @@ def test_any_chunking_and_any_line_end_give_the_same_events(lines: list[str], en
     assert decode(cut(wire, places)) == decode(["".join(line + "\n" for line in lines).encode()])
 
 
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["data: a", "data: b", "event: x", ": ping", ""]), max_size=12), st.data())
+def test_a_stream_cut_at_its_event_ends_has_the_same_events(lines: list[str], source: st.DataObject) -> None:
+    ends = source.draw(st.lists(st.sampled_from(["\n", "\r\n", "\r"]), min_size=len(lines), max_size=len(lines)))
+    wire = "".join(line + end for line, end in zip(lines, ends, strict=True)).encode()
+    edges = [0, *(found.end() for found in EVENT_END.finditer(wire)), len(wire)]
+    pieces = [wire[start:end] for start, end in pairwise(edges)]
+    assert [event for piece in pieces for event in decode([piece])] == decode([wire])
+    assert all(len(decode([piece])) <= 1 for piece in pieces)
+
+
 @pytest.mark.parametrize(
     ("wire", "events"),
     [
@@ -76,6 +87,7 @@ TOKEN = b'data: {"choices": [{"text": "a"}]}\n\n'
         (TOKEN + b"data: [DONE]", Ending.COMPLETE, None),
         (TOKEN + b"data: [DONE]\r", Ending.COMPLETE, None),
         (TOKEN + b"data: [DONE] \n\n", Ending.COMPLETE, None),
+        (TOKEN + b"data: [DONE] ", Ending.COMPLETE, None),
         (TOKEN + DONE + b": bye\n\n", Ending.COMPLETE, None),
         (TOKEN + DONE + b": bye", Ending.COMPLETE, None),
         (TOKEN + DONE + TOKEN + b"data: nonsense\n\n", Ending.COMPLETE, None),

@@ -1,4 +1,4 @@
-"""The request body: read within bounds, parsed once, and sent on as it came unless `priority` has to change."""
+"""The request body: read within bounds, parsed once, and sent on as it came but for `priority` and `stream_options`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from aiohttp import web
 
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
+from llm_gateway import json_fields
 
 
 async def read(request: web.Request, limit: int, timeout: float) -> bytes:
@@ -44,16 +45,32 @@ def parse(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def for_engine(raw: bytes, body: dict[str, Any], priority: int | None) -> bytes:
-    """The body with `priority` set, or without the field if None: an engine without priorities would refuse it."""
-    has_priority = "priority" in body
-    if priority is None:
-        return (
-            orjson.dumps({name: value for name, value in body.items() if name != "priority"}) if has_priority else raw
-        )
-    if has_priority or not body:
-        return orjson.dumps({**body, "priority": priority})
-    return b'{"priority":%d,' % priority + raw.lstrip()[1:]
+def can_ask_for_usage(body: dict[str, Any]) -> bool:
+    """Whether the request is for a stream and asks for no usage. A malformed option is for the engine to refuse.
+
+    `continuous_usage_stats` alone is left as it is: engines differ in what they take it to mean.
+    """
+    options = body.get("stream_options")
+    if body.get("stream") is not True or not (options is None or isinstance(options, dict)):
+        return False
+    return not options or not (options.get("include_usage") or options.get("continuous_usage_stats"))
+
+
+def for_engine(raw: bytes | None, body: dict[str, Any], priority: int | None, *, ask_usage: bool = False) -> bytes:
+    """The body as an engine gets it, with as little change to `raw` as there can be. `raw` is None if there is none.
+
+    `priority` is set, or the field removed if None: an engine without priorities would refuse it. `ask_usage` adds
+    `stream_options.include_usage`.
+    """
+    added: dict[str, Any] = {} if priority is None else {"priority": priority}
+    if ask_usage:
+        added["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+    if raw is None:
+        kept = {name: value for name, value in body.items() if name != "priority"}
+        return orjson.dumps({**kept, **added})
+    if not body or "priority" in body or not body.keys().isdisjoint(added):
+        return json_fields.edit(raw, {"priority": None} | {name: orjson.dumps(one) for name, one in added.items()})
+    return orjson.dumps(added)[:-1] + b"," + raw.lstrip()[1:] if added else raw
 
 
 async def _go_on(request: web.Request) -> None:

@@ -22,6 +22,7 @@ import asyncio
 from typing import Any, cast
 
 from aiohttp import HttpVersion11, web
+from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import LineTooLong
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -103,6 +104,15 @@ class EdgeHandler(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
+        """Send no second head: if another response than `resp` has begun, the connection ends.
+
+        A handler that answers an error after its stream has begun is a defect; the client's HTTP must not pay for it.
+        """
+        writer = cast(StreamWriter, request.writer)
+        if (writer.output_size > 0 or writer.chunked) and not resp.prepared:
+            self.logger.error("a second answer to %r was dropped", request.path)
+            self.force_close()
+            return resp, True
         if isinstance(resp, web.HTTPException):
             resp = error_response(_explain_http(request, resp))
         if not request.content.is_eof() and headers.EXPECT in request.headers:

@@ -12,6 +12,7 @@ from llm_gateway.classify import Targets
 from llm_gateway.engines import Engine
 from llm_gateway.rate_limit import Grant
 from llm_gateway.tenants import NOBODY, Tenant
+from llm_gateway.token_counts import TokenCounts
 from llm_gateway.tracing import NO_TRACE, Trace
 from llm_gateway.waiting import Waiting
 
@@ -61,9 +62,17 @@ class Exchange:
     shown_engine: str = ""
     """… and what the client sees in its place."""
     prompt_tokens: int = 0
-    """What the engine counted; 0 if it did not say."""
+    """What the engine counted, else the estimate; 0 if nothing was processed."""
     output_tokens: int = 0
-    """What the engine counted, else what we saw go by."""
+    """What the engine counted, else what we saw go by, else the estimate."""
+    counted: bool = False
+    """Both are the engine's own."""
+
+    def count(self, stated: TokenCounts | None, seen: int) -> None:
+        """The request took what the engine stated; if it stated nothing, its estimated prompt and `seen` tokens."""
+        estimated = self.waiting.prompt_tokens if self.waiting is not None else 0
+        self.counted = stated is not None
+        self.prompt_tokens, self.output_tokens = stated or (estimated, seen)
 
     def answered_by(self, engine: Engine) -> None:
         self.engine, self.shown_engine = engine.name, engine.shown

@@ -57,8 +57,11 @@ class Ledger:
             exchange.trace.end(outcome, status)
 
     def _learn(self, exchange: Exchange) -> None:
-        self._outputs.observe(exchange.class_name, exchange.tenant.name, exchange.output_tokens)
-        self._prompts.observe(exchange.body_bytes, exchange.prompt_tokens)
+        """From what was counted, by the engine or event by event; an estimate would only teach itself."""
+        if exchange.counted or exchange.streamed:
+            self._outputs.observe(exchange.class_name, exchange.tenant.name, exchange.output_tokens)
+        if exchange.counted:
+            self._prompts.observe(exchange.body_bytes, exchange.prompt_tokens)
 
     def _charge(self, exchange: Exchange) -> None:
         """Tokens that were produced count, whether or not the client stayed to have them."""

@@ -11,34 +11,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import orjson
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.admission import Admission, Job, max_tokens
-from llm_gateway.attempt import Answer, Attempts, ejected
+from llm_gateway.attempt import Answer, Attempts
 from llm_gateway.dispatch import Dispatcher
-from llm_gateway.endpoints import UNDERSTOOD
-from llm_gateway.engines import Engine, EnginePool, Permit
+from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.exchange import Exchange, request_id
 from llm_gateway.interrupt import EJECTED, Interrupted
 from llm_gateway.ledger import Ledger
 from llm_gateway.metrics import ENGINE_REJECTED, OK, GatewayMetrics
-from llm_gateway.relay import Relay, usage_in
-from llm_gateway.replay import Splice, continuation, is_resumable
+from llm_gateway.refusal import TOO_MANY_REQUESTS, Refusal
 from llm_gateway.responses import error_response
 from llm_gateway.retry_budget import RetryBudget
 from llm_gateway.settings import GatewaySettings
-from llm_gateway.tracing import ADMIT, FIRST_TOKEN, MAX_TOKENS, MODEL, NO_TRACE, QUEUE, Tracing
+from llm_gateway.streaming import Outcome, Streaming
+from llm_gateway.token_counts import stated_in
+from llm_gateway.tracing import ADMIT, FIRST_TOKEN, MAX_TOKENS, MODEL, NO_TRACE, Tracing
 from llm_gateway.upstream import EngineError, Upstream
+from llm_gateway.upstream_http import Response
 
 COPIED_BACK = ("content-type", headers.RETRY_AFTER)
 DRAINING_RETRY_AFTER = 1.0
-TOKENIZE_TIMEOUT = 5.0
-
-Outcome = tuple[web.StreamResponse, str]
-"""The response and the request's outcome, a label of gateway_requests_total."""
 
 
 class Proxy:
@@ -54,15 +50,13 @@ class Proxy:
         metrics: GatewayMetrics,
         clock: Callable[[], float],
     ) -> None:
-        self._max_attempts = settings.max_attempts
         self._retry_after = settings.probe_interval
-        self._replay = settings.replay
         self._admission = admission
-        self._dispatcher = dispatcher
-        self._pool = pool
-        self._upstream = upstream
-        self._attempts = Attempts(upstream, dispatcher, pool, metrics, clock)
         self._retries = RetryBudget(settings.retry_budget, clock)
+        self._attempts = Attempts(
+            upstream, dispatcher, pool, metrics, clock, max_attempts=settings.max_attempts, retries=self._retries
+        )
+        self._streaming = Streaming(self._attempts, pool, upstream, metrics, clock, replay=settings.replay)
         self._ledger = ledger
         self._tracing = tracing
         self._metrics = metrics
@@ -104,10 +98,10 @@ class Proxy:
             outcome, status = ErrorKind.CLIENT_CLOSED.label, ErrorKind.CLIENT_CLOSED.status
             raise
         finally:
-            self._ledger.close(exchange, outcome, status)
             self._open -= 1
             if not self._open:
                 self._all_closed.set()
+            self._ledger.close(exchange, outcome, status)
         return response
 
     async def _serve(self, request: web.Request, exchange: Exchange) -> Outcome:
@@ -120,138 +114,55 @@ class Proxy:
         self._retries.request()
         failures: list[EngineError] = []
         while True:
-            permit = await self._slot(job)
             try:
-                answer = await self._attempts.open(job, permit)
+                answer = await self._attempts.begin(job)
             except Interrupted:
                 exchange.preempted += 1
                 self._metrics.reattempted(exchange.class_name, "preempted")
                 continue
             except EngineError as error:
-                self._note(job, error)
                 failures.append(error)
-                if not self._may_retry(failures):
-                    raise self._gave_up(failures) from None
+                if not (error.retryable and self._attempts.another(job, error)):
+                    return self._gave_up(job, failures)
                 self._metrics.reattempted(exchange.class_name, "retry")
                 continue
+            except ApiError:
+                if not any(isinstance(failure, Refusal) for failure in failures):
+                    raise
+                return self._gave_up(job, failures)
             exchange.answered_by(answer.engine)
-            if answer.streamed:
-                return await self._stream(request, job, answer)
-            return self._whole(job, answer)
-
-    async def _slot(self, job: Job) -> Permit:
-        exchange, begun = job.exchange, self._clock()
-        with exchange.trace.span(QUEUE):
-            permit = await self._dispatcher.acquire(job.waiting)
-        before = exchange.queue_wait
-        exchange.queue_wait = (before or 0.0) + self._clock() - begun
-        if before is None:
-            self._metrics.waited(exchange.class_name, exchange.queue_wait)
-        return permit
-
-    def _may_retry(self, failures: list[EngineError]) -> bool:
-        return failures[-1].retryable and len(failures) < self._max_attempts and self._retries.retry()
-
-    def _whole(self, job: Job, answer: Answer) -> Outcome:
-        with answer:
-            exchange, source = job.exchange, answer.source
             self._first_byte(exchange)
-            response = web.Response(body=answer.first, status=source.status, headers=_answer_headers(exchange, answer))
-            if source.status >= 400:
-                return response, ENGINE_REJECTED if source.status < 500 else ErrorKind.ENGINE_FAILED.label
-            if usage := usage_in(answer.first):
-                exchange.prompt_tokens, exchange.output_tokens = usage
+            return await self._answer(request, job, answer)
+
+    async def _answer(self, request: web.Request, job: Job, answer: Answer) -> Outcome:
+        exchange, status = job.exchange, answer.source.status
+        headers = _answer_headers(exchange, answer.source)
+        if answer.events is not None:
+            return await self._streaming.serve(request, job, answer, headers)
+        with answer:
+            response = web.Response(body=answer.first, status=status, headers=headers)
+            if status >= 400 or answer.refused:
+                return response, ENGINE_REJECTED
+            exchange.count(stated_in(answer.first), job.waiting.output_tokens if exchange.generates else 0)
             return response, OK
 
-    async def _stream(self, request: web.Request, job: Job, answer: Answer) -> Outcome:
-        exchange = job.exchange
-        client = web.StreamResponse(status=answer.source.status, headers=_answer_headers(exchange, answer))
-        client.headers["cache-control"] = "no-cache"
-        if request.version >= HttpVersion11:
-            client.enable_chunked_encoding()
-        keep = self._replay and is_resumable(job.path, job.body)
-        done = job.path in UNDERSTOOD
-        relay = Relay(client, request.transport, self._upstream, self._clock, keep, ends_with_done=done)
-        try:
-            with answer:
-                await client.prepare(request)
-                self._first_byte(exchange)
-                failure = await self._run(job, relay, answer)
-            while failure is not None and await self._goes_on(job, relay, failure):
-                failure = await self._resume(job, relay, failure)
-            await relay.finish(failure)
-        finally:
-            usage = relay.usage()
-            exchange.prompt_tokens, exchange.output_tokens = usage or (0, relay.events)
-        return client, OK if failure is None else failure.kind.label
-
-    async def _run(self, job: Job, relay: Relay, answer: Answer, splice: Splice | None = None) -> EngineError | None:
-        try:
-            with job.waiting.interruptible:
-                failure = await relay.run(answer, splice)
-        except Interrupted:
-            failure = ejected(answer.engine)
-        if failure is not None:
-            self._pool.failed(answer.engine)
-            self._note(job, failure)
-        return failure
-
-    async def _goes_on(self, job: Job, relay: Relay, failure: EngineError) -> bool:
-        """Whether the rest of a broken stream may come from another engine."""
-        if relay.transcript is None or not failure.retryable or job.exchange.attempts >= self._max_attempts:
-            return False
-        return self._retries.retry()
-
-    async def _resume(self, job: Job, relay: Relay, failure: EngineError) -> EngineError | None:
-        """Returns None if the stream is complete now, else what it is left with."""
-        assert relay.transcript is not None
-        progress = relay.transcript.progress()
-        if progress is None:
-            failure.retryable = False
-            return failure
-        if progress.finished:
-            await relay.complete()
-            return None
-        try:
-            tokens = await self._count(job, progress.text) or relay.events
-            permit = await self._slot(job)
-            self._metrics.reattempted(job.exchange.class_name, "resume")
-            asked = orjson.dumps(continuation(job.path, job.body, progress.text, tokens))
-            answer = await self._attempts.open(job, permit, asked)
-        except (ApiError, EngineError, Interrupted):
-            return failure
-        with answer:
-            if not answer.streamed:
-                failure.retryable = False
-                return failure
-            return await self._run(job, relay, answer, Splice(progress, tokens))
-
-    async def _count(self, job: Job, text: str) -> int:
-        """Tokens of `text` as an engine has them; 0 if none says."""
-        engine = self._pool.choose(job.waiting.tried)
-        if engine is None:
-            return 0
-        asked = orjson.dumps({"model": job.body.get("model"), "prompt": text, "add_special_tokens": False})
-        try:
-            status, answer = await self._upstream.fetch(engine, "POST", "/tokenize", TOKENIZE_TIMEOUT, asked)
-            return int(orjson.loads(answer)["count"]) if status == 200 else 0
-        except (EngineError, ValueError, LookupError, TypeError):
-            return 0
+    def _gave_up(self, job: Job, failures: list[EngineError]) -> Outcome:
+        """The last answer that an engine gave, if one did. Raises ApiError without one."""
+        refusal = next((failure for failure in reversed(failures) if isinstance(failure, Refusal)), None)
+        if refusal is None:
+            message = f"no engine could answer; tried {'; '.join(map(str, failures))}"
+            raise ApiError(failures[-1].kind, message, retry_after=self._retry_after)
+        job.exchange.answered_by(refusal.engine)
+        self._first_byte(job.exchange)
+        headers = _answer_headers(job.exchange, refusal.source)
+        response = web.Response(body=refusal.body, status=refusal.source.status, headers=headers)
+        rejected = refusal.status == TOO_MANY_REQUESTS
+        return response, ENGINE_REJECTED if rejected else ErrorKind.ENGINE_FAILED.label
 
     def _first_byte(self, exchange: Exchange) -> None:
         exchange.ttft = self._clock() - exchange.arrived
         self._metrics.first_byte_after(exchange.class_name, exchange.ttft)
         exchange.trace.event(FIRST_TOKEN)
-
-    def _note(self, job: Job, error: EngineError) -> None:
-        job.waiting.tried.append(error.engine)
-        self._metrics.engine_failed(error.engine.name, error.phase)
-        if error.phase == "connect":
-            self._pool.mark_down(error.engine, error.reason)
-
-    def _gave_up(self, failures: list[EngineError]) -> ApiError:
-        message = f"no engine could answer; tried {'; '.join(map(str, failures))}"
-        return ApiError(failures[-1].kind, message, retry_after=self._retry_after)
 
 
 def _describe(job: Job) -> None:
@@ -260,6 +171,8 @@ def _describe(job: Job) -> None:
     job.exchange.trace.set(MAX_TOKENS, max_tokens(job.body))
 
 
-def _answer_headers(exchange: Exchange, answer: Answer) -> dict[str, str]:
-    copied = {name: answer.source.headers[name] for name in COPIED_BACK if name in answer.source.headers}
-    return {**copied, **exchange.response_headers()}
+def _answer_headers(exchange: Exchange, source: Response) -> dict[str, str]:
+    """What an engine wrote into a header goes on if it is text that a header can hold."""
+    found = {name: source.headers[name] for name in COPIED_BACK if name in source.headers}
+    sound = {name: value for name, value in found.items() if value.isascii() and value.isprintable()}
+    return {**sound, **exchange.response_headers()}

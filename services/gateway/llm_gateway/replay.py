@@ -3,8 +3,9 @@
 Sound only where the rest of the answer depends on nothing but the text before it. That holds for one greedy or unseeded
 sample; it does not for seeds (their random numbers would start anew), penalties (they count generated tokens, which
 become prompt), logprobs, `echo`, several choices, tools and structured output (their automata would start anew).
-`is_resumable` allows the fields that are known to be sound, and no others. The text is tokenised again at the seam, so
-a greedy answer may differ there from what the dead engine would have said; the client gets each character once.
+`is_resumable` allows the fields that are known to be sound, and no others. `transcript.py` reads what the client has,
+and gives up on anything but text. The text is tokenised again at the seam, so a greedy answer may differ there from
+what the dead engine would have said; the client gets each character once, and `max_tokens` tokens at most.
 
 A chat is continued with `continue_final_message`, vLLM's own extension; an engine without it answers 400, and the
 stream ends with an error event as it would have without replay.
@@ -12,24 +13,23 @@ stream ends with an error event as it would have without replay.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import orjson
+from llm_gateway.endpoints import COMPLETIONS, UNDERSTOOD
+from llm_gateway.token_counts import token_count
+from llm_gateway.transcript import NOTHING, Progress
 
-from llm_contract import sse
-
-CHAT = "/v1/chat/completions"
-COMPLETIONS = "/v1/completions"
-MAX_TRANSCRIPT_BYTES = 1024 * 1024
-"""A stream longer than this is not kept, and so not resumed."""
+COMPLETIONS_MAX_TOKENS = 16
+"""OpenAI's default, and vLLM's: what a completion without `max_tokens` gets. `null` lifts it."""
 
 SOUND = {
     *("model", "prompt", "messages", "max_tokens", "max_completion_tokens", "stream", "stream_options", "priority"),
     *("temperature", "top_p", "top_k", "min_p", "stop", "stop_token_ids", "ignore_eos", "user", "request_id"),
 }
 """Fields with any value."""
+LIMITS = ("max_completion_tokens", "max_tokens")
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "best_of": (1,),
@@ -45,9 +45,11 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 def is_resumable(path: str, body: Mapping[str, Any]) -> bool:
     """Whether the rest of this answer depends on the text before it only."""
-    if not body.get("stream") or path not in (CHAT, COMPLETIONS):
+    if body.get("stream") is not True or path not in UNDERSTOOD:
         return False
     if not isinstance(body.get("prompt"), str) if path == COMPLETIONS else not isinstance(body.get("messages"), list):
+        return False
+    if any(body.get(name) is not None and not token_count(body[name]) for name in LIMITS):
         return False
     greedy = body.get("temperature") == 0
     return all(
@@ -61,102 +63,62 @@ def _is_neutral(name: str, value: Any) -> bool:
     return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in NEUTRAL.get(name, ()))
 
 
-@dataclass(slots=True)
-class Progress:
-    """What the client has had of a stream."""
-
-    id: str = ""
-    created: int = 0
-    text: str = ""
-    finished: bool = False
-    """A `finish_reason` was among it: nothing is left to generate."""
-
-
-class Transcript:
-    """The bytes that were passed on, kept unread; looked into only when an engine has died."""
-
-    __slots__ = ("_chunks", "_size")
-
-    def __init__(self) -> None:
-        self._chunks: list[bytes] = []
-        self._size = 0
-
-    def add(self, whole_events: bytes) -> None:
-        self._size += len(whole_events)
-        if self._size <= MAX_TRANSCRIPT_BYTES:
-            self._chunks.append(whole_events)
-        else:
-            self._chunks.clear()
-
-    def progress(self) -> Progress | None:
-        """None if the stream was too long to keep, or holds what is not an OpenAI event."""
-        if self._size > MAX_TRANSCRIPT_BYTES:
-            return None
-        found, texts = Progress(), []
-        try:
-            for event in _events(b"".join(self._chunks)):
-                found.id = found.id or event["id"]
-                found.created = found.created or event["created"]
-                for choice in event["choices"]:
-                    texts.append(_text(choice))
-                    found.finished = found.finished or choice.get("finish_reason") is not None
-        except (KeyError, TypeError, ValueError):
-            return None
-        found.text = "".join(texts)
-        return found
-
-
-def continuation(path: str, body: Mapping[str, Any], text: str, tokens: int) -> dict[str, Any]:
-    """The request that goes on after `text`, which is `tokens` tokens long."""
-    asked = dict(body)
-    for name in ("max_tokens", "max_completion_tokens"):
-        if asked.get(name) is not None:
-            asked[name] = max(1, asked[name] - tokens)
+def tokens_allowed(path: str, body: Mapping[str, Any]) -> int | None:
+    """Return the most tokens that the answer may have, None without a limit. The body is a resumable one."""
     if path == COMPLETIONS:
-        return {**asked, "prompt": asked["prompt"] + text}
-    messages = [*asked["messages"], {"role": "assistant", "content": text}]
-    return {**asked, "messages": messages, "add_generation_prompt": False, "continue_final_message": True}
+        limit: int | None = body.get("max_tokens", COMPLETIONS_MAX_TOKENS)
+        return limit
+    return body.get("max_completion_tokens") or body.get("max_tokens")
 
 
-@dataclass(slots=True)
-class Splice:
-    """Makes the second engine's events look like the rest of the first one's stream."""
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What is left of a request, and how its answer becomes the rest of the client's stream."""
 
+    body: dict[str, Any]
     progress: Progress
     tokens: int
-    _decoder: sse.Decoder = field(default_factory=sse.Decoder)
+    """Tokens of the text that the client has."""
 
-    def rewrite(self, whole_events: bytes) -> bytes:
-        """Raises ValueError for what is not an OpenAI event."""
-        return b"".join(self._rewritten(data) for data in self._decoder.feed(whole_events))
+    def rewrite(self, event: dict[str, Any]) -> bool:
+        """Give an event the first engine's identity and the whole answer's usage. False: the client has had it."""
+        event.update(self.progress.identity)
+        usage = event.get("usage")
+        if isinstance(usage, dict):
+            _shift(usage, "prompt_tokens", -self.tokens)
+            _shift(usage, "completion_tokens", self.tokens)
+        return not (self.progress.opened and _opens_a_chat(event))
 
-    def _rewritten(self, data: bytes) -> bytes:
-        if data == sse.DONE_DATA:
-            return sse.DONE
-        event = orjson.loads(data)
-        if not isinstance(event, dict):
-            raise ValueError("an event is not a JSON object")
-        if "error" in event:
-            return sse.encode(event)
-        event["id"], event["created"] = self.progress.id, self.progress.created
-        if (usage := event.get("usage")) is not None:
-            usage["prompt_tokens"] -= self.tokens
-            usage["completion_tokens"] += self.tokens
-        return b"" if _opens_a_chat(event) else sse.encode(event)
+
+def continuation(path: str, body: Mapping[str, Any], progress: Progress, tokens: int) -> Continuation:
+    """Return the request that goes on after the text so far, `tokens` tokens of which at least one is left."""
+    asked = dict(body)
+    limit = tokens_allowed(path, body)
+    if limit is not None:
+        asked["max_tokens"] = limit - tokens
+        asked.pop("max_completion_tokens", None)
+    if progress.text and path == COMPLETIONS:
+        asked["prompt"] += progress.text
+    elif progress.text:
+        asked["messages"] = [*body["messages"], {"role": "assistant", "content": progress.text}]
+        asked |= {"add_generation_prompt": False, "continue_final_message": True}
+    return Continuation(asked, progress, tokens)
+
+
+def _shift(usage: dict[str, Any], name: str, tokens: int) -> None:
+    count = token_count(usage.get(name))
+    if count is not None:
+        usage[name] = max(0, count + tokens)
 
 
 def _opens_a_chat(event: dict[str, Any]) -> bool:
-    """The event that only names the role; the client has had one."""
-    choices = event.get("choices") or ()
-    return any("role" in choice.get("delta", ()) for choice in choices) and not any(map(_text, choices))
+    """Whether the event only names the role."""
+    choices = event.get("choices")
+    return isinstance(choices, list) and bool(choices) and all(map(_names_the_role, choices))
 
 
-def _text(choice: Mapping[str, Any]) -> str:
-    delta = choice.get("delta")
-    return (delta.get("content") if delta is not None else choice.get("text")) or ""
-
-
-def _events(raw: bytes) -> Iterator[dict[str, Any]]:
-    for data in sse.Decoder().feed(raw):
-        if data != sse.DONE_DATA:
-            yield orjson.loads(data)
+def _names_the_role(choice: Any) -> bool:
+    delta = choice.get("delta") if isinstance(choice, dict) else None
+    if not isinstance(delta, dict) or "role" not in delta or choice.get("finish_reason") is not None:
+        return False
+    return all(value in NOTHING for name, value in delta.items() if name != "role")

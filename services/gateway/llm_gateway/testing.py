@@ -1,7 +1,8 @@
-"""A gateway inside the test's own event loop, on a free port.
+"""A gateway inside the test's own event loop, on a free port, and a client that sees every byte of an answer.
 
 async with ScriptedEngine() as engine, RunningGateway(engine.url) as gateway:
     async with aiohttp.ClientSession() as client: … gateway.url …
+    answer = await raw_post(gateway.url, "/v1/completions", {"prompt": "x", "stream": True})
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import urlsplit
 
+import httptools
+import orjson
 from aiohttp import web
 
 from llm_gateway.app import Gateway
@@ -18,6 +23,7 @@ from llm_gateway.edge import EdgeRunner
 from llm_gateway.settings import GatewaySettings
 
 POLL_SECONDS = 0.002
+PROBE = b"GET /health HTTP/1.1\r\nhost: gateway\r\n\r\n"
 
 
 class RunningGateway:
@@ -53,3 +59,65 @@ class RunningGateway:
     def sample(self, name: str, **labels: str) -> float:
         """The value of one metric series as a scrape would show it; 0 if there is none yet."""
         return self.parts.metrics.value(name, labels)
+
+
+@dataclass(slots=True)
+class RawAnswer:
+    """All that came on a connection in answer to one request."""
+
+    heads: int = 0
+    """HTTP heads before the answer was complete, or the connection at its end."""
+    status: int = 0
+    body: bytes = b""
+    complete: bool = False
+    """The answer ended as HTTP wants it."""
+    kept: bool = False
+    """The connection then served another request."""
+
+
+async def raw_post(url: str, path: str, body: dict[str, Any] | bytes, timeout: float = 20.0) -> RawAnswer:
+    """Send one request on a connection of its own, and a second one after a complete answer.
+
+    Raises httptools.HttpParserError if what comes back is not HTTP, such as a second head in a body.
+    """
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+    try:
+        async with asyncio.timeout(timeout):
+            writer.write(b"POST %b HTTP/1.1\r\nhost: gateway\r\ncontent-length: %d\r\n\r\n" % (path.encode(), len(raw)))
+            writer.write(raw)
+            answer = await _read_answer(reader)
+            if answer.complete:
+                writer.write(PROBE)
+                answer.kept = (await _read_answer(reader)).status == 200
+        return answer
+    finally:
+        writer.close()
+
+
+async def _read_answer(reader: asyncio.StreamReader) -> RawAnswer:
+    answer = RawAnswer()
+    parser = httptools.HttpResponseParser(_Notes(answer))
+    try:
+        while not answer.complete and (data := await reader.read(65536)):
+            parser.feed_data(data)
+            answer.status = parser.get_status_code() if answer.heads else 0
+    except ConnectionError:
+        pass
+    return answer
+
+
+class _Notes:
+    """The parser's callbacks."""
+
+    def __init__(self, answer: RawAnswer) -> None:
+        self._answer = answer
+
+    def on_message_begin(self) -> None:
+        self._answer.heads += 1
+
+    def on_body(self, part: bytes) -> None:
+        self._answer.body += part
+
+    def on_message_complete(self) -> None:
+        self._answer.complete = True

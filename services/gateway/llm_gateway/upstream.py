@@ -12,7 +12,7 @@ from llm_gateway.settings import GatewaySettings
 from llm_gateway.upstream_http import BrokenOff, ConnectFailed, HttpError, Response, Silent, Sink
 from llm_gateway.upstream_pool import HttpClient
 
-Phase = Literal["connect", "headers", "body"]
+Phase = Literal["connect", "headers", "body", "answer"]
 
 
 class EngineError(Exception):

@@ -159,6 +159,15 @@ class Response:
         if connection is not None:
             connection.abort()
 
+    def let_end(self, seconds: float) -> None:
+        """Drops the rest of the body, which nobody needs, so that the connection can be used again; then closes it."""
+        if self._connection is None:
+            return
+        self._parts, self._buffered = [], 0
+        self._sink = _drop
+        self._connection.resume()
+        asyncio.get_running_loop().call_later(seconds, self.close)
+
     async def head(self) -> None:
         """Returns when status and headers are there. Raises HttpError."""
         while not self.status:
@@ -224,6 +233,10 @@ class Response:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+
+def _drop(part: bytes) -> bool:
+    return True
 
 
 class Connection(asyncio.Protocol):

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_contract.errors import ApiError, ErrorKind
-from llm_gateway.body import for_engine, parse
+from llm_gateway.body import can_ask_for_usage, for_engine, parse
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-BODIES = st.dictionaries(st.text() | st.just("priority"), VALUES, max_size=5)
+BODIES = st.dictionaries(st.text() | st.sampled_from(["priority", "stream_options"]), VALUES, max_size=5)
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"\xff", b'{"a": NaN}', b"[" * 100_000, b'{"a": 1} x'])
@@ -44,3 +44,33 @@ def test_only_the_priority_changes(body: dict[str, Any], priority: int | None, i
     if priority is not None:
         expected["priority"] = priority
     assert json.loads(for_engine(raw, parse(raw), priority)) == expected
+
+
+@settings(deadline=None)
+@given(BODIES, st.sampled_from([None, {}, {"include_usage": False}, {"x": 1}]), st.booleans(), st.none() | st.just(3))
+def test_usage_is_asked_for_without_another_change(
+    body: dict[str, Any], options: dict[str, Any] | None, absent: bool, priority: int | None
+) -> None:
+    body = {**body, "stream": True, "stream_options": options}
+    if absent:
+        del body["stream_options"]
+    raw = json.dumps(body).encode()
+    assert can_ask_for_usage(parse(raw))
+    expected = {name: value for name, value in body.items() if name != "priority"}
+    expected |= {} if priority is None else {"priority": priority}
+    expected["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+    assert json.loads(for_engine(raw, parse(raw), priority, ask_usage=True)) == expected
+    assert json.loads(for_engine(None, parse(raw), priority, ask_usage=True)) == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *({}, {"stream": False}, {"stream": "true"}, {"stream": 1}, {"stream": None, "stream_options": {}}),
+        *({"stream": True, "stream_options": one} for one in ({"include_usage": True}, [], "x", 1, False)),
+        {"stream": True, "stream_options": {"include_usage": "maybe"}},
+        {"stream": True, "stream_options": {"continuous_usage_stats": True}},
+    ],
+)
+def test_usage_is_not_asked_for(body: dict[str, Any]) -> None:
+    assert not can_ask_for_usage(body)

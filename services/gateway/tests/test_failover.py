@@ -73,8 +73,10 @@ async def test_a_stream_whose_engine_dies_is_gone_on_with_at_another(client: aio
         texts = [choice["text"] for event in events[:-1] for choice in event["choices"]]
         (asked,) = [request.body for request in second.received]
         assert asked["prompt"] == "xw0 w1 w2 "
+        assert asked["max_tokens"] == 5
         assert texts[:3] == ["w0 ", "w1 ", "w2 "]
-        assert "".join(texts) == "w0 w1 w2 " + "".join(f"w{i} " for i in range(asked["max_tokens"]))
+        assert "".join(texts) == "".join(f"w{i} " for i in range(8))
+        assert events[-2]["usage"] == {"prompt_tokens": 1, "completion_tokens": 8, "total_tokens": 9}
         assert {event["id"] for event in events[:-1]} == {events[0]["id"]}
         assert not any("error" in event for event in events[:-1])
         assert events[-1] == sse.DONE_DATA

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from llm_contract.errors import ApiError, ErrorKind
 from llm_contract.openai import ChatCompletionRequest, CompletionRequest, GenerationRequest, StreamOptions
-from llm_contract.testing.script import Script, prompt_token_count, text
+from llm_contract.testing.script import Script, prompt_token_count, text, words_at_end
 
 DEFAULT_MAX_TOKENS = 16
 
@@ -20,6 +20,8 @@ class Job:
     model: str
     chat: bool
     prompt_tokens: int
+    first: int
+    """Number of the answer's first word: it goes on where the prompt ends."""
     max_tokens: int
     """Every answer has exactly so many."""
     priority: int
@@ -40,7 +42,7 @@ class Job:
 
     def whole(self) -> dict[str, Any]:
         """The answer that is not streamed."""
-        words = text(0, self.max_tokens)
+        words = text(self.first, self.max_tokens)
         message = {"message": {"role": "assistant", "content": words}} if self.chat else {"text": words}
         event = self.event({**message, "finish_reason": "length"})
         kind = "chat.completion" if self.chat else "text_completion"
@@ -72,17 +74,20 @@ def parse(path: str, raw: bytes, script: Script) -> tuple[dict[str, Any], Job]:
 def _job(parsed: GenerationRequest, chat: bool, model: str) -> Job:
     if isinstance(parsed, ChatCompletionRequest):
         prompt_tokens = sum(prompt_token_count(message.text()) for message in parsed.messages)
+        last = parsed.messages[-1].text()
         max_tokens = parsed.max_completion_tokens or parsed.max_tokens
     else:
         assert isinstance(parsed, CompletionRequest)
         first = parsed.prompt[0] if parsed.prompt and isinstance(parsed.prompt[0], list) else parsed.prompt
         prompt_tokens = prompt_token_count(first)  # type: ignore[arg-type]
+        last = first if isinstance(first, str) else ""
         max_tokens = parsed.max_tokens
     options = parsed.stream_options or StreamOptions()
     return Job(
         model=model,
         chat=chat,
         prompt_tokens=prompt_tokens,
+        first=words_at_end(last),
         max_tokens=max_tokens or DEFAULT_MAX_TOKENS,
         priority=parsed.priority,
         stream=parsed.stream,

@@ -6,6 +6,7 @@ of `gaps`; chunk i carries the next of `tokens_per_chunk` tokens. Both lists are
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, cycle
@@ -13,6 +14,10 @@ from typing import Literal
 
 KV_BLOCK_SIZE = 16
 """Tokens."""
+FIRST_WORD = 256
+"""The token of "w0 "; those below are bytes."""
+_TOKEN = re.compile(rb"w(?:0|[1-9][0-9]{0,8}) |.", re.DOTALL)
+_LAST_WORD = re.compile(r"w(0|[1-9][0-9]{0,8}) \Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,8 @@ class Script:
     scheduling: Literal["fcfs", "priority"] = "fcfs"
     """Of those that wait; `priority` is vLLM's, lower is sooner."""
     max_model_len: int = 2048
-    """Prompt tokens plus generated ones. A prompt token is one UTF-8 byte, a generated one is one word."""
+    """Prompt tokens plus generated ones. A generated token is one of the words "w0 ", "w1 ", …; all else is tokenised
+    into UTF-8 bytes."""
 
     def __post_init__(self) -> None:
         if not self.gaps or min(self.gaps) < 0 or self.ttft < 0:
@@ -38,15 +44,18 @@ class Script:
         if self.kv_tokens < 0 or self.kv_tokens % KV_BLOCK_SIZE:
             raise ValueError(f"kv_tokens is at least one block of {KV_BLOCK_SIZE} tokens, in whole blocks, or 0")
 
-    def chunks(self, tokens: int) -> Iterator[tuple[float, str, int]]:
-        """(seconds after the start, text, number of tokens) of each chunk of an answer of `tokens` tokens."""
+    def chunks(self, tokens: int, first: int = 0) -> Iterator[tuple[float, str, int]]:
+        """(seconds after the start, text, number of tokens) of each chunk of an answer of `tokens` tokens.
+
+        `first` is the number of its first word.
+        """
         due, sent = 0.0, 0
         for wait, size in zip(chain((self.ttft,), cycle(self.gaps)), cycle(self.tokens_per_chunk), strict=False):
             if sent >= tokens:
                 return
             due += wait
             count = min(size, tokens - sent)
-            yield due, text(sent, count), count
+            yield due, text(first + sent, count), count
             sent += count
 
     def duration(self, tokens: int) -> float:
@@ -59,5 +68,26 @@ def text(first: int, count: int) -> str:
     return "".join(f"w{index} " for index in range(first, first + count))
 
 
+def tokenize(prompt: str) -> list[int]:
+    """Return a token for each generated word and for each UTF-8 byte of anything else."""
+    words = (found.group() for found in _TOKEN.finditer(prompt.encode()))
+    return [FIRST_WORD + int(word[1:]) if len(word) > 1 else word[0] for word in words]
+
+
+def detokenize(tokens: list[int]) -> str:
+    """Raises ValueError for what is no token, or no UTF-8."""
+    return b"".join(_bytes(token) for token in tokens).decode()
+
+
+def words_at_end(prompt: str) -> int:
+    """Return the number that comes next after the generated words that a prompt ends with, 0 without any."""
+    last = _LAST_WORD.search(prompt)
+    return int(last[1]) + 1 if last else 0
+
+
 def prompt_token_count(prompt: str | list[int]) -> int:
-    return len(prompt.encode()) if isinstance(prompt, str) else len(prompt)
+    return len(tokenize(prompt)) if isinstance(prompt, str) else len(prompt)
+
+
+def _bytes(token: int) -> bytes:
+    return text(token - FIRST_WORD, 1).encode() if token >= FIRST_WORD else bytes([token])

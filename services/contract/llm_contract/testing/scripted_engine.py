@@ -34,7 +34,7 @@ from llm_contract.testing import job as jobs
 from llm_contract.testing.gate import Gate
 from llm_contract.testing.job import Job
 from llm_contract.testing.scheduler import SlotScheduler
-from llm_contract.testing.script import KV_BLOCK_SIZE, Script
+from llm_contract.testing.script import KV_BLOCK_SIZE, Script, detokenize, tokenize
 
 HOST = "127.0.0.1"
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -167,14 +167,14 @@ class ScriptedEngine:
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         try:
-            tokens = list(TokenizeRequest.model_validate_json(await request.read()).prompt.encode())
+            tokens = tokenize(TokenizeRequest.model_validate_json(await request.read()).prompt)
         except ValueError as error:
             return _refused(str(error))
         return _json({"count": len(tokens), "max_model_len": self.script.max_model_len, "tokens": tokens})
 
     async def _detokenize(self, request: web.Request) -> web.Response:
         try:
-            prompt = bytes(DetokenizeRequest.model_validate_json(await request.read()).tokens).decode()
+            prompt = detokenize(DetokenizeRequest.model_validate_json(await request.read()).tokens)
         except ValueError as error:
             return _refused(str(error))
         return _json({"prompt": prompt})
@@ -251,7 +251,7 @@ class ScriptedEngine:
         response = web.StreamResponse(headers={"content-type": self.content_type or sse.CONTENT_TYPE})
         await response.prepare(request)
         left = job.max_tokens
-        for due, piece, count in self.script.chunks(job.max_tokens):
+        for due, piece, count in self.script.chunks(job.max_tokens, job.first):
             await self.chunk_gate.wait()
             await self._stall(record.chunks_sent)
             await _sleep_until(start + due)

@@ -33,8 +33,8 @@ class Engine:
     __slots__ = (
         *("_urls", "authorization", "base", "breaker", "budget", "cards", "ejected", "ejections", "failed_probes"),
         *("holders", "in_flight", "last_progress", "limit", "max_in_flight", "models", "models_read", "name"),
-        *("name_hash", "prefixes", "reason", "settings", "sharers", "shown", "signals", "streams", "takes_priority"),
-        *("tls", "up"),
+        *("name_hash", "prefixes", "reason", "reports_usage", "rests_until", "settings", "sharers", "shown", "signals"),
+        *("streams", "takes_priority", "tls", "up"),
     )
 
     def __init__(
@@ -50,6 +50,8 @@ class Engine:
         self.tls = tls_context(settings.ca_file) if self.base.scheme == "https" else None
         self._urls: dict[str, URL] = {}
         self.takes_priority = settings.takes_priority
+        self.reports_usage = True
+        """Until it refuses a stream for `stream_options.include_usage`."""
         self.authorization = authorization(settings.api_key)
         self.up = False
         self.reason = "not probed yet"
@@ -68,6 +70,8 @@ class Engine:
         """Its limit at present."""
         self.sharers = 1
         """Replicas of the gateway that have to make do with that limit without asking each other."""
+        self.rests_until: float | None = None
+        """It said that it is overloaded, and for how long; monotonic, seconds. It gets no request before."""
         self.limit = limit
         """What moves it; None if it is fixed."""
         self.in_flight = 0
@@ -112,7 +116,8 @@ class Engine:
 
     def accepts(self, cost: int) -> bool:
         """Whether a request of that many tokens may be sent to it now."""
-        return self.up and self.in_flight < self.share and self.budget.fits(cost) and self.breaker.allows()
+        able = self.up and self.rests_until is None and self.in_flight < self.share
+        return able and self.budget.fits(cost) and self.breaker.allows()
 
     def progressed(self, now: float) -> None:
         """Bytes of an answer arrived. On the path of every chunk."""

@@ -187,6 +187,19 @@ class EnginePool:
             log.warning("engine %s works again: circuit breaker closed", engine.name)
             self.on_change()
 
+    def overloaded(self, engine: Engine, rest: float | None, model: str | None) -> None:
+        """It answered 429 or 503, and named `rest` seconds or none. It works, so its breaker does not count this.
+
+        It rests only if another engine takes requests for the model: a limit of one client must not stop all of them.
+        """
+        if rest and self.another(model, (engine,)):
+            engine.rests_until = self._clock() + rest
+            log.warning("engine %s is overloaded: no requests for %.0f s", engine.name, rest)
+
+    def another(self, model: str | None, tried: Collection[Engine]) -> bool:
+        """Whether an engine that is not one of `tried` takes requests for the model, now or once a slot is free."""
+        return any(one.available and one.rests_until is None for one in self.routes.of(model) if one not in tried)
+
     def failed(self, engine: Engine) -> None:
         """A request of ours failed there: refused, broken off, silent, or a 5xx."""
         if engine.breaker.failed():
@@ -204,7 +217,11 @@ class EnginePool:
             self.on_change()
 
     def mark_up(self, engine: Engine) -> None:
+        """A probe found it well. Ends its rest if that is over, so that is noticed up to one probe late."""
         engine.failed_probes = 0
+        if engine.rests_until is not None and self._clock() >= engine.rests_until:
+            engine.rests_until = None
+            self.on_change()
         if not engine.up and engine in self.engines:
             engine.up, engine.ejected = True, False
             engine.breaker.half_open()

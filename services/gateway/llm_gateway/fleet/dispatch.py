@@ -37,8 +37,8 @@ class FleetDispatcher(Dispatcher):
         rate.replicas = lambda: self.gate.replicas
 
     def limits(self) -> Mapping[str, int]:
-        engines = self._pool.engines
-        return {one.name: one.max_in_flight for one in engines if one.available and one.breaker.allows()}
+        engines = [one for one in self._pool.engines if one.available and one.rests_until is None]
+        return {one.name: one.max_in_flight for one in engines if one.breaker.allows()}
 
     def in_flight(self) -> Mapping[str, int]:
         held: dict[str, int] = {}
