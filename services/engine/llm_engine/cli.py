@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from llm_contract.settings import ServiceSettings, load
 from llm_engine.config import (
@@ -67,6 +67,10 @@ class ServeSettings(ServiceSettings, env_prefix="LLM_ENGINE_"):
     )
     trust_request_chat_template: bool = Field(False, description="a request may bring a chat template of its own")
     enable_tokenizer_info_endpoint: bool = Field(False, description="GET /tokenizer_info shows tokenizer_config.json")
+    enable_force_include_usage: bool = Field(False, description="every stream ends with its usage")
+    return_tokens_as_token_ids: bool = Field(False, description="log-probabilities name tokens token_id:<id>")
+    api_key: SecretStr | None = Field(None, description="key that requests below /v1 need; best set in the environment")
+    root_path: str = Field("", description="path under which a proxy in front serves this server")
     trace: str | None = Field(None, description="write what every step did to this file, as JSON lines")
     check_invariants: bool = Field(False, description="assert the bookkeeping after every step (slow)")
     debug: bool = Field(False, description="show the traceback of an error that ends the program")
@@ -117,6 +121,13 @@ def _serve(settings: ServeSettings) -> int:
 
     name = settings.served_model_name or settings.model
     metrics = EngineMetrics(name)
-    options = ServerOptions(settings.trust_request_chat_template, settings.enable_tokenizer_info_endpoint)
+    options = ServerOptions(
+        trust_request_chat_template=settings.trust_request_chat_template,
+        enable_tokenizer_info_endpoint=settings.enable_tokenizer_info_endpoint,
+        enable_force_include_usage=settings.enable_force_include_usage,
+        return_tokens_as_token_ids=settings.return_tokens_as_token_ids,
+        api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
+        root_path=settings.root_path,
+    )
     app = build_app(Engine(settings.engine_config(), metrics), metrics, name, options)
     return serve(app, settings.host, settings.port, settings.shutdown_timeout, f"{PROG}: serving {name}")

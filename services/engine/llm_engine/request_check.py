@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from llm_engine.errors import ContextLengthError, RequestError
 from llm_engine.sampling_params import SamplingParams
 
+MAX_SHOWN = 10
+"""Wrong tokens that a message names."""
 MAX_CHOICES = 128
 """Of one request, as OpenAI has it."""
 
@@ -50,8 +52,13 @@ class RequestCheck:
             "logit_bias": params.logit_bias,
         }
         for name, tokens in named.items():
-            if not all(0 <= token < self.vocab_size for token in tokens):
-                raise RequestError(f"{name} must name tokens within 0 to {self.vocab_size - 1}", name)
+            wrong = [token for token in tokens if not 0 <= token < self.vocab_size]
+            if wrong:
+                shown = f"{', '.join(map(str, wrong[:MAX_SHOWN]))}{', …' if len(wrong) > MAX_SHOWN else ''}"
+                raise RequestError(
+                    f"{name} names tokens that are out of vocabulary: {shown}; ids go from 0 to {self.vocab_size - 1}",
+                    name,
+                )
 
     def _check_logprobs(self, params: SamplingParams) -> None:
         """As in vLLM: -1 is the whole vocabulary, for a request and for --max-logprobs."""

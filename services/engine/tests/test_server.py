@@ -58,7 +58,8 @@ def test_usage_comes_last_and_only_if_asked_for(client: httpx2.Client) -> None:
     assert last["choices"] == []
     assert last["usage"]["completion_tokens"] == 5
     assert all("usage" not in chunk for chunk in chunks)
-    running = events(complete(client, max_tokens=5, stream=True, stream_options={"continuous_usage_stats": True}))
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    running = events(complete(client, max_tokens=5, stream=True, stream_options=options))
     assert running[-1]["usage"]["completion_tokens"] == 5
 
 

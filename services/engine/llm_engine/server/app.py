@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fastapi import FastAPI, Request, Response
 
@@ -16,18 +17,22 @@ from llm_contract.openai import (
     DetokenizeResponse,
     ModelCard,
     ModelList,
+    StreamOptions,
     TokenizeRequest,
     TokenizeResponse,
 )
 from llm_engine.engine import Engine
 from llm_engine.errors import RequestError
 from llm_engine.server import body, completions, errors, prompts, request_fields
+from llm_engine.server.api_key import ApiKey
 from llm_engine.server.async_engine import AsyncEngine
 from llm_engine.server.metrics import CONTENT_TYPE, EngineMetrics
 from llm_engine.server.rendering import render_chat
 from llm_engine.server.request_id import RequestId
-from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest, TokenizeChatRequest
+from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest, EngineRequest, TokenizeChatRequest
 from llm_engine.version import __version__
+
+Asked = TypeVar("Asked", bound=EngineRequest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,14 @@ class ServerOptions:
     """A request may bring a chat template of its own."""
     enable_tokenizer_info_endpoint: bool = False
     """GET /tokenizer_info shows tokenizer_config.json, the chat template included."""
+    enable_force_include_usage: bool = False
+    """Every stream ends with its usage, asked for or not."""
+    return_tokens_as_token_ids: bool = False
+    """Log-probabilities name tokens `token_id:<id>`, asked for or not."""
+    api_key: str | None = None
+    """Key that requests below /v1 need."""
+    root_path: str = ""
+    """Path under which a proxy in front of the server serves it."""
 
 
 def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: ServerOptions | None = None) -> FastAPI:
@@ -51,8 +64,11 @@ def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: 
         await runner.stop()
 
     app = FastAPI(title="llm-engine", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.root_path = options.root_path
     app.state.draining = False
     app.state.engine = runner
+    if options.api_key:
+        app.add_middleware(ApiKey, key=options.api_key)
     app.add_middleware(RequestId)
     errors.install(app)
 
@@ -71,16 +87,24 @@ def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: 
                 ErrorKind.MODEL_NOT_FOUND, f"The model `{name}` does not exist. `{model_name}` does.", param="model"
             )
 
+    def with_defaults(asked: Asked) -> Asked:
+        """Apply what the server's flags ask of every request."""
+        if options.return_tokens_as_token_ids and asked.return_tokens_as_token_ids is None:
+            asked.return_tokens_as_token_ids = True
+        if options.enable_force_include_usage and asked.stream:
+            asked.stream_options = (asked.stream_options or StreamOptions()).model_copy(update={"include_usage": True})
+        return asked
+
     @app.post("/v1/completions")
     async def complete(request: Request) -> Response:
-        asked = await body.read(request, EngineCompletionRequest)
+        asked = with_defaults(await body.read(request, EngineCompletionRequest))
         require_ready()
         require_model(asked.model)
         return await completions.complete(request, runner, model_name, asked)
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
-        asked = await body.read(request, EngineChatRequest)
+        asked = with_defaults(await body.read(request, EngineChatRequest))
         require_ready()
         require_model(asked.model)
         return await completions.chat(request, runner, model_name, asked, options.trust_request_chat_template)

@@ -38,12 +38,15 @@ class TokenCount:
     completion: dict[tuple[int, int], int] = field(default_factory=dict)
     cached: dict[int, int] = field(default_factory=dict)
 
-    def add(self, prompt: int, output: RequestOutput) -> None:
+    def add_prompt(self, prompt: int, output: RequestOutput) -> None:
         """The n answers to one prompt share its tokens."""
         self.prompt[prompt] = output.num_prompt_tokens
-        self.completion[prompt, output.index] = output.num_output_tokens
         if output.index == 0:
             self.cached[prompt] = output.num_cached_tokens
+
+    def add(self, prompt: int, output: RequestOutput) -> None:
+        self.add_prompt(prompt, output)
+        self.completion[prompt, output.index] = output.num_output_tokens
 
     def usage(self) -> Usage:
         prompt, completion = sum(self.prompt.values()), sum(self.completion.values())
@@ -96,11 +99,14 @@ async def events(
     try:
         async with aclosing(results):
             async for index, output in results:
-                count.add(index, output)
-                for choice in choices(index, output):
+                count.add_prompt(index, output)
+                made = choices(index, output)
+                for position, choice in enumerate(made, start=1):
+                    if position == len(made):  # those before it have none of the new tokens
+                        count.add(index, output)
                     event = {**shared, "choices": [choice], **extra}
                     extra = {}
-                    if options is not None and options.continuous_usage_stats:
+                    if options is not None and options.include_usage and options.continuous_usage_stats:
                         event["usage"] = count.usage().model_dump()
                     yield sse.encode(event)
         if options is not None and options.include_usage:

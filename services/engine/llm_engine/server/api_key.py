@@ -1,0 +1,40 @@
+"""ASGI middleware: requests below /v1 need the server's key, as `Authorization: Bearer <key>`.
+
+As in vLLM, /health, /ready, /metrics and what else is not below /v1 answer without a key.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from fastapi.responses import JSONResponse
+
+from llm_contract.errors import ApiError, ErrorKind
+from llm_engine.server.request_id import ASGIApp, Message, Receive, Send
+
+GUARDED = "/v1/"
+
+
+class ApiKey:
+    """Compares in constant time, so that an answer's time says nothing about the key."""
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self._app = app
+        self._key = key.encode()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] == "OPTIONS" or not _is_guarded(scope) or self._has_key(scope):
+            await self._app(scope, receive, send)
+            return
+        error = ApiError(ErrorKind.UNAUTHORIZED, "an API key is required; send it as `Authorization: Bearer <key>`")
+        await JSONResponse(error.body(), error.kind.status, error.headers())(scope, receive, send)
+
+    def _has_key(self, scope: Message) -> bool:
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        scheme, _, key = given.partition(b" ")
+        return scheme.lower() == b"bearer" and secrets.compare_digest(key.strip(), self._key)
+
+
+def _is_guarded(scope: Message) -> bool:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")).startswith(GUARDED)
