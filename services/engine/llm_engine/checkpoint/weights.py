@@ -36,13 +36,22 @@ def load_weights(
     fused = _Fused(source, config.quantization, shard, backend)
     hidden, norm = config.hidden_size, _NormReader(source, config)
     embedding = source.get("model.embed_tokens.weight", config.vocab_size, hidden)
-    head = embedding if config.tie_embeddings else source.get("lm_head.weight", config.vocab_size, hidden)
+    head = _head(source, config, embedding)
     return DecoderWeights(
         embedding=embedding,
         layers=tuple(_layer(fused, norm, f"model.layers.{index}", config) for index in shard.layers(config.num_layers)),
         norm=norm.get("model.norm.weight", hidden),
         head=make_linear(shard.part(head), backend=backend),
     )
+
+
+def _head(source: Source, config: DecoderConfig, embedding: Tensor) -> Tensor:
+    """Return the embedding if the two are tied, unless the checkpoint has another head all the same: as in transformers
+    5, that one counts."""
+    if config.tie_embeddings and "lm_head.weight" not in source:
+        return embedding
+    head = source.get("lm_head.weight", config.vocab_size, config.hidden_size)
+    return embedding if config.tie_embeddings and torch.equal(head, embedding) else head
 
 
 def _layer(fused: _Fused, norm: _NormReader, prefix: str, config: DecoderConfig) -> LayerWeights:
@@ -130,8 +139,7 @@ class _Fused:
         source, scheme = self._source, self._quantization
         quantized = None if scheme is None else read_quantized(source, scheme, name, out_features, in_features)
         weight: Weight = quantized or source.get(f"{name}.weight", out_features, in_features)
-        has_bias = bias or f"{name}.bias" in source
-        return weight, source.get(f"{name}.bias", out_features) if has_bias else None
+        return weight, source.get(f"{name}.bias", out_features) if bias else None
 
 
 class _NormReader:
