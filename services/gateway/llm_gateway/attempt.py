@@ -22,6 +22,7 @@ from llm_gateway.admission import Job
 from llm_gateway.dispatch import Dispatcher
 from llm_gateway.endpoints import UNDERSTOOD
 from llm_gateway.engines import Engine, EnginePool, Permit
+from llm_gateway.engines.breaker import BreakerState
 from llm_gateway.interrupt import EJECTED, Interrupted
 from llm_gateway.metrics import GatewayMetrics
 from llm_gateway.refusal import OVERLOADED, Refusal, refusal, stream_failure
@@ -105,6 +106,10 @@ class Attempts:
             self._note(job, error)
             raise
 
+    def completed(self, engine: Engine) -> None:
+        """A stream came to its end. Its first byte is no success yet, except to a breaker that is not closed."""
+        self._pool.answered(engine, 200)
+
     def failed(self, job: Job, failure: EngineError) -> None:
         """An answer that had begun did not come to its end."""
         self._blame(job, failure)
@@ -148,7 +153,8 @@ class Attempts:
             raise ejected(permit.engine) from None
         finally:
             self._dispatcher.preemption.answered(request)
-        self._pool.answered(answer.engine, answer.source.status)
+        if answer.events is None or answer.engine.breaker.state is not BreakerState.CLOSED:
+            self._pool.answered(answer.engine, answer.source.status)
         return answer
 
     async def _open_hedged(self, job: Job, permit: Permit, rest: Continuation | None) -> Answer:

@@ -96,6 +96,8 @@ class Proxy:
             return error_response(error, exchange.response_headers())
         except (asyncio.CancelledError, ConnectionError):
             outcome, status = ErrorKind.CLIENT_CLOSED.label, ErrorKind.CLIENT_CLOSED.status
+            if exchange.attempts and not exchange.prompt_tokens:
+                exchange.count(None, 0)  # an engine had the prompt
             raise
         finally:
             self._open -= 1

@@ -83,7 +83,9 @@ class Streaming:
                 failure = await relay.run(answer)
         except Interrupted:
             failure = ejected(answer.engine)
-        if failure is not None:
+        if failure is None:
+            self._attempts.completed(answer.engine)
+        else:
             self._attempts.failed(job, failure)
         return failure
 

@@ -204,6 +204,18 @@ async def test_an_error_after_the_first_event(event: bytes, after: bytes) -> Non
         assert here.gateway.sample("gateway_sla_violations_total", **missed) == 1
 
 
+async def test_streams_that_begin_well_and_fail_open_the_breaker() -> None:
+    async with world(idle_other=False, breaker={"consecutive_failures": 3}) as here:
+        for number in range(3):
+            assert (await here.ask(stream=True)).body.endswith(sse.DONE)
+            here.first.raw_answer = raw(b"text/event-stream", EVENT, sse.encode({"error": GONE}))
+            for _ in range(number + 1):
+                assert here.breaker is BreakerState.CLOSED
+                await here.ask(stream=True, temperature=1)
+            here.first.raw_answer = None
+        assert here.breaker is BreakerState.OPEN
+
+
 async def test_an_error_after_the_first_event_is_mended_where_that_is_sound() -> None:
     async with world(idle_other=True) as here:
         here.first.raw_answer = raw(b"text/event-stream", EVENT, sse.encode({"error": GONE}), sse.DONE)

@@ -364,3 +364,32 @@ async def test_any_value_in_any_field_of_a_request_whose_engine_dies() -> None:
                     assert answer.status in (200, 400, 404), (path, field, value, answer)
                     if answer.status == 200:
                         assert content(events_of(answer)).startswith("w0 w1 w2 ")
+
+
+# --- and when the gateway itself is wrong -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["relay", "resume", "ledger"])
+async def test_a_defect_after_the_first_byte_ends_the_answer_and_the_connection(
+    place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a defect")
+
+    wire = chunked(*await recorded(COMPLETION, Script()))
+    async with ScriptedEngine() as engine, RunningGateway(engine.url) as gateway:
+        if place == "ledger":
+            monkeypatch.setattr(gateway.parts.proxy._ledger, "close", broken)
+        else:
+            target = ("relay", "Relay.finish") if place == "relay" else ("streaming", "continuation")
+            monkeypatch.setattr(f"llm_gateway.{target[0]}.{target[1]}", broken)
+            engine.raw_answer = (wire[:-60],)
+        asked = {"prompt": "x", "stream": True, "max_tokens": TOKENS}
+        answer = await raw_post(gateway.url, COMPLETION, asked)
+        assert (answer.heads, answer.status, answer.kept) == (1, 200, False)
+        assert answer.body.count(b"HTTP/1.") == 0
+        assert gateway.in_flight == 0
+        assert "a defect" in caplog.text
+        if place != "ledger":
+            assert orjson.loads(list(sse.Decoder().feed(answer.body))[-1])["error"]["code"] == "internal_error"
+            assert gateway.sample("gateway_requests_total", **{"class": "standard", "outcome": "internal"}) == 1

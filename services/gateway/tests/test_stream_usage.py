@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -116,6 +117,22 @@ async def test_a_token_limit_binds_on_streams(kind: type[ScriptedEngine], *, han
                 await gateway.until(lambda it: it.in_flight == 0 and not it.parts.proxy._ledger._settling)
         assert 1 <= statuses.count(200) <= 2, statuses
         assert statuses.count(429) == 30 - statuses.count(200)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_hangs_up_before_the_first_byte_has_used_its_prompt(*, stream: bool) -> None:
+    async with ScriptedEngine() as engine, RunningGateway(engine.url) as gateway:
+        engine.headers_gate.close()
+        body = {"prompt": PROMPT, "stream": stream}
+        async with aiohttp.ClientSession() as client:
+            task = asyncio.create_task(client.post(gateway.url + COMPLETION, json=body))
+            await engine.until(lambda: len(engine.received) == 1)
+            task.cancel()
+            await gateway.until(lambda it: it.in_flight == 0)
+        used = gateway.parts.usage.of("anonymous")
+        await gateway.until(lambda _: used.prompt_tokens > 0)
+        assert used.prompt_tokens == pytest.approx(135, abs=30)
+        assert used.output_tokens == 0
 
 
 @pytest.mark.parametrize("usage", [None, "missing", {}, {"prompt_tokens": "5", "completion_tokens": 2}, 2**63, True])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from dataclasses import dataclass
 
 from llm_contract import metrics
@@ -85,7 +86,7 @@ def parse(page: bytes, now: float) -> Signals | None:
 
 def _signals(values: dict[bytes, list[float]], kv_tokens: int, now: float) -> Signals:
     def total(name: bytes) -> float:
-        return sum(values.get(name, ()))
+        return min(sum(values.get(name, ())), sys.float_info.max)
 
     return Signals(
         time=now,
