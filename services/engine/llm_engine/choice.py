@@ -69,7 +69,7 @@ class Choice:
         return output
 
     def _take_pieces(self) -> list[str] | None:
-        """The piece of the text that belongs to each token, of those whose text is out; at the end, of all of them."""
+        """Take the pieces of the tokens whose text is out; at the end, those of all tokens."""
         ready = self.detokenizer.pieces
         if ready is None:
             return None

@@ -47,11 +47,11 @@ class ChatTemplates:
 
     @property
     def default(self) -> str | None:
-        """The default template as the model brings it."""
+        """The default template, as the model brings it."""
         return self._sources.get("default")
 
     def select(self, given: str | None = None, has_tools: bool = False) -> Template:
-        """The template to use: the one named or written out in `given`, the one for tools, or the default.
+        """Return the template to use: the one named or written out in `given`, the one for tools, or the default.
 
         RequestError if it does not compile, or if the model has several and none of them is the default.
         """
@@ -128,7 +128,7 @@ class Template:
 
 @lru_cache(maxsize=32)
 def compile_template(source: str) -> Template:
-    """RequestError if it does not compile: only chats need it."""
+    """Compile a template; RequestError if it does not compile, since only chats need it."""
     try:
         return Template(source)
     except (jinja2.TemplateError, RecursionError) as error:
@@ -137,7 +137,7 @@ def compile_template(source: str) -> Template:
 
 @cache
 def environment() -> ImmutableSandboxedEnvironment:
-    """Sandboxed, since a template comes with the model and may come from anybody."""
+    """Return the environment, sandboxed, since a template comes with the model and may come from anybody."""
     made = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
     )
@@ -211,7 +211,7 @@ def _alias_reasoning(message: Message) -> Message:
 
 
 def _up_to_tag(text: str) -> str:
-    """`text` without what the template wrote behind the tag; blanks in front of it go if the template trims them."""
+    """Cut `text` at the tag; blanks in front of it go if the template trims them."""
     place = text.rfind(CONTINUE_TAG.strip())
     if place < 0:
         raise RequestError("the chat template leaves out the last message, so it cannot be continued", "messages")

@@ -80,7 +80,7 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def _weight_files(folder: Path, index: dict[str, str] | None) -> list[Path]:
-    """The files of the model, and none that happens to lie beside them: transformers' choice.
+    """Return the files of the model, and none that happens to lie in the same folder: transformers' choice.
 
     `model.safetensors` if it is there, else what the index names, else, without an index, all files.
     """
@@ -98,7 +98,7 @@ def _weight_files(folder: Path, index: dict[str, str] | None) -> list[Path]:
 
 
 def _read_index(folder: Path) -> dict[str, str] | None:
-    """Tensor -> file name; None if there is no index, or a single file that goes before it."""
+    """Return tensor -> file name; None if there is no index, or a single file that goes before it."""
     if (folder / SINGLE).is_file() or not (folder / INDEX).is_file():
         return None
     weights = read_json(folder / INDEX).get("weight_map")

@@ -64,7 +64,7 @@ class Tokenizer:
         return encoding.ids, [text[start:end] for start, end in pairwise(bounds)]
 
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
-        """The text that each token adds to those before it, special ones included; together, the text of them all."""
+        """Return the text that each token adds to those before it, special ones included."""
         decoder = IncrementalDecoder(partial(self.decode, skip_special_tokens=False), ())
         pieces = [decoder.push(token) for token in token_ids]
         if pieces:
@@ -72,13 +72,13 @@ class Tokenizer:
         return pieces
 
     def info(self) -> dict[str, object]:
-        """tokenizer_config.json, with the chat template wherever that comes from."""
+        """Return tokenizer_config.json, with the chat template wherever that comes from."""
         template = self.chat_templates.default
         shown = {} if template is None else {"chat_template": template}
         return {"tokenizer_class": "PreTrainedTokenizerFast", **self.settings, **shown}
 
     def names(self, token_ids: Sequence[int]) -> list[str]:
-        """The tokens as the vocabulary writes them."""
+        """Return the tokens as the vocabulary writes them."""
         return [self._fast.id_to_token(token) or "" for token in token_ids]
 
     def decode_one(self, token_id: int) -> str:

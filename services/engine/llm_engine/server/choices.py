@@ -123,7 +123,7 @@ class ChatChoices:
         return choice
 
     def prompt_logprobs(self, at: list[TokenLogprobs | None] | None) -> list[Json | None] | None:
-        """All choices' prompt is one."""
+        """Return the prompt's log-probabilities, which all choices share."""
         return None if at is None else logprobs.of_prompt(PlaceReader(self._tokenizer).read(self._prompt_ids, at))
 
     def _reader(self, before: Sequence[int]) -> PlaceReader:
@@ -131,7 +131,7 @@ class ChatChoices:
 
 
 def _without_answer(output: RequestOutput) -> RequestOutput:
-    """Only the prompt was asked for; the engine has computed one token all the same."""
+    """Drop the one token that the engine has computed for a request that wants its prompt only."""
     told: list[TokenLogprobs] | None = None if output.logprobs is None else []
     return replace(
         output, text="", token_ids=[], pieces=[], logprobs=told, finish_reason=FinishReason.LENGTH, stop_reason=None

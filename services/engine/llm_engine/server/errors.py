@@ -61,7 +61,7 @@ def fields_named_by(body: EngineRequest) -> Iterator[None]:
 
 
 def from_validation(error: ValidationError, value: Any) -> ApiError:
-    """The problem that lies deepest in `value`, the request's body: a union reports one for each of its members."""
+    """Report the problem that lies deepest in the body `value`: a union reports one for each of its members."""
     problems = [(_path(problem, value), problem["msg"]) for problem in error.errors(include_url=False)]
     path, message = max(problems, key=lambda found: len(found[0]))
     if not path:
@@ -71,7 +71,7 @@ def from_validation(error: ValidationError, value: Any) -> ApiError:
 
 
 def _path(problem: ErrorDetails, value: Any) -> list[str | int]:
-    """The keys and places that lead to the problem, without pydantic's names for the members of unions."""
+    """Return the keys and places that lead to the problem, without pydantic's names for the members of unions."""
     path: list[str | int] = []
     for part in problem["loc"]:
         in_list = isinstance(value, list) and isinstance(part, int) and part < len(value)

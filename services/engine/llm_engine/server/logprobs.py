@@ -122,7 +122,7 @@ def _with_ranks(place: Place, at: TokenLogprobs) -> dict[str, Any]:
 
 
 def _top_by_name(place: Place, count: int) -> dict[str, float] | None:
-    """Of several tokens with one name, the likeliest; the chosen one before all."""
+    """Map names to log-probabilities. A name that several tokens have stands for the chosen one, else the likeliest."""
     if place.logprobs is None:
         return None
     items = list(place.logprobs.items())

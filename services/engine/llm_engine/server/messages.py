@@ -23,7 +23,8 @@ PARAM = "messages"
 
 
 def conversation(messages: list[ChatMessage], template: Template) -> list[Message]:
-    """RequestError for what is no text and for tool calls that are no functions."""
+    """Return the messages as the template gets them; RequestError for content that is no text, and for tool calls that
+    are no functions."""
     chat = [_message(message, f"messages[{place}]", template) for place, message in enumerate(messages)]
     if any(message["role"] == "developer" for message in chat) and not template.knows_developer:
         return _system_first([{**m, "role": "system"} if m["role"] == "developer" else m for m in chat])
@@ -31,7 +32,7 @@ def conversation(messages: list[ChatMessage], template: Template) -> list[Messag
 
 
 def last_text(messages: list[ChatMessage]) -> str:
-    """The text of the last message, which `echo` repeats."""
+    """Return the text of the last message, which `echo` repeats."""
     return "\n".join(_texts(messages[-1].content, f"messages[{len(messages) - 1}]"))
 
 
@@ -96,7 +97,7 @@ def _tool_call(call: Any, where: str) -> Message:
 
 
 def _arguments(arguments: Any) -> Message:
-    """As an object. Arguments that a model wrote as broken JSON are dropped: they must not end every later turn."""
+    """Return the arguments as an object. Broken JSON that a model once wrote is dropped, or every later turn would fail."""
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
@@ -106,7 +107,7 @@ def _arguments(arguments: Any) -> Message:
 
 
 def _system_first(chat: list[Message]) -> list[Message]:
-    """One system message, in front: some templates allow no other."""
+    """Merge the system messages into one, in front: some templates allow no other."""
     system = [message for message in chat if message["role"] == "system"]
     if system == chat[:1]:
         return chat

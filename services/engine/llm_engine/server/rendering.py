@@ -16,7 +16,7 @@ NOT_FOR_TEMPLATES = ("messages", "chat_template")
 
 
 def render_chat(tokenizer: AnyTokenizer, body: ChatPrompt, trust_template: bool = False) -> tuple[str, list[int]]:
-    """The chat as text, and its tokens. A model's template writes special tokens itself; the plain one does not.
+    """Return the chat as text, and its tokens. A model's template writes special tokens itself; the plain one does not.
 
     `trust_template`: the request may bring a template of its own.
     """
@@ -53,7 +53,7 @@ def _as_dict(tool: Tool) -> dict[str, Any]:
 
 
 def truncate(items: list[T], body: EngineRequest, max_model_len: int) -> list[T]:
-    """What `truncate_prompt_tokens` leaves of a prompt; -1 leaves room for one token of output."""
+    """Cut a prompt down to `truncate_prompt_tokens`; -1 leaves room for one token of output."""
     count = body.truncate_prompt_tokens
     if count is None:
         return items
@@ -69,7 +69,7 @@ def truncate(items: list[T], body: EngineRequest, max_model_len: int) -> list[T]
 
 
 def _variables(body: ChatPrompt) -> dict[str, Any]:
-    """What the request gives the template beside its messages. A known effort switches thinking on or off."""
+    """Return the variables that the request gives the template. An effort switches thinking on or off."""
     given = body.chat_template_kwargs or {}
     if reserved := given.keys() & set(NOT_FOR_TEMPLATES):
         raise RequestError(f"chat_template_kwargs must not have {min(reserved)!r}", "chat_template_kwargs")

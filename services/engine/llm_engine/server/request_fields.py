@@ -1,7 +1,7 @@
-"""What becomes of every field that OpenAI's or vLLM's requests know and that the models in `requests` do not have.
+"""The fate of every field that OpenAI's or vLLM's requests know and that the models in `requests` do not have.
 
 A field that would change the answer is refused by name, unless its value asks for nothing special. A field that changes
-nothing here is ignored for the reason given. A field that nobody knows is ignored and logged, as in vLLM. A test holds
+nothing here is ignored for the reason given. Unknown fields are ignored and logged, as in vLLM. A test holds
 the tables against vLLM's own request models.
 """
 

@@ -97,7 +97,7 @@ class EngineRequest(GenerationRequest):
         return self
 
     def field_named(self, param: str | None) -> str | None:
-        """The field of this body behind what the engine calls `param`."""
+        """Return the field of this body behind what the engine calls `param`."""
         return "response_format" if param == "structured_outputs" and not self.structured_outputs else param
 
     def structured(self) -> StructuredOutputs | None:
@@ -143,13 +143,13 @@ class Tool(Request):
 
 
 class ChatPrompt(Request):
-    """What a chat is rendered from."""
+    """The fields from which a chat is rendered."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     add_generation_prompt: bool = True
     continue_final_message: bool = False
     add_special_tokens: bool | None = None
-    """Beside those that the template writes; null: only if the model has no template."""
+    """In addition to those that the template writes; null: only if the model has no template."""
     tools: Annotated[list[Tool], Field(min_length=1)] | None = None
     documents: list[dict[str, Any]] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
