@@ -97,7 +97,7 @@ def _tool_call(call: Any, where: str) -> Message:
 
 
 def _arguments(arguments: Any) -> Message:
-    """Return the arguments as an object. Broken JSON that a model once wrote is dropped, or every later turn would fail."""
+    """Return the arguments as an object. Broken JSON that a model once wrote is dropped: later turns must not fail."""
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
