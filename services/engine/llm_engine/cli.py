@@ -130,4 +130,5 @@ def _serve(settings: ServeSettings) -> int:
         root_path=settings.root_path,
     )
     app = build_app(Engine(settings.engine_config(), metrics), metrics, name, options)
+    app.state.intake.start()
     return serve(app, settings.host, settings.port, settings.shutdown_timeout, f"{PROG}: serving {name}")

@@ -57,7 +57,6 @@ class StopStrings:
         self.found: str | None = None
         self._stops = tuple(stops)
         self._include = include
-        self._longest = max((len(stop) for stop in stops), default=0)
         self._held = ""
 
     def push(self, text: str) -> tuple[str, bool]:
@@ -80,8 +79,17 @@ class StopStrings:
 
     def _length_to_hold(self, text: str) -> int:
         """Length of the longest end of `text` that begins a stop string."""
-        lengths = range(min(self._longest - 1, len(text)), 0, -1)
-        return next((n for n in lengths if any(stop.startswith(text[-n:]) for stop in self._stops)), 0)
+        return max(_length_of_beginning(stop, text) for stop in self._stops)
+
+
+def _length_of_beginning(stop: str, text: str) -> int:
+    """Length of the longest end of `text` that begins `stop` and is not all of it."""
+    start = text.find(stop[0], max(0, len(text) - len(stop) + 1))
+    while start >= 0:
+        if stop.startswith(text[start:]):
+            return len(text) - start
+        start = text.find(stop[0], start + 1)
+    return 0
 
 
 class Detokenizer:

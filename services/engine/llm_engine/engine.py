@@ -57,8 +57,9 @@ class Engine:
         self._overlaps = parts.overlaps
         self._in_flight: InFlight | None = None
         self.speculation = parts.speculation
-        check = RequestCheck(self.vocab_size, self.max_model_len, config.max_logprobs)
-        self._preparer = Preparer(parts.folder, self.tokenizer, check)
+        self.folder = parts.folder
+        self.check = RequestCheck(self.vocab_size, self.max_model_len, config.max_logprobs)
+        self._preparer = Preparer(self.folder, self.tokenizer, self.check)
         self._requests: dict[str, list[Choice]] = {}
         self._num_arrivals = 0
         self.num_preemptions = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from llm_engine.errors import ContextLengthError, RequestError
@@ -21,15 +22,37 @@ class RequestCheck:
 
     def __call__(self, prompt_ids: list[int], params: SamplingParams) -> None:
         """Raise RequestError for the first thing that cannot be."""
-        if not prompt_ids:
-            raise RequestError("the prompt is empty; it must hold at least one token", "prompt")
-        if not all(0 <= token < self.vocab_size for token in prompt_ids):
-            raise RequestError(f"the prompt holds token ids outside 0 to {self.vocab_size - 1}", "prompt")
+        self.check_prompt(prompt_ids)
         if params.n > MAX_CHOICES:
             raise RequestError(f"n is {params.n}; it must be at most {MAX_CHOICES}", "n")
         self._check_length(len(prompt_ids), params.max_tokens)
         self._check_tokens(params)
         self._check_logprobs(params)
+
+    def check_prompt(self, prompt_ids: list[int]) -> None:
+        if not prompt_ids:
+            raise RequestError("the prompt is empty; it must hold at least one token", "prompt")
+        self._check_length(len(prompt_ids), None)
+        self.check_ids(prompt_ids, "prompt")
+
+    def check_ids(self, token_ids: Collection[int], name: str) -> None:
+        if not token_ids or 0 <= min(token_ids) <= max(token_ids) < self.vocab_size:
+            return
+        wrong = [token for token in token_ids if not 0 <= token < self.vocab_size]
+        shown = f"{', '.join(map(str, wrong[:MAX_SHOWN]))}{', …' if len(wrong) > MAX_SHOWN else ''}"
+        raise RequestError(
+            f"{name} names tokens that are out of vocabulary: {shown}; ids go from 0 to {self.vocab_size - 1}", name
+        )
+
+    def check_size(self, text: str, longest_token: int) -> None:
+        """Refuse, before it is tokenised, a text that has more characters than fit in the context: vLLM's rule."""
+        most = self.max_model_len * longest_token
+        if len(text) > most:
+            raise ContextLengthError(
+                f"this model's maximum context length is {self.max_model_len} tokens, which hold at most {most} "
+                f"characters, but the prompt has {len(text)} characters; shorten it",
+                "prompt",
+            )
 
     def _check_length(self, num_prompt_tokens: int, max_tokens: int | None) -> None:
         """Output ends with the context, whatever `max_tokens` says; only more than the whole context is refused."""
@@ -52,13 +75,9 @@ class RequestCheck:
             "logit_bias": params.logit_bias,
         }
         for name, tokens in named.items():
-            wrong = [token for token in tokens if not 0 <= token < self.vocab_size]
-            if wrong:
-                shown = f"{', '.join(map(str, wrong[:MAX_SHOWN]))}{', …' if len(wrong) > MAX_SHOWN else ''}"
-                raise RequestError(
-                    f"{name} names tokens that are out of vocabulary: {shown}; ids go from 0 to {self.vocab_size - 1}",
-                    name,
-                )
+            if len(tokens) > self.vocab_size:
+                raise RequestError(f"{name} names {len(tokens)} tokens; there are {self.vocab_size}", name)
+            self.check_ids(tokens, name)
 
     def _check_logprobs(self, params: SamplingParams) -> None:
         """As in vLLM: -1 is the whole vocabulary, for a request and for --max-logprobs."""

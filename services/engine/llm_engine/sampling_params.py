@@ -12,6 +12,7 @@ from llm_engine.structured_params import StructuredOutputs
 GREEDY_BELOW = 1e-5
 """A temperature under this means greedy: dividing by it would overflow."""
 MAX_BIAS = 100.0
+MAX_STOPS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class SamplingParams:
         _require(self.min_tokens >= 0, "min_tokens", self.min_tokens, "at least 0")
         if self.max_tokens is not None:
             _require(self.min_tokens <= self.max_tokens, "min_tokens", self.min_tokens, "at most max_tokens")
+        _require(len(self.stop) <= MAX_STOPS, "stop", f"{len(self.stop)} strings", f"at most {MAX_STOPS}, as in vLLM")
         _require(all(self.stop), "stop", list(self.stop), "free of empty strings")
         _require(all(self.bad_words), "bad_words", list(self.bad_words), "free of empty strings")
         _require(self.allowed_token_ids != (), "allowed_token_ids", [], "at least one token")

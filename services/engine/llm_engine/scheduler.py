@@ -19,6 +19,10 @@ from llm_engine.kv_memory import BlockCopy
 from llm_engine.policies import Order, VictimPolicy, first_come_first_served, last_in_order
 from llm_engine.sequence import FinishReason, Sequence, Status
 
+PROMPT_LOGPROBS_TOKENS = 128
+"""Most tokens in one step of a prompt whose log-probabilities are wanted: each is a row of the whole vocabulary, which
+costs more than to compute the token, and the others wait."""
+
 
 @dataclass(slots=True, eq=False)
 class Step:
@@ -114,7 +118,7 @@ class Scheduler:
                 continue  # a victim of one before it, or about to end
             if sequence.draft_token_ids and self._schedule_drafts(sequence, step):
                 continue
-            num_tokens = min(sequence.num_uncomputed_tokens, step.budget)
+            num_tokens = _next_piece(sequence, step.budget)
             if self._make_room(sequence, num_tokens, step):
                 step.take(sequence, num_tokens)
 
@@ -155,6 +159,12 @@ class Scheduler:
             sequence.status = Status.RUNNING
             insort(self.running, sequence, key=self._order)
             step.admitted.append(sequence)
-            num_tokens = min(sequence.num_uncomputed_tokens, step.budget)
+            num_tokens = _next_piece(sequence, step.budget)
             self.kv_cache.grow(sequence, num_tokens)
             step.take(sequence, num_tokens)
+
+
+def _next_piece(sequence: Sequence, budget: int) -> int:
+    """How many tokens the sequence computes if nothing but the budget limits it."""
+    most = min(budget, PROMPT_LOGPROBS_TOKENS) if sequence.wants_prompt_logprobs else budget
+    return min(sequence.num_uncomputed_tokens, most)

@@ -29,7 +29,7 @@ JSON_WHITESPACE = r"[ \t\r\n]{0,8}"
 COMPILER_STACK_BYTES = 512 * 2**20
 """Address space for the compiler's recursion: a chain of 5,000 references overflows the usual 8 MiB and ends the
 process. No more than what is used is ever backed by memory."""
-LIMITS = LLParserLimits(step_max_items=20_000, step_lexer_fuel=100_000, verbose_errors=False)
+LIMITS = LLParserLimits(step_max_items=10_000, step_lexer_fuel=100_000, verbose_errors=False)
 """What one token may cost, about 10 ms at most: masks are computed between the steps of all requests."""
 
 
@@ -71,9 +71,6 @@ class Grammar:
 
 EXPLAINED = {
     "NoExtensionBias": "no text can satisfy it",
-    "NoExtension": "no text can satisfy it",
-    "ParserTooComplex": "it is too complex; make it smaller or less ambiguous",
-    "LexerTooComplex": "one of its expressions is too complex; make it smaller",
 }
 
 

@@ -213,7 +213,7 @@ def test_a_matcher_that_gives_up_on_the_way_is_an_error_and_never_a_stop(
         outputs += engine.step()
     assert outputs[-1].finish_reason == "error"
     assert isinstance(outputs[-1].error, RequestError)
-    assert "too complex" in str(outputs[-1].error)
+    assert "ParserTooComplex" in str(outputs[-1].error)
     assert {output.finish_reason for output in outputs[:-1]} <= {None}
     assert engine.kv_cache.pool.usage == 0
 

@@ -16,6 +16,8 @@ from llm_engine.checkpoint.token_bytes import TokenBytes
 from llm_engine.detokenizer import IncrementalDecoder
 from llm_engine.errors import ModelError, RequestError
 
+MAX_BAD_WORDS = 128
+"""vLLM's limit; each is looked for before every token."""
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -32,6 +34,8 @@ class Tokenizer:
             raise ModelError(f"{path} is no tokenizer: {error}") from None
         self._fast.no_truncation()
         self._fast.no_padding()
+        self.longest_token = max(map(len, self._fast.get_vocab(with_added_tokens=True)), default=1)
+        """Characters of the longest token as the vocabulary writes it: one for each byte, or fewer."""
         self.token_bytes = TokenBytes(self._fast)
         self.settings = _read_optional(folder / "tokenizer_config.json")
         self.eos_token_ids = self._find_eos_token_ids(folder)
@@ -52,7 +56,7 @@ class Tokenizer:
         The pieces join to `text`. A character that several tokens share belongs to the last of them, and a token that
         the tokenizer adds covers nothing.
         """
-        encoding = self._fast.encode(text, add_special_tokens=add_special_tokens)
+        (encoding,) = self._fast.encode_batch([text], add_special_tokens=add_special_tokens)
         ends, following = [], len(text)
         for (start, end), added in zip(reversed(encoding.offsets), reversed(encoding.special_tokens_mask), strict=True):
             ends.append(following if added else min(end, following))
@@ -90,6 +94,8 @@ class Tokenizer:
         space: vLLM's reading of `bad_words`."""
         if not words:
             return []
+        if len(words) > MAX_BAD_WORDS or sum(map(len, words)) > MAX_BAD_WORDS * 100:
+            raise RequestError(f"bad_words has {len(words)} words; at most {MAX_BAD_WORDS} are allowed", "bad_words")
         texts = [prefix + word.lstrip() for word in words for prefix in ("", " ")]
         ids = [encoding.ids for encoding in self._fast.encode_batch_fast(texts, add_special_tokens=False)]
         encoded: list[list[int]] = []
@@ -119,6 +125,7 @@ class NoTokenizer:
     """`--skip-tokenizer-init`: token ids in and out, no text. RequestError where a request needs one."""
 
     has_text = False
+    longest_token = 1
 
     def __init__(self, folder: Path) -> None:
         self.eos_token_ids = configured_eos_token_ids(folder)

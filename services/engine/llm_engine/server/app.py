@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,24 +11,16 @@ from typing import TypeVar
 from fastapi import FastAPI, Request, Response
 
 from llm_contract.errors import ApiError, ErrorKind
-from llm_contract.openai import (
-    DetokenizeRequest,
-    DetokenizeResponse,
-    ModelCard,
-    ModelList,
-    StreamOptions,
-    TokenizeRequest,
-    TokenizeResponse,
-)
+from llm_contract.openai import ModelCard, ModelList, StreamOptions
 from llm_engine.engine import Engine
-from llm_engine.errors import RequestError
-from llm_engine.server import body, completions, errors, prompts, request_fields
+from llm_engine.server import body, completions, errors
 from llm_engine.server.api_key import ApiKey
 from llm_engine.server.async_engine import AsyncEngine
+from llm_engine.server.intake import Intake
 from llm_engine.server.metrics import CONTENT_TYPE, EngineMetrics
-from llm_engine.server.rendering import render_chat
+from llm_engine.server.reading import Reader
 from llm_engine.server.request_id import RequestId
-from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest, EngineRequest, TokenizeChatRequest
+from llm_engine.server.requests import EngineRequest
 from llm_engine.version import __version__
 
 Asked = TypeVar("Asked", bound=EngineRequest)
@@ -55,18 +46,22 @@ def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: 
     """The engine's thread starts and stops with the application. `app.state.draining = True` refuses new work."""
     options = options or ServerOptions()
     runner = AsyncEngine(engine)
+    reader = Reader(engine.tokenizer, engine.check, model_name, options.trust_request_chat_template)
+    intake = Intake(reader, engine.folder)
     created = int(time.time())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await runner.start()
         yield
+        intake.close()
         await runner.stop()
 
     app = FastAPI(title="llm-engine", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.root_path = options.root_path
     app.state.draining = False
     app.state.engine = runner
+    app.state.intake = intake
     if options.api_key:
         app.add_middleware(ApiKey, key=options.api_key)
     app.add_middleware(RequestId)
@@ -81,12 +76,6 @@ def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: 
         if not runner.is_alive:
             raise ApiError(ErrorKind.ENGINE_UNAVAILABLE, "the engine has stopped; restart the server")
 
-    def require_model(name: str | None) -> None:
-        if name and name != model_name:
-            raise ApiError(
-                ErrorKind.MODEL_NOT_FOUND, f"The model `{name}` does not exist. `{model_name}` does.", param="model"
-            )
-
     def with_defaults(asked: Asked) -> Asked:
         """Apply what the server's flags ask of every request."""
         if options.return_tokens_as_token_ids and asked.return_tokens_as_token_ids is None:
@@ -97,17 +86,17 @@ def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: 
 
     @app.post("/v1/completions")
     async def complete(request: Request) -> Response:
-        asked = with_defaults(await body.read(request, EngineCompletionRequest))
+        raw = await body.read(request)
         require_ready()
-        require_model(asked.model)
-        return await completions.complete(request, runner, model_name, asked)
+        asked, submissions = await intake.read("completion", raw)
+        return await completions.complete(request, runner, model_name, with_defaults(asked), submissions)
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
-        asked = with_defaults(await body.read(request, EngineChatRequest))
+        raw = await body.read(request)
         require_ready()
-        require_model(asked.model)
-        return await completions.chat(request, runner, model_name, asked, options.trust_request_chat_template)
+        asked, submissions, text = await intake.read("chat", raw)
+        return await completions.chat(request, runner, model_name, with_defaults(asked), submissions, text)
 
     def card() -> ModelCard:
         return ModelCard(
@@ -124,31 +113,18 @@ def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: 
 
     @app.get("/v1/models/{name:path}")
     async def model(name: str) -> ModelCard:
-        require_model(name)
+        reader.check_model(name)
         return card()
 
     @app.post("/tokenize")
-    async def tokenize(request: Request) -> TokenizeResponse:
-        asked = await body.read_one_of(request, TokenizeChatRequest, TokenizeRequest, by="messages")
-        require_model(asked.model)
-        request_fields.reject(asked)
-        if isinstance(asked, TokenizeChatRequest):
-            trust = options.trust_request_chat_template
-            _, ids = await asyncio.to_thread(render_chat, engine.tokenizer, asked, trust)
-        else:
-            ids = await prompts.encode(engine.tokenizer, asked.prompt, asked.add_special_tokens)
-        names = engine.tokenizer.names(ids) if asked.return_token_strs else None
-        return TokenizeResponse(count=len(ids), max_model_len=engine.max_model_len, tokens=ids, token_strs=names)
+    async def tokenize(request: Request) -> Response:
+        raw = await body.read(request)
+        return Response(await intake.read("tokenize", raw), media_type="application/json")
 
     @app.post("/detokenize")
-    async def detokenize(request: Request) -> DetokenizeResponse:
-        asked = await body.read(request, DetokenizeRequest)
-        require_model(asked.model)
-        if not engine.tokenizer.has_text:
-            raise RequestError("the engine runs without a tokenizer and cannot write text", "tokens")
-        if not all(0 <= token < engine.vocab_size for token in asked.tokens):
-            raise RequestError(f"tokens must lie within 0 to {engine.vocab_size - 1}", "tokens")
-        return DetokenizeResponse(prompt=engine.tokenizer.decode(asked.tokens, skip_special_tokens=False))
+    async def detokenize(request: Request) -> Response:
+        raw = await body.read(request)
+        return Response(await intake.read("detokenize", raw), media_type="application/json")
 
     if options.enable_tokenizer_info_endpoint:
 

@@ -7,9 +7,11 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
-from fastapi import Request
+import orjson
+from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 from llm_contract import headers, sse
@@ -24,6 +26,8 @@ from llm_engine.server.submission import Submission
 T = TypeVar("T")
 
 Event = dict[str, Any]
+MANY_PLACES = 100
+"""Tokens whose log-probabilities take about a millisecond to name."""
 Results = AsyncGenerator[tuple[int, RequestOutput], None]
 """(index of the prompt, output), as they come."""
 Choices = Callable[[int, RequestOutput], list[Event]]
@@ -100,7 +104,7 @@ async def events(
         async with aclosing(results):
             async for index, output in results:
                 count.add_prompt(index, output)
-                made = choices(index, output)
+                made = await formatted(partial(choices, index, output), [output])
                 for position, choice in enumerate(made, start=1):
                     if position == len(made):  # those before it have none of the new tokens
                         count.add(index, output)
@@ -114,6 +118,16 @@ async def events(
     except Exception as error:  # noqa: BLE001 - the headers are out: only an event can tell
         yield sse.encode(mid_stream(error, shared["id"]).body())
     yield sse.DONE
+
+
+async def formatted(make: Callable[[], T], outputs: Sequence[RequestOutput]) -> T:
+    """What `make` makes of the outputs; in a thread if it has many log-probabilities to name, which takes a while."""
+    places = sum(len(output.logprobs or ()) + len(output.prompt_logprobs or ()) for output in outputs)
+    return await asyncio.to_thread(make) if places > MANY_PLACES else make()
+
+
+def as_json(answer: Event) -> Response:
+    return Response(orjson.dumps(answer), media_type="application/json")
 
 
 class EventStream(StreamingResponse):

@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from llm_contract.errors import ApiError, ErrorKind
 from llm_engine.checkpoint.tokenizer import AnyTokenizer
-from llm_engine.engine import Engine
 from llm_engine.errors import RequestError
+from llm_engine.request_check import RequestCheck
 from llm_engine.sampling_params import SamplingParams
-from llm_engine.server.rendering import render_chat, truncate
+from llm_engine.server.rendering import render_chat, tokenizable, truncate
 from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
 from llm_engine.server.submission import Submission
 
-LONG_TEXT_CHARS = 20_000
-"""Longer texts are tokenized in a thread: the event loop has streams to feed."""
+MAX_ANSWERS = 1024
+"""Of one request: prompts times n."""
 
 
-async def completion_submissions(engine: Engine, body: EngineCompletionRequest) -> list[Submission]:
-    """One per prompt; RequestError or ApiError before any is submitted."""
+def completion_submissions(
+    tokenizer: AnyTokenizer, check: RequestCheck, body: EngineCompletionRequest
+) -> list[Submission]:
+    """One for each prompt."""
     if body.max_tokens == 0 and not body.echo:
         raise RequestError(
             "max_tokens is 0; it must be at least 1, or echo must be set to score the prompt", "max_tokens"
         )
     params = sampling_params(body, None if body.max_tokens is None else max(body.max_tokens, 1))
+    prompts = _as_list(body.prompt)
+    if len(prompts) * body.n > MAX_ANSWERS:
+        asked = f"{len(prompts)} prompts with {body.n} answers each"
+        raise RequestError(f"{asked} are too many; one request may ask for {MAX_ANSWERS} answers", "prompt")
     submissions = []
-    for prompt in _as_list(body.prompt):
-        ids, pieces = await _prompt_ids(engine.tokenizer, prompt, body)
-        ids = truncate(ids, body, engine.max_model_len)
-        pieces = None if pieces is None else truncate(pieces, body, engine.max_model_len)
+    for prompt in prompts:
+        ids, pieces = _prompt_ids(tokenizer, check, prompt, body)
+        ids = truncate(ids, body, check.max_model_len)
+        pieces = None if pieces is None else truncate(pieces, body, check.max_model_len)
         submissions.append(Submission(ids, params, pieces))
     return submissions
 
 
-async def chat_submissions(
-    engine: Engine, body: EngineChatRequest, trust_template: bool = False
-) -> tuple[str, list[Submission]]:
-    """The prompt's text, and its one submission."""
+def chat_submission(
+    tokenizer: AnyTokenizer, check: RequestCheck, body: EngineChatRequest, trust_template: bool
+) -> tuple[Submission, str]:
+    """The submission, and the text of its prompt."""
     asked = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     params = sampling_params(body, asked)
-    text, ids = await asyncio.to_thread(render_chat, engine.tokenizer, body, trust_template)
-    ids = truncate(ids, body, engine.max_model_len)
-    return text, [Submission(ids, params)]
+    text, ids = render_chat(tokenizer, check, body, trust_template=trust_template)
+    return Submission(truncate(ids, body, check.max_model_len), params), text
 
 
 def sampling_params(body: EngineCompletionRequest | EngineChatRequest, max_tokens: int | None) -> SamplingParams:
@@ -74,23 +77,20 @@ def sampling_params(body: EngineCompletionRequest | EngineChatRequest, max_token
     )
 
 
-async def encode(tokenizer: AnyTokenizer, text: str, add_special_tokens: bool = True) -> list[int]:
-    if len(text) < LONG_TEXT_CHARS:
-        return tokenizer.encode(text, add_special_tokens)
-    return await asyncio.to_thread(tokenizer.encode, text, add_special_tokens)
-
-
-async def _prompt_ids(
-    tokenizer: AnyTokenizer, prompt: str | list[int], body: EngineCompletionRequest
+def _prompt_ids(
+    tokenizer: AnyTokenizer, check: RequestCheck, prompt: str | list[int], body: EngineCompletionRequest
 ) -> tuple[list[int], list[str] | None]:
     """The prompt's tokens and, if it is to be echoed, their pieces of its text."""
     if not prompt:
         raise ApiError(ErrorKind.INVALID_REQUEST, "prompt is empty; it must hold at least one token", param="prompt")
     if isinstance(prompt, str):
+        text = tokenizable(prompt, body, check, tokenizer.longest_token)
         if body.echo:
-            return await asyncio.to_thread(tokenizer.split, prompt, body.add_special_tokens)
-        return await encode(tokenizer, prompt, body.add_special_tokens), None
-    return prompt, (await asyncio.to_thread(tokenizer.pieces, prompt) if body.echo else None)
+            return tokenizer.split(text, body.add_special_tokens)
+        return tokenizer.encode(text, body.add_special_tokens), None
+    prompt = truncate(prompt, body, check.max_model_len)
+    check.check_prompt(prompt)
+    return prompt, tokenizer.pieces(prompt) if body.echo else None
 
 
 def _as_list(prompt: str | list[int] | list[str] | list[list[int]]) -> list[str | list[int]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from llm_contract.openai import Request
 from llm_engine.checkpoint.tokenizer import AnyTokenizer, NoTokenizer
 from llm_engine.errors import RequestError
+from llm_engine.request_check import RequestCheck
 from llm_engine.server.messages import conversation
 from llm_engine.server.requests import ChatPrompt, EngineRequest, Tool
 
@@ -15,7 +17,9 @@ NOT_FOR_TEMPLATES = ("messages", "chat_template")
 """Names that `chat_template_kwargs` cannot give a value."""
 
 
-def render_chat(tokenizer: AnyTokenizer, body: ChatPrompt, trust_template: bool = False) -> tuple[str, list[int]]:
+def render_chat(
+    tokenizer: AnyTokenizer, check: RequestCheck, body: ChatPrompt, *, trust_template: bool
+) -> tuple[str, list[int]]:
     """Return the chat as text, and its tokens. A model's template writes special tokens itself; the plain one does not.
 
     `trust_template`: the request may bring a template of its own.
@@ -43,13 +47,23 @@ def render_chat(tokenizer: AnyTokenizer, body: ChatPrompt, trust_template: bool 
     )
     brings_special_tokens = tokenizer.chat_templates.exist or body.chat_template is not None
     add = not brings_special_tokens if body.add_special_tokens is None else body.add_special_tokens
-    return text, tokenizer.encode(text, add_special_tokens=add)
+    asked = tokenizable(text, body, check, tokenizer.longest_token)
+    return text, tokenizer.encode(asked, add_special_tokens=add)
 
 
 def _as_dict(tool: Tool) -> dict[str, Any]:
     function = tool.function
     known = {"name": function.name, "description": function.description, "parameters": function.parameters}
     return {"type": tool.type, "function": known}
+
+
+def tokenizable(text: str, body: Request, check: RequestCheck, longest_token: int) -> str:
+    """Return the text, or as much of it as `truncate_prompt_tokens` can leave; ContextLengthError if it cannot fit."""
+    if getattr(body, "truncate_prompt_tokens", None) is None:
+        check.check_size(text, longest_token)
+        return text
+    most = check.max_model_len * longest_token
+    return text[:most] if getattr(body, "truncation_side", None) == "right" else text[-most:]
 
 
 def truncate(items: list[T], body: EngineRequest, max_model_len: int) -> list[T]:

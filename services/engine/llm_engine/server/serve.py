@@ -5,6 +5,7 @@ When the engine's thread dies, the process ends with a status that makes a super
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import time
@@ -15,6 +16,11 @@ from fastapi import FastAPI
 
 DEATH_GRACE_SECONDS = 3.0
 """From the engine's death to the end of the process: clients get their errors, and /health can be read."""
+
+
+SWITCH_INTERVAL_SECONDS = 0.0005
+"""How long a thread that formats an answer can keep the interpreter lock from the engine's, which needs it some ten
+times a step. Python's default of 5 ms would make each of these waits a step of its own."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -54,6 +60,8 @@ def serve(app: FastAPI, host: str, port: int, shutdown_timeout: float, banner: s
         access_log=False,
         timeout_graceful_shutdown=max(1, round(shutdown_timeout)),
     )
+    gc.freeze()  # what has been loaded stays: collections need not look at it while streams wait
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     # uvicorn raises the signal again when it has shut down; a drained server ends with status 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
