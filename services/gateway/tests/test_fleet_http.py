@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from llm_contract.testing import ScriptedEngine
+from llm_contract.testing import Script, ScriptedEngine
 from llm_gateway.fleet.testing import RedisServer
 from llm_gateway.keys import key_hash
 from llm_gateway.testing import RunningGateway
@@ -108,3 +108,26 @@ async def test_a_tenants_limit_holds_over_all_gateways(client: aiohttp.ClientSes
         keyed = {"authorization": "Bearer sk-t"}
         statuses = [await post(client, gateways[index % 2], **keyed) for index in range(8)]
         assert statuses == [200] * 5 + [429] * 3
+
+
+async def test_engines_with_different_models_serve_a_fleet_and_a_busy_one_holds_up_no_other(
+    client: aiohttp.ClientSession, redis: RedisServer
+) -> None:
+    async def ask(gateway: RunningGateway, model: str) -> int:
+        async with client.post(gateway.url + "/v1/completions", json={"prompt": "x", "model": model}) as response:
+            await response.read()
+            return response.status
+
+    async with (
+        ScriptedEngine(Script(model="llama")) as llama,
+        ScriptedEngine(Script(model="qwen")) as qwen,
+        fleet(redis, 2, {"url": llama.url, "max_in_flight": 1}, {"url": qwen.url, "max_in_flight": 1}) as gateways,
+    ):
+        llama.headers_gate.close()
+        busy = [asyncio.create_task(ask(gateway, "llama")) for gateway in gateways for _ in range(2)]
+        await llama.until(lambda: len(llama.received) == 1)
+        assert await asyncio.wait_for(asyncio.gather(*(ask(one, "qwen") for one in gateways * 3)), 10) == [200] * 6
+        llama.headers_gate.open()
+        assert await asyncio.wait_for(asyncio.gather(*busy), 10) == [200] * 4
+        assert {one.body["model"] for one in llama.received} == {"llama"}
+        assert {one.body["model"] for one in qwen.received} == {"qwen"}

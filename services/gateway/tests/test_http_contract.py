@@ -211,3 +211,18 @@ async def test_health_ready_and_metrics(client: aiohttp.ClientSession) -> None:
 async def _status(asked: Any) -> int:
     async with asked as response:
         return int(response.status)
+
+
+async def test_a_path_cannot_write_a_line_of_the_log(
+    client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect() -> None:
+        raise RuntimeError("a defect")
+
+    async with RunningGateway("http://127.0.0.1:9") as gateway:
+        monkeypatch.setattr(gateway.parts.models, "cards", defect)
+        async with client.get(gateway.url + "/v1/models/x%0dERROR%20root%1b%5b31m") as response:
+            assert response.status == 500
+            assert "a defect" not in await response.text()
+    (message,) = [record.getMessage() for record in caplog.records if record.exc_info]
+    assert message == "GET '/v1/models/x\\rERROR root\\x1b[31m' failed"
