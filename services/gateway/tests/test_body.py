@@ -74,3 +74,18 @@ def test_usage_is_asked_for_without_another_change(
 )
 def test_usage_is_not_asked_for(body: dict[str, Any]) -> None:
     assert not can_ask_for_usage(body)
+
+
+@pytest.mark.parametrize("priority", [None, 2])
+@pytest.mark.parametrize("ask_usage", [False, True])
+@pytest.mark.parametrize(
+    "number", ["9007199254740993", "123456789012345678901234567890", "-0.0", "1E400", "0.10000000000000000001", "1e-7"]
+)
+def test_numbers_keep_every_digit_when_a_field_beside_them_changes(
+    number: str, ask_usage: bool, priority: int | None
+) -> None:
+    raw = f'{{"priority": 1, "stream": true, "seed": {number}, "nested": [{number}]}}'.encode()
+    body = {"priority": 1, "stream": True, "seed": 0, "nested": [0]}
+    sent = for_engine(raw, body, priority, ask_usage=ask_usage).decode()
+    assert f'"seed": {number}' in sent
+    assert f'"nested": [{number}]' in sent

@@ -53,7 +53,10 @@ class Composite:
         self._of(request.cls.name).charge(request.tenant, tokens, request.weight)
 
     def _of(self, class_name: str) -> TokenCounters:
-        return self._counters.setdefault(class_name, TokenCounters())
+        found = self._counters.get(class_name)
+        if found is None:
+            found = self._counters[class_name] = TokenCounters()
+        return found
 
 
 class CompositeLane:
