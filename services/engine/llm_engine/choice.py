@@ -86,7 +86,7 @@ class Choice:
         return pieces
 
     def take_failure(self, error: Exception) -> RequestOutput:
-        """The last output of a request that failed; what has not been said yet is dropped."""
+        """Return the last output of a request that failed; what has not been said yet is dropped."""
         sequence = self.sequence
         return RequestOutput(
             request_id=sequence.request_id,

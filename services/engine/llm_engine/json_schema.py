@@ -17,7 +17,7 @@ NAMED_SCHEMAS = frozenset(("$defs", "definitions", "dependentSchemas", "patternP
 
 
 def without_unknown_formats(text: str) -> str:
-    """The schema without the `format`s that the library does not know: those are annotations (JSON Schema, draft
+    """Return the schema without the `format`s that the library does not know: those are annotations (JSON Schema, draft
     2020-12, Validation, section 7.2.1). RequestError if the text is no schema."""
     try:
         schema = json.loads(text)

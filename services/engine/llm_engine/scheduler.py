@@ -165,6 +165,6 @@ class Scheduler:
 
 
 def _next_piece(sequence: Sequence, budget: int) -> int:
-    """How many tokens the sequence computes if nothing but the budget limits it."""
+    """Return how many tokens the sequence computes if nothing but the budget limits it."""
     most = min(budget, PROMPT_LOGPROBS_TOKENS) if sequence.wants_prompt_logprobs else budget
     return min(sequence.num_uncomputed_tokens, most)

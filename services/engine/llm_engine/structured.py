@@ -30,7 +30,7 @@ COMPILER_STACK_BYTES = 512 * 2**20
 """Address space for the compiler's recursion: a chain of 5,000 references overflows the usual 8 MiB and ends the
 process. No more than what is used is ever backed by memory."""
 LIMITS = LLParserLimits(step_max_items=10_000, step_lexer_fuel=100_000, verbose_errors=False)
-"""What one token may cost, about 10 ms at most: masks are computed between the steps of all requests."""
+"""Limits for one token, about 10 ms: masks are computed between the steps of all requests."""
 
 
 class Grammar:
@@ -43,7 +43,7 @@ class Grammar:
         self._bits = np.zeros(num_words, dtype=np.int32)
 
     def copy(self) -> Grammar:
-        """A place of its own for another answer."""
+        """Return a place of its own for another answer."""
         return Grammar(self._matcher.deep_copy(), self._num_words, self._vocab_size)
 
     def compute_mask(self) -> None:
@@ -85,8 +85,10 @@ class GrammarCompiler:
         self._one_at_a_time = Lock()
 
     def compile(self, wanted: StructuredOutputs) -> Grammar:
-        """A grammar at its beginning. RequestError that says what is wrong with the schema, expression or grammar, also
-        when nothing can satisfy it. Takes up to seconds, most of them without the interpreter lock."""
+        """Return a grammar at its beginning; RequestError if it does not compile or if nothing can satisfy it.
+
+        Takes up to seconds, most of them without the interpreter lock.
+        """
         grammars: list[Grammar] = []
         errors: list[Exception] = []
 

@@ -47,7 +47,7 @@ class Fault:
     hits: Callable[..., bool] = lambda *args, **kwargs: True
     """Of a call's arguments: whether it raises."""
     fields: dict[str, Any] = field(default_factory=dict)
-    """What the request asks for, so that it gets there."""
+    """Fields that bring the request to the fault."""
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         original = getattr(self.owner, self.name)
@@ -117,7 +117,7 @@ def error_of(response: httpx2.Response, stream: bool) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def alone(client: httpx2.Client) -> list[str]:
-    """What three other requests are answered when nothing fails."""
+    """The answers to three other requests when nothing fails."""
     return [text(ask(client, stream=True, seed=seed, temperature=1)) for seed in range(3)]
 
 

@@ -44,7 +44,7 @@ SERVED = {
 EITHER = {"a schema of 1,500 properties", "an ambiguous grammar"}
 """Served until what is drawn makes the grammar too complex."""
 COMPUTED = {"128 answers to a long prompt", "a thousand prompts"}
-"""What these cost is steps as large as --max-num-seqs and --max-num-batched-tokens allow."""
+"""Requests whose cost is steps as large as --max-num-seqs and --max-num-batched-tokens allow."""
 REQUESTS = hostile_requests()
 
 

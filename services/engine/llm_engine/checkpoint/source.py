@@ -73,7 +73,7 @@ class Checkpoint:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """One pass at the speed of memory: a sum is finite only if every part of it is. A large sum is looked at twice."""
+    """Return whether all of it is finite. One pass at the speed of memory: a sum is finite only if its parts are."""
     if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32):
         return True
     return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())

@@ -18,7 +18,7 @@ from llm_engine.sequence import Sequence
 from llm_engine.transfer import to_device
 
 LARGEST = 1e30
-"""What a penalty can make of a logit: far beyond any other, and finite when it is divided by the lowest temperature."""
+"""The bound of a penalised logit: far beyond any other, and finite when it is divided by the lowest temperature."""
 
 
 def process(logits: Tensor, rows: Iterable[tuple[int, int, Sequence]], eos_token_ids: tuple[int, ...]) -> None:

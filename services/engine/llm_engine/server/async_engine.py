@@ -191,7 +191,7 @@ class AsyncEngine:
 
 
 def _as_told(error: Exception) -> EngineError:
-    """What the client hears: errors made for people as they are, of others their type."""
+    """Return the error for the client: one made for people as it is, of any other its type."""
     if isinstance(error, RequestError):
         return error
     failure = RequestFailed(str(error) if isinstance(error, EngineError) else type(error).__name__)

@@ -35,7 +35,7 @@ def install(app: FastAPI) -> None:
 
 
 def mid_stream(error: Exception, request_id: str) -> ApiError:
-    """The error event of a stream whose headers are out already."""
+    """Return the error event of a stream whose headers are out already."""
     if isinstance(error, EngineDead):
         return ApiError(ErrorKind.ENGINE_FAILED, str(error))
     if isinstance(error, RequestError):

@@ -121,7 +121,7 @@ async def events(
 
 
 async def formatted(make: Callable[[], T], outputs: Sequence[RequestOutput]) -> T:
-    """What `make` makes of the outputs; in a thread if it has many log-probabilities to name, which takes a while."""
+    """Return what `make` makes of the outputs, in a thread if it has many log-probabilities to name."""
     places = sum(len(output.logprobs or ()) + len(output.prompt_logprobs or ()) for output in outputs)
     return await asyncio.to_thread(make) if places > MANY_PLACES else make()
 

@@ -12,7 +12,7 @@ from llm_engine.server.requests import EngineChatRequest, EngineCompletionReques
 from llm_engine.server.submission import Submission
 
 MAX_ANSWERS = 1024
-"""Of one request: prompts times n."""
+"""The most answers to one request: prompts times n."""
 
 
 def completion_submissions(

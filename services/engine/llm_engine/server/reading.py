@@ -43,14 +43,14 @@ class Reader:
             return asked, self._checked(prompts.completion_submissions(self.tokenizer, self.check, asked))
 
     def chat(self, raw: bytes) -> tuple[EngineChatRequest, list[Submission], str | None]:
-        """The rendered prompt comes last, if the answer is to have it."""
+        """Return the body, its submission and, if the answer is to have it, the rendered prompt."""
         asked = self._parse(raw, EngineChatRequest)
         with fields_named_by(asked):
             submission, text = prompts.chat_submission(self.tokenizer, self.check, asked, self.trust_template)
             return asked, self._checked([submission]), text if asked.return_prompt_text else None
 
     def tokenize(self, raw: bytes) -> bytes:
-        """The response's body."""
+        """Return the response's body."""
         fields = _load(raw)
         if isinstance(fields, dict) and "messages" in fields:
             chat = self._validate(fields, TokenizeChatRequest)
@@ -65,7 +65,7 @@ class Reader:
         return orjson.dumps({"count": len(ids), "max_model_len": length, "tokens": ids, "token_strs": names})
 
     def detokenize(self, raw: bytes) -> bytes:
-        """The response's body."""
+        """Return the response's body."""
         asked = self._parse(raw, DetokenizeRequest)
         if not self.tokenizer.has_text:
             raise RequestError("the engine runs without a tokenizer and cannot write text", "tokens")

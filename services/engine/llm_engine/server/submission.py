@@ -19,6 +19,6 @@ class Submission:
 
     @property
     def is_slow_to_prepare(self) -> bool:
-        """So slow that the event loop, which has streams to feed, should not wait for it."""
+        """Whether the event loop, which has streams to feed, should not wait for the preparation."""
         many = self.params.n * len(self.prompt_ids) > LONG_PREPARATION_TOKENS
         return many or self.params.structured is not None or bool(self.params.bad_words)
