@@ -88,7 +88,10 @@ INFERENCE_TIME = Metric(
 REQUEST_PROMPT_TOKENS = Metric("vllm:request_prompt_tokens", "histogram", "Prompt tokens of a request.")
 REQUEST_GENERATION_TOKENS = Metric("vllm:request_generation_tokens", "histogram", "Tokens generated for a request.")
 ITERATION_TOKENS = Metric(
-    "vllm:iteration_tokens_total", "histogram", "Tokens scheduled in one engine step.", buckets=ITERATION_TOKEN_BUCKETS
+    "vllm:iteration_tokens_total",
+    "histogram",
+    "Tokens of one engine step: new ones, and prompts that became complete.",
+    buckets=ITERATION_TOKEN_BUCKETS,
 )
 
 ENGINE_METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -67,7 +67,7 @@ class ServeSettings(ServiceSettings, env_prefix="LLM_ENGINE_"):
     )
     trust_request_chat_template: bool = Field(False, description="a request may bring a chat template of its own")
     enable_tokenizer_info_endpoint: bool = Field(False, description="GET /tokenizer_info shows tokenizer_config.json")
-    enable_force_include_usage: bool = Field(False, description="every stream ends with its usage")
+    enable_force_include_usage: bool = Field(False, description="every event of a stream has its usage")
     return_tokens_as_token_ids: bool = Field(False, description="log-probabilities name tokens token_id:<id>")
     api_key: SecretStr | None = Field(None, description="key that requests below /v1 need; best set in the environment")
     root_path: str = Field("", description="path under which a proxy in front serves this server")

@@ -41,7 +41,8 @@ class RequestCheck:
         wrong = [token for token in token_ids if not 0 <= token < self.vocab_size]
         shown = f"{', '.join(map(str, wrong[:MAX_SHOWN]))}{', …' if len(wrong) > MAX_SHOWN else ''}"
         raise RequestError(
-            f"{name} names tokens that are out of vocabulary: {shown}; ids go from 0 to {self.vocab_size - 1}", name
+            f"{name} names tokens that are out of vocabulary: {shown}; the vocabulary has {self.vocab_size}, from 0 on",
+            name,
         )
 
     def check_size(self, text: str, longest_token: int) -> None:

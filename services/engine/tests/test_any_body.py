@@ -113,7 +113,7 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"prompt": [["a"]]}, "prompt[0][0]: "),
         ({"stop": [7]}, "stop[0]: "),
         ({"stop": {}}, "stop: "),
-        ({"logit_bias": {"five": 1}}, "logit_bias.five: "),
+        ({"logit_bias": {"five": 1}}, "logit_bias has keys"),
         ({"logit_bias": {"5": None}}, "logit_bias.5: "),
         ({"stream_options": []}, "stream_options: "),
         ({"stream": True, "stream_options": {"include_usage": "perhaps"}}, "stream_options.include_usage: "),

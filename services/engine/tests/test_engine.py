@@ -189,8 +189,8 @@ def test_the_engine_seed_makes_unseeded_requests_repeatable(make_engine: MakeEng
     ("prompt", "params", "error", "message"),
     [
         ([], GREEDY, RequestError, "empty"),
-        ([10**6], GREEDY, RequestError, "outside 0 to"),
-        ([-1], GREEDY, RequestError, "outside 0 to"),
+        ([10**6], GREEDY, RequestError, "out of vocabulary"),
+        ([-1], GREEDY, RequestError, "out of vocabulary"),
         ([5], SamplingParams(stop_token_ids=(10**6,)), RequestError, "stop_token_ids"),
         ([5] * 32, GREEDY, ContextLengthError, "context length is 32 tokens. However, your prompt contains 32 input"),
         ([5], SamplingParams(max_tokens=33), ContextLengthError, "33 output tokens were requested"),

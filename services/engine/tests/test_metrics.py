@@ -54,7 +54,7 @@ def test_two_requests_are_counted(engine: tuple[Engine, EngineMetrics]) -> None:
     assert values["vllm:inter_token_latency_seconds_count"] == 6
     assert values["vllm:e2e_request_latency_seconds_count"] == 2
     assert values["vllm:request_generation_tokens_sum"] == 8
-    assert values["vllm:iteration_tokens_total_sum"] == 40 + 8 + 6
+    assert values["vllm:iteration_tokens_total_sum"] == 80 + 8  # prompts whole, cached or not, as in vLLM
     assert values["vllm:num_requests_running"] == 0
     parts = values["vllm:request_queue_time_seconds_sum"] + values["vllm:request_inference_time_seconds_sum"]
     assert math.isclose(parts, values["vllm:e2e_request_latency_seconds_sum"], rel_tol=1e-6)

@@ -33,7 +33,7 @@ class ServerOptions:
     enable_tokenizer_info_endpoint: bool = False
     """GET /tokenizer_info shows tokenizer_config.json, the chat template included."""
     enable_force_include_usage: bool = False
-    """Every stream ends with its usage, asked for or not."""
+    """Every event of a stream has the usage so far, and its last one the whole, asked for or not."""
     return_tokens_as_token_ids: bool = False
     """Log-probabilities name tokens `token_id:<id>`, asked for or not."""
     api_key: str | None = None
@@ -81,7 +81,7 @@ def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: 
         if options.return_tokens_as_token_ids and asked.return_tokens_as_token_ids is None:
             asked.return_tokens_as_token_ids = True
         if options.enable_force_include_usage and asked.stream:
-            asked.stream_options = (asked.stream_options or StreamOptions()).model_copy(update={"include_usage": True})
+            asked.stream_options = StreamOptions(include_usage=True, continuous_usage_stats=True)
         return asked
 
     @app.post("/v1/completions")

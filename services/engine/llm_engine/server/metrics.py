@@ -73,9 +73,14 @@ class EngineMetrics:
     def computed(self, step: Step, sampled: list[Sampled], now: float) -> None:
         """Before the times are noted, so that a sequence's last token time is that of the token before."""
         prefix = self._prefix
-        self._iteration_tokens.observe(step.total_tokens)
+        prompt_tokens = sum(
+            item.sequence.num_prompt_tokens for item in sampled if item.sequence.last_token_time is None
+        )
+        new_tokens = sum(len(item.token_ids) for item in sampled)
+        self._iteration_tokens.observe(prompt_tokens + new_tokens)  # a prompt counts where it is complete, as in vLLM
         self._preemptions.inc(len(step.preempted))
-        self._generation_tokens.inc(sum(len(item.token_ids) for item in sampled))
+        self._generation_tokens.inc(new_tokens)
+        self._prompt_tokens.inc(prompt_tokens)
         self._prefix_queries.inc(prefix.queries - self._prefix_seen.queries)
         self._prefix_hits.inc(prefix.hits - self._prefix_seen.hits)
         self._prefix_seen.queries, self._prefix_seen.hits = prefix.queries, prefix.hits
@@ -84,7 +89,6 @@ class EngineMetrics:
                 self._inter_token.observe(now - sequence.last_token_time)
             else:
                 self._ttft.observe(now - sequence.arrival_time)
-                self._prompt_tokens.inc(sequence.num_prompt_tokens)
 
     def finished(self, sequence: Sequence) -> None:
         assert sequence.finish_reason is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from llm_contract.openai import ChatCompletionRequest, ChatMessage, CompletionRequest, GenerationRequest, Request
 from llm_engine.errors import RequestError
@@ -59,6 +59,10 @@ def _dumped(schema: Any, param: str) -> str:
         raise RequestError("the JSON schema is nested too deeply", param) from None
 
 
+def _is_integer(text: str) -> bool:
+    return text.removeprefix("-").isdecimal() and text.isascii()
+
+
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
@@ -89,6 +93,17 @@ class EngineRequest(GenerationRequest):
     @classmethod
     def _drop_nulls(cls, data: Any) -> Any:
         return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+    @field_validator("logit_bias", mode="before")
+    @classmethod
+    def _name_wrong_keys(cls, value: Any) -> Any:
+        """One message for all of them; pydantic's own would hide all but one."""
+        wrong = [key for key in value if not _is_integer(key)] if isinstance(value, dict) else []
+        if wrong:
+            raise RequestError(
+                f"logit_bias has keys that are not token ids: {', '.join(map(repr, wrong[:10]))}", "logit_bias"
+            )
+        return value
 
     @model_validator(mode="after")
     def _check_stream_options(self) -> Self:
