@@ -28,6 +28,8 @@ MODELS = {
 ADAPTERS = ("charent/self_cognition_Alice", "typeof/zephyr-7b-beta-lora")
 """LoRA adapters that tests download before they start a server; the server is started without them."""
 CONTEXT = 16384
+MOST_TOKENS = 200
+"""Of an answer without a limit of its own, where a server reads generation_config.json; the models rarely stop."""
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
@@ -41,6 +43,7 @@ def build_hub(hub: Path) -> None:
         shutil.copytree(ZOO / model, folder)
         _update(folder / "config.json", max_position_embeddings=CONTEXT)
         _update(folder / "tokenizer_config.json", model_max_length=CONTEXT)
+        _update(folder / "generation_config.json", max_new_tokens=MOST_TOKENS)
         (folder / "chat_template.jinja").write_text(CHATML, encoding="utf-8")
     for name in ADAPTERS:
         _snapshot(hub, name).mkdir()
