@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
@@ -70,7 +69,7 @@ def from_validation(error: ValidationError, value: Any) -> ApiError:
     return ApiError(ErrorKind.INVALID_REQUEST, f"{where}: {message}", param=str(path[0]))
 
 
-def _path(problem: ErrorDetails, value: Any) -> list[str | int]:
+def _path(problem: Mapping[str, Any], value: Any) -> list[str | int]:
     """Return the keys and places that lead to the problem, without pydantic's names for the members of unions."""
     path: list[str | int] = []
     for part in problem["loc"]:
