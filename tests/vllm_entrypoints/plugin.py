@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.utils import RemoteVLLMServer  # vLLM's; pants: no-infer-dep
+from tests.utils import RemoteVLLMServer  # pants: no-infer-dep
 
 RANK = {"passed": 0, "skipped": 1, "failed": 2}
 _outcomes: dict[str, list[str]] = {}
