@@ -20,7 +20,7 @@ QUEUE_WAIT = Metric(
 WAIT_BOUND = Metric(
     "gateway_wait_bound_seconds",
     "gauge",
-    "Longest wait that the policy allows at the present service rate; +Inf: the policy has no bound, or no engine is up.",
+    "Longest wait that the policy allows at the present service rate; +Inf: there is no bound, or no engine is up.",
     CLASS,
 )
 WAIT_BOUND_VIOLATIONS = Metric(
