@@ -53,6 +53,26 @@ async def test_two_gateways_share_one_budget_of_requests(redis: RedisServer) -> 
     await other.close()
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(b"", b"null", b"{}", b"[]", b'{"answers": 1}', b'{"answers": null}', b'{"answers": []}', b'{"answers": [1]}'),
+        *(b'{"answers": [[0, 0, 1]]}', b'{"answers": [[0, 0, "x", 1]]}', b'{"answers": [[0, 0, null, 1]]}', b"\xff"),
+    ],
+)
+async def test_an_odd_reply_of_redis_leaves_the_local_limit(redis: RedisServer, reply: bytes) -> None:
+    one = limiter(redis)
+
+    async def odd(**_: object) -> bytes:
+        return reply
+
+    one._script = odd  # type: ignore[assignment]
+    async with asyncio.timeout(10):
+        grants = [await one.acquire("t", Limits(None, 10), 5) for _ in range(2)]
+    assert [grant.open for grant in grants] == [True, False]
+    await one.close()
+
+
 async def test_tokens_are_charged_by_one_and_settled_exactly_once(redis: RedisServer) -> None:
     one, other = limiter(redis), limiter(redis)
     limits = Limits(None, 6)

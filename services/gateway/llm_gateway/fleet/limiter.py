@@ -11,18 +11,21 @@ with full buckets: at most one minute's worth too much.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 
 from llm_gateway.fleet.link import GONE, connection, script
 from llm_gateway.fleet.settings import FleetSettings
 from llm_gateway.rate_limit import Grant, Limits, LocalLimiter
+
+log = logging.getLogger(__name__)
 
 Ask = tuple[str, int, int, int] | tuple[str, int, int, int, bool]
 Answer = tuple[float, float, float, float]
@@ -115,7 +118,10 @@ class RedisLimiter:
             raw = await self._script(keys=[self._prefix], args=[orjson.dumps(asks)])
         except GONE:
             return [None] * len(asks)
-        answers: list[Answer | None] = orjson.loads(raw)["answers"]
+        answers = _answers(raw, len(asks))
+        if answers is None:
+            log.error("the fleet's Redis answered what is no answer of the limiter; limits are local")
+            return [None] * len(asks)
         return answers
 
     def _put_back(self, ask: Ask) -> None:
@@ -123,6 +129,21 @@ class RedisLimiter:
         tenant, _, tpm, tokens = ask[:4]
         if tpm:
             self._asks.append(((tenant, 0, tpm, tokens, True), None))
+
+
+def _answers(raw: bytes, count: int) -> list[Answer | None] | None:
+    """Return an answer to each of `count` asks, None for a settlement's; None for a reply that is anything else."""
+    try:
+        found = orjson.loads(raw)["answers"]
+        answers = [_answer(one) if one else None for one in found]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return answers if len(answers) == count else None
+
+
+def _answer(found: Any) -> Answer:
+    requests, tokens, requests_left, tokens_left = map(float, found)
+    return requests, tokens, requests_left, tokens_left
 
 
 def _grant(tenant: str, limits: Limits, tokens: int, answer: Answer) -> SharedGrant:
