@@ -20,7 +20,9 @@ from llm_bench.scenario import load_scenario
 from llm_contract import sse
 from llm_contract.testing import Script, ScriptedEngine
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "COLUMNS": "80"}
+SOURCES = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
+"""Absolute, for the processes run in folders of their own."""
+ENVIRONMENT = {**os.environ, "PYTHONPATH": SOURCES, "COLUMNS": "80"}
 SCENARIO = """\
 name: nine
 duration: 30
@@ -161,7 +163,7 @@ sys.meta_path.insert(0, Interrupter())
 async def test_an_interrupt_while_it_starts_is_one_line(tmp_path: Path, module: str) -> None:
     """The signal comes at the moment the module is looked for."""
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTER)
-    path = os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])
+    path = os.pathsep.join([str(tmp_path), SOURCES])
     process = await start(tmp_path, "run", "--target", "http://127.0.0.1:1", INTERRUPT_AT=module, PYTHONPATH=path)
 
     assert await end(process) == (130, "", "llm-bench: interrupted\n")
