@@ -12,12 +12,11 @@ class Verdict(StrEnum):
     NOT_APPLICABLE = "not applicable"
 
 
-NEEDS_ITS_MODEL = "needs answers of the model that it names; vLLM fails it with the stand-in as well"
+NEEDS_ITS_MODEL = "needs answers of the model that it names"
 REASONS: dict[str, str] = {
     r"zephyr-lora|test_check_models": "LoRA adapters are not served",
     r"multimodal": "pictures are not read",
     r"test_metrics_exist\[": "takes a fixture that serves pictures",
-    r"test_metrics_exist_run_batch": "starts vLLM's batch program, not a server",
     r"logprob_token_ids": "`logprob_token_ids` is refused by name",
     r"test_batch_completions": "beam search is refused by name",
     r"test_kv_transfer": "`kv_transfer_params` is refused by name",
