@@ -41,6 +41,9 @@ class Report:
     quiet_gaps: list[float] = field(default_factory=list)
     """The same before them."""
     steady_streams: int = 0
+    in_flight: dict[int, HostileRequest] = field(default_factory=dict)
+    at_worst_gap: list[str] = field(default_factory=list)
+    """The requests that were being answered at the end of the worst gap."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -52,6 +55,7 @@ class Report:
             "gap_p999_seconds": _percentile(self.gaps, 0.999),
             "gap_worst_seconds": max(self.gaps, default=0.0),
             "quiet_gap_worst_seconds": max(self.quiet_gaps, default=0.0),
+            "in_flight_at_worst_gap": self.at_worst_gap,
         }
 
 
@@ -69,17 +73,16 @@ async def drive(url: str, hostile: Iterable[HostileRequest]) -> Report:
     report = Report()
     timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
     async with aiohttp.ClientSession(url, timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
-        reference, report.quiet_gaps = await _steady_stream(session)
+        reference = await _steady_stream(session, report, report.quiet_gaps)
         numbered = enumerate(hostile)
         workers = [asyncio.create_task(_work(session, numbered, report)) for _ in range(WORKERS)]
         while not all(worker.done() for worker in workers):
             try:
-                text, gaps = await _steady_stream(session)
+                text = await _steady_stream(session, report, report.gaps)
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                 report.faults.append(f"the steady stream broke: {error!r}")
                 break
             report.steady_streams += 1
-            report.gaps += gaps
             if text != reference:
                 report.faults.append(f"the steady stream changed: {text!r} instead of {reference!r}")
         await asyncio.gather(*workers)
@@ -89,8 +92,9 @@ async def drive(url: str, hostile: Iterable[HostileRequest]) -> Report:
     return report
 
 
-async def _steady_stream(session: aiohttp.ClientSession) -> tuple[str, list[float]]:
-    text, gaps, before = "", [], None
+async def _steady_stream(session: aiohttp.ClientSession, report: Report, gaps: list[float]) -> str:
+    """Return the stream's text; the times between its events go to `gaps`."""
+    text, before, worst = "", None, max(gaps, default=0.0)
     decoder, state = sse.Decoder(), sse.StreamState()
     async with session.post("/v1/completions", json=STEADY) as response:
         if response.status != 200:
@@ -102,23 +106,32 @@ async def _steady_stream(session: aiohttp.ClientSession) -> tuple[str, list[floa
             now = time.perf_counter()
             if before is not None:
                 gaps.append(now - before)
+                if now - before > worst:
+                    worst, report.at_worst_gap = now - before, [*map(_shown, report.in_flight.items())]
             before = now
     if state.ending is not sse.Ending.COMPLETE:
         raise ValueError(f"it ended {state.ending}: {state.error}")
-    return text, gaps
+    return text
+
+
+def _shown(numbered: tuple[int, HostileRequest]) -> str:
+    number, request = numbered
+    return f"request {number}: POST {request.path} {request.body[:400]!r}"
 
 
 async def _work(session: aiohttp.ClientSession, hostile: Iterator[tuple[int, HostileRequest]], report: Report) -> None:
     for number, request in hostile:
         report.requests += 1
+        report.in_flight[number] = request
         try:
             fault = await _ask(session, request, report)
         except TimeoutError:
             fault = f"no answer within {ANSWER_SECONDS:.0f} s"
         except aiohttp.ClientError as error:
             fault = f"the connection failed: {error!r}"
+        del report.in_flight[number]
         if fault is not None:
-            report.faults.append(f"request {number}: {fault}; POST {request.path} {request.body[:400]!r}")
+            report.faults.append(f"{fault}; {_shown((number, request))}")
 
 
 async def _ask(session: aiohttp.ClientSession, request: HostileRequest, report: Report) -> str | None:
