@@ -1,4 +1,4 @@
-"""What somebody meets who tries the command line for the first time, and who presses Ctrl-C."""
+"""First use of the command line, and Ctrl-C at any moment."""
 
 import asyncio
 import os

@@ -39,7 +39,7 @@ THROUGHPUT: tuple[Metric, ...] = (
     Metric("e2e_p50", "E2E P50", "seconds", lambda c: c.e2e.p50),
     Metric("e2e_p99", "E2E P99", "seconds", lambda c: c.e2e.p99),
 )
-"""What a run shows beside METRICS."""
+"""Shown for a run in addition to METRICS."""
 
 
 @dataclass(frozen=True, slots=True)

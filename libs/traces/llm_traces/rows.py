@@ -1,4 +1,4 @@
-"""What a trace holds, and what can be wrong with it."""
+"""Rows of a trace, and the errors in them."""
 
 from __future__ import annotations
 
