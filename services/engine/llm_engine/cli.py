@@ -69,7 +69,9 @@ class ServeSettings(ServiceSettings, env_prefix="LLM_ENGINE_"):
     enable_tokenizer_info_endpoint: bool = Field(False, description="GET /tokenizer_info shows tokenizer_config.json")
     enable_force_include_usage: bool = Field(False, description="every event of a stream has its usage")
     return_tokens_as_token_ids: bool = Field(False, description="log-probabilities name tokens token_id:<id>")
-    api_key: SecretStr | None = Field(None, description="key that requests below /v1 need; best set in the environment")
+    api_key: SecretStr | None = Field(
+        None, min_length=1, description="key that requests below /v1 need; best set in the environment"
+    )
     root_path: str = Field("", description="path under which a proxy in front serves this server")
     trace: str | None = Field(None, description="write what every step did to this file, as JSON lines")
     check_invariants: bool = Field(False, description="assert the bookkeeping after every step (slow)")

@@ -177,3 +177,15 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert "serve MODEL" in capsys.readouterr().out
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("flags", [["--api-key", ""], []])
+def test_an_empty_key_is_refused_and_does_not_open_the_server(
+    flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not flags:
+        monkeypatch.setenv("LLM_ENGINE_API_KEY", "")
+    with pytest.raises(SystemExit) as raised:
+        main(["serve", "models/main", *flags])
+    assert raised.value.code == 2
+    assert "api_key" in capsys.readouterr().err

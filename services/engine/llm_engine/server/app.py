@@ -62,7 +62,7 @@ def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: 
     app.state.draining = False
     app.state.engine = runner
     app.state.intake = intake
-    if options.api_key:
+    if options.api_key is not None:
         app.add_middleware(ApiKey, key=options.api_key)
     app.add_middleware(RequestId)
     errors.install(app)

@@ -19,6 +19,6 @@ class Submission:
 
     @property
     def is_slow_to_prepare(self) -> bool:
-        """Whether the event loop, which has streams to feed, should not wait for the preparation."""
+        """Whether preparing it would hold up the event loop and its streams."""
         many = self.params.n * len(self.prompt_ids) > LONG_PREPARATION_TOKENS
         return many or self.params.structured is not None or bool(self.params.bad_words)
