@@ -29,8 +29,11 @@ JSON_WHITESPACE = r"[ \t\r\n]{0,8}"
 COMPILER_STACK_BYTES = 512 * 2**20
 """Address space for the compiler's recursion: a chain of 5,000 references overflows the usual 8 MiB and ends the
 process. No more than what is used is ever backed by memory."""
-LIMITS = LLParserLimits(step_max_items=10_000, step_lexer_fuel=100_000, verbose_errors=False)
-"""Limits for one token, about 10 ms: masks are computed between the steps of all requests."""
+LIMITS = LLParserLimits(
+    initial_lexer_fuel=200_000, step_max_items=10_000, step_lexer_fuel=100_000, verbose_errors=False
+)
+"""Limits for one token, about 10 ms: masks are computed between the steps of all requests. The initial one bounds how
+large the lexer starts, and with it each walk through it: `a{1000000}` took 65 ms for every token."""
 
 
 class Grammar:

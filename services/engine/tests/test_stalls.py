@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,11 +42,33 @@ SERVED = {
     "a text to tokenize",
     "tokens to detokenize",
 }
-EITHER = {"a schema of 1,500 properties", "an ambiguous grammar"}
+EITHER = {"a schema of 1,500 properties", "an ambiguous grammar", "an expression of a million letters"}
 """Served until what is drawn makes the grammar too complex."""
 COMPUTED = {"128 answers to a long prompt", "a thousand prompts"}
 """Requests whose cost is steps as large as --max-num-seqs and --max-num-batched-tokens allow."""
 REQUESTS = hostile_requests()
+
+
+PROMPT = {"prompt": [5, 6, 7], "max_tokens": 4}
+CHAT_PROMPT = {"messages": [{"role": "user", "content": "add"}], "max_tokens": 4}
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+FIRST_REQUESTS: list[tuple[str, dict[str, Any]]] = [
+    ("/v1/completions", PROMPT),
+    ("/v1/completions", {**PROMPT, "stream": True, "stream_options": {"include_usage": True}}),
+    ("/v1/completions", {**PROMPT, "temperature": 1, "top_k": 5, "top_p": 0.5, "min_p": 0.1, "seed": 1, "n": 2}),
+    ("/v1/completions", {**PROMPT, "repetition_penalty": 1.1, "frequency_penalty": 1, "presence_penalty": 1}),
+    ("/v1/completions", {**PROMPT, "logprobs": 2, "prompt_logprobs": 2, "echo": True, "min_tokens": 2}),
+    ("/v1/completions", {**PROMPT, "logit_bias": {"5": 1}, "bad_words": ["a"], "stop": ["b"]}),
+    ("/v1/completions", {**PROMPT, "allowed_token_ids": [5, 6]}),
+    ("/v1/chat/completions", {**CHAT_PROMPT, "stream": True, "logprobs": True, "top_logprobs": 2}),
+    ("/v1/chat/completions", {**CHAT_PROMPT, "tools": [TOOL], "tool_choice": "none"}),
+    ("/v1/chat/completions", {**CHAT_PROMPT, "max_tokens": 200, "response_format": {"type": "json_object"}}),
+    ("/v1/chat/completions", {**CHAT_PROMPT, "structured_outputs": {"choice": ["a", "b"]}}),
+    ("/v1/chat/completions", {**CHAT_PROMPT, "structured_outputs": {"regex": "[ab]{2}"}}),
+    ("/tokenize", {"prompt": "a b"}),
+    ("/detokenize", {"tokens": [5, 6]}),
+]
+"""A request of each kind."""
 
 
 @dataclass
@@ -94,6 +117,33 @@ def test_a_hostile_request_does_not_hold_up_the_stream_next_to_it(beside: Beside
         if gaps[-1] < bound:
             return
     pytest.fail(f"the stream paused {min(gaps):.3f} s longer than without the request; {bound} are allowed")
+
+
+def test_no_request_waits_for_an_import(models: Path, tmp_path: Path) -> None:
+    """A module that is imported with the first request of its kind holds up every stream for as long as that takes."""
+    log = tmp_path / "log"
+    command = [sys.executable, "-X", "importtime", "-m", "llm_engine", "serve"]
+
+    def imports() -> list[str]:
+        return [line.split("|")[-1].strip() for line in log.read_text().splitlines() if line.startswith("import time:")]
+
+    with (
+        log.open("w") as output,
+        subprocess.Popen([*command, str(models / "zoo" / "llama"), "--port", "0"], stderr=output) as process,
+    ):
+        try:
+            until(lambda: "serving" in log.read_text())
+            url = re.search(r"http://\S+", log.read_text())
+            assert url is not None
+            send(url[0], "/tokenize", json.dumps({"prompt": "a " * SMALL_BODY_BYTES}).encode())  # the reader is there
+            before = imports()
+            for path, body in FIRST_REQUESTS:
+                status, answer = send(url[0], path, json.dumps(body).encode())
+                assert status == 200, answer[:500]
+            assert "torch" in before
+            assert imports()[len(before) :] == []
+        finally:
+            process.kill()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+import anyio._backends._asyncio  # noqa: F401  the first streamed answer would wait for this import
 from fastapi import FastAPI, Request, Response
 
 from llm_contract.errors import ApiError, ErrorKind

@@ -88,6 +88,10 @@ def hostile_requests() -> dict[str, tuple[str, bytes]]:
             COMPLETIONS,
             completion(structured_outputs={"regex": "(.*a.{60}b){3}"}, max_tokens=60),
         ),
+        "an expression of a million letters": (
+            COMPLETIONS,
+            completion(structured_outputs={"regex": "a{1000000}"}, max_tokens=60),
+        ),
         "log-probabilities of a long prompt": (COMPLETIONS, long_prompt(prompt_logprobs=20)),
         "an echo with log-probabilities": (COMPLETIONS, long_prompt(echo=True, logprobs=20, return_token_ids=True)),
         "a text to tokenize": ("/tokenize", json.dumps({"prompt": "some words, " * 170_000}).encode()),
