@@ -71,6 +71,8 @@ class HashPrefixCache:
 
     def _keys(self, sequence: Sequence, count: int) -> list[bytes]:
         keys, size = sequence.block_hashes, self._block_size
+        if not keys and sequence.leader is not None:  # the prompt is the same; of 128 answers one hashes it
+            keys.extend(sequence.leader.block_hashes[: sequence.num_prompt_tokens // size])
         while len(keys) < count:
             start = len(keys) * size
             parent = keys[-1] if keys else ROOT

@@ -102,7 +102,7 @@ class Sampler:
         tokens = self._verify(logits, starts, wanted)
         sampled = []
         for start, rows, chosen in zip(starts, wanted, tokens, strict=False):
-            _check_peaks(rows.sequence, peaks[start : start + rows.num_sampled])
+            _check_peaks([rows.sequence] * rows.num_sampled, peaks[start : start + rows.num_sampled])
             sampled.append(_sampled(rows, chosen, raw.get(start)))
         return Draw(sequences, None, lambda: sampled)
 
@@ -197,9 +197,9 @@ def _note_prompt(sequence: Sequence, logits: Tensor) -> None:
 
 def _read(copy: HostCopy, sequences: list[Sequence], places: list[int], told: dict[int, HostCopy]) -> list[Sampled]:
     tokens, peaks = (tensor.tolist() for tensor in copy.wait())
+    _check_peaks(sequences, peaks)
     sampled = []
     for row, (sequence, token, place) in enumerate(zip(sequences, tokens, places, strict=True)):
-        _check_peaks(sequence, peaks[row : row + 1])
         values = None
         if row in told:
             with sequence.blamed():
@@ -216,9 +216,11 @@ def _sampled(rows: LogitRows, token_ids: list[int], raw: Tensor | None) -> Sampl
     return Sampled(sequence, token_ids, values, rows.num_sampled - 1, sequence.num_tokens)
 
 
-def _check_peaks(sequence: Sequence, peaks: list[float]) -> None:
+def _check_peaks(sequences: list[Sequence], peaks: list[float]) -> None:
     """A row has a distribution if its largest logit is finite: NaN wins every maximum."""
-    for peak in peaks:
+    if all(map(isfinite, peaks)):
+        return
+    for sequence, peak in zip(sequences, peaks, strict=True):
         if not isfinite(peak):
             sequence.error = sequence.error or _no_distribution(peak)
 
