@@ -1,6 +1,6 @@
 """Continuous batching beside static batching on a GPU: nano-vllm's workload, random weights, equal KV memory.
 
-    PYTHONPATH=services/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_batching.py
+    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_batching.py
 
 Static batching reserves the longest sequence for every request, pads prompts to the batch's longest, and runs a batch
 until its longest answer is done. Continuous batching takes blocks as it needs them, and so has room for more requests.

@@ -1,6 +1,6 @@
 """How far bfloat16 on a GPU is from float32, ours beside transformers'; and whether float32 writes the same tokens.
 
-    PYTHONPATH=services/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_parity.py
+    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_parity.py
 
 Log-probabilities of the same tokens: of a held-out text, computed in chunks over the paged cache, and of tokens that
 the engine wrote itself, each in a decode of its own. The reference is transformers in float32; the bar is twice the

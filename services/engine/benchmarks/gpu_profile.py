@@ -1,6 +1,6 @@
 """Where a decode step's time goes on a GPU, kernel by kernel, and what the host needs meanwhile.
 
-    PYTHONPATH=services/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_profile.py
+    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_profile.py
 
 Random weights, as in `gpu_throughput`; prompts of 562 tokens, the mean of its workload; `prompts`: steps that fill
 their token budget with them. A step's milliseconds are taken without a profiler; the device's with one, which slows the
