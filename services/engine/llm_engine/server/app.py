@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-import anyio._backends._asyncio  # noqa: F401  the first streamed answer would wait for this import
+# Starlette imports it with the first streamed answer, which would wait for it.
+import anyio._backends._asyncio  # noqa: F401  # pants: no-infer-dep
 from fastapi import FastAPI, Request, Response
 
 from llm_contract.errors import ApiError, ErrorKind
