@@ -1,7 +1,19 @@
 # Finds or brings interpreters and uv for the launchers, which source it: ./lab, ./pants, tools/test-pythons.
+# Also lists the projects: pants.toml's source roots that hold an import package.
 # Any Python from 3.9 on, or a uv on the PATH, is enough to bring the rest. Needs: $root, and $name for messages.
 
 say() { echo "$name: $*" >&2; }
+
+# Prints the folder of each project, a line each.
+projects() {
+  for pattern in $(sed -n 's/^root_patterns = \[\(.*\)\]/\1/p' "$root/pants.toml" | tr -d '",'); do
+    for package in "$root"$pattern/llm_*/; do
+      [ -d "$package" ] || continue
+      folder=${package#"$root/"}
+      echo "${folder%/llm_*/}"
+    done
+  done
+}
 
 # Prints "3.12 /path/of/the/interpreter"; fails if the command is no Python that runs.
 describe_python() {

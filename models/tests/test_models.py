@@ -9,10 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llm_train.card import TABLE_END, TABLE_START, model_folders, read_results, render_card, render_table
-from llm_train.presets import PRESETS
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from llm_train.card import TABLE_END, TABLE_START, model_folders, read_results, render_card, render_table
+from llm_train.presets import PRESETS
 
 MODELS = Path(__file__).resolve().parents[1]
 SLICE_TOKENS = 8192

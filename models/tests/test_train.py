@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from llm_train.corpus import SourceFile, collect, heldout_text, split_of
 from llm_train.curve import loss_curve
 from llm_train.prepare import prepare
 from llm_train.ship import train_and_ship
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 MODELS = Path(__file__).resolve().parents[1]
 

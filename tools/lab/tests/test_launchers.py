@@ -58,8 +58,9 @@ class Machine:
         (stubs / "python.in").write_text(PYTHON)
         if uv:
             _program(self.bin / "uv", UV)
-        for file in ("lab", "pants", "tools/python.sh"):
+        for file in ("lab", "pants", "pants.toml", "tools/python.sh"):
             shutil.copy(file, self.root / file)
+        (self.root / "libs" / "traces" / "llm_traces").mkdir(parents=True)
         for lock in ("python", "uv", "pants", "pex"):
             (self.root / "3rdparty" / f"{lock}.txt").write_text("pex==1.0 \\\n")
         _program(self.root / "tools" / "fetch-torch", '#!/bin/sh\necho "torch for $1 with $2" >&2\n')
