@@ -38,7 +38,13 @@ def _train(options: argparse.Namespace) -> None:
     from llm_train.ship import train_and_ship
 
     results = train_and_ship(
-        options.preset, options.data, options.out, options.steps, options.tokens_per_step, options.device, options.seed
+        options.preset,
+        options.data,
+        options.out,
+        steps=options.steps,
+        tokens_per_step=options.tokens_per_step,
+        device=options.device,
+        seed=options.seed,
     )
     print(f"{options.out}: {results['parameters']:,} parameters, test perplexity {results['test']['perplexity']:.2f}")
 

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: where things are, how to ask, how to wait."""
+"""Helpers of the end-to-end tests: where things are, how to ask, how to wait."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from llm_lab.service import Running
 
 TOKENS = "vllm:generation_tokens_total"
 PROBE_TOKENS = 2
-"""Of the one request that llm-bench sends ahead of the load, to see that the target streams."""
+"""Tokens of the one request that llm-bench sends ahead of the load, to see that the target streams."""
 SCENARIO = Path("bench/scenarios/mixed-priority.yaml")
 
 

@@ -1,4 +1,4 @@
-"""What a client sees when it hangs up, and when engines die: alone, together, in the middle of an answer."""
+"""Clients that hang up, and engines that die: alone, together, in the middle of an answer."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def model_folders(models: Path) -> list[Path]:
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """What the training script recorded for the model in `folder`."""
+    """Return what the training script recorded for the model in `folder`."""
     results: dict[str, Any] = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     return results
 

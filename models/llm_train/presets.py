@@ -1,4 +1,4 @@
-"""What is trained: one preset per shipped model.
+"""One preset per shipped model: its architecture and how it is trained.
 
 Every preset ties its embeddings (a third to three quarters of such small models is the vocabulary) and has heads of 32
 dimensions, the smallest that common attention kernels take. Shapes differ on purpose: grouped, multi-query and wide
@@ -13,7 +13,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from llm_train.bpe import CONTEXT, SEPARATOR_ID, VOCABULARY
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preset:
     """A model and its recipe. `folder` is relative to `models/`; `steps` and `tokens_per_step` are the full recipe."""
 
@@ -56,7 +56,7 @@ class Preset:
         )
 
 
-def _zoo(family: str, feature: str, heads: int, kv_heads: int, intermediate: int, **extra: Any) -> Preset:
+def _zoo(family: str, feature: str, *, heads: int, kv_heads: int, intermediate: int, **extra: Any) -> Preset:
     return Preset(
         name=family,
         folder=f"zoo/{family}",
@@ -104,17 +104,25 @@ PRESETS = {
             learning_rate=3e-3,
             weight_decay=0.3,
         ),
-        _zoo("llama", "grouped-query attention, heads wider than the hidden size", 4, 2, 96),
-        _zoo("mistral", "a sliding window of 128 tokens", 4, 2, 96, sliding_window=128),
-        _zoo("qwen2", "biases on the query, key and value projections", 2, 1, 128),
-        _zoo("qwen3", "RMS norm on queries and keys", 4, 2, 96),
-        _zoo("gemma", "scaled embeddings, norms of 1 + weight, tanh GELU, multi-query attention", 4, 1, 96),
+        _zoo(
+            "llama", "grouped-query attention, heads wider than the hidden size", heads=4, kv_heads=2, intermediate=96
+        ),
+        _zoo("mistral", "a sliding window of 128 tokens", heads=4, kv_heads=2, intermediate=96, sliding_window=128),
+        _zoo("qwen2", "biases on the query, key and value projections", heads=2, kv_heads=1, intermediate=128),
+        _zoo("qwen3", "RMS norm on queries and keys", heads=4, kv_heads=2, intermediate=96),
+        _zoo(
+            "gemma",
+            "scaled embeddings, norms of 1 + weight, tanh GELU, multi-query attention",
+            heads=4,
+            kv_heads=1,
+            intermediate=96,
+        ),
         _zoo(
             "phi3",
             "fused query-key-value and gate-up projections",
-            2,
-            1,
-            128,
+            heads=2,
+            kv_heads=1,
+            intermediate=128,
             original_max_position_embeddings=CONTEXT,
         ),
     )

@@ -20,9 +20,19 @@ CPU_EVALUATION_TOKENS = 8192
 
 
 def train_and_ship(
-    name: str, data: Path, out: Path, steps: int | None, tokens_per_step: int | None, device: str | None, seed: int
+    name: str,
+    data: Path,
+    out: Path,
+    *,
+    steps: int | None = None,
+    tokens_per_step: int | None = None,
+    device: str | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Train preset `name` on the folder that prepare wrote, write `out`, return what `training.json` says."""
+    """Train preset `name` on the folder that prepare wrote, write `out`, and return the contents of `training.json`.
+
+    None takes the preset's recipe, and the GPU if there is one.
+    """
     preset = _preset(name)
     if not (data / "manifest.json").exists():
         raise SystemExit(f"{data} holds no prepared data; run: python models/train.py prepare --out {data}")

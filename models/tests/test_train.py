@@ -57,17 +57,20 @@ def test_command_line_prepares_and_trains_a_model(source: Path, tmp_path: Path) 
 
 def test_unknown_preset_names_the_presets(data: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no preset 'gpt'; there are main, draft, llama"):
-        train_and_ship("gpt", data, tmp_path, 2, 512, "cpu", 0)
+        train_and_ship("gpt", data, tmp_path, steps=2, tokens_per_step=512, device="cpu")
 
 
 def test_missing_data_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"train\.py prepare --out"):
-        train_and_ship("draft", tmp_path, tmp_path / "out", 2, 512, "cpu", 0)
+        train_and_ship("draft", tmp_path, tmp_path / "out", steps=2, tokens_per_step=512, device="cpu")
 
 
 def test_training_lowers_the_loss_and_repeats_exactly(data: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    first, second = (train_and_ship("llama", data, tmp_path / name, 8, 512, "cpu", 0) for name in ("a", "b"))
+    first, second = (
+        train_and_ship("llama", data, tmp_path / name, steps=8, tokens_per_step=512, device="cpu")
+        for name in ("a", "b")
+    )
     assert first["curve"][-1]["validation"] < first["curve"][0]["validation"]
     assert first["curve"] == second["curve"]
     assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()

@@ -29,7 +29,7 @@ ADAPTERS = ("charent/self_cognition_Alice", "typeof/zephyr-7b-beta-lora")
 """LoRA adapters that tests download before they start a server; the server is started without them."""
 CONTEXT = 16384
 MOST_TOKENS = 200
-"""Of an answer without a limit of its own, where a server reads generation_config.json; the models rarely stop."""
+"""Limit of an answer that sets none, which a server reads from generation_config.json; the models rarely stop."""
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"

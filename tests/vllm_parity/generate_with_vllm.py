@@ -22,7 +22,7 @@ from vllm import LLM, SamplingParams  # pants: no-infer-dep
 from vllm import _custom_ops as custom_ops  # pants: no-infer-dep
 
 MEMORY_SHARE = 0.2
-"""Of the machine's; vLLM counts by its size, not by what is free."""
+"""Share of the machine's memory; vLLM counts by its size, not by what is free."""
 
 
 def main() -> None:

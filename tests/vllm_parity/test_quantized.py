@@ -38,7 +38,7 @@ ROUNDED_INPUTS = ("int8, 7 bits", "fp8")
 TOLERANCE = {"float32": 1e-3, "float16": 0.03}
 """Between two log-probabilities."""
 MEAN_TOLERANCE = 0.15
-"""Of their mean difference, where inputs are rounded; one rounded bit in a thousand makes about half of that."""
+"""Limit of their mean difference where inputs are rounded; one rounded bit in a thousand makes half of it."""
 SCRIPT = Path(__file__).with_name("generate_with_vllm.py")
 
 

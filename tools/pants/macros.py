@@ -1,7 +1,7 @@
-"""What every BUILD file may call."""
+"""Macros that every BUILD file can call."""
 
 
-def project(package, command=None, data=(), test_dependencies=(), test_timeout=None, light_tests=False):
+def project(package, *, command=None, data=(), test_dependencies=(), test_timeout=None, light_tests=False):
     """A project's targets: `:lib` (the import package), `:data` (its files), `:tests`, and `:<command>`, its PEX.
 
     package            import package, in the folder of the same name beside BUILD

@@ -1,4 +1,4 @@
-"""What the services share, and nothing else: wire types, the SSE codec, header and metric names, settings.
+"""Everything that services share on the wire: types, the SSE codec, header and metric names, settings.
 
 headers           request and response header names
 errors            OpenAI's error object, and the one table from error kind to HTTP status

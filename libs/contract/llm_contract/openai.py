@@ -23,7 +23,7 @@ class StreamOptions(Request):
 
 
 class GenerationRequest(Request):
-    """What completions and chat have in common."""
+    """The fields that completions and chat have in common."""
 
     model: str | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None

@@ -55,7 +55,7 @@ def read(model: type[S], *, prog: str, argv: Sequence[str], description: str = "
     """As `load`, for a program that is running already. Raises InvalidSettings."""
     path, _, rest = _split_own_flags(prog, argv)
     try:
-        return _build(model, prog, description, _read_yaml(path) if path else {}, rest)
+        return _build(model, _read_yaml(path) if path else {}, rest, prog=prog, description=description)
     except ValidationError as error:
         raise InvalidSettings("; ".join(_describe(problem) for problem in error.errors())) from None
     except (OSError, ValueError, yaml.YAMLError, SettingsError) as error:
@@ -84,7 +84,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _build(model: type[S], prog: str, description: str, values: dict[str, Any], argv: list[str]) -> S:
+def _build(model: type[S], values: dict[str, Any], argv: list[str], *, prog: str, description: str) -> S:
     class Layered(model):  # type: ignore[valid-type,misc]
         @classmethod
         def settings_customise_sources(

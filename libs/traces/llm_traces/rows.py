@@ -26,9 +26,9 @@ class TraceRow:
     output_tokens: int
     class_name: str | None = None
     blocks: tuple[int, ...] = ()
-    """Of the prompt, each MOONCAKE_BLOCK tokens: prompts that begin with the same ids begin with the same text."""
+    """Ids of the prompt's blocks of MOONCAKE_BLOCK tokens: prompts that begin with the same ids share a prefix."""
     max_tokens: int | None = None
-    """What the request asked for, if the trace says it."""
+    """The limit that the request asked for; None if the trace has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from rich.console import Console
 
@@ -17,6 +17,8 @@ from llm_lab.demo import demo
 from llm_lab.errors import EXIT_INTERRUPTED, LabError, UsageError
 from llm_lab.priorities import priorities
 from llm_lab.service import Running
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 console = Console(highlight=False)
 
@@ -52,7 +54,13 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _priorities(arguments: argparse.Namespace) -> None:
-    priorities(arguments.loads, arguments.seeds, arguments.seconds, arguments.json, console)
+    priorities(
+        console,
+        loads=arguments.loads,
+        seeds=arguments.seeds,
+        seconds=arguments.seconds,
+        file=arguments.json,
+    )
 
 
 def _up(arguments: argparse.Namespace) -> None:
@@ -156,9 +164,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"lab {__version__}")
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_demo(commands)
+    _add_stack(commands)
+    _add_upkeep(commands)
+    return parser
 
+
+def _add_demo(commands: Commands) -> None:
     demo_ = commands.add_parser("demo", help="the same overload under fcfs and under priority, with a report")
     demo_.add_argument("--quick", action="store_true", help="shorter runs, as in CI")
+    _add_engine(demo_)
     demo_.set_defaults(command=_demo)
 
     priorities_ = commands.add_parser("priorities", help="fcfs against priority at several loads, with repetitions")
@@ -170,14 +185,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     priorities_.set_defaults(command=_priorities)
 
+
+def _add_stack(commands: Commands) -> None:
     up = commands.add_parser("up", help="start two engines and the gateway, and leave them running")
     up.add_argument("--policy", choices=("priority", "fcfs"), default="priority")
+    _add_engine(up)
     up.set_defaults(command=_up)
-    for command in (demo_, up):
-        command.add_argument(
-            "--engine", choices=("llm-engine", "vllm"), default="llm-engine", help="default: %(default)s"
-        )
-
     commands.add_parser("down", help="stop what `up` started").set_defaults(command=_down)
     commands.add_parser("status", help="what is running, where").set_defaults(command=_status)
     logs = commands.add_parser("logs", help="the end of each service's log")
@@ -185,6 +198,12 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("-n", "--lines", type=_count, default=15)
     logs.set_defaults(command=_logs)
 
+
+def _add_engine(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--engine", choices=("llm-engine", "vllm"), default="llm-engine", help="default: %(default)s")
+
+
+def _add_upkeep(commands: Commands) -> None:
     commands.add_parser("vllm", help="install real vLLM for CPUs into .venv-vllm").set_defaults(command=_vllm)
     lock_ = commands.add_parser("lock", help="remake the files of hashes in 3rdparty/")
     lock_.add_argument("--upgrade", action="store_true", help="take the newest versions that 3rdparty/*.in allows")
@@ -192,4 +211,3 @@ def _parser() -> argparse.ArgumentParser:
     pages_ = commands.add_parser("pages", help="put figures from results files into the pages")
     pages_.add_argument("--check", action="store_true", help="fail if a page is out of date, and write nothing")
     pages_.set_defaults(command=_pages)
-    return parser

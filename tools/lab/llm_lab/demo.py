@@ -58,7 +58,7 @@ def demo(kind: EngineKind, *, quick: bool, console: Console) -> None:
         _show_completion(gateway.url, console)
         for _ in range(ATTEMPTS):
             rate = OVERLOAD * _capacity(gateway.url, lengths.capacity, console)
-            fcfs = load.run(gateway.url, POLICIES[0], rate, lengths.load, out)
+            fcfs = load.run(gateway.url, POLICIES[0], rate=rate, seconds=lengths.load, out=out)
             if _overloaded(fcfs, lengths.load):
                 break
             console.print("The stack kept up with that: this machine is faster now than it was when it was measured.")
@@ -66,7 +66,7 @@ def demo(kind: EngineKind, *, quick: bool, console: Console) -> None:
         running.remove(gateway)
         gateway = stack.start_gateway(engines, POLICIES[1], running)
         service.wait_until_ready([gateway])
-        priority = load.run(gateway.url, POLICIES[1], rate, lengths.load, out)
+        priority = load.run(gateway.url, POLICIES[1], rate=rate, seconds=lengths.load, out=out)
         _report((fcfs, priority), out, rate)
     finally:
         service.stop(reversed(running))

@@ -22,14 +22,14 @@ IDLE_SECONDS = 0.005
 
 @dataclass(frozen=True)
 class EngineModel:
-    """Seconds."""
+    """Time of a step in seconds: a base, a slope per decoding sequence, and a cost per prompt token."""
 
     itl_base: float
     itl_slope: float
     prefill: float
 
     def flags(self) -> tuple[str, ...]:
-        """Of `llm-gateway simulate`."""
+        """Return the flags of `llm-gateway simulate`."""
         values = {"--itl-base": self.itl_base, "--itl-slope": self.itl_slope, "--prefill": self.prefill}
         return tuple(part for name, value in values.items() for part in (name, f"{value:.9f}"))
 

@@ -1,4 +1,4 @@
-"""What ./lab tells a person in one line, and the exit status that goes with it."""
+"""Errors that ./lab explains in one line, each with its exit status."""
 
 from __future__ import annotations
 

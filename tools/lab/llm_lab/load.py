@@ -13,7 +13,7 @@ from llm_lab.engines import MODEL_NAME
 from llm_lab.errors import EXIT_INTERRUPTED, LabError
 
 USERS = 2 * stack.REPLICAS * stack.MAX_IN_FLIGHT
-"""Of the closed loop: all slots taken, and as many waiting."""
+"""Users of the closed loop: all slots are taken, and as many requests wait."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Capacity:
 
 
 def capacity(url: str, seconds: float) -> Capacity:
-    """What the stack can serve of the scenario's mix."""
+    """Measure how much of the scenario's mix the stack can serve."""
     measured = json.loads(bench("capacity", *_target(url), "--users", str(USERS), "--duration", str(seconds)))
     return Capacity(measured["requests_per_second"], measured["output_tokens_per_second"], measured["relative_error"])
 
 
-def run(url: str, name: str, rate: float, seconds: float, out: Path, *more: str) -> Path:
-    """An open loop of `rate` requests per second; returns the folder with its result, made anew."""
+def run(url: str, name: str, *more: str, rate: float, seconds: float, out: Path) -> Path:
+    """Run an open loop of `rate` requests per second and return the folder with its result, made anew."""
     folder = out / name
     shutil.rmtree(folder, ignore_errors=True)
     window = ("--rate", f"{rate:.3f}", "--duration", f"{seconds:g}")
@@ -39,7 +39,7 @@ def run(url: str, name: str, rate: float, seconds: float, out: Path, *more: str)
 
 
 def bench(*arguments: str, show: bool = False) -> str:
-    """Runs llm-bench; its progress goes to the terminal, and what it prints too if `show`, else it is returned."""
+    """Run llm-bench; its progress goes to the terminal. Return what it prints, or with `show` print that as well."""
     command = (str(paths.PYTHON), "-m", "llm_bench", *arguments)
     done = subprocess.run(command, cwd=paths.ROOT, stdout=None if show else subprocess.PIPE, text=True, check=False)
     if done.returncode == EXIT_INTERRUPTED:  # Ctrl-C reaches it too, and it may be the first to end

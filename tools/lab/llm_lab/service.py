@@ -24,12 +24,12 @@ from llm_lab.errors import LabError
 READY_TIMEOUT = 180.0
 STOP_TIMEOUT = 15.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""That end a command of ours."""
+"""Signals that end one of our commands."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """What to start."""
+    """A process to start."""
 
     name: str
     argv: tuple[str, ...]

@@ -57,7 +57,7 @@ def save(running: Sequence[Running]) -> None:
 
 
 def load() -> list[Running]:
-    """What `./lab up` left running, in the order in which it was started; empty if there is nothing on record."""
+    """Return what `./lab up` left running, in the order it was started; empty if nothing is on record."""
     if not paths.STACK_FILE.exists():
         return []
     return [Running.from_json(each) for each in json.loads(paths.STACK_FILE.read_text())]

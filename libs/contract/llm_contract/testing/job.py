@@ -1,4 +1,4 @@
-"""What a scripted engine makes of a request body: checked as vLLM does, counted in tokens, answered in its shape."""
+"""A request body as the scripted engine reads it: checked as vLLM does, counted in tokens, answered in its shape."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from llm_contract.testing.script import Script, prompt_token_count, text, words_
 DEFAULT_MAX_TOKENS = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     model: str
     chat: bool
     prompt_tokens: int
     first: int
-    """Number of the answer's first word: it goes on where the prompt ends."""
+    """Number of the answer's first word, which continues the prompt's last."""
     max_tokens: int
-    """Every answer has exactly so many."""
+    """Every answer has exactly this length."""
     priority: int
     stream: bool
     include_usage: bool

@@ -1,4 +1,4 @@
-"""What a scripted engine does: its timing, and the chunks it answers with.
+"""The script of an engine for tests: its timing, and the chunks it answers with.
 
 Time starts when the request gets a running slot. The first chunk is due after `ttft`, each further one after the next
 of `gaps`; chunk i carries the next of `tokens_per_chunk` tokens. Both lists are cycled. All times are seconds.
@@ -31,7 +31,7 @@ class Script:
     kv_tokens: int = 0
     """Size of the KV cache: prompt tokens and tokens to generate of all running requests. 0: no limit."""
     scheduling: Literal["fcfs", "priority"] = "fcfs"
-    """Of those that wait; `priority` is vLLM's, lower is sooner."""
+    """Order of the requests that wait; `priority` is vLLM's, lower is sooner."""
     max_model_len: int = 2048
     """Prompt tokens plus generated ones. A generated token is one of the words "w0 ", "w1 ", …; all else is tokenised
     into UTF-8 bytes."""

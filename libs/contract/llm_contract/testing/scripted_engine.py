@@ -78,10 +78,12 @@ class ScriptedEngine:
         self.answers: deque[tuple[int, dict[str, Any]]] = deque()
         """The same, each for one request, ahead of everything else."""
         self.raw_answer: tuple[bytes, ...] | None = None
-        """Bytes on the connection instead of an HTTP response, then its end. Each piece waits at `chunk_gate`: slow
-        headers, malformed events, what is no HTTP at all."""
+        """Bytes to send instead of an HTTP response; then the connection ends. Each piece waits at `chunk_gate`.
+
+        For slow headers, malformed events, and bytes that are no HTTP.
+        """
         self.content_type: str | None = None
-        """Of every answer to a generation request, whatever it holds."""
+        """Header of every answer to a generation request, whatever the answer holds."""
         self.omit_done = False
         """End streams in good order but without `[DONE]` and without the last chunk."""
         self.healthy = True
