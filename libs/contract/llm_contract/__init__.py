@@ -4,6 +4,7 @@ headers           request and response header names
 errors            OpenAI's error object, and the one table from error kind to HTTP status
 openai            request and response bodies of the completions and chat APIs
 sse               server-sent events, written and read
+exposition        Prometheus' text format, read
 metrics           vLLM's metric names, with their labels and buckets
 gateway_metrics   the gateway's own
 settings          one configuration model per service, from YAML, environment and flags
