@@ -1,23 +1,18 @@
 """The priority scheduler gateway: an OpenAI-compatible proxy that decides which request an engine runs next.
 
-One file per concept, along the path of a request:
+The packages follow a request from the client's socket to the engine's and back:
 
-edge, body       what a connection and a request may cost     cli, server    the command; listening, draining
-tenants, keys    who sends it                                 app            the parts put together, routes
-classes          the promises there are                       settings       the configuration
-classify         which one it gets                            reload         a new one, without a restart
-rate_limit       requests and tokens per minute               admin          the admin API
-estimate         what it will cost                            usage          what each tenant has used
-admission        all of the above, in order                   metrics        counters and histograms
-queue            who waits                                    sla/           promises kept and broken; the report
-policies/        in which order                               tracing, otel  spans
-wait_bound       the promise about waiting                    ledger         what a request leaves behind
-shedding         who is refused under saturation              fleet/         several gateways as one
-preemption       who is pulled back                           simulate/      a day of traffic in seconds
-dispatch         late binding of the queue's head             openapi        the document of the API
-engines/         slots, limits, budgets, balance, breakers
-attempt          one try at an engine, hedged or not          health         probes of engines
-relay            the byte path of a stream                    progress       engines that say they are well and are not
-replay           a broken stream gone on with elsewhere       scrape         what engines say about themselves
-proxy            a request from first byte to last            upstream       the HTTP client towards engines
+edge/         connections: what one may cost, half-closed clients, CORS, the responses that the gateway makes itself
+request/      from bytes to a job (body, class, estimate, admission), and a request from first byte to last (proxy)
+tenancy/      tenants, API keys, rate limits, usage
+scheduling/   the bounded queue, its policies, late binding to a free slot, the proof of the wait bound, preemption
+engines/      the back ends: slots, limits, breakers, balancing, prefixes; watch/ probes and scrapes them
+upstream/     HTTP to an engine, one try at it, its stream relayed, filtered, and resumed at another engine
+telemetry/    spans, and the ledger: everything that a finished request leaves behind
+sla/          promises kept and broken: record, store, figures, report
+fleet/        several gateways with one order and one set of limits, through Redis
+operations/   the admin API, reload without restart, who may see names, the OpenAPI document
+simulate/     a day of traffic in virtual time, on the same scheduler
+
+At the top: cli and server (start, listen, drain), app (the parts put together), settings, metrics.
 """

@@ -13,38 +13,38 @@ from aiohttp import web
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway import metrics as gateway_metrics
-from llm_gateway import openapi
-from llm_gateway.admission import Admission
-from llm_gateway.classes import ClassTable
-from llm_gateway.cors import Cors
-from llm_gateway.dispatch import Dispatcher
-from llm_gateway.edge import expect
-from llm_gateway.endpoints import QUEUED
-from llm_gateway.engine_changes import change_engines
+from llm_gateway.edge.connections import expect
+from llm_gateway.edge.cors import Cors
+from llm_gateway.edge.responses import error_response, json_response
 from llm_gateway.engines import EnginePool
-from llm_gateway.estimate import OutputEstimator, PromptEstimator
-from llm_gateway.exchange import request_id
-from llm_gateway.health import HealthProbes
-from llm_gateway.ledger import Ledger
+from llm_gateway.engines.changes import change_engines
+from llm_gateway.engines.models import Models
+from llm_gateway.engines.watch.health import HealthProbes
+from llm_gateway.engines.watch.progress import ProgressWatch
+from llm_gateway.engines.watch.scrape import SignalScraper
 from llm_gateway.metrics import GatewayMetrics
-from llm_gateway.models import Models
-from llm_gateway.monitoring import Monitoring
-from llm_gateway.passthrough import Passthrough
-from llm_gateway.policies import make_policy
-from llm_gateway.progress import ProgressWatch
-from llm_gateway.proxy import Proxy
-from llm_gateway.queue import RequestQueue
-from llm_gateway.rate_limit import LocalLimiter
-from llm_gateway.responses import error_response, json_response
-from llm_gateway.scrape import SignalScraper
+from llm_gateway.operations import openapi
+from llm_gateway.operations.monitoring import Monitoring
+from llm_gateway.request.admission import Admission
+from llm_gateway.request.classes import ClassTable
+from llm_gateway.request.endpoints import QUEUED
+from llm_gateway.request.estimate import OutputEstimator, PromptEstimator
+from llm_gateway.request.exchange import request_id
+from llm_gateway.request.passthrough import Passthrough
+from llm_gateway.request.proxy import Proxy
+from llm_gateway.scheduling.dispatch import Dispatcher
+from llm_gateway.scheduling.policies import make_policy
+from llm_gateway.scheduling.queue import RequestQueue
+from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.sla.routes import SlaRoutes
 from llm_gateway.sla.tracker import SlaTracker
-from llm_gateway.tenants import TenantTable, keys_required
-from llm_gateway.tracing import make_tracing
-from llm_gateway.upstream import Upstream
-from llm_gateway.usage import UsageBook
-from llm_gateway.wait_bound import WaitBound
+from llm_gateway.telemetry.ledger import Ledger
+from llm_gateway.telemetry.tracing import make_tracing
+from llm_gateway.tenancy.rate_limit import LocalLimiter
+from llm_gateway.tenancy.tenants import TenantTable, keys_required
+from llm_gateway.tenancy.usage import UsageBook
+from llm_gateway.upstream.client import Upstream
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

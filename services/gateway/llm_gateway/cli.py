@@ -10,10 +10,10 @@ import uvloop
 from prometheus_client import disable_created_metrics
 
 from llm_contract.settings import config_path, load, read
-from llm_gateway import keys
 from llm_gateway.server import serve
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.simulate import cli as simulate
+from llm_gateway.tenancy import keys
 
 PROG = "llm-gateway"
 

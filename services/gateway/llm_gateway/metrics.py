@@ -10,11 +10,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from llm_contract import gateway_metrics as names
 from llm_contract.metrics import Metric
-from llm_gateway.engine_metrics import EngineCollector
 from llm_gateway.engines import EnginePool
-from llm_gateway.queue import RequestQueue
-from llm_gateway.usage import UsageBook, UsageCollector
-from llm_gateway.wait_bound import WaitBound
+from llm_gateway.engines.metrics import EngineCollector
+from llm_gateway.scheduling.queue import RequestQueue
+from llm_gateway.scheduling.wait_bound import WaitBound
+from llm_gateway.tenancy.usage import UsageBook, UsageCollector
 
 if TYPE_CHECKING:
     from llm_gateway.fleet.gate import FleetGate

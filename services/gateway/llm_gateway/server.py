@@ -13,12 +13,12 @@ from pathlib import Path
 
 from aiohttp import web
 
-from llm_gateway.admin import Admin
 from llm_gateway.app import Gateway
-from llm_gateway.edge import EdgeRunner
-from llm_gateway.keys import digest_in, digest_of, new_key
-from llm_gateway.reload import Reloader
+from llm_gateway.edge.connections import EdgeRunner
+from llm_gateway.operations.admin import Admin
+from llm_gateway.operations.reload import Reloader
 from llm_gateway.settings import AdminSettings, GatewaySettings
+from llm_gateway.tenancy.keys import digest_in, digest_of, new_key
 
 GC_THRESHOLDS = (50_000, 20, 20)
 """A request leaves little garbage in cycles, and the default of 700 objects looks for it dozens of times a second."""

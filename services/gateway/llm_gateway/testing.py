@@ -19,7 +19,7 @@ import orjson
 from aiohttp import web
 
 from llm_gateway.app import Gateway
-from llm_gateway.edge import EdgeRunner
+from llm_gateway.edge.connections import EdgeRunner
 from llm_gateway.settings import GatewaySettings
 
 POLL_SECONDS = 0.002

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 
 from llm_contract.testing import ScriptedEngine
-from llm_gateway.keys import key_hash
+from llm_gateway.tenancy.keys import key_hash
 
 PYTHON_PATH = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llm_contract.settings import load
-from llm_gateway.policies import POLICY_NAMES
+from llm_gateway.scheduling.policies import POLICY_NAMES
 from llm_gateway.settings import GatewaySettings
 
 TWO = ["http://127.0.0.1:8001", "http://127.0.0.1:8002"]

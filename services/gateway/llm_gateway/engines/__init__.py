@@ -9,8 +9,10 @@ breaker     keeps requests off an engine that fails them
 balance     which of the engines with room: least loaded, power of two choices, by session, by prefix
 prefix      what is known about the prompts in each engine's prefix cache
 signals     what an engine says about itself under /metrics
-
-What reads from the engines is outside: `health` (probes), `scrape` (signals), `progress` (ejection).
+routes      which engines serve a request's model; models: one list of all models
+addresses   where an engine is and what it is called; settings: its configuration; changes: engines come and go
+metrics     the engines' gauges, read when scraped
+watch/      what reads from the engines: probes, scrapes, progress
 """
 
 from llm_gateway.engines.balance import BalancingName

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from llm_gateway.engines.engine import Engine
-    from llm_gateway.waiting import Waiting
+    from llm_gateway.scheduling.waiting import Waiting
 
 BalancingName = Literal["least_loaded", "p2c", "session", "prefix"]
 

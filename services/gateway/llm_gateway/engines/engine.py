@@ -13,12 +13,12 @@ from llm_gateway.engines.budget import KvBudget
 from llm_gateway.engines.limits import AdaptiveLimit
 from llm_gateway.engines.prefix import PrefixIndex
 from llm_gateway.engines.signals import Signals
-from llm_gateway.keys import authorization
-from llm_gateway.tls import tls_context
+from llm_gateway.tenancy.keys import authorization
+from llm_gateway.upstream.tls import tls_context
 
 if TYPE_CHECKING:
-    from llm_gateway.engine_settings import EngineSettings
-    from llm_gateway.waiting import Waiting
+    from llm_gateway.engines.settings import EngineSettings
+    from llm_gateway.scheduling.waiting import Waiting
 
 ModelCard = dict[str, Any]
 """An entry of /v1/models."""

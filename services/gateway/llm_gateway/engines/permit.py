@@ -9,7 +9,7 @@ from llm_gateway.engines.engine import Engine
 
 if TYPE_CHECKING:
     from llm_gateway.engines.pool import EnginePool
-    from llm_gateway.waiting import Waiting
+    from llm_gateway.scheduling.waiting import Waiting
 
 
 class Permit:

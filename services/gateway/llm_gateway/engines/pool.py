@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from llm_gateway.addresses import default_name
+from llm_gateway.engines.addresses import default_name
 from llm_gateway.engines.balance import BalancingName, LeastLoaded, make_balancer
 from llm_gateway.engines.breaker import Breaker, BreakerSettings, BreakerState
 from llm_gateway.engines.budget import KvBudget
@@ -23,11 +23,11 @@ from llm_gateway.engines.limits import AdaptiveLimit, LimitSettings
 from llm_gateway.engines.permit import Permit
 from llm_gateway.engines.routes import Route, Routes
 from llm_gateway.engines.signals import Signals
-from llm_gateway.rate import ServiceRate
+from llm_gateway.scheduling.service_rate import ServiceRate
 
 if TYPE_CHECKING:
-    from llm_gateway.engine_settings import EngineSettings
-    from llm_gateway.waiting import Waiting
+    from llm_gateway.engines.settings import EngineSettings
+    from llm_gateway.scheduling.waiting import Waiting
 
 log = logging.getLogger(__name__)
 

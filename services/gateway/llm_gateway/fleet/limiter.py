@@ -1,7 +1,7 @@
 """Requests and tokens per minute of a tenant, counted over all gateways.
 
-The buckets of llm_gateway.rate_limit live in Redis (limiter.lua) and refill on its clock. Asks that come while a call
-is under way go together into the next one, so a busy gateway makes few calls. A settlement waits for nobody.
+The buckets of `tenancy.rate_limit` live in Redis (limiter.lua) and refill on its clock. Requests that come during
+a call share the next one, so a busy gateway makes few calls. A settlement never waits.
 
 When Redis is gone each gateway has its own buckets of its share of the limits (FleetGate.share). What was charged in
 Redis before and ends meanwhile is not settled; what was charged here is settled here. A Redis that lost its data starts
@@ -23,7 +23,7 @@ import orjson
 
 from llm_gateway.fleet.link import GONE, connection, script
 from llm_gateway.fleet.settings import FleetSettings
-from llm_gateway.rate_limit import Grant, Limits, LocalLimiter
+from llm_gateway.tenancy.rate_limit import Grant, Limits, LocalLimiter
 
 log = logging.getLogger(__name__)
 

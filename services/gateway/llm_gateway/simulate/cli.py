@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from llm_contract.settings import InvalidSettings, read
-from llm_gateway.policies import POLICY_NAMES, PolicyName
+from llm_gateway.scheduling.policies import POLICY_NAMES, PolicyName
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.simulate.engine_model import EngineModel
 from llm_gateway.simulate.events import replay

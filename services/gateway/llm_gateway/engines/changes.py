@@ -1,0 +1,69 @@
+"""Engines of a running gateway follow the configuration, and no request fails for it.
+
+New ones come first and old ones go last: an engine leaves when another one is up, or after PATIENCE if none comes up.
+One that stays but has other settings (slots, priority, key) is replaced in one step; requests it has finish on the old
+terms. Engines that the admin API added are left alone unless the file names them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from llm_gateway.engines import EnginePool
+from llm_gateway.engines.settings import EngineSettings
+
+PATIENCE = 30.0
+LOOK_SECONDS = 0.05
+
+_retiring: set[asyncio.Task[None]] = set()
+"""Keeps the tasks alive until they are done."""
+
+
+def change_engines(pool: EnginePool, old: Sequence[EngineSettings], new: Sequence[EngineSettings]) -> None:
+    before = {one.name: one for one in old}
+    after = {one.name: one for one in new}
+    present = {engine.name for engine in pool.engines}
+    for name, settings in after.items():
+        if name not in present:
+            pool.add(settings)
+        elif before.get(name) != settings:
+            _replace(pool, settings)
+    leaving = (before.keys() - after.keys()) & present
+    if leaving:
+        task = asyncio.get_running_loop().create_task(_retire(pool, leaving))
+        _retiring.add(task)
+        task.add_done_callback(_retiring.discard)
+
+
+def moved(old: Sequence[EngineSettings], new: Sequence[EngineSettings]) -> list[str]:
+    """Names that now stand for another URL: they would be two engines at once."""
+    urls = {one.name: one.url for one in old}
+    return [one.name for one in new if urls.get(one.name, one.url) != one.url]
+
+
+def _replace(pool: EnginePool, settings: EngineSettings) -> None:
+    """Nobody is woken in between, when the engine is neither here nor there."""
+    before = next(engine for engine in pool.engines if engine.name == settings.name)
+    was_up = before.up
+    wake, pool.on_change = pool.on_change, lambda: None
+    try:
+        pool.remove(settings.name)
+        engine = pool.add(settings)
+        pool.learn_models(engine, before.cards or None)
+        if was_up:
+            pool.mark_up(engine)
+    finally:
+        pool.on_change = wake
+    wake()
+
+
+async def _retire(pool: EnginePool, names: set[str]) -> None:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not any(engine.up for engine in pool.engines if engine.name not in names):  # noqa: ASYNC110
+                await asyncio.sleep(LOOK_SECONDS)
+    except TimeoutError:
+        pass
+    for name in names & {engine.name for engine in pool.engines}:
+        pool.remove(name)

@@ -1,0 +1,42 @@
+"""Reads every engine's /metrics once per `signals_interval`. An engine without metrics is fine: it has no signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llm_gateway.engines import Engine, EnginePool
+from llm_gateway.engines.signals import Signals, parse
+from llm_gateway.engines.watch.loop import EngineLoop
+from llm_gateway.upstream.client import EngineError, Upstream
+
+PATIENCE = 2.0
+"""Intervals that an answer may take; a scrape that takes longer has failed, and what was known is stale."""
+
+
+class SignalScraper:
+    def __init__(self, pool: EnginePool, upstream: Upstream, interval: float, clock: Callable[[], float]) -> None:
+        self._pool = pool
+        self._upstream = upstream
+        self._timeout = PATIENCE * interval
+        self._clock = clock
+        self._loop = EngineLoop(pool, self.scrape, interval)
+
+    async def start(self) -> None:
+        await self._loop.start()
+
+    async def stop(self) -> None:
+        await self._loop.stop()
+
+    async def scrape(self, engine: Engine) -> None:
+        self._pool.observe(engine, await read_signals(self._upstream, engine, self._timeout, self._clock))
+
+
+async def read_signals(
+    upstream: Upstream, engine: Engine, timeout: float, clock: Callable[[], float]
+) -> Signals | None:
+    """None if the engine does not answer in time, or answers anything but metrics."""
+    try:
+        status, page = await upstream.fetch(engine, "GET", "/metrics", timeout)
+    except EngineError:
+        return None
+    return parse(page, clock()) if status == 200 else None

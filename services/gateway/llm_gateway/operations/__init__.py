@@ -1,0 +1,1 @@
+"""For operators: the admin API, reload without restart, who may see names, the OpenAPI document."""

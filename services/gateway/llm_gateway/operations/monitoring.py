@@ -1,0 +1,54 @@
+"""Who may read what names tenants and engines: /metrics, /sla, /sla/report and the details of /ready.
+
+One switch. Where it is open, everybody may, and clients see engines by their names, which are addresses unless the
+configuration gives others. Where it is closed, these pages need `monitoring.key` or `admin.key`, /ready says no more
+than whether there is an engine, and clients see `engine-1`, `engine-2`, … in place of addresses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+
+from llm_contract import headers
+from llm_contract.errors import ApiError, ErrorKind
+from llm_gateway.tenancy.keys import KeyHash, bearer, digest_in, matches
+from llm_gateway.tenancy.tenants import is_loopback
+
+if TYPE_CHECKING:
+    from llm_gateway.settings import GatewaySettings
+
+
+class MonitoringSettings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    open: bool | Literal["auto"] = Field(
+        "auto", description="whether everybody may see names of tenants and engines; auto: on loopback without keys"
+    )
+    key: KeyHash | None = Field(None, description="hash of the key that reads them all the same, sha256:<hex>")
+
+
+class Monitoring:
+    """The switch and the keys. `update` takes over a reloaded configuration."""
+
+    def __init__(self, settings: GatewaySettings, *, keys_required: bool) -> None:
+        self.update(settings, keys_required=keys_required)
+
+    def update(self, settings: GatewaySettings, *, keys_required: bool) -> None:
+        given = settings.monitoring.open
+        self.closed = keys_required or not is_loopback(settings.host) if given == "auto" else not given
+        self._digests = [digest_in(key) for key in (settings.monitoring.key, settings.admin.key) if key is not None]
+
+    def may_see(self, request: web.Request) -> bool:
+        if not self.closed:
+            return True
+        key = bearer(request.headers.get(headers.AUTHORIZATION))
+        return any(matches(key, digest) for digest in self._digests)
+
+    def check(self, request: web.Request) -> None:
+        """Raise ApiError (401) unless this request may see names of tenants and engines."""
+        if not self.may_see(request):
+            message = "this page needs a key: `monitoring.key` or `admin.key`, as `Authorization: Bearer <key>`"
+            raise ApiError(ErrorKind.UNAUTHORIZED, message)

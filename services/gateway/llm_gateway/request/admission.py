@@ -1,0 +1,136 @@
+"""From a client's bytes to a place in the order: who asks, for what class, what it will cost, and may it.
+
+Everything that is refused here is refused before it waited: no key, a malformed body, an unknown class, a tenant over
+its limit. What a request will cost is predicted (estimate.py), and settled by what it cost when it has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from llm_contract import headers
+from llm_gateway.engines import EnginePool
+from llm_gateway.engines.models import Models
+from llm_gateway.engines.prefix import prefix_hashes
+from llm_gateway.request import body as request_body
+from llm_gateway.request.classes import ClassTable
+from llm_gateway.request.classify import Targets, classify, targets
+from llm_gateway.request.endpoints import QUEUED
+from llm_gateway.request.estimate import OutputEstimator, PromptEstimator
+from llm_gateway.request.exchange import Exchange
+from llm_gateway.request.form import Form
+from llm_gateway.request.json_fields import edit
+from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.settings import GatewaySettings
+from llm_gateway.tenancy.rate_limit import Limiter, refusal
+from llm_gateway.tenancy.tenants import TenantTable
+from llm_gateway.tenancy.usage import UsageBook
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request that was let in."""
+
+    path: str
+    headers: Mapping[str, str]
+    raw: bytes
+    body: dict[str, Any]
+    waiting: Waiting
+    exchange: Exchange
+
+
+class Admission:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        classes: ClassTable,
+        tenants: TenantTable,
+        limiter: Limiter,
+        usage: UsageBook,
+        prompts: PromptEstimator,
+        outputs: OutputEstimator,
+        models: Models,
+        pool: EnginePool,
+    ) -> None:
+        self._max_body_bytes = settings.max_body_bytes
+        self._body_timeout = settings.edge.body_timeout
+        self._classes = classes
+        self._tenants = tenants
+        self._limiter = limiter
+        self._usage = usage
+        self._prompts = prompts
+        self._outputs = outputs
+        self._models = models
+        self._pool = pool
+
+    async def admit(self, request: web.Request, exchange: Exchange) -> Job:
+        """Raises ApiError with the reason, having written into `exchange` what was known by then."""
+        exchange.tenant = tenant = self._tenants.authenticate(request.headers)
+        exchange.authorization = self._tenants.authorization_for(None, request.headers)
+        endpoint = QUEUED[request.path]
+        raw = await request_body.read(request, self._max_body_bytes, self._body_timeout)
+        form = Form(raw, request.headers.get("content-type", "")) if endpoint.is_form else None
+        body = request_body.parse(raw) if form is None else {"model": form.get("model"), "stream": _is_true(form)}
+        cls = classify(self._classes, request.headers, body, tenant.default, tenant.most_urgent)
+        exchange.class_name = cls.name
+        model = self._models.resolve(_model(body))
+        if model is not None and model != _model(body):
+            raw = edit(raw, {"model": orjson.dumps(model)}) if form is None else form.replaced("model", model)
+            body = {**body, "model": model}
+        exchange.targets = promised = targets(cls, request.headers)
+        exchange.generates = endpoint.generates
+        if form is None:
+            exchange.body_bytes = len(raw)
+        else:
+            exchange.content_type = request.headers.get("content-type", "")
+        exchange.streamed = body.get("stream") is True
+        waiting = Waiting(
+            cls,
+            exchange.arrived,
+            tenant.name,
+            tenant.weight,
+            self._prompts.predict(exchange.body_bytes),
+            self._outputs.predict(cls.name, tenant.name, max_tokens(body)).mean if endpoint.generates else 1,
+            exchange.arrived + _first_token_within(promised),
+            request.headers.get(headers.SESSION),
+            prefix_hashes(body) if self._pool.wants_prefix else (),
+            model,
+        )
+        await self._charge(exchange, waiting.prompt_tokens + waiting.output_tokens)
+        exchange.waiting = waiting
+        return Job(request.path, request.headers, raw, body, waiting, exchange)
+
+    async def _charge(self, exchange: Exchange, tokens: int) -> None:
+        tenant = exchange.tenant
+        if tenant.limits is not None:
+            exchange.grant = grant = await self._limiter.acquire(tenant.name, tenant.limits, tokens)
+            if grant.refused_by:
+                self._usage.limited(tenant.label, grant.refused_by)
+                raise refusal(grant)
+        self._usage.of(tenant.label).requests += 1
+
+
+def max_tokens(body: Mapping[str, Any]) -> int | None:
+    """None if the request does not say, or says nonsense, which is for the engine to refuse."""
+    asked = body.get("max_completion_tokens", body.get("max_tokens", body.get("max_output_tokens")))
+    return asked if isinstance(asked, int) and not isinstance(asked, bool) and asked > 0 else None
+
+
+def _model(body: Mapping[str, Any]) -> str | None:
+    """None if the request names none; one that is no string is for the engine to refuse."""
+    asked = body.get("model")
+    return asked if isinstance(asked, str) else None
+
+
+def _is_true(form: Form) -> bool:
+    return (form.get("stream") or "").lower() in ("true", "1")
+
+
+def _first_token_within(promised: Targets) -> float:
+    """Seconds from arrival: a request whose end has a deadline wants its beginning no later."""
+    return promised.ttft if promised.deadline is None else min(promised.ttft, promised.deadline)

@@ -1,0 +1,224 @@
+"""Late binding: a request leaves the queue only when an engine has a slot for it, and then the best one leaves.
+
+    permit = await dispatcher.acquire(waiting)
+    with permit as engine: …
+
+Invariants, both kept by `_pump` after every change. Work conserving: no request waits while an engine of its route has
+a free slot, unless one whose turn comes before it waits for KV room on that engine. No request waits while all engines
+of its route are down: it fails at once, with the reason.
+
+Engines can serve different models. The head of the queue is passed over while the engines that serve its model have no
+room, by requests for other engines only: one busy model does not hold up another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+
+from llm_contract.errors import ApiError, ErrorKind
+from llm_gateway.engines import Engine, EnginePool, Permit
+from llm_gateway.engines.routes import Route
+from llm_gateway.request.classes import ClassTable
+from llm_gateway.scheduling.preemption import Preemption
+from llm_gateway.scheduling.queue import NONE_EXCLUDED, QueueFull, RequestQueue
+from llm_gateway.scheduling.service_rate import ServiceRate
+from llm_gateway.scheduling.shedding import Shedder
+from llm_gateway.scheduling.wait_bound import WaitBound
+from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.settings import GatewaySettings
+
+MAX_RETRY_AFTER = 60.0
+
+
+class Dispatcher:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        classes: ClassTable,
+        queue: RequestQueue,
+        pool: EnginePool,
+        rate: ServiceRate,
+        wait_bound: WaitBound,
+        clock: Callable[[], float],
+        on_shed: Callable[[str], None],
+    ) -> None:
+        self._classes = classes
+        self._queue = queue
+        self._pool = pool
+        self._rate = rate
+        self._wait_bound = wait_bound
+        self._clock = clock
+        self._max_queue = settings.max_queue
+        self._down_retry_after = settings.probe_interval
+        self._timed_out = ErrorKind.QUEUE_TIMEOUT if settings.queue_timeout_status == 408 else ErrorKind.OVERLOADED
+        self._shedder = Shedder(settings.shedding, settings.classes)
+        self._on_shed = on_shed
+        self._routes = pool.routes
+        """As of the last look: the queue's groups are by these."""
+        self.preemption = Preemption(settings.preemption, clock)
+        pool.on_change = self._pump
+        queue.on_push_out = self._push_out
+
+    async def acquire(self, request: Waiting) -> Permit:
+        """A slot, once it is this request's turn. One that had a slot before is not kept out by a full queue.
+
+        Raises ApiError: QUEUE_FULL; QUEUE_TIMEOUT or OVERLOADED after its class's `queue_timeout`; ENGINE_UNAVAILABLE
+        if every engine of its route is or goes down. Cancelled while it waits, it leaves the queue; cancelled in the
+        same moment as it was granted, the slot goes back.
+        """
+        if permit := self._at_once(request):
+            self._queue.admit(request)
+            self.preemption.granted(request)
+            return permit
+        route = self._pool.routes.of(request.model)
+        if not self._pool.any_up(route):
+            raise self._unavailable(route)
+        self._enqueue(request, route)
+        granted: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
+        request.granted = granted
+        self._pump()
+        if not granted.done():
+            self.preemption.make_room(request)
+        try:
+            async with asyncio.timeout(request.cls.queue_timeout):
+                return await granted
+        except TimeoutError:
+            self._withdraw(request, granted)
+            raise self._waited_too_long(request) from None
+        except asyncio.CancelledError:
+            self._withdraw(request, granted)
+            raise
+
+    def spare(self, request: Waiting) -> Permit | None:
+        """A slot for a second try beside the first, if nobody waits for it."""
+        return self._at_once(request)
+
+    def _at_once(self, request: Waiting) -> Permit | None:
+        return None if self._queue.contends(self._pool.routes.of(request.model)) else self._pool.take(request)
+
+    def predicted_wait(self, request: Waiting) -> float:
+        """Return the seconds until a request like this one would start from the end of the queue, 1 to 60."""
+        route = self._pool.routes.of(request.model)
+        rate = self._rate.per_second(request.output_tokens, self._pool.slots(route))
+        return min(MAX_RETRY_AFTER, max(1.0, (self._queue.length(route) + 1) / rate)) if rate else MAX_RETRY_AFTER
+
+    def _enqueue(self, request: Waiting, route: Route) -> None:
+        self._follow_routes()
+        request.route = route
+        returning = request.charged
+        try:
+            if not returning and not self._shedder.admit(request.cls, self._saturation(request)):
+                self._on_shed(request.cls.name)
+                waiting = self._queue.length(route)
+                raise QueueFull(f"class {request.cls.name} is being shed: {waiting} requests wait")
+            self._queue.push(request, bounded=not returning)
+            self._entered(request)
+        except QueueFull as full:
+            wait = self.predicted_wait(request)
+            message = f"{full}; retry in about {wait:.0f} s"
+            raise ApiError(ErrorKind.QUEUE_FULL, message, retry_after=wait) from None
+
+    def _push_out(self, request: Waiting) -> None:
+        """Its tenant has more than its share of a full queue, and another tenant's request took its place."""
+        self._left(request)
+        if granted := undecided(request):
+            wait = self.predicted_wait(request)
+            message = f"the queue is full, and others have fewer requests in it; retry in about {wait:.0f} s"
+            granted.set_exception(ApiError(ErrorKind.QUEUE_FULL, message, retry_after=wait))
+
+    def _saturation(self, request: Waiting) -> float:
+        """How full the queue is; a class's own bound, which it cannot exceed, is not for shedding."""
+        return self._queue.length(request.route) / self._max_queue if self._max_queue else 0.0
+
+    def _withdraw(self, request: Waiting, granted: asyncio.Future[Permit]) -> None:
+        if self._queue.discard(request):
+            self._left(request)
+        if granted.done() and not granted.cancelled() and granted.exception() is None:
+            self.preemption.answered(request)
+            granted.result().release()
+        self._pump()
+
+    def _pump(self) -> None:
+        if not self._queue:
+            return
+        self._follow_routes()
+        self._fail_stranded()
+        while self._queue and self._grant_next():
+            pass
+
+    def _follow_routes(self) -> None:
+        if self._routes is not self._pool.routes:
+            self._routes = self._pool.routes
+            self._queue.reroute(lambda request: self._pool.routes.of(request.model))
+
+    def _grant_next(self) -> bool:
+        """Serve the first request in the policy's order that an engine has room for; False if there is none.
+
+        A request that is too large for what is free on its engines is waited for, or small ones would always pass it:
+        those engines are reserved, and only requests that can run on others are looked at after it.
+        """
+        now, excluded = self._clock(), self._at_ceiling()
+        reserved: set[Engine] = set()
+        while True:
+            routes = self._queue.routes()
+            blocked = [route for route in routes if not self._pool.has_free_slot(route, reserved)]
+            if len(blocked) == len(routes):
+                return False
+            head = self._queue.peek(now, excluded, blocked)
+            if head is None:
+                excluded = NONE_EXCLUDED  # the classes that the ceiling is for cannot use what is free
+            elif self._pool.has_room(head, reserved):
+                self._take_out(head)
+                if (granted := undecided(head)) and (permit := self._pool.take(head, reserved)):
+                    self._grant(head, granted, permit, now)
+                return True
+            else:
+                reserved.update(head.route)
+
+    def _take_out(self, head: Waiting) -> None:
+        self._queue.serve(head)
+        self._left(head)
+
+    def _grant(self, head: Waiting, granted: asyncio.Future[Permit], permit: Permit, now: float) -> None:
+        self._wait_bound.check(head, now, permit.engine)
+        self.preemption.granted(head)
+        granted.set_result(permit)
+
+    def _entered(self, request: Waiting) -> None:
+        """It is in the queue now; for a fleet, which has to know."""
+
+    def _left(self, request: Waiting) -> None:
+        """It is not in the queue any more."""
+
+    def _at_ceiling(self) -> Collection[str]:
+        """Classes that hold their share of the slots, as long as a class that does not is waiting."""
+        limited = [cls for cls in self._classes if cls.share < 1 and self._queue.depth(cls.name)]
+        if not limited:
+            return NONE_EXCLUDED
+        slots = self._pool.slots()
+        full = {cls.name for cls in limited if self._pool.held(cls.name) >= max(1, int(cls.share * slots))}
+        others = any(self._queue.depth(cls.name) for cls in self._classes if cls.name not in full)
+        return full if others else NONE_EXCLUDED
+
+    def _fail_stranded(self) -> None:
+        """Requests whose engines are all down."""
+        for route in self._queue.routes():
+            if not self._pool.any_up(route):
+                for request in self._queue.waiting_for(route):
+                    self._take_out(request)
+                    if granted := undecided(request):
+                        granted.set_exception(self._unavailable(route))
+
+    def _unavailable(self, route: Route) -> ApiError:
+        message = f"no engine is available; tried {self._pool.why_down(route)}"
+        return ApiError(ErrorKind.ENGINE_UNAVAILABLE, message, retry_after=self._down_retry_after)
+
+    def _waited_too_long(self, request: Waiting) -> ApiError:
+        message = f"no slot within {request.cls.queue_timeout:g} s, the limit of class {request.cls.name}"
+        return ApiError(self._timed_out, message, retry_after=self.predicted_wait(request))
+
+
+def undecided(request: Waiting) -> asyncio.Future[Permit] | None:
+    """None if the request was cancelled a moment ago and has not left the queue yet."""
+    return request.granted if request.granted is not None and not request.granted.done() else None

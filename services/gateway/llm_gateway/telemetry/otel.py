@@ -1,0 +1,134 @@
+"""Traces by OpenTelemetry; imported only when tracing is on.
+
+Spans are made on the event loop and given their parent by hand, without context variables: a request's spans belong to
+it whatever task ends them. They are sent in batches by a thread of the SDK's. When the receiver is down, the thread
+gives up after a few seconds and the spans are dropped; when they come faster than they are sent, the newest are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from types import TracebackType
+from typing import Self
+
+from opentelemetry import trace as otel
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from llm_contract import headers as header_names
+from llm_gateway.metrics import OK
+from llm_gateway.telemetry import tracing
+from llm_gateway.telemetry.tracing import Value
+
+EXPORT_SECONDS = 2.0
+"""For one batch, tries included; also what a receiver that is down adds to the gateway's end."""
+WAITING_SPANS = 8192
+BATCH_SPANS = 512
+
+OPERATIONS = {"/v1/chat/completions": "chat", "/v1/completions": "text_completion"}
+"""From a path to gen_ai.operation.name."""
+
+KINDS = {tracing.UPSTREAM: otel.SpanKind.CLIENT}
+"""Of every other phase: internal."""
+
+TRACESTATE = "tracestate"
+"""Set anew with each traceparent: one of the client's that does not belong to it must not stay."""
+
+W3C = TraceContextTextMapPropagator()
+
+
+def otlp_exporter(settings: tracing.TracingSettings) -> SpanExporter:
+    return OTLPSpanExporter(endpoint=settings.otlp_endpoint, timeout=EXPORT_SECONDS)
+
+
+class OtelTracing:
+    def __init__(self, settings: tracing.TracingSettings, exporter: SpanExporter) -> None:
+        self._provider = TracerProvider(
+            sampler=ParentBasedTraceIdRatio(settings.sample_ratio),
+            resource=Resource.create({"service.name": settings.service_name}),
+            shutdown_on_exit=False,
+        )
+        self._batches = BatchSpanProcessor(exporter, max_queue_size=WAITING_SPANS, max_export_batch_size=BATCH_SPANS)
+        self._provider.add_span_processor(self._batches)
+        self._tracer = self._provider.get_tracer("llm_gateway")
+
+    def begin(self, headers: Mapping[str, str], path: str) -> OtelTrace:
+        parent = W3C.extract(headers) if header_names.TRACEPARENT in headers else Context()
+        span = self._tracer.start_span(tracing.REQUEST, parent, otel.SpanKind.SERVER)
+        if span.is_recording():
+            span.set_attributes({"url.path": path, tracing.OPERATION: OPERATIONS.get(path, path)})
+        return OtelTrace(self._tracer, span)
+
+    def flush(self) -> None:
+        """Blocks until all ended spans are sent, or could not be."""
+        self._provider.force_flush()
+
+    def close(self) -> None:
+        self._provider.shutdown()
+
+
+class OtelTrace:
+    __slots__ = ("_context", "_root", "_tracer")
+
+    def __init__(self, tracer: otel.Tracer, root: otel.Span) -> None:
+        self._tracer = tracer
+        self._root = root
+        self._context = otel.set_span_in_context(root, Context())
+
+    def span(self, name: str) -> OtelSpan:
+        """A request that is not sampled has no spans below it, yet its ids go on to the engine."""
+        if not self._root.is_recording():
+            return OtelSpan(self._root, self._context, owned=False)
+        span = self._tracer.start_span(name, self._context, KINDS.get(name, otel.SpanKind.INTERNAL))
+        return OtelSpan(span, otel.set_span_in_context(span, self._context), owned=True)
+
+    def set(self, name: str, value: Value | None) -> None:
+        if value is not None:
+            self._root.set_attribute(name, value)
+
+    def event(self, name: str) -> None:
+        self._root.add_event(name)
+
+    def end(self, outcome: str, status: int) -> None:
+        if self._root.is_recording():
+            self._root.set_attributes({tracing.OUTCOME: outcome, "http.response.status_code": status})
+            if outcome != OK:
+                self._root.set_attribute("error.type", outcome)
+            if status >= 500:
+                self._root.set_status(otel.StatusCode.ERROR, outcome)
+        self._root.end()
+
+
+class OtelSpan:
+    __slots__ = ("_context", "_owned", "_span")
+
+    def __init__(self, span: otel.Span, context: Context, *, owned: bool) -> None:
+        self._span = span
+        self._context = context
+        self._owned = owned
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
+    ) -> None:
+        if not self._owned:
+            return
+        if kind is not None:
+            self._span.set_attribute("error.type", kind.__name__)
+            self._span.set_status(otel.StatusCode.ERROR, str(error))
+        self._span.end()
+
+    def set(self, name: str, value: Value) -> None:
+        if self._owned:
+            self._span.set_attribute(name, value)
+
+    def inject(self, headers: MutableMapping[str, str]) -> None:
+        headers.pop(TRACESTATE, None)
+        W3C.inject(headers, self._context)

@@ -1,0 +1,155 @@
+"""Traces of requests: what there is to say about one, and the twin that says nothing.
+
+gateway.request                      the server span; the client's `traceparent` is its parent
+├─ gateway.admit                     read, parse, classify
+├─ gateway.queue                     wait for an engine slot; once per attempt
+└─ gateway.upstream                  one exchange with an engine, which gets this span as its `traceparent`
+
+    trace = tracing.begin(request.headers, request.path)
+    with trace.span(QUEUE):
+        permit = await …
+    with trace.span(UPSTREAM) as span:
+        span.inject(engine_headers)
+    trace.end(outcome, status)
+
+Off, the default, `begin` returns one shared object whose methods do nothing, and OpenTelemetry is not even imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from types import TracebackType
+from typing import Protocol, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Value = str | int | float | bool
+
+REQUEST, ADMIT, QUEUE, UPSTREAM = "gateway.request", "gateway.admit", "gateway.queue", "gateway.upstream"
+
+
+class TracingSettings(BaseModel):
+    """OpenTelemetry traces, sent as OTLP over HTTP."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    otlp_endpoint: str = Field(
+        "", pattern="^(https?://.+)?$", description="URL such as http://127.0.0.1:4318/v1/traces; empty: no tracing"
+    )
+    sample_ratio: float = Field(
+        1.0, ge=0, le=1, description="part of the requests traced, where the caller's traceparent does not decide"
+    )
+    service_name: str = Field("llm-gateway", min_length=1, description="the resource's service.name")
+
+
+class Span(Protocol):
+    """A phase of a request, from `with` to its end; an exception that leaves the block is noted as its error."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
+    ) -> None: ...
+
+    def set(self, name: str, value: Value) -> None: ...
+
+    def inject(self, headers: MutableMapping[str, str]) -> None:
+        """Makes this span the parent of what the receiver of `headers` does: sets traceparent and tracestate."""
+
+
+class Trace(Protocol):
+    """One request's."""
+
+    def span(self, name: str) -> Span: ...
+
+    def set(self, name: str, value: Value | None) -> None:
+        """An attribute of the request's span; None leaves it out. The names are in `llm_gateway.telemetry.tracing`."""
+
+    def event(self, name: str) -> None:
+        """A moment worth a mark, such as the first token."""
+
+    def end(self, outcome: str, status: int) -> None:
+        """Exactly once. `outcome` is the label of gateway_requests_total, `status` the HTTP status sent."""
+
+
+class Tracing(Protocol):
+    def begin(self, headers: Mapping[str, str], path: str) -> Trace: ...
+
+    def close(self) -> None:
+        """Sends what is waiting, for a few seconds at most; blocks, so not for the event loop's thread."""
+
+
+# Attributes of gateway.request: OpenTelemetry's semantic conventions for generative AI, and the gateway's own.
+OPERATION = "gen_ai.operation.name"
+MODEL = "gen_ai.request.model"
+MAX_TOKENS = "gen_ai.request.max_tokens"
+STREAM = "gen_ai.request.stream"
+INPUT_TOKENS = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
+"""Seconds."""
+CLASS = "llm_gateway.class"
+TENANT = "llm_gateway.tenant"
+QUEUE_WAIT = "llm_gateway.queue_wait"
+"""Seconds, over all attempts."""
+OUTCOME = "llm_gateway.outcome"
+ENGINE = "llm_gateway.engine"
+"""Of gateway.upstream."""
+
+FIRST_TOKEN = "first_token"
+
+
+class NoSpan:
+    __slots__ = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
+    ) -> None:
+        pass
+
+    def set(self, name: str, value: Value) -> None:
+        pass
+
+    def inject(self, headers: MutableMapping[str, str]) -> None:
+        """Leaves what the client sent: its trace goes through us to the engine."""
+
+
+class NoTrace:
+    __slots__ = ()
+
+    def span(self, name: str) -> NoSpan:
+        return NO_SPAN
+
+    def set(self, name: str, value: Value | None) -> None:
+        pass
+
+    def event(self, name: str) -> None:
+        pass
+
+    def end(self, outcome: str, status: int) -> None:
+        pass
+
+
+class NoTracing:
+    __slots__ = ()
+
+    def begin(self, headers: Mapping[str, str], path: str) -> NoTrace:
+        return NO_TRACE
+
+    def close(self) -> None:
+        pass
+
+
+NO_SPAN, NO_TRACE = NoSpan(), NoTrace()
+
+
+def make_tracing(settings: TracingSettings) -> Tracing:
+    """OpenTelemetry is imported here and only if it is wanted: it costs 20 MiB and a third of a second."""
+    if not settings.otlp_endpoint:
+        return NoTracing()
+    from llm_gateway.telemetry.otel import OtelTracing, otlp_exporter
+
+    return OtelTracing(settings, otlp_exporter(settings))

@@ -1,0 +1,104 @@
+"""The HTTP client towards the engines, and what its failures mean for the request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Literal
+
+from llm_contract.errors import ErrorKind
+from llm_gateway.engines import Engine
+from llm_gateway.settings import GatewaySettings
+from llm_gateway.upstream.connection import BrokenOff, ConnectFailed, HttpError, Response, Silent, Sink
+from llm_gateway.upstream.pool import HttpClient
+
+Phase = Literal["connect", "headers", "body", "answer"]
+
+
+class EngineError(Exception):
+    """An exchange with an engine failed; `retryable` says whether another try may go better."""
+
+    def __init__(self, engine: Engine, phase: Phase, kind: ErrorKind, reason: str, *, retryable: bool) -> None:
+        super().__init__(f"{engine.shown}: {reason}")
+        self.engine = engine
+        self.phase = phase
+        self.kind = kind
+        self.reason = reason
+        self.retryable = retryable
+
+
+class Upstream:
+    """Sends requests to engines over kept-alive connections; how many there are follows from the permits."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._client = HttpClient(settings.connect_timeout, settings.engine_silence_timeout)
+
+    async def send(
+        self, engine: Engine, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Response:
+        """Returns when the response's headers are there; the caller reads the body and closes the response.
+
+        Raises EngineError.
+        """
+        try:
+            target = engine.url(path).raw_path
+            return await self._client.send(engine.base, method, target, headers, body or b"", tls=engine.tls)
+        except HttpError as error:
+            raise engine_error(engine, "headers", error) from error
+
+    async def read(self, engine: Engine, response: Response) -> bytes:
+        """The whole body. Raises EngineError."""
+        try:
+            return await response.read()
+        except HttpError as error:
+            raise engine_error(engine, "body", error) from error
+
+    async def read_some(self, engine: Engine, response: Response) -> bytes:
+        """What has arrived of the body, waiting for at least one byte; empty at its end. Raises EngineError."""
+        try:
+            return await response.read_some()
+        except HttpError as error:
+            raise engine_error(engine, "body", error) from error
+
+    async def pipe(self, engine: Engine, response: Response, sink: Sink) -> None:
+        """Gives each part of the body to `sink` as it is parsed; see Response.pipe. Raises EngineError."""
+        try:
+            await response.pipe(sink)
+        except HttpError as error:
+            raise engine_error(engine, "body", error) from error
+
+    async def health(self, engine: Engine, timeout: float) -> int:
+        """The status of the engine's /health. Raises EngineError."""
+        status, _ = await self.fetch(engine, "GET", "/health", timeout)
+        return status
+
+    async def fetch(
+        self, engine: Engine, method: str, path: str, timeout: float, body: bytes | None = None
+    ) -> tuple[int, bytes]:
+        """A small exchange on the gateway's own behalf: status and body. Raises EngineError."""
+        headers = {"content-type": "application/json"} if body else {}
+        if engine.authorization is not None:
+            headers["authorization"] = engine.authorization
+        try:
+            async with asyncio.timeout(timeout):
+                target = engine.url(path).raw_path
+                response = await self._client.send(engine.base, method, target, headers, body or b"", tls=engine.tls)
+                try:
+                    return response.status, await response.read()
+                finally:
+                    response.close()
+        except TimeoutError:
+            raise engine_error(engine, "headers", Silent("no answer in time")) from None
+        except HttpError as error:
+            raise engine_error(engine, "headers", error) from error
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def engine_error(engine: Engine, phase: Phase, error: HttpError) -> EngineError:
+    """Tells apart: never connected; silent (a second try would double its load); broke off; does not speak HTTP."""
+    if isinstance(error, ConnectFailed):
+        return EngineError(engine, "connect", ErrorKind.ENGINE_UNAVAILABLE, str(error), retryable=True)
+    reason = str(error) if isinstance(error, Silent | BrokenOff) else f"not a valid HTTP response: {error}"
+    return EngineError(engine, phase, ErrorKind.ENGINE_FAILED, reason, retryable=isinstance(error, BrokenOff))

@@ -1,0 +1,97 @@
+"""An engine's answer that is an error: a 5xx, a 429, a redirect, or an error object inside a 200, streamed or not.
+
+Another engine may do better, so such an answer is raised, with all that a client needs to be told it in the engine's
+own words if no other engine can serve the request. A refusal that is the client's own fault is passed on at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from llm_contract.errors import ErrorKind
+from llm_contract.headers import RETRY_AFTER
+from llm_contract.sse import error_of
+from llm_gateway.engines import Engine
+from llm_gateway.upstream.client import EngineError
+from llm_gateway.upstream.connection import Response
+from llm_gateway.upstream.stream_filter import StreamFilter
+
+TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
+OVERLOADED = (TOO_MANY_REQUESTS, UNAVAILABLE)
+LONGEST_REST = 30.0
+"""Seconds: a longer Retry-After counts as this."""
+_STATUS_OF_CODE = {kind.code: kind.status for kind in ErrorKind}
+_STATUS_OF_TYPE = {"invalid_request_error": 400, "BadRequestError": 400, "NotFoundError": 404, "rate_limit_error": 429}
+
+
+class Refusal(EngineError):
+    """`status` is the one that the error means; inside a 200 its object says which."""
+
+    def __init__(self, engine: Engine, source: Response, body: bytes, status: int, reason: str) -> None:
+        client_fault = 400 <= status < 500 and status != TOO_MANY_REQUESTS
+        super().__init__(engine, "answer", ErrorKind.ENGINE_FAILED, reason, retryable=not client_fault)
+        self.source = source
+        """Its status and headers; its body has been read."""
+        self.body = body
+        self.status = status
+        self.client_fault = client_fault
+
+    @property
+    def rest(self) -> float | None:
+        """Seconds for which an overloaded engine asks to be left alone."""
+        after = self.source.headers.get(RETRY_AFTER, "").strip()
+        if self.status not in OVERLOADED or not (after.isascii() and after.isdigit() and len(after) < 10):
+            return None
+        return min(float(after), LONGEST_REST)
+
+
+def refusal(engine: Engine, source: Response, body: bytes) -> Refusal | None:
+    """Return what a whole answer refuses, None for one that serves the request and for the engine's own 4xx."""
+    status = source.status
+    if status >= 500 or status == TOO_MANY_REQUESTS or 300 <= status < 400:
+        return Refusal(engine, source, body, status, f"answered {status}")
+    if status >= 300 or b'"error"' not in body:
+        return None
+    error = _error_in(body)
+    return None if error is None else Refusal(engine, source, body, error_status(error), f"an error: {_message(error)}")
+
+
+def stream_failure(engine: Engine, source: Response, events: StreamFilter) -> EngineError | None:
+    """Return why a stream is not complete, None if it is."""
+    if events.is_open:
+        reason = "the stream ended before it was complete"
+        return EngineError(engine, "body", ErrorKind.ENGINE_FAILED, reason, retryable=True)
+    if events.state.error is None:
+        return None
+    if not events.error_event:
+        reason = f"not an OpenAI stream: {events.state.error}"
+        return EngineError(engine, "body", ErrorKind.ENGINE_FAILED, reason, retryable=True)
+    return Refusal(engine, source, events.error_event, error_status(events.error), f"an error: {events.state.error}")
+
+
+def error_status(error: Any) -> int:
+    """Return the HTTP status that an error object means, 500 if it does not say."""
+    if not isinstance(error, dict):
+        return 500
+    code = error.get("code")
+    if isinstance(code, str) and code in _STATUS_OF_CODE:
+        return _STATUS_OF_CODE[code]
+    if isinstance(code, int) and 400 <= code < 600:
+        return code
+    kind = error.get("type")
+    return _STATUS_OF_TYPE.get(kind, 500) if isinstance(kind, str) else 500
+
+
+def _error_in(body: bytes) -> Any:
+    try:
+        payload = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return error_of(payload) if isinstance(payload, dict) else None
+
+
+def _message(error: Any) -> str:
+    message = error.get("message") if isinstance(error, dict) else error
+    return str(message)[:200]

@@ -1,0 +1,160 @@
+"""A streamed answer, from its head to its end: relayed, gone on with at another engine if the first one fails, counted.
+
+Nothing raises out of here but the client's own hang-up: its answer has begun, and there is no second head to send.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+from aiohttp import HttpVersion11, web
+
+from llm_contract import sse
+from llm_contract.errors import ApiError, ErrorKind
+from llm_gateway.engines import EnginePool
+from llm_gateway.metrics import ENGINE_REJECTED, OK, GatewayMetrics
+from llm_gateway.request.admission import Job
+from llm_gateway.request.endpoints import CHAT
+from llm_gateway.scheduling.interrupt import Interrupted
+from llm_gateway.upstream.attempt import Answer, Attempts, ejected
+from llm_gateway.upstream.client import EngineError, Upstream
+from llm_gateway.upstream.refusal import Refusal
+from llm_gateway.upstream.relay import Relay
+from llm_gateway.upstream.replay import continuation, is_resumable, tokens_allowed
+from llm_gateway.upstream.token_counts import token_count
+from llm_gateway.upstream.transcript import Progress
+
+TOKENIZE_TIMEOUT = 5.0
+
+Outcome = tuple[web.StreamResponse, str]
+"""The response and the request's outcome, a label of gateway_requests_total."""
+
+log = logging.getLogger(__name__)
+
+
+class Streaming:
+    def __init__(
+        self,
+        attempts: Attempts,
+        pool: EnginePool,
+        upstream: Upstream,
+        metrics: GatewayMetrics,
+        clock: Callable[[], float],
+        *,
+        replay: bool,
+    ) -> None:
+        self._attempts = attempts
+        self._pool = pool
+        self._upstream = upstream
+        self._metrics = metrics
+        self._clock = clock
+        self._replay = replay
+
+    async def serve(self, request: web.Request, job: Job, answer: Answer, headers: Mapping[str, str]) -> Outcome:
+        """Send the whole stream. Raises ConnectionError if the client is gone."""
+        client = web.StreamResponse(status=answer.source.status, headers={**headers, "cache-control": "no-cache"})
+        if request.version >= HttpVersion11:
+            client.enable_chunked_encoding()
+        keep = self._replay and is_resumable(job.path, job.body)
+        relay = Relay(client, request.transport, self._upstream, self._clock, keep)
+        try:
+            with answer:
+                await client.prepare(request)
+                failure = await self._run(job, relay, answer)
+            while failure is not None and self._can_resume(job, relay, failure):
+                failure = await self._resume(job, relay, failure)
+            await relay.finish(failure)
+        except ConnectionError:
+            raise
+        except Exception:
+            log.exception("%s failed after its answer had begun", request.path)
+            await relay.give_up()
+            return client, ErrorKind.INTERNAL.label
+        finally:
+            job.exchange.count(relay.usage(), relay.events)
+        return client, _outcome(failure)
+
+    async def _run(self, job: Job, relay: Relay, answer: Answer) -> EngineError | None:
+        try:
+            with job.waiting.interruptible:
+                failure = await relay.run(answer)
+        except Interrupted:
+            failure = ejected(answer.engine)
+        if failure is None:
+            self._attempts.completed(answer.engine)
+        else:
+            self._attempts.failed(job, failure)
+        return failure
+
+    def _can_resume(self, job: Job, relay: Relay, failure: EngineError) -> bool:
+        return relay.transcript is not None and failure.retryable and self._attempts.another(job)
+
+    async def _resume(self, job: Job, relay: Relay, failure: EngineError) -> EngineError | None:
+        """Return None if the stream is complete now, else what it is left with."""
+        assert relay.transcript is not None
+        progress = relay.transcript.progress()
+        tokens = None if progress is None else await self._tokens(job, progress)
+        if progress is None or tokens is None:
+            failure.retryable = False
+            return failure
+        limit = tokens_allowed(job.path, job.body)
+        if progress.finished or (limit is not None and tokens >= limit):
+            await relay.complete(None if progress.finished else _length_reached(job.path, progress))
+            return None
+        self._metrics.reattempted(job.exchange.class_name, "resume")
+        try:
+            answer = await self._attempts.begin(job, continuation(job.path, job.body, progress, tokens))
+        except (ApiError, EngineError, Interrupted):
+            return failure
+        with answer:
+            if answer.events is None:
+                failure.retryable = False
+                return failure
+            return await self._run(job, relay, answer)
+
+    async def _tokens(self, job: Job, progress: Progress) -> int | None:
+        """Return how many tokens the client has had, None if that cannot be known and `max_tokens` depends on it.
+
+        An event may hold several tokens, and a text may have been generated in more tokens than it takes.
+        """
+        if progress.finished or not progress.text:
+            return 0
+        if progress.tokens is not None:
+            return progress.tokens
+        counted = await self._count(job, progress.text)
+        if counted is None and tokens_allowed(job.path, job.body) is not None:
+            return None
+        return max(progress.parts, counted or 0)
+
+    async def _count(self, job: Job, text: str) -> int | None:
+        """Return the tokens of `text` as an engine has them, None if none says."""
+        engine = self._pool.choose(job.waiting.tried, job.waiting.model)
+        if engine is None:
+            return None
+        asked = orjson.dumps({"model": job.body.get("model"), "prompt": text, "add_special_tokens": False})
+        try:
+            status, answer = await self._upstream.fetch(engine, "POST", "/tokenize", TOKENIZE_TIMEOUT, asked)
+            found = orjson.loads(answer) if status == 200 else None
+        except (EngineError, orjson.JSONDecodeError):
+            return None
+        return token_count(found.get("count")) if isinstance(found, dict) else None
+
+
+def _outcome(failure: EngineError | None) -> str:
+    if failure is None:
+        return OK
+    rejected = isinstance(failure, Refusal) and failure.client_fault
+    return ENGINE_REJECTED if rejected else failure.kind.label
+
+
+def _length_reached(path: str, progress: Progress) -> bytes:
+    """The last event of an answer that has all its tokens, which its engine did not live to send."""
+    choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": "length"}
+    if path == CHAT:
+        kind, choice["delta"] = "chat.completion.chunk", {}
+    else:
+        kind, choice["text"] = "text_completion", ""
+    return sse.encode({**progress.identity, "object": kind, "choices": [choice]})

@@ -1,0 +1,109 @@
+"""What the client has had of a stream, kept unread and looked into only when an engine has died."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from llm_contract import sse
+from llm_gateway.upstream.token_counts import stated
+
+MAX_TRANSCRIPT_BYTES = 1024 * 1024
+"""A stream longer than this is not kept, and so not resumed."""
+NOTHING: tuple[Any, ...] = (None, "", [], {})
+"""Values of a field that adds nothing to an answer."""
+UNDERSTOOD = {"index", "text", "delta", "finish_reason", "stop_reason"}
+"""Fields of a choice. Any other with a value, such as logprobs, makes a stream that is not resumed."""
+IDENTITY = ("id", "created", "model")
+
+
+@dataclass(slots=True)
+class Progress:
+    identity: dict[str, Any] = field(default_factory=dict)
+    """What all events of a stream have in common."""
+    text: str = ""
+    parts: int = 0
+    """Events with text: there are at least as many tokens."""
+    tokens: int | None = None
+    """What the last event says that they are, where usage is stated continuously."""
+    opened: bool = False
+    """The client has had an event."""
+    finished: bool = False
+    """A `finish_reason` was among it: nothing is left to generate."""
+
+
+class Unclear(Exception):
+    """An event holds more than text, so text alone cannot continue it."""
+
+
+class Transcript:
+    __slots__ = ("_chunks", "_size")
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def add(self, whole_events: bytes) -> None:
+        self._size += len(whole_events)
+        if self._size <= MAX_TRANSCRIPT_BYTES:
+            self._chunks.append(whole_events)
+        else:
+            self._chunks.clear()
+
+    def progress(self) -> Progress | None:
+        """Return None if the stream was too long to keep, or holds anything that is not understood to be text."""
+        if self._size > MAX_TRANSCRIPT_BYTES:
+            return None
+        found = Progress()
+        try:
+            texts = [_read(found, data) for data in sse.Decoder().feed(b"".join(self._chunks))]
+        except (Unclear, orjson.JSONDecodeError):
+            return None
+        found.text = "".join(texts)
+        return found
+
+
+def _read(found: Progress, data: bytes) -> str:
+    """Return the text of an event, having noted in `found` what else it says."""
+    event = orjson.loads(data)
+    choices = event.get("choices") if isinstance(event, dict) else None
+    if not isinstance(choices, list) or len(choices) > 1:
+        raise Unclear
+    found.opened = True
+    for name in IDENTITY:
+        if name in event:
+            found.identity.setdefault(name, event[name])
+    counts = stated(event)
+    if counts is not None:
+        found.tokens = counts.output
+    if not choices:
+        return ""
+    text = _text(choices[0])
+    found.finished = found.finished or choices[0].get("finish_reason") is not None
+    if text:
+        found.parts += 1
+        found.tokens = found.tokens if counts is not None else None
+    return text
+
+
+def _text(choice: Any) -> str:
+    if not isinstance(choice, dict) or choice.get("index", 0) != 0:
+        raise Unclear
+    delta = choice.get("delta")
+    if any(value not in NOTHING for name, value in choice.items() if name not in UNDERSTOOD):
+        raise Unclear
+    if delta is None:
+        return _string(choice.get("text"))
+    if not isinstance(delta, dict) or choice.get("text") not in NOTHING:
+        raise Unclear
+    if any(value not in NOTHING for name, value in delta.items() if name not in ("role", "content")):
+        raise Unclear
+    return _string(delta.get("content"))
+
+
+def _string(value: Any) -> str:
+    if value is not None and not isinstance(value, str):
+        raise Unclear
+    return value or ""
