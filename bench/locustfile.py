@@ -22,19 +22,19 @@ import gevent
 from locust import events
 from locust.runners import WorkerRunner
 
-from llm_bench.credentials import find_credentials
-from llm_bench.dealing import renumber, split
+from llm_bench.client.credentials import find_credentials
+from llm_bench.client.target import find_target
 from llm_bench.errors import BenchError
-from llm_bench.face.history import History
-from llm_bench.face.rows import print_rows
-from llm_bench.face.share import OneUserPerProcess, Share, Sharing
-from llm_bench.face.stats import keep_four_digits, log_record
-from llm_bench.face.web import add_tab
-from llm_bench.load import Load, OpenLoopUser, plan_load
-from llm_bench.run import check_fits, text_source
-from llm_bench.scenario import load_scenario, scaled
-from llm_bench.schedule import draw_schedule
-from llm_bench.target import find_target
+from llm_bench.load.partition import renumber, split
+from llm_bench.load.users import Load, OpenLoopUser, plan_load
+from llm_bench.locust_ui.history import History
+from llm_bench.locust_ui.rows import print_rows
+from llm_bench.locust_ui.share import OneUserPerProcess, Share, Sharing
+from llm_bench.locust_ui.stats import keep_four_digits, log_record
+from llm_bench.locust_ui.web import add_tab
+from llm_bench.runs.run import check_fits, text_source
+from llm_bench.workload.scenario import load_scenario, scaled
+from llm_bench.workload.schedule import draw_schedule
 
 SCENARIO = Path(__file__).parent / "scenarios" / "mixed-priority.yaml"
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import orjson
 
-from llm_bench.environment import describe_environment
+from llm_bench.results.environment import describe_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "bench" / "results"

@@ -24,7 +24,7 @@ from benchmarks.bars import ROOT, Bar, check, describe_machine, write
 from benchmarks.programs import Server, bench, command, end_on_sigterm, free_port, serving
 
 from llm_bench.report import write_report
-from llm_bench.results import Result
+from llm_bench.results.result import Result
 
 SCENARIO = ROOT / "bench" / "scenarios" / "mixed-priority.yaml"
 MODEL = ROOT / "models" / "main"

@@ -35,8 +35,8 @@ from benchmarks.bars import Bar, check, describe_machine, write
 from benchmarks.guidellm_peer import PeerRun
 from benchmarks.programs import Server, bench, end_on_sigterm, serving, token_server
 
-from llm_bench.knee import Knee, Trial, find_knee
-from llm_bench.results import Result
+from llm_bench.analyse.knee import Knee, Trial, find_knee
+from llm_bench.results.result import Result
 
 TTFT = 0.02
 TOKENS = 16

@@ -20,7 +20,7 @@ from typing import IO
 
 import psutil
 
-from llm_bench.results import Result, read_result
+from llm_bench.results.result import Result, read_result
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -29,10 +29,10 @@ from benchmarks.bars import ROOT, Bar, check, describe_machine, write
 from benchmarks.pace import Pace
 from benchmarks.programs import bench, bench_repeated, end_on_sigterm, serving
 
-from llm_bench.figures import Figure, read_figure
-from llm_bench.repetitions import Estimate, mean_interval
+from llm_bench.analyse.figures import Figure, read_figure
+from llm_bench.analyse.repetitions import Estimate, mean_interval
 from llm_bench.report.units import seconds as seconds_of
-from llm_bench.results import Result
+from llm_bench.results.result import Result
 
 REPORTS = 3
 RUNS = 3

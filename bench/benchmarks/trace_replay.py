@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.bars import Bar, check, describe_machine, write
 from benchmarks.programs import bench, end_on_sigterm, serving, token_server
 
-from llm_bench.results import Result
+from llm_bench.results.result import Result
 
 SEED = 1
 REQUESTS = 19_366

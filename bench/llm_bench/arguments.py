@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentTypeError
 from typing import NoReturn
 
-from llm_bench.credentials import WHAT_A_NAME_IS, is_variable_name
+from llm_bench.client.credentials import WHAT_A_NAME_IS, is_variable_name
 
 
 def positive(text: str) -> float:

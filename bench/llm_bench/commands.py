@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from llm_bench.analyse.gate import Finding, check_pairs, check_run, parse_condition
+from llm_bench.analyse.paired import PairedRatio, compare_pairs, evidence
+from llm_bench.analyse.repetitions import estimate_figures
 from llm_bench.errors import ResultError
-from llm_bench.gate import Finding, check_pairs, check_run, parse_condition
-from llm_bench.paired import PairedRatio, compare_pairs, evidence
-from llm_bench.repetitions import estimate_figures
-from llm_bench.replay import TraceArrivals
-from llm_bench.results import Result, read_result, result_schema
-from llm_bench.scenario import Scenario, load_scenario, scaled, skip_bad_rows
+from llm_bench.results.result import Result, read_result, result_schema
+from llm_bench.workload.recorded import TraceArrivals
+from llm_bench.workload.scenario import Scenario, load_scenario, scaled, skip_bad_rows
 
 if TYPE_CHECKING:
-    from llm_bench.run import RunOptions
+    from llm_bench.runs.run import RunOptions
 
 DONE = 0
 FAILED = 1
@@ -50,8 +50,8 @@ def run(arguments: Namespace) -> int:
     baseline = read_result(arguments.baseline) if arguments.baseline else None
     from llm_bench.report.estimates import print_repetitions
     from llm_bench.report.table import print_run
-    from llm_bench.run import run as run_once
-    from llm_bench.series import repeat
+    from llm_bench.runs.run import run as run_once
+    from llm_bench.runs.series import repeat
 
     options = _options(arguments, arguments.target, api_key_env=arguments.api_key_env)
     if arguments.repeat == 1:
@@ -70,7 +70,7 @@ def sweep(arguments: Namespace) -> int:
     scenario = _scenario(arguments)
     from llm_bench.report.curves import write_curves
     from llm_bench.report.estimates import print_sweep
-    from llm_bench.sweep import sweep as run_rates
+    from llm_bench.runs.sweep import sweep as run_rates
 
     options = _options(arguments, arguments.target, api_key_env=arguments.api_key_env)
     results = run_rates(scenario, options, arguments.out, arguments.rates, arguments.repeat)
@@ -82,8 +82,8 @@ def sweep(arguments: Namespace) -> int:
 def saturate(arguments: Namespace) -> int:
     scenario = _scenario(arguments)
     from llm_bench.report.estimates import print_knee
-    from llm_bench.sweep import Interrupted
-    from llm_bench.sweep import saturate as search
+    from llm_bench.runs.sweep import Interrupted
+    from llm_bench.runs.sweep import saturate as search
 
     options = _options(arguments, arguments.target, api_key_env=arguments.api_key_env)
     search_for = {"goal": arguments.goal, "precision": arguments.precision, "repeats": arguments.repeat}
@@ -101,11 +101,11 @@ def replay(arguments: Namespace) -> int:
         kind="trace", file=arguments.trace, speed=arguments.speed, skip_bad_rows=arguments.skip_bad_rows
     )
     arrivals.read()
-    from llm_bench.credentials import find_credentials
+    from llm_bench.client.credentials import find_credentials
+    from llm_bench.client.target import find_target
     from llm_bench.report.table import print_run
-    from llm_bench.run import run as run_once
-    from llm_bench.target import find_target
-    from llm_bench.trace_scenario import trace_scenario
+    from llm_bench.runs.run import run as run_once
+    from llm_bench.workload.trace_scenario import trace_scenario
 
     credentials = find_credentials(arguments.api_key_env, {})
     longest = find_target(arguments.target, arguments.model, credentials).max_model_len
@@ -121,7 +121,7 @@ def compare(arguments: Namespace) -> int:
     scenario = _scenario(arguments)
     conditions = [parse_condition(text) for text in arguments.fail_if]
     from llm_bench.report.estimates import print_pairs
-    from llm_bench.series import invalid_runs, run_pairs
+    from llm_bench.runs.series import invalid_runs, run_pairs
 
     sides = zip(arguments.targets, arguments.names, arguments.api_key_env or [None, None], strict=True)
     a, b = (_options(arguments, target, name, key) for target, name, key in sides)
@@ -143,7 +143,7 @@ def compare(arguments: Namespace) -> int:
 
 def capacity(arguments: Namespace) -> int:
     scenario = load_scenario(arguments.scenario)
-    from llm_bench.full_load import measure_capacity
+    from llm_bench.runs.closed_loop import measure_capacity
 
     measured = measure_capacity(
         scenario,
@@ -171,7 +171,7 @@ def report(arguments: Namespace) -> int:
 
 
 def worker(arguments: Namespace) -> int:
-    from llm_bench.worker import work
+    from llm_bench.load.worker import work
 
     work(arguments.master)
     return DONE
@@ -191,7 +191,7 @@ def _scenario(arguments: Namespace) -> Scenario:
 
 
 def _options(arguments: Namespace, target: str, name: str | None = None, api_key_env: str | None = None) -> RunOptions:
-    from llm_bench.run import RunOptions
+    from llm_bench.runs.run import RunOptions
 
     return RunOptions(
         target=target,

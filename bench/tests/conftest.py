@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from llm_bench.environment import describe_environment
-from llm_bench.record import RequestRecord
-from llm_bench.results import SCHEMA_VERSION, Result, RunInfo
-from llm_bench.scenario import Scenario
-from llm_bench.summary import summarise
-from llm_bench.verdict import judge
+from llm_bench.measure.record import RequestRecord
+from llm_bench.measure.summary import summarise
+from llm_bench.measure.verdict import judge
+from llm_bench.results.environment import describe_environment
+from llm_bench.results.result import SCHEMA_VERSION, Result, RunInfo
+from llm_bench.workload.scenario import Scenario
 
 MakeResult = Callable[..., Result]
 

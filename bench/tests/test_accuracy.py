@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import yaml
 
-from llm_bench.record import RequestRecord
-from llm_bench.results import Result, read_result
+from llm_bench.measure.record import RequestRecord
+from llm_bench.results.result import Result, read_result
 
 TTFT, GAPS = 0.25, (0.4, 0.1)
 TOKENS = 9

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_late
 
 import llm_bench.__main__  # noqa: F401  # what the processes below run
 from llm_bench.cli import main
-from llm_bench.results import Result, read_result
+from llm_bench.results.result import Result, read_result
 from llm_contract import sse
 from llm_contract.testing import Script, ScriptedEngine
 

@@ -15,8 +15,8 @@ from aiohttp import web
 import llm_bench.__main__  # what the processes below run
 from llm_bench import __version__
 from llm_bench.cli import DEFAULT_SCENARIO, main
-from llm_bench.results import read_result
-from llm_bench.scenario import load_scenario
+from llm_bench.results.result import read_result
+from llm_bench.workload.scenario import load_scenario
 from llm_contract import sse
 from llm_contract.testing import Script, ScriptedEngine
 
@@ -158,7 +158,7 @@ sys.meta_path.insert(0, Interrupter())
 
 
 @pytest.mark.parametrize(
-    "module", ["gevent", "llm_bench.cli", "yaml", "numpy", "llm_bench.report.table", "locust", "llm_bench.run"]
+    "module", ["gevent", "llm_bench.cli", "yaml", "numpy", "llm_bench.report.table", "locust", "llm_bench.runs.run"]
 )
 async def test_an_interrupt_while_it_starts_is_one_line(tmp_path: Path, module: str) -> None:
     """The signal comes at the moment the module is looked for."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 import llm_bench.__main__  # noqa: F401  # what the process below runs
-from llm_bench.results import read_result
+from llm_bench.results.result import read_result
 from llm_contract import sse
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"

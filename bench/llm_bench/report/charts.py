@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llm_bench.record import NOT_SENT, OK, RequestRecord
+from llm_bench.measure.record import NOT_SENT, OK, RequestRecord
+from llm_bench.measure.stats import Distribution
 from llm_bench.report import svg
 from llm_bench.report.units import seconds, share
-from llm_bench.results import Result
-from llm_bench.stats import Distribution
+from llm_bench.results.result import Result
 
 CURVE_POINTS = 240
 """A curve with more samples than this is drawn through so many of its quantiles."""

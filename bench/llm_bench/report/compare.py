@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llm_bench.results import Result
-from llm_bench.summary import ClassSummary
+from llm_bench.measure.summary import ClassSummary
+from llm_bench.results.result import Result
 
 Unit = Literal["seconds", "share", "count", "rate"]
 

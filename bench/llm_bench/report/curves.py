@@ -8,13 +8,13 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from llm_bench.repetitions import Estimate, mean_interval
+from llm_bench.analyse.repetitions import Estimate, mean_interval
+from llm_bench.measure.summary import ALL, ClassSummary
 from llm_bench.report import svg
 from llm_bench.report.charts import NARROW, WIDE, Frame, hue, seconds_tick
 from llm_bench.report.template import fill_template
 from llm_bench.report.write import write_file
-from llm_bench.results import Result
-from llm_bench.summary import ALL, ClassSummary
+from llm_bench.results.result import Result
 
 GOAL = 0.99
 """SLO attainment above which a rate counts as held, in the headline."""

@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from llm_bench.figures import RATES, parse_figure
-from llm_bench.gate import Finding
-from llm_bench.knee import Knee
-from llm_bench.paired import PairedRatio
-from llm_bench.repetitions import Estimate
+from llm_bench.analyse.figures import RATES, parse_figure
+from llm_bench.analyse.gate import Finding
+from llm_bench.analyse.knee import Knee
+from llm_bench.analyse.paired import PairedRatio
+from llm_bench.analyse.repetitions import Estimate
 from llm_bench.report.units import MISSING, seconds, share
-from llm_bench.results import Result
+from llm_bench.results.result import Result
 
 _LABELS = {
     "output_tokens_per_second": "Output/s",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_bench.report.strip import Panel, Unit, make_panel
-from llm_bench.results import Result
+from llm_bench.results.result import Result
 
 PANELS: tuple[tuple[str, str, float, Unit], ...] = (
     ("utilisation", "in use", 1.0, "share"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from llm_bench.measure.summary import ALL
 from llm_bench.report import units
-from llm_bench.results import Result
-from llm_bench.summary import ALL
+from llm_bench.results.result import Result
 
 
 def headline(results: Sequence[Result]) -> str:

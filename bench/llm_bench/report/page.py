@@ -12,16 +12,16 @@ from typing import Any
 
 from markupsafe import Markup
 
-from llm_bench.arrivals import ClosedLoop
-from llm_bench.record import OK, RequestRecord
-from llm_bench.replay import TraceArrivals
+from llm_bench.measure.record import OK, RequestRecord
+from llm_bench.measure.stats import CONFIDENCE, PERCENTILES, samples_needed
+from llm_bench.measure.verdict import rates
 from llm_bench.report import charts, gpu_charts, server_charts, units
 from llm_bench.report.compare import METRICS, compare
 from llm_bench.report.headline import headline, times
 from llm_bench.report.template import fill_template
-from llm_bench.results import Result
-from llm_bench.stats import CONFIDENCE, PERCENTILES, samples_needed
-from llm_bench.verdict import rates
+from llm_bench.results.result import Result
+from llm_bench.workload.arrivals import ClosedLoop
+from llm_bench.workload.recorded import TraceArrivals
 
 SLO_REACH = 4.0
 """An SLO up to this many times the slowest sample stretches the axis; one further out would only flatten the data."""

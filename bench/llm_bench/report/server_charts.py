@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from llm_bench.measure.server_metrics import ServerMetrics
 from llm_bench.report.strip import Panel, Unit, make_panel
-from llm_bench.results import Result
-from llm_bench.server_metrics import ServerMetrics
+from llm_bench.results.result import Result
 
 
 def panels(result: Result, span: float) -> list[Panel]:

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from llm_bench.measure.summary import ClassSummary
 from llm_bench.report.compare import METRICS, THROUGHPUT, Metric, Row, compare
 from llm_bench.report.headline import nothing_completed
 from llm_bench.report.units import ratio, show
-from llm_bench.results import Result
-from llm_bench.summary import ClassSummary
+from llm_bench.results.result import Result
 
 
 def print_table(results: Sequence[Result], console: Console | None = None) -> None:

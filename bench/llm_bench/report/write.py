@@ -13,7 +13,7 @@ from llm_bench.errors import ResultError
 from llm_bench.report.compare import compare
 from llm_bench.report.markdown import render_markdown
 from llm_bench.report.page import render_page
-from llm_bench.results import Result
+from llm_bench.results.result import Result
 
 
 def write_report(

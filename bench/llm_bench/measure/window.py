@@ -1,0 +1,74 @@
+"""Which requests count: those that were due while the target ran steadily.
+
+    warm_up: auto | seconds      what is cut at the start; default 0
+    cool_down: auto | seconds    what is cut at the end; default 0
+
+`auto` at the start is MSER-5 (White 1997): TTFT in batches of five requests by scheduled time; of all the cuts in the
+first half, the one after which the standard error of the mean is smallest. A run that is never steady, such as an
+overload whose queue grows to its end, has no such cut, and none is made.
+
+`auto` at the end is the median time of a request, at most a tenth of the window: who is due later than that before the
+last arrival is served by a target that empties.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llm_bench.measure.record import RequestRecord
+from llm_bench.workload.scenario import Cut
+
+BATCH = 5
+LONGEST_COOL_DOWN = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """In seconds from the start of the run: requests due in [start, end) count."""
+
+    start: float
+    end: float
+
+    @property
+    def is_cut(self) -> bool:
+        return self.start > 0 or math.isfinite(self.end)
+
+    def holds(self, record: RequestRecord) -> bool:
+        return self.start <= record.scheduled_at < self.end
+
+
+def steady_window(records: Sequence[RequestRecord], duration: float, warm_up: Cut, cool_down: Cut) -> Window:
+    start = _warm_up(records) if warm_up == "auto" else warm_up
+    cut = _cool_down(records, duration) if cool_down == "auto" else cool_down
+    end = duration - cut if cut else math.inf
+    return Window(start, end) if start < min(end, duration) else Window(0.0, math.inf)
+
+
+def _warm_up(records: Sequence[RequestRecord]) -> float:
+    done = sorted((record.scheduled_at, record.ttft) for record in records if record.ok and record.ttft is not None)
+    batches = len(done) // BATCH
+    if batches < 2 * BATCH:
+        return 0.0
+    means = np.array([ttft for _, ttft in done[: batches * BATCH]]).reshape(batches, BATCH).mean(axis=1)
+    first = truncation(means)
+    return done[first * BATCH][0] if first else 0.0
+
+
+def truncation(means: np.ndarray) -> int:
+    """How many of the batches to cut: where (variance of the rest) / (its number) is smallest.
+
+    If that is at the end of the first half, the series has not settled, and 0 is the answer.
+    """
+    half = len(means) // 2
+    errors = [means[cut:].var() / (len(means) - cut) for cut in range(half + 1)]
+    best = int(np.argmin(errors))
+    return best if best < half else 0
+
+
+def _cool_down(records: Sequence[RequestRecord], duration: float) -> float:
+    lengths = [record.e2e for record in records if record.ok and record.e2e is not None]
+    return min(float(np.median(lengths)), LONGEST_COOL_DOWN * duration) if lengths else 0.0

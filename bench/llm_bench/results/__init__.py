@@ -1,0 +1,1 @@
+"""A run on disk: result.json and requests.csv (result), written as far as the disk has room (disk_space)."""

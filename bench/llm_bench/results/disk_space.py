@@ -1,0 +1,113 @@
+"""Writes a result, or as much of it as the disk takes.
+
+A run may have cost an hour of a cluster. Room for its essence is taken before the load is sent, in a file of the
+result's folder, and given free when the result is written: a disk that is full by then still takes that much. What
+does not fit is left out from the largest part down, and the result says what is missing and why.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from llm_bench.errors import ResultError
+from llm_bench.measure.record import RequestRecord
+from llm_bench.results.result import CSV_FILE, RESULT_FILE, Partial, Result, encode_csv, encode_result
+
+RESERVE_FILE = RESULT_FILE + ".reserve"
+BYTES_PER_RUN = 64 * 1024
+"""Reserved for figures, scenario, series of the server."""
+BYTES_PER_REQUEST = 700
+"""Reserved for a request without the times of its chunks."""
+
+CHUNKS = "times of chunks after the first"
+REQUESTS = "single requests"
+STEPS: tuple[tuple[str, ...], ...] = ((), (CHUNKS,), (CHUNKS, CSV_FILE), (CHUNKS, CSV_FILE, REQUESTS))
+"""What is left out: nothing, then more and more."""
+
+
+def prepare_folder(folder: Path) -> None:
+    """Makes the folder before anything is sent, and makes sure that a result can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResultError(f"{folder}: cannot be made: {error}") from error
+    if not os.access(folder, os.W_OK):
+        raise ResultError(f"{folder}: cannot be written to; name another folder with --out")
+    if (folder / RESULT_FILE).exists():
+        raise ResultError(f"{folder}: already holds a result; name another folder with --out, or remove it")
+
+
+@contextmanager
+def room_for(folder: Path, requests: int) -> Iterator[None]:
+    """Holds room on the disk for the essence of so many requests, until just before it is written."""
+    reserve, size = folder / RESERVE_FILE, BYTES_PER_RUN + requests * BYTES_PER_REQUEST
+    try:
+        try:
+            _reserve(reserve, size)
+        except OSError as error:
+            raise ResultError(
+                f"{folder}: has no room for the result, which takes {size / 2**20:.1f} MiB at least "
+                f"({error.strerror}): make room, or name another folder with --out"
+            ) from error
+        yield
+    finally:
+        reserve.unlink(missing_ok=True)
+
+
+def write_result(result: Result, folder: Path) -> Result:
+    """What was written: `result`, or what the disk took of it. Raises ResultError if it took nothing."""
+    reason = ""
+    for missing in STEPS:
+        kept = _leave_out(result, missing, reason) if missing else result
+        try:
+            _write(kept, folder, with_csv=CSV_FILE not in missing)
+            return kept
+        except OSError as error:
+            reason = reason or error.strerror or str(error)
+    raise ResultError(f"{folder}: the result cannot be written: {reason}; nothing of it was kept")
+
+
+def _leave_out(result: Result, missing: Sequence[str], reason: str) -> Result:
+    records = [] if REQUESTS in missing else [_without_chunks(record) for record in result.requests]
+    return replace(result, requests=records, partial=Partial(reason, list(missing)))
+
+
+def _without_chunks(record: RequestRecord) -> RequestRecord:
+    """The first chunk stays: the time to first token is that of its arrival."""
+    return replace(record, chunk_times=record.chunk_times[:1], chunk_tokens=record.chunk_tokens[:1])
+
+
+def _write(result: Result, folder: Path, *, with_csv: bool) -> None:
+    """All of it or nothing: files get their names when both are on disk. Raises OSError."""
+    files = {CSV_FILE: encode_csv(result.requests)} if with_csv else {}
+    files[RESULT_FILE] = encode_result(result, indent=result.partial is None)
+    unfinished = {name: folder / f"{name}.part" for name in files}
+    try:
+        for name, data in files.items():
+            _write_through(unfinished[name], data)
+        for name, path in unfinished.items():
+            path.replace(folder / name)
+    except OSError:
+        for path in unfinished.values():
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    """Down to the disk, which may find only then that it is full."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _reserve(path: Path, size: int) -> None:
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.write(bytes(size))

@@ -1,0 +1,184 @@
+"""One open-loop run, from the scenario to the result on disk."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from llm_bench.client.credentials import Credentials, find_credentials
+from llm_bench.client.exchange import Exchange
+from llm_bench.client.target import Target, find_target
+from llm_bench.errors import ScenarioError, TargetError
+from llm_bench.interrupts import held_interrupts
+from llm_bench.load.send import Sent, send
+from llm_bench.load.users import LONGEST_DETAIL, plan_load
+from llm_bench.measure.gpu import GpuSampler, find_gpus
+from llm_bench.measure.record import OK, REJECTED, fill_record, plan_record
+from llm_bench.measure.scrape import Scraper
+from llm_bench.measure.stats import describe
+from llm_bench.measure.summary import ALL, summarise
+from llm_bench.measure.uncounted import estimate_uncounted
+from llm_bench.measure.verdict import judge
+from llm_bench.results.disk_space import prepare_folder, room_for, write_result
+from llm_bench.results.environment import Environment, describe_environment
+from llm_bench.results.result import SCHEMA_VERSION, Result, RunInfo
+from llm_bench.workload.arrivals import ClosedLoop
+from llm_bench.workload.prompts import Cut, cut_by_characters, cut_by_tokenizer, find_corpus, read_corpus
+from llm_bench.workload.scenario import Scenario
+from llm_bench.workload.schedule import PlannedRequest, draw_mix, draw_schedule
+
+PLANNED_PER_SECOND = 200
+"""Requests prepared for each second of a closed loop. A target that finishes more takes an open loop to measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    target: str
+    model: str | None = None
+    name: str | None = None
+    seed: int | None = None
+    salt: str | None = None
+    tokenizer: Path | None = None
+    corpus: Path | None = None
+    api_key_env: str | None = None
+    """Environment variable that holds the API key."""
+    metrics: tuple[str, ...] = ()
+    """Where the server's metrics are; the target's own `/metrics` if empty."""
+    workers: int = 1
+    """Processes that send."""
+    quiet: bool = False
+
+
+def run(scenario: Scenario, options: RunOptions, folder: Path) -> Result:
+    """Send the scenario's load and write the result; an interrupt ends the load early and is in the result.
+
+    Raises KeyboardInterrupt if it comes before anything was sent, or when the result is written.
+    """
+    with _prepared(folder), ExitStack() as until_written:
+        credentials = find_credentials(options.api_key_env, scenario.tenant_key_envs)
+        target = find_target(options.target, options.model, credentials)
+        check_fits(scenario, target)
+        seed = scenario.seed if options.seed is None else options.seed
+        salt = options.salt or secrets.token_hex(4)
+        corpus, cut = text_source(options.corpus, options.tokenizer)
+        schedule = _plan(scenario, corpus, seed, salt, cut)
+        with room_for(folder, len(schedule)):
+            probe(scenario, target, credentials)
+            name = options.name or scenario.name
+            environment, started_at = describe_environment(), datetime.now(UTC)
+            scraper, gpus = Scraper(target, options.metrics, credentials), find_gpus()
+            stop = until_written.enter_context(held_interrupts())
+            sent = send(
+                scenario,
+                target,
+                schedule,
+                scraper,
+                gpus,
+                credentials,
+                name=name,
+                workers=options.workers,
+                quiet=options.quiet,
+                stop=stop,
+            )
+            if stop.is_set() and all(record.sent_at is None for record in sent.records):
+                raise KeyboardInterrupt
+            info = RunInfo(
+                name=name,
+                target=target.url,
+                model=target.model,
+                server_version=target.version,
+                seed=seed,
+                salt=salt,
+                tokenizer=options.tokenizer.name if options.tokenizer else None,
+                started_at=started_at.isoformat(timespec="seconds"),
+                interrupted=sent.interrupted,
+                client_cpu=sent.client_cpu,
+                loop_lag=describe(sent.loop_lag),
+                api_key_env=credentials.variable,
+            )
+            result = _conclude(scenario, info, environment, sent, scraper, gpus)
+        kept = write_result(result, folder)
+    if kept.partial is not None:
+        print(f"llm-bench: {folder}: {kept.partial}", file=sys.stderr)
+    if stop.is_set() and not kept.run.interrupted:
+        raise KeyboardInterrupt
+    return kept
+
+
+@contextmanager
+def _prepared(folder: Path) -> Iterator[None]:
+    """Make the folder; take it away again if nothing came into it."""
+    prepare_folder(folder)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _conclude(
+    scenario: Scenario,
+    info: RunInfo,
+    environment: Environment,
+    sent: Sent,
+    scraper: Scraper,
+    gpus: GpuSampler | None,
+) -> Result:
+    estimate_uncounted(sent.records)
+    summary = summarise(scenario, sent.records)
+    whole = summarise(scenario.model_copy(update={"warm_up": 0.0, "cool_down": 0.0}), sent.records)
+    verdict = judge(
+        sent.records,
+        summary,
+        client_cpu=info.client_cpu,
+        interrupted=info.interrupted,
+        left_out=scenario.left_out,
+        loop_lag=info.loop_lag,
+        ran_out=sent.ran_out,
+    )
+    server = scraper.read(sent.epoch, whole.classes[ALL])
+    gpu = None
+    if gpus is not None:
+        gpu = gpus.read(sent.epoch)
+        gpus.close()
+    return Result(SCHEMA_VERSION, info, scenario, environment, summary, verdict, sent.records, server, gpu)
+
+
+def text_source(corpus: Path | None, tokenizer: Path | None) -> tuple[str, Cut]:
+    """The text that prompts are cut from, and what cuts it."""
+    return read_corpus(find_corpus(corpus)), cut_by_tokenizer(tokenizer) if tokenizer else cut_by_characters
+
+
+def check_fits(scenario: Scenario, target: Target) -> None:
+    longest = scenario.longest_request()
+    if target.max_model_len is not None and longest > target.max_model_len:
+        raise ScenarioError(
+            f"{scenario.name} may draw a request of {longest} tokens, but {target.model} takes {target.max_model_len}: "
+            "shorten prompt_tokens or output_tokens"
+        )
+
+
+def probe(scenario: Scenario, target: Target, credentials: Credentials) -> None:
+    """One short request before the load: what fails here would fail a thousand times. Raises TargetError."""
+    tenant = next(iter(scenario.tenants), None)
+    planned = PlannedRequest(0, 0.0, next(iter(scenario.classes)), "def", prompt_tokens=1, max_tokens=2, tenant=tenant)
+    load = plan_load(scenario, target, [planned], credentials)
+    exchange: Exchange = load.client.send(load.requests[0])
+    load.client.close()
+    record = plan_record(planned)
+    fill_record(record, exchange, exchange.sent_at)
+    if record.outcome not in (OK, REJECTED):  # a full queue is a fact worth measuring, not a broken target
+        detail = credentials.blot_out(record.detail)[:LONGEST_DETAIL]
+        raise TargetError(f"{target.url} fails a first short request ({record.outcome}): {detail}")
+
+
+def _plan(scenario: Scenario, corpus: str, seed: int, salt: str, cut: Cut) -> list[PlannedRequest]:
+    if isinstance(scenario.arrivals, ClosedLoop):
+        count = scenario.arrivals.users + int(PLANNED_PER_SECOND * scenario.duration)
+        return draw_mix(scenario, count, corpus, seed=seed, salt=salt, cut=cut)
+    return draw_schedule(scenario, corpus, seed=seed, salt=salt, cut=cut)

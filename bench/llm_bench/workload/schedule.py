@@ -1,0 +1,187 @@
+"""The whole load of one run, drawn from a seed before the clock starts.
+
+Arrival times, classes and lengths, and texts each have a random stream of their own, so a change to one leaves the
+others as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llm_bench.errors import ScenarioError
+from llm_bench.workload.arrivals import ClosedLoop
+from llm_bench.workload.compose import Draft, attach_samples, compose
+from llm_bench.workload.lengths import Integers, Lengths, RecordedLengths
+from llm_bench.workload.prompts import Cut, cut_by_characters
+from llm_bench.workload.recorded import TraceArrivals
+from llm_bench.workload.scenario import Scenario
+from llm_traces import TraceRow
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRequest:
+    index: int
+    at: float
+    """Seconds from the start of the run; in a closed loop and after the first turn of a conversation, of thinking."""
+    class_name: str
+    prompt: str
+    """What is new in it: the whole prompt, but for what was said before."""
+    prompt_tokens: int
+    """Of all that is sent."""
+    max_tokens: int
+    earlier: tuple[str, ...] = ()
+    """What was said before in the conversation: question, answer, question, answer."""
+    follows: int | None = None
+    """Index of the turn before; this one is sent `at` seconds after its answer's end."""
+    tenant: str | None = None
+    model: str | None = None
+    """Instead of the run's."""
+    session: str | None = None
+    """What the turns of a conversation have in common; it goes out in the `x-session-id` header."""
+
+
+def draw_schedule(
+    scenario: Scenario, corpus: str, *, seed: int, salt: str, cut: Cut = cut_by_characters
+) -> list[PlannedRequest]:
+    """The requests of one open-loop run, by arrival time. Same scenario, seed and salt: same schedule.
+
+    A conversation's turns come right after each other.
+    """
+    arrivals_rng, mix_rng, text_rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
+    rows = _arrivals(scenario, arrivals_rng)
+    if not rows:
+        raise ScenarioError(
+            f"no request arrives in {scenario.duration:g} s at {scenario.rate or 0:g} requests/s with seed {seed}: "
+            "raise the rate or the duration"
+        )
+    names = mix_rng.permutation(_balanced(_weights(scenario), len(rows))).tolist()
+    names = [row.class_name or name for row, name in zip(rows, names, strict=True)]
+    drafts = _draft(scenario, rows, names, mix_rng, cut)
+    return _compose(scenario, drafts, corpus, text_rng, salt, cut)
+
+
+def draw_mix(
+    scenario: Scenario, count: int, corpus: str, *, seed: int, salt: str, cut: Cut = cut_by_characters
+) -> list[PlannedRequest]:
+    """`count` requests of the mix for a closed loop, which has no arrival times: `at` is the thinking before it."""
+    mix_rng, text_rng, think_rng = (
+        np.random.default_rng(child) for child in np.random.SeedSequence([seed, 1]).spawn(3)
+    )
+    loop = scenario.arrivals
+    thinking = loop.draw_thinking(count, think_rng) if isinstance(loop, ClosedLoop) else np.zeros(count)
+    rows = [TraceRow(float(at), 1, 1) for at in thinking]
+    drafts = _draft(scenario, rows, _balanced(_weights(scenario), count), mix_rng, cut)
+    return _compose(scenario, drafts, corpus, text_rng, salt, cut)
+
+
+def _compose(
+    scenario: Scenario, drafts: Sequence[Draft], corpus: str, rng: np.random.Generator, salt: str, cut: Cut
+) -> list[PlannedRequest]:
+    tenants = _balanced(scenario.tenants, len(drafts)) if scenario.tenants else []
+    texts = compose(scenario, drafts, corpus, rng, salt, cut)
+    return [
+        PlannedRequest(
+            index,
+            draft.at,
+            draft.class_name,
+            text.prompt,
+            text.tokens,
+            draft.max_tokens,
+            text.earlier,
+            draft.follows,
+            tenants[draft.conversation] if tenants else None,
+            scenario.classes[draft.class_name].model,
+            f"{salt}-{draft.conversation}" if scenario.classes[draft.class_name].turns else None,
+        )
+        for index, (draft, text) in enumerate(zip(drafts, texts, strict=True))
+    ]
+
+
+def expected_tokens(scenario: Scenario) -> tuple[float, float]:
+    """Mean (prompt, output) tokens of a request of the mix, from a large draw, clipping and rounding included."""
+    rng = np.random.default_rng(0)
+    total = sum(_weights(scenario).values())
+    prompt = output = 0.0
+    for kind in scenario.classes.values():
+        prompt += kind.weight / total * float(_draw(kind.prompt_tokens, 20_000, rng).mean())
+        output += kind.weight / total * float(_draw(kind.output_tokens, 20_000, rng).mean())
+    return prompt, output
+
+
+def _arrivals(scenario: Scenario, rng: np.random.Generator) -> list[TraceRow]:
+    """A row for each arrival; only those of a trace know their lengths."""
+    arrivals = scenario.arrivals
+    if isinstance(arrivals, ClosedLoop):
+        raise ScenarioError(f"{scenario.name} is a closed loop: it has no arrival times")
+    if not isinstance(arrivals, TraceArrivals):
+        return [TraceRow(float(at), 1, 1) for at in arrivals.draw(scenario.duration, rng)]
+    rows = arrivals.draw_rows(scenario.duration, rng)
+    unknown = {row.class_name for row in rows if row.class_name is not None} - set(scenario.classes)
+    if unknown:
+        raise ScenarioError(f"{arrivals.file}: the scenario has no class {', '.join(sorted(map(repr, unknown)))}")
+    return rows
+
+
+def _weights(scenario: Scenario) -> dict[str, float]:
+    return {name: kind.weight for name, kind in scenario.classes.items()}
+
+
+def _balanced(weights: Mapping[str, float], count: int) -> list[str]:
+    """Names in their exact proportions over any stretch: each time the one that lags its share the most.
+
+    A run lasts seconds; drawn at random, its mix would be off by more than what it is to measure.
+    """
+    total = sum(weights.values())
+    shares = {name: weight / total for name, weight in weights.items()}
+    given = dict.fromkeys(shares, 0)
+    order = []
+    for position in range(1, count + 1):
+        name = max(shares, key=lambda name: shares[name] * position - given[name])
+        given[name] += 1
+        order.append(name)
+    return order
+
+
+def _draft(
+    scenario: Scenario, rows: Sequence[TraceRow], names: Sequence[str], rng: np.random.Generator, cut: Cut
+) -> list[Draft]:
+    """One draft per request: each arrival's, and after it those of its conversation's further turns."""
+    turns = _draw_turns(scenario, names, rng)
+    drafts: list[Draft] = []
+    for conversation, (row, name, count) in enumerate(zip(rows, names, turns, strict=True)):
+        drafts.append(Draft(conversation, name, row.at, row.prompt_tokens, row.output_tokens, blocks=row.blocks))
+        turned = scenario.classes[name].turns
+        for _ in range(1, count):
+            drafts.append(Draft(conversation, name, turned.think if turned else 0.0, follows=len(drafts) - 1))
+    if scenario.prompts:
+        attach_samples(drafts, scenario.prompts.read(), rng, cut)
+    for name, kind in scenario.classes.items():
+        of_class = [draft for draft in drafts if draft.class_name == name]
+        prompts = _lengths(kind.prompt_tokens, [draft.prompt_tokens for draft in of_class], rng)
+        outputs = _lengths(kind.output_tokens, [draft.max_tokens for draft in of_class], rng)
+        for draft, prompt, output in zip(of_class, prompts, outputs, strict=True):
+            draft.prompt_tokens, draft.max_tokens = prompt, output
+    return drafts
+
+
+def _draw_turns(scenario: Scenario, names: Sequence[str], rng: np.random.Generator) -> list[int]:
+    counts = {
+        name: iter(kind.turns.count.draw(names.count(name), rng).tolist() if kind.turns else [1] * names.count(name))
+        for name, kind in scenario.classes.items()
+    }
+    return [next(counts[name]) for name in names]
+
+
+def _lengths(lengths: Lengths, recorded: Sequence[int], rng: np.random.Generator) -> list[int]:
+    return [int(length) for length in _draw(lengths, len(recorded), rng, np.array(recorded, dtype=np.int64))]
+
+
+def _draw(lengths: Lengths, count: int, rng: np.random.Generator, recorded: Integers | None = None) -> Integers:
+    if not isinstance(lengths, RecordedLengths):
+        return lengths.draw(count, rng)
+    if recorded is None:
+        raise ScenarioError("recorded lengths have no mean before they are read: give the classes lengths of their own")
+    return lengths.take(recorded)
