@@ -11,7 +11,7 @@ from schemathesis import GenerationMode
 
 from hostile.grammar import CHAT, COMPLETIONS, DETOKENIZE, TOKENIZE, HostileRequest, encode
 from llm_contract.openai import DetokenizeRequest, TokenizeRequest
-from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
+from llm_engine.server.reading.requests import EngineChatRequest, EngineCompletionRequest
 
 MODELS: dict[str, type[BaseModel]] = {
     COMPLETIONS: EngineCompletionRequest,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from llm_contract.openai import DetokenizeRequest, TokenizeRequest
-from llm_engine.server.request_fields import IGNORED, REFUSED
-from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest, TokenizeChatRequest
+from llm_engine.server.reading.request_fields import IGNORED, REFUSED
+from llm_engine.server.reading.requests import EngineChatRequest, EngineCompletionRequest, TokenizeChatRequest
 from llm_lab import paths, vllm
 
 LIST = """

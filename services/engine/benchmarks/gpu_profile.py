@@ -30,7 +30,7 @@ from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
 from llm_engine import LLM, SamplingParams
 from llm_engine.checkpoint.families import DecoderConfig, parse_config
-from llm_engine.transfer import HostCopy
+from llm_engine.execution.transfer import HostCopy
 
 PROMPT_TOKENS, WARM_UP, STEPS, PROMPT_STEPS, BYTES = 562, 24, 40, 4, 2
 GROUPS = {

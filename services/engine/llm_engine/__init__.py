@@ -2,8 +2,18 @@
 
     from llm_engine import LLM, SamplingParams
 
-Read it in this order: sequence, block_pool, prefix_cache, kv_cache, scheduler (what is computed); batch, attention,
-layers, decoder, sampler, model_runner (how); detokenizer, engine, async_engine, server (how it is served).
+Read it in this order:
+
+scheduler/     which tokens the next step computes: continuous batching, chunked prefill, preemption; a sequence
+kv_cache/      blocks of KV memory, who owns them, and prefixes that share them
+execution/     the step on the device: batch, decoder, CUDA graphs, model runner
+sampling/      logits to tokens, and how likely they were
+request/       a request before and after: prepared, checked, its answer detokenised
+engine         all of it in one loop; server/ speaks HTTP, `llm` is for offline use
+
+Then as you like: speculation/, structured/ (output that follows a grammar), parallel/ (tensor and pipeline
+parallelism), checkpoint/ (a model's folder), operators/ (the hot operations, in torch and as kernels), startup/,
+observers/ (metrics, the trace, invariants).
 """
 
 from __future__ import annotations
@@ -15,10 +25,10 @@ if TYPE_CHECKING:
     from llm_engine.config import EngineConfig
     from llm_engine.engine import Engine
     from llm_engine.llm import LLM
-    from llm_engine.sampling_params import SamplingParams
+    from llm_engine.sampling.params import SamplingParams
 
 __all__ = ["LLM", "Engine", "EngineConfig", "SamplingParams"]
-_MODULES = {"LLM": "llm", "Engine": "engine", "EngineConfig": "config", "SamplingParams": "sampling_params"}
+_MODULES = {"LLM": "llm", "Engine": "engine", "EngineConfig": "config", "SamplingParams": "sampling.params"}
 
 
 def __getattr__(name: str) -> Any:

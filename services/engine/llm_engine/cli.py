@@ -131,6 +131,6 @@ def _serve(settings: ServeSettings) -> int:
         api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
         root_path=settings.root_path,
     )
-    app = build_app(Engine(settings.engine_config(), metrics), metrics, name, options)
+    app = build_app(Engine(settings.engine_config(), [metrics]), metrics, name, options)
     app.state.intake.start()
     return serve(app, settings.host, settings.port, settings.shutdown_timeout, f"{PROG}: serving {name}")

@@ -11,30 +11,34 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from llm_engine import invariants, startup
-from llm_engine.choice import Choice
 from llm_engine.config import EngineConfig
 from llm_engine.errors import RequestError
-from llm_engine.kv_cache import KVCacheManager
-from llm_engine.observer import Observer, Observers
-from llm_engine.outputs import RequestOutput
-from llm_engine.overlap import InFlight, future
-from llm_engine.policies import ORDERS, Policies
-from llm_engine.preparation import Prepared, Preparer
-from llm_engine.request_check import RequestCheck
-from llm_engine.sampler import Sampled
-from llm_engine.sampling_params import SamplingParams
-from llm_engine.scheduler import Scheduler, Step
-from llm_engine.sequence import FinishReason, Sequence
-from llm_engine.trace import Trace
+from llm_engine.kv_cache.manager import KVCacheManager
+from llm_engine.observers import invariants
+from llm_engine.observers.observer import EngineView, Observer, Observers
+from llm_engine.observers.trace import Trace
+from llm_engine.request.check import RequestCheck
+from llm_engine.request.choice import Choice
+from llm_engine.request.outputs import RequestOutput
+from llm_engine.request.preparation import Prepared, Preparer
+from llm_engine.sampling.params import SamplingParams
+from llm_engine.sampling.sampler import Sampled
+from llm_engine.scheduler.overlap import InFlight, future
+from llm_engine.scheduler.policies import ORDERS, Policies
+from llm_engine.scheduler.scheduler import Scheduler, Step
+from llm_engine.scheduler.sequence import FinishReason, Sequence
+from llm_engine.startup import load as startup
 
 log = logging.getLogger(__name__)
 
 
 class Engine:
-    def __init__(self, config: EngineConfig, metrics: Observer | None = None, policies: Policies | None = None) -> None:
+    def __init__(
+        self, config: EngineConfig, observers: Iterable[Observer] = (), policies: Policies | None = None
+    ) -> None:
         """Load the model; ModelError if it cannot be served as asked."""
         policies = policies or Policies()
         parts = startup.load(config)
@@ -63,9 +67,19 @@ class Engine:
         self._requests: dict[str, list[Choice]] = {}
         self._num_arrivals = 0
         self.num_preemptions = 0
-        trace = None if config.trace is None else Trace(Path(config.trace))
-        self._observers = Observers([observer for observer in (metrics, trace) if observer is not None])
-        self._observers.watch(self)
+        trace = () if config.trace is None else (Trace(Path(config.trace)),)
+        self._observers = Observers([*observers, *trace])
+        self._observers.watch(
+            EngineView(
+                config=config,
+                num_blocks=self.num_blocks,
+                max_model_len=self.max_model_len,
+                tokenizer=self.tokenizer,
+                kv_cache=self.kv_cache,
+                scheduler=self.scheduler,
+                speculation=self.speculation,
+            )
+        )
 
     @property
     def has_work(self) -> bool:

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from llm_engine.config import EngineConfig
 from llm_engine.engine import Engine
-from llm_engine.outputs import Completion, CompletionOutput, RequestOutput
-from llm_engine.sampling_params import SamplingParams
+from llm_engine.request.outputs import Completion, CompletionOutput, RequestOutput
+from llm_engine.sampling.params import SamplingParams
 
 Prompt = str | list[int]
 

@@ -74,7 +74,7 @@ class Server:
 def running_server(**settings: Any) -> Iterator[Server]:
     metrics = EngineMetrics(MODEL_NAME)
     config = EngineConfig(str(find_models() / "zoo" / "llama"), check_invariants=True, **settings)
-    server = Server(Engine(config, metrics), metrics)
+    server = Server(Engine(config, [metrics]), metrics)
     server.start()
     try:
         yield server

@@ -8,7 +8,7 @@ import pytest
 from llm_engine import Engine, SamplingParams
 from llm_engine.config import EngineConfig
 from llm_engine.errors import ContextLengthError, EngineError, RequestError
-from llm_engine.sequence import FinishReason
+from llm_engine.scheduler.sequence import FinishReason
 
 MakeEngine = Callable[..., Engine]
 GREEDY = SamplingParams(temperature=0, max_tokens=12)

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer as FastTokenizer
 from llm_engine.checkpoint.chat_template import ChatTemplates
 from llm_engine.checkpoint.folder import read_json
 from llm_engine.checkpoint.token_bytes import TokenBytes
-from llm_engine.detokenizer import IncrementalDecoder
 from llm_engine.errors import ModelError, RequestError
+from llm_engine.request.detokenizer import IncrementalDecoder
 
 MAX_BAD_WORDS = 128
 """vLLM's limit; each is looked for before every token."""

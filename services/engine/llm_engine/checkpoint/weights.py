@@ -17,11 +17,11 @@ from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.checkpoint.formats import read_quantized
 from llm_engine.checkpoint.quantization import Quantization
 from llm_engine.checkpoint.source import Source
-from llm_engine.decoder import DecoderWeights, LayerWeights
 from llm_engine.errors import ModelError
 from llm_engine.operators.linear import Linear, make_linear
 from llm_engine.operators.quantized import Weight, join, quantized_linear
-from llm_engine.sharding import Shard
+from llm_engine.operators.weights import DecoderWeights, LayerWeights
+from llm_engine.parallel.sharding import Shard
 
 W = TypeVar("W", Tensor, Weight)
 

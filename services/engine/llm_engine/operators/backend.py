@@ -7,26 +7,21 @@ triton   the kernels of `llm_kernels` for GPUs; on a CPU their references, for t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.errors import ModelError
+from llm_engine.execution.batch import Batch
 from llm_engine.operators import truncation
 from llm_engine.operators.truncation import DrawRows
+from llm_engine.operators.weights import DecoderWeights, FusedForward
 
-if TYPE_CHECKING:
-    from llm_engine.decoder import DecoderWeights
-
-FusedForward: TypeAlias = Callable[[Batch, list[Tensor]], Tensor]
-"""`Decoder.forward` of a model that is whole: batch and caches -> logits."""
 Plan: TypeAlias = Any
-"""What a back end works out once per step; its own affair."""
+"""What a back end computes once per step for itself."""
 
 
 class Backend(Protocol):

@@ -4,20 +4,15 @@ in the paged cache, linear layers read packed weights, and what stands between t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import DecoderConfig
+from llm_engine.execution.batch import Batch
 from llm_engine.operators.layers import angles
+from llm_engine.operators.weights import DecoderWeights, FusedForward, LayerWeights
 from llm_kernels import cpu
 from llm_kernels.cpu.decoder import Decoder, Heads, Layer
-
-if TYPE_CHECKING:
-    from llm_engine.decoder import DecoderWeights, LayerWeights
-    from llm_engine.operators.backend import FusedForward
 
 
 class CppBackend:

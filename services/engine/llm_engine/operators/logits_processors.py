@@ -15,9 +15,9 @@ import numpy.ma  # np.unique imports it when first called: 40 ms in the middle o
 import torch
 from torch import Tensor
 
+from llm_engine.execution.transfer import Array, to_device
 from llm_engine.operators.truncation import MASKED, on_host
-from llm_engine.sequence import Sequence
-from llm_engine.transfer import Array, to_device
+from llm_engine.scheduler.sequence import Sequence
 
 LARGEST = 1e30
 """The bound of a penalised logit: far beyond any other, and finite when it is divided by the lowest temperature."""

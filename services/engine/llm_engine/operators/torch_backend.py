@@ -11,19 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import DecoderConfig
+from llm_engine.execution.batch import Batch
 from llm_engine.operators import layers
-
-if TYPE_CHECKING:
-    from llm_engine.decoder import DecoderWeights
+from llm_engine.operators.weights import DecoderWeights
 
 
 @dataclass(slots=True)

@@ -8,22 +8,19 @@ CUDA graph. A slot below 0 is not written and a context of 0 tokens gives zeros,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from llm_engine.batch import Batch
 from llm_engine.checkpoint.families import DecoderConfig
+from llm_engine.execution.batch import Batch
+from llm_engine.execution.transfer import Array, to_device
 from llm_engine.operators.layers import angles
 from llm_engine.operators.truncation import SMALLEST, mask_min_p, scale, truncates, unless_greedy
-from llm_engine.sampling_params import SamplingParams
-from llm_engine.transfer import Array, to_device
+from llm_engine.operators.weights import DecoderWeights
+from llm_engine.sampling.params import SamplingParams
 from llm_kernels import ops
-
-if TYPE_CHECKING:
-    from llm_engine.decoder import DecoderWeights
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llm_engine.sampling_params import SamplingParams
-from llm_engine.transfer import Array, to_device
+from llm_engine.execution.transfer import Array, to_device
+from llm_engine.sampling.params import SamplingParams
 
 MASKED = float("-inf")
 SMALLEST = float(np.finfo(np.float32).tiny)

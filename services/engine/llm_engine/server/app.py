@@ -15,14 +15,15 @@ from fastapi import FastAPI, Request, Response
 from llm_contract.errors import ApiError, ErrorKind
 from llm_contract.openai import ModelCard, ModelList, StreamOptions
 from llm_engine.engine import Engine
-from llm_engine.server import body, completions, errors
+from llm_engine.server import completions, errors
 from llm_engine.server.api_key import ApiKey
 from llm_engine.server.async_engine import AsyncEngine
-from llm_engine.server.intake import Intake
 from llm_engine.server.metrics import CONTENT_TYPE, EngineMetrics
-from llm_engine.server.reading import Reader
+from llm_engine.server.reading import body
+from llm_engine.server.reading.intake import Intake
+from llm_engine.server.reading.reader import Reader
+from llm_engine.server.reading.requests import EngineRequest
 from llm_engine.server.request_id import RequestId
-from llm_engine.server.requests import EngineRequest
 from llm_engine.version import __version__
 
 Asked = TypeVar("Asked", bound=EngineRequest)
@@ -45,113 +46,131 @@ class ServerOptions:
 
 
 def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: ServerOptions | None = None) -> FastAPI:
-    """The engine's thread starts and stops with the application. `app.state.draining = True` refuses new work."""
+    """Return the application, which starts and stops the engine's thread.
+
+    `app.state.draining = True` refuses new work.
+    """
     options = options or ServerOptions()
-    runner = AsyncEngine(engine)
-    reader = Reader(engine.tokenizer, engine.check, model_name, options.trust_request_chat_template)
-    intake = Intake(reader, engine.folder)
-    created = int(time.time())
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await runner.start()
-        yield
-        intake.close()
-        await runner.stop()
-
-    app = FastAPI(title="llm-engine", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    routes = Routes(engine, metrics, model_name, options)
+    app = FastAPI(title="llm-engine", version=__version__, lifespan=routes.lifespan, docs_url=None, redoc_url=None)
     app.root_path = options.root_path
     app.state.draining = False
-    app.state.engine = runner
-    app.state.intake = intake
+    app.state.engine = routes.runner
+    app.state.intake = routes.intake
     if options.api_key is not None:
         app.add_middleware(ApiKey, key=options.api_key)
     app.add_middleware(RequestId)
     errors.install(app)
+    routes.install(app)
+    return app
 
-    def require_ready() -> None:
-        if app.state.draining:
+
+class Routes:
+    """The routes of one engine's server."""
+
+    def __init__(self, engine: Engine, metrics: EngineMetrics, model_name: str, options: ServerOptions) -> None:
+        self.runner = AsyncEngine(engine)
+        self._engine = engine
+        self._metrics = metrics
+        self._model_name = model_name
+        self._options = options
+        self._reader = Reader(engine.tokenizer, engine.check, model_name, options.trust_request_chat_template)
+        self.intake = Intake(self._reader, engine.folder)
+        self._created = int(time.time())
+
+    def install(self, app: FastAPI) -> None:
+        app.post("/v1/completions")(self.complete)
+        app.post("/v1/chat/completions")(self.chat)
+        app.get("/v1/models")(self.models)
+        app.get("/v1/models/{name:path}")(self.model)
+        app.post("/tokenize")(self.tokenize)
+        app.post("/detokenize")(self.detokenize)
+        if self._options.enable_tokenizer_info_endpoint:
+            app.get("/tokenizer_info")(self.tokenizer_info)
+        app.get("/health")(self.health)
+        app.get("/ready")(self.ready)
+        app.get("/version")(self.version)
+        app.get("/metrics")(self.render_metrics)
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        await self.runner.start()
+        yield
+        self.intake.close()
+        await self.runner.stop()
+
+    async def complete(self, request: Request) -> Response:
+        raw = await body.read(request)
+        self._require_ready(request)
+        asked, submissions = await self.intake.read("completion", raw)
+        return await completions.complete(
+            request, self.runner, self._model_name, self._with_defaults(asked), submissions
+        )
+
+    async def chat(self, request: Request) -> Response:
+        raw = await body.read(request)
+        self._require_ready(request)
+        asked, submissions, text = await self.intake.read("chat", raw)
+        return await completions.chat(
+            request, self.runner, self._model_name, self._with_defaults(asked), submissions, text
+        )
+
+    async def models(self) -> ModelList:
+        return ModelList(data=[self._card()])
+
+    async def model(self, name: str) -> ModelCard:
+        self._reader.check_model(name)
+        return self._card()
+
+    async def tokenize(self, request: Request) -> Response:
+        raw = await body.read(request)
+        return Response(await self.intake.read("tokenize", raw), media_type="application/json")
+
+    async def detokenize(self, request: Request) -> Response:
+        raw = await body.read(request)
+        return Response(await self.intake.read("detokenize", raw), media_type="application/json")
+
+    async def tokenizer_info(self) -> dict[str, object]:
+        return self._engine.tokenizer.info()
+
+    async def health(self) -> Response:
+        """Answer 200 while the engine's thread lives."""
+        self._require_alive()
+        return Response()
+
+    async def ready(self, request: Request) -> Response:
+        """Answer 200 while new requests are welcome."""
+        self._require_ready(request)
+        return Response()
+
+    async def version(self) -> dict[str, str]:
+        return {"version": __version__}
+
+    async def render_metrics(self) -> Response:
+        return Response(self._metrics.render(), headers={"content-type": CONTENT_TYPE})
+
+    def _require_ready(self, request: Request) -> None:
+        if request.app.state.draining:
             raise ApiError(ErrorKind.DRAINING, "the server is shutting down; send the request elsewhere", retry_after=1)
-        require_alive()
+        self._require_alive()
 
-    def require_alive() -> None:
-        if not runner.is_alive:
+    def _require_alive(self) -> None:
+        if not self.runner.is_alive:
             raise ApiError(ErrorKind.ENGINE_UNAVAILABLE, "the engine has stopped; restart the server")
 
-    def with_defaults(asked: Asked) -> Asked:
+    def _with_defaults(self, asked: Asked) -> Asked:
         """Apply what the server's flags ask of every request."""
-        if options.return_tokens_as_token_ids and asked.return_tokens_as_token_ids is None:
+        if self._options.return_tokens_as_token_ids and asked.return_tokens_as_token_ids is None:
             asked.return_tokens_as_token_ids = True
-        if options.enable_force_include_usage and asked.stream:
+        if self._options.enable_force_include_usage and asked.stream:
             asked.stream_options = StreamOptions(include_usage=True, continuous_usage_stats=True)
         return asked
 
-    @app.post("/v1/completions")
-    async def complete(request: Request) -> Response:
-        raw = await body.read(request)
-        require_ready()
-        asked, submissions = await intake.read("completion", raw)
-        return await completions.complete(request, runner, model_name, with_defaults(asked), submissions)
-
-    @app.post("/v1/chat/completions")
-    async def chat(request: Request) -> Response:
-        raw = await body.read(request)
-        require_ready()
-        asked, submissions, text = await intake.read("chat", raw)
-        return await completions.chat(request, runner, model_name, with_defaults(asked), submissions, text)
-
-    def card() -> ModelCard:
+    def _card(self) -> ModelCard:
         return ModelCard(
-            id=model_name,
-            created=created,
+            id=self._model_name,
+            created=self._created,
             owned_by="llm-engine",
-            root=engine.config.model,
-            max_model_len=engine.max_model_len,
+            root=self._engine.config.model,
+            max_model_len=self._engine.max_model_len,
         )
-
-    @app.get("/v1/models")
-    async def models() -> ModelList:
-        return ModelList(data=[card()])
-
-    @app.get("/v1/models/{name:path}")
-    async def model(name: str) -> ModelCard:
-        reader.check_model(name)
-        return card()
-
-    @app.post("/tokenize")
-    async def tokenize(request: Request) -> Response:
-        raw = await body.read(request)
-        return Response(await intake.read("tokenize", raw), media_type="application/json")
-
-    @app.post("/detokenize")
-    async def detokenize(request: Request) -> Response:
-        raw = await body.read(request)
-        return Response(await intake.read("detokenize", raw), media_type="application/json")
-
-    if options.enable_tokenizer_info_endpoint:
-
-        @app.get("/tokenizer_info")
-        async def tokenizer_info() -> dict[str, object]:
-            return engine.tokenizer.info()
-
-    @app.get("/health")
-    async def health() -> Response:
-        """200 while the engine's thread lives."""
-        require_alive()
-        return Response()
-
-    @app.get("/ready")
-    async def ready() -> Response:
-        """200 while new requests are welcome."""
-        require_ready()
-        return Response()
-
-    @app.get("/version")
-    async def version() -> dict[str, str]:
-        return {"version": __version__}
-
-    @app.get("/metrics")
-    async def render_metrics() -> Response:
-        return Response(metrics.render(), headers={"content-type": CONTENT_TYPE})
-
-    return app

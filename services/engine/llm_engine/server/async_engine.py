@@ -24,9 +24,9 @@ from typing import TypeAlias
 
 from llm_engine.engine import Engine
 from llm_engine.errors import EngineDead, EngineError, RequestError, RequestFailed
-from llm_engine.outputs import RequestOutput
-from llm_engine.preparation import Prepared
-from llm_engine.server.submission import Submission
+from llm_engine.request.outputs import RequestOutput
+from llm_engine.request.preparation import Prepared
+from llm_engine.server.reading.submission import Submission
 
 log = logging.getLogger(__name__)
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from llm_engine.checkpoint.tokenizer import AnyTokenizer
-from llm_engine.logprobs import TokenLogprobs
-from llm_engine.outputs import RequestOutput
-from llm_engine.sequence import FinishReason
+from llm_engine.request.outputs import RequestOutput
+from llm_engine.sampling.logprobs import TokenLogprobs
+from llm_engine.scheduler.sequence import FinishReason
 from llm_engine.server import logprobs
 from llm_engine.server.logprobs import PlaceReader
-from llm_engine.server.messages import last_text
-from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
-from llm_engine.server.submission import Submission
+from llm_engine.server.reading.messages import last_text
+from llm_engine.server.reading.requests import EngineChatRequest, EngineCompletionRequest
+from llm_engine.server.reading.submission import Submission
 
 Json = dict[str, Any]
 

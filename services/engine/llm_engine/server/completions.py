@@ -22,8 +22,8 @@ from llm_engine.server.generation import (
     start,
     unless_disconnected,
 )
-from llm_engine.server.requests import EngineChatRequest, EngineCompletionRequest
-from llm_engine.server.submission import Submission
+from llm_engine.server.reading.requests import EngineChatRequest, EngineCompletionRequest
+from llm_engine.server.reading.submission import Submission
 
 EMPTY: Json = dict.fromkeys(
     ("service_tier", "system_fingerprint", "kv_transfer_params", "ec_transfer_params", "metrics")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 from llm_engine.errors import ContextLengthError, EngineDead, RequestError, RequestFailed
-from llm_engine.server.requests import EngineRequest
+from llm_engine.server.reading.requests import EngineRequest
 
 log = logging.getLogger(__name__)
 

@@ -17,11 +17,11 @@ from fastapi.responses import StreamingResponse
 from llm_contract import headers, sse
 from llm_contract.errors import ApiError, ErrorKind
 from llm_contract.openai import GenerationRequest, PromptTokensDetails, Usage
-from llm_engine.outputs import RequestOutput
+from llm_engine.request.outputs import RequestOutput
 from llm_engine.server.async_engine import AsyncEngine
 from llm_engine.server.errors import mid_stream
+from llm_engine.server.reading.submission import Submission
 from llm_engine.server.request_id import Send
-from llm_engine.server.submission import Submission
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from itertools import accumulate, repeat
 from typing import Any
 
 from llm_engine.checkpoint.tokenizer import AnyTokenizer
-from llm_engine.logprobs import TokenLogprobs
+from llm_engine.sampling.logprobs import TokenLogprobs
 
 LEAST = -9999.0
 """Stands for minus infinity, which JSON cannot write: OpenAI's number."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily
@@ -12,14 +12,12 @@ from prometheus_client.registry import Collector
 from llm_contract import metrics as names
 from llm_contract.metrics import ENGINE_LABELS, Metric, token_count_buckets
 from llm_engine.config import EngineConfig
-from llm_engine.kv_cache import PrefixCacheStats
-from llm_engine.sampler import Sampled
-from llm_engine.scheduler import Step
-from llm_engine.sequence import FinishReason, Sequence
-from llm_engine.speculation import SpeculationStats
-
-if TYPE_CHECKING:
-    from llm_engine.engine import Engine
+from llm_engine.kv_cache.manager import PrefixCacheStats
+from llm_engine.observers.observer import EngineView
+from llm_engine.sampling.sampler import Sampled
+from llm_engine.scheduler.scheduler import Step
+from llm_engine.scheduler.sequence import FinishReason, Sequence
+from llm_engine.speculation.speculation import SpeculationStats
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ENGINE_INDEX = "0"
@@ -35,7 +33,7 @@ class EngineMetrics:
         self.registry = CollectorRegistry()
         self._model_name = model_name
 
-    def watch(self, engine: Engine) -> None:
+    def watch(self, engine: EngineView) -> None:
         scheduler, self._prefix = engine.scheduler, engine.kv_cache.stats
         self._gauge(names.REQUESTS_RUNNING).set_function(lambda: len(scheduler.running))
         self._gauge(names.REQUESTS_WAITING).set_function(lambda: len(scheduler.waiting))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm_engine.decoder import Decoder
+from llm_engine.execution.decoder import Decoder
 from llm_engine.llm import LLM
 
 

@@ -1,0 +1,144 @@
+"""A step as tensors: the tokens of all sequences in one flat row, the shortest pieces (the decodes) first.
+
+    tokens      d0 d1 d2 | p p p p p | q q q q q q       3 decodes, then prefill chunks of 5 and 6 tokens
+    sequences   0  1  2  | 3         | 4
+
+Buffers are made once and filled in place; a sequence that keeps its row keeps its block table there, and only new
+blocks are written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llm_engine.execution.transfer import to_device
+from llm_engine.scheduler.sequence import Sequence
+
+
+@dataclass(slots=True)
+class LogitRows:
+    """What the logits of one sequence are for; its rows lie together, in this order."""
+
+    sequence: Sequence
+    num_prompt: int
+    """Rows that only say how likely the prompt's next token was."""
+    num_sampled: int
+    """Rows a token is chosen from: none in the middle of a prompt, else 1 and one for each draft token."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Tensors on the device; on a CPU they are views of the builder's buffers, valid until the next batch is built."""
+
+    token_ids: Tensor
+    """[tokens] Below 0: a token that the step before is still drawing; see `overlap`."""
+    positions: Tensor
+    """[tokens] Position of each token in its sequence."""
+    slots: Tensor
+    """[tokens] Where each token's KV goes: block * block_size + offset."""
+    block_tables: Tensor
+    """[sequences, blocks] Padded with any block; attention masks the padding out."""
+    context_lens: Tensor
+    """[sequences] Tokens whose KV exists when the step is done."""
+    query_starts: Tensor
+    """[sequences + 1] Where each sequence's tokens begin, and where the last one's end."""
+    query_lens: list[int]
+    """[sequences] Tokens in this step, ascending."""
+    max_context_len: int
+    has_futures: bool
+    logit_rows: Tensor | None
+    """[rows] Indices of the tokens whose logits are wanted; None: all tokens."""
+    wanted: list[LogitRows]
+    """Whose logits they are."""
+
+
+class BatchBuilder:
+    def __init__(
+        self, max_num_seqs: int, max_tokens: int, max_model_len: int, block_size: int, device: torch.device
+    ) -> None:
+        self._block_size = block_size
+        self._device = device
+        self._token_ids = np.zeros(max_tokens, dtype=np.int64)
+        self._positions = np.zeros(max_tokens, dtype=np.int64)
+        self._slots = np.zeros(max_tokens, dtype=np.int64)
+        self._context_lens = np.zeros(max_num_seqs, dtype=np.int64)
+        self._query_starts = np.zeros(max_num_seqs + 1, dtype=np.int64)
+        self._tables = np.zeros((max_num_seqs, -(-max_model_len // block_size)), dtype=np.int64)
+        self._occupants: list[tuple[Sequence | None, int, int]] = [(None, 0, 0)] * max_num_seqs
+        """Of each row of `_tables`: the sequence, its table's version, how many blocks are written."""
+
+    def build(self, num_tokens: dict[Sequence, int], starts: dict[Sequence, int] | None = None) -> Batch:
+        """`num_tokens`: how many tokens each sequence computes in this step, from its first uncomputed one on, or from
+        `starts`."""
+        begin = starts or {}
+        # Of equally many tokens the longest context first: on a GPU the short ones then fill up the end of attention.
+        sequences = sorted(num_tokens, key=lambda item: (num_tokens[item], -item.num_computed_tokens))
+        query_lens = [num_tokens[sequence] for sequence in sequences]
+        wanted: list[LogitRows] = []
+        logit_rows: list[int] = []
+        total = max_context_len = 0
+        for row, (sequence, count) in enumerate(zip(sequences, query_lens, strict=True)):
+            self._write_table(row, sequence)
+            first = begin.get(sequence, sequence.num_computed_tokens)
+            self._write_tokens(row, total, sequence, first, count)
+            total += count
+            max_context_len = max(max_context_len, first + count)
+            self._query_starts[row + 1] = total
+            rows = _logit_rows(sequence, first, count)
+            if size := rows.num_prompt + rows.num_sampled:
+                wanted.append(rows)
+                logit_rows.extend(range(total - size, total))
+        arrays = {
+            "token_ids": self._token_ids[:total],
+            "positions": self._positions[:total],
+            "slots": self._slots[:total],
+            "block_tables": self._tables[: len(sequences), : -(-max_context_len // self._block_size)],
+            "context_lens": self._context_lens[: len(sequences)],
+            "query_starts": self._query_starts[: len(sequences) + 1],
+        }
+        if len(logit_rows) < total:
+            arrays["logit_rows"] = np.array(logit_rows, dtype=np.int64)
+        tensors: dict[str, Any] = dict(zip(arrays, to_device(list(arrays.values()), self._device), strict=True))
+        return Batch(
+            **{"logit_rows": None, **tensors},
+            query_lens=query_lens,
+            max_context_len=max_context_len,
+            has_futures=any(sequence.token_ids[-1] < 0 for sequence in sequences),
+            wanted=wanted,
+        )
+
+    def _write_table(self, row: int, sequence: Sequence) -> None:
+        occupant, version, written = self._occupants[row]
+        written = written if occupant is sequence and version == sequence.table_version else 0
+        blocks = sequence.block_table
+        if written < len(blocks):
+            self._tables[row, written : len(blocks)] = blocks[written:]
+            self._occupants[row] = (sequence, sequence.table_version, len(blocks))
+
+    def _write_tokens(self, row: int, start: int, sequence: Sequence, first: int, count: int) -> None:
+        size, drafts = self._block_size, first + count - sequence.num_tokens
+        self._context_lens[row] = first + count
+        if count == 1 and drafts <= 0:
+            self._token_ids[start] = sequence.token_ids[first]
+            self._positions[start] = first
+            self._slots[start] = sequence.block_table[first // size] * size + first % size
+            return
+        tokens = sequence.token_ids[first : first + count]
+        if drafts > 0:
+            tokens = (tokens + sequence.draft_token_ids[:drafts])[-count:]
+        positions = np.arange(first, first + count)
+        self._token_ids[start : start + count] = tokens
+        self._positions[start : start + count] = positions
+        self._slots[start : start + count] = self._tables[row, positions // size] * size + positions % size
+
+
+def _logit_rows(sequence: Sequence, first: int, count: int) -> LogitRows:
+    """`count` tokens from `first` on, drafts included, are computed: which of them need logits?"""
+    num_sampled = min(count, max(0, first + count - sequence.num_tokens + 1))
+    num_prompt = count - num_sampled if sequence.wants_prompt_logprobs else 0
+    return LogitRows(sequence, num_prompt, num_sampled)

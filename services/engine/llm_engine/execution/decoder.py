@@ -1,0 +1,97 @@
+"""The transformer itself: one decoder for every family, on flat tokens and a paged KV cache.
+
+x = embed(tokens)
+per layer:  x += o(attention(qkv(norm(x))));  x += down(act(gate_up(norm(x))))
+logits = head(norm(x[rows that are asked for]))
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from llm_engine.checkpoint.families import DecoderConfig
+from llm_engine.execution.batch import Batch
+from llm_engine.kv_cache.memory import KVMemory
+from llm_engine.operators.backend import Backend
+from llm_engine.operators.weights import DecoderWeights
+from llm_engine.parallel.collectives import Collectives
+
+
+class Decoder:
+    def __init__(
+        self,
+        config: DecoderConfig,
+        weights: DecoderWeights,
+        backend: Backend,
+        block_size: int,
+        collectives: Collectives | None = None,
+    ) -> None:
+        """`config` and `weights`: one rank's part; without `collectives`, all of the model."""
+        self.config = config
+        self.dtype = weights.embedding.dtype
+        self.device = weights.embedding.device
+        self._backend = backend
+        self._block_size = block_size
+        self._collectives = collectives
+        self._weights = weights
+        self._fused = backend.fuse(weights) if collectives is None else None
+
+    def new_kv_memory(self, num_blocks: int, num_host_blocks: int = 0) -> KVMemory:
+        """Zeroed: stale memory could hold NaN, and a masked NaN is still NaN."""
+        shape = (self._block_size, 2, self.config.num_kv_heads, self.config.head_dim)
+        pin = self.device.type == "cuda" and num_host_blocks > 0
+
+        def layers(count: int, device: torch.device, pin: bool = False) -> list[Tensor]:
+            return [
+                torch.zeros((count, *shape), dtype=self.dtype, device=device, pin_memory=pin)
+                for _ in self._weights.layers
+            ]
+
+        return KVMemory(layers(num_blocks, self.device), layers(num_host_blocks, torch.device("cpu"), pin))
+
+    def forward(self, batch: Batch, kv_cache: list[Tensor]) -> Tensor:
+        """Logits [logit rows, vocabulary]; the KV of the batch's tokens is written to the cache on the way.
+
+        In a pipeline every stage calls it with the same batch; only rank 0's result means anything.
+        """
+        if self._fused is not None:
+            return self._fused(batch, kv_cache)
+        config, backend, ranks = self.config, self._backend, self._collectives
+        plan = backend.plan(batch)
+        x = self._embed(batch.token_ids) if ranks is None or ranks.shard.is_first_stage else self._receive(ranks, batch)
+        delta: Tensor | None = None
+        for layer, cache, window in zip(self._weights.layers, kv_cache, config.windows, strict=True):
+            h, x = backend.add_rms_norm(x, delta, layer.input_norm, config.rms_norm_eps)
+            delta = self._sum(layer.o(backend.attend(layer.qkv(h), layer.qk_norms, cache, plan, window)))
+            h, x = backend.add_rms_norm(x, delta, layer.mlp_norm, config.rms_norm_eps)
+            delta = self._sum(layer.down(backend.gated_activation(layer.gate_up(h), config.activation)))
+        assert delta is not None  # there is a layer
+        x += delta
+        if ranks is None:
+            return self._logits(x, batch)
+        if ranks.shard.is_last_stage:
+            return ranks.bring_home(ranks.gather_logits(self._logits(x, batch)))
+        ranks.send_on(x)
+        rows = len(x) if batch.logit_rows is None else len(batch.logit_rows)
+        return ranks.bring_home(x.new_empty(rows, config.vocab_size))
+
+    def _embed(self, token_ids: Tensor) -> Tensor:
+        x = F.embedding(token_ids, self._weights.embedding)
+        if self.config.embed_scale != 1.0:
+            x *= torch.tensor(self.config.embed_scale, dtype=x.dtype)
+        return x
+
+    def _receive(self, ranks: Collectives, batch: Batch) -> Tensor:
+        """The hidden states that the stage before has made of the batch."""
+        shape = (len(batch.token_ids), self.config.hidden_size)
+        return ranks.receive(torch.empty(shape, dtype=self.dtype, device=self.device))
+
+    def _sum(self, x: Tensor) -> Tensor:
+        return x if self._collectives is None else self._collectives.all_reduce(x)
+
+    def _logits(self, x: Tensor, batch: Batch) -> Tensor:
+        if batch.logit_rows is not None:
+            x = x[batch.logit_rows]
+        return self._weights.head(self._backend.rms_norm(x, self._weights.norm, self.config.rms_norm_eps))

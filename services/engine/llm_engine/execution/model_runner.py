@@ -1,0 +1,65 @@
+"""Runs one step on the device: move blocks, guess, build the batch, forward, draw. Owns weights and KV memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from llm_engine.execution.batch import BatchBuilder
+from llm_engine.execution.graphs import Forward
+from llm_engine.kv_cache.memory import BlockCopy, KVMemory
+from llm_engine.parallel.workers import Workers
+from llm_engine.sampling.sampler import NOTHING, Draw, Sampler
+from llm_engine.scheduler.overlap import resolve
+from llm_engine.scheduler.scheduler import Step
+from llm_engine.speculation.draft_model import DraftModel
+
+
+class ModelRunner:
+    def __init__(
+        self,
+        forward: Forward,
+        memory: KVMemory,
+        builder: BatchBuilder,
+        sampler: Sampler,
+        draft_model: DraftModel | None = None,
+        workers: Workers | None = None,
+    ) -> None:
+        self._forward = forward
+        self._builder = builder
+        self._sampler = sampler
+        self._draft_model = draft_model
+        self._workers = workers
+        self._memory = memory
+        self._drawn: Tensor | None = None
+        """The tokens of the step before, still on the device."""
+
+    @torch.inference_mode()
+    def launch(self, step: Step) -> Draw:
+        """Begin to compute the step's tokens; the draw of those that the sequences, thereby complete, get."""
+        self._copy(step.copies)
+        if not step.num_tokens:
+            if self._workers is not None and step.copies:
+                self._workers.tell(step.copies, None)
+            return NOTHING
+        if self._draft_model is not None:
+            self._draft_model.fill(step.num_tokens)
+        batch = self._builder.build(step.num_tokens)
+        if batch.has_futures and self._drawn is not None:
+            batch.token_ids = resolve(batch.token_ids, self._drawn)
+        if self._workers is not None:
+            self._workers.tell(step.copies, batch)
+        logits = self._forward(batch)
+        draw = self._sampler.sample(logits, batch.wanted) if batch.wanted else NOTHING
+        self._drawn = draw.tokens
+        return draw
+
+    def close(self) -> None:
+        """End the other ranks."""
+        if self._workers is not None:
+            self._workers.close()
+
+    def _copy(self, copies: list[BlockCopy]) -> None:
+        self._memory.copy(copies)
+        if self._draft_model is not None:
+            self._draft_model.copy(copies)

@@ -1,0 +1,191 @@
+"""The KV memory of sequences: gives them blocks, takes blocks back, and shares the blocks of equal prefixes.
+
+Between two steps a sequence owns exactly the blocks that its computed tokens fill:
+`len(block_table) == ceil(num_computed_tokens / block_size)`. Tokens count as computed once their step is on its way to
+the device, and are shared with others once it is known which tokens they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llm_engine.kv_cache.block_pool import BlockPool
+from llm_engine.kv_cache.memory import BlockCopy, Move
+from llm_engine.kv_cache.prefix_cache import HashPrefixCache, NoPrefixCache, PrefixCache
+from llm_engine.kv_cache.radix_cache import RadixPrefixCache
+from llm_engine.scheduler.policies import EvictionPolicy, evict_least_recently_used
+from llm_engine.scheduler.sequence import Sequence
+
+PREFIX_CACHES: dict[str, Callable[[int], PrefixCache]] = {
+    "off": NoPrefixCache,
+    "hash": HashPrefixCache,
+    "radix": RadixPrefixCache,
+}
+
+
+@dataclass(slots=True)
+class PrefixCacheStats:
+    queries: int = 0
+    """Tokens looked up."""
+    hits: int = 0
+    """Tokens found."""
+
+
+class KVCacheManager:
+    def __init__(
+        self,
+        num_blocks: int,
+        block_size: int,
+        prefix_cache: str = "hash",
+        evict: EvictionPolicy = evict_least_recently_used,
+        num_host_blocks: int = 0,
+    ) -> None:
+        self.block_size = block_size
+        self.prefix_cache = PREFIX_CACHES[prefix_cache](block_size)
+        self.free_host_blocks = list(range(num_host_blocks))
+        self.pool = BlockPool(num_blocks, self.prefix_cache.forget, evict)
+        self.stats = PrefixCacheStats()
+        self._copies: list[BlockCopy] = []
+
+    def num_blocks_for(self, num_tokens: int) -> int:
+        return -(-num_tokens // self.block_size)
+
+    def admit(self, sequence: Sequence) -> bool:
+        """Give a waiting sequence the cached blocks of its prefix, if the rest of its tokens would fit too.
+
+        The rest is not reserved (`grow` takes it chunk by chunk), but a sequence that could not hold even what it has
+        now is not started only to be preempted.
+        """
+        blocks, num_tokens = self._find_computed(sequence)
+        if not self._fits(sequence, blocks, num_tokens):
+            # Half a block of prefix costs a whole one until it is copied; without it there may be room.
+            blocks, num_tokens = _whole_blocks(blocks, num_tokens, self.block_size)
+            if not self._fits(sequence, blocks, num_tokens):
+                return False
+        for block in blocks:
+            self.pool.share(block)
+        sequence.block_table = blocks
+        sequence.num_computed_tokens = num_tokens
+        self._count(sequence)
+        if sequence.host_blocks:
+            self._swap_in(sequence)
+        return True
+
+    def _fits(self, sequence: Sequence, blocks: list[int], num_tokens: int) -> bool:
+        ownerless = sum(1 for block in blocks if self.pool.ref_counts[block] == 0)
+        missing = self.num_blocks_for(sequence.num_tokens) - len(blocks) + self._is_partial(num_tokens)
+        return missing + ownerless <= self.pool.num_available
+
+    def grow(self, sequence: Sequence, num_tokens: int) -> bool:
+        """Make room for the KV of the next `num_tokens` tokens; False, and nothing changed, if there is not enough."""
+        missing = self.num_blocks_for(sequence.num_computed_tokens + num_tokens) - len(sequence.block_table)
+        copies = self._last_is_shared(sequence)
+        if missing + copies > self.pool.num_available:
+            return False
+        if copies:
+            self._copy_last(sequence)
+        for _ in range(missing):
+            sequence.block_table.append(self.pool.allocate())
+        return True
+
+    def take_copies(self) -> list[BlockCopy]:
+        """What must be copied, in this order, before the step's tokens are written."""
+        copies, self._copies = self._copies, []
+        return copies
+
+    def commit(self, sequence: Sequence, start: int, end: int, num_rejected: int = 0) -> None:
+        """The tokens `start <= i < end` are computed and known, but for rejected drafts at their end, whose room is
+        given back; blocks that became full can be shared from now on."""
+        if num_rejected:
+            sequence.num_computed_tokens -= num_rejected
+            self._trim(sequence)
+        first, last = start // self.block_size, (end - num_rejected) // self.block_size
+        if last > first:
+            self.prefix_cache.insert(sequence, first, last)
+
+    def preempt(self, sequence: Sequence) -> None:
+        """Take the blocks back; what they hold is kept in host memory if there is room, else computed again."""
+        needed = self.num_blocks_for(sequence.num_computed_tokens)
+        swapped, num_tokens = [], sequence.num_computed_tokens
+        if needed <= len(self.free_host_blocks):
+            for block in sequence.block_table[:needed]:
+                swapped.append(self.free_host_blocks.pop())
+                self._copies.append(BlockCopy(block, swapped[-1], Move.OUT))
+        self.release(sequence)
+        sequence.host_blocks, sequence.num_swapped_tokens = swapped, num_tokens if swapped else 0
+
+    def release(self, sequence: Sequence) -> None:
+        """Take everything back. The last block first: a prefix is worth more than its continuation."""
+        self._release_host(sequence)
+        for block in reversed(sequence.block_table):
+            self.pool.release(block, keep=self.prefix_cache.holds(block))
+        sequence.block_table = []
+        sequence.table_version += 1
+        sequence.num_computed_tokens = 0
+
+    def _trim(self, sequence: Sequence) -> None:
+        """Give back the blocks at the end that only rejected drafts had needed."""
+        needed = self.num_blocks_for(sequence.num_computed_tokens)
+        if len(sequence.block_table) > needed:
+            for block in reversed(sequence.block_table[needed:]):
+                self.pool.release(block, keep=False)
+            del sequence.block_table[needed:]
+            sequence.table_version += 1
+
+    def _find_computed(self, sequence: Sequence) -> tuple[list[int], int]:
+        """Blocks that hold the KV of the sequence's first tokens, and how many tokens that are."""
+        if sequence.host_blocks:
+            return _whole_blocks(*self.prefix_cache.match(sequence), self.block_size)
+        blocks, num_tokens = ([], 0) if sequence.wants_prompt_logprobs else self.prefix_cache.match(sequence)
+        shared = sequence.num_prompt_tokens - 1  # the last one is computed again: its logits are needed
+        leader = sequence.leader
+        if leader is not None and leader.num_computed_tokens > shared > num_tokens:
+            return leader.block_table[: self.num_blocks_for(shared)], shared
+        return blocks, num_tokens
+
+    def _swap_in(self, sequence: Sequence) -> None:
+        """Fetch from the host what the prefix cache did not have."""
+        first = len(sequence.block_table)
+        for host_block in sequence.host_blocks[first:]:
+            sequence.block_table.append(self.pool.allocate())
+            self._copies.append(BlockCopy(host_block, sequence.block_table[-1], Move.IN))
+        sequence.num_computed_tokens = max(sequence.num_computed_tokens, sequence.num_swapped_tokens)
+        self._release_host(sequence)
+        last = sequence.num_computed_tokens // self.block_size
+        if last > first:
+            self.prefix_cache.insert(sequence, first, last)
+
+    def _release_host(self, sequence: Sequence) -> None:
+        self.free_host_blocks += sequence.host_blocks
+        sequence.host_blocks, sequence.num_swapped_tokens = [], 0
+
+    def _is_partial(self, num_tokens: int) -> bool:
+        return num_tokens % self.block_size != 0
+
+    def _last_is_shared(self, sequence: Sequence) -> bool:
+        """The next token goes into a block that somebody else reads, too, or may want to."""
+        if not self._is_partial(sequence.num_computed_tokens):
+            return False
+        block = sequence.block_table[-1]
+        return self.pool.ref_counts[block] > 1 or self.prefix_cache.holds(block)
+
+    def _copy_last(self, sequence: Sequence) -> None:
+        """Copy on write: a block of its own instead of the shared one, with the same content."""
+        source, target = sequence.block_table[-1], self.pool.allocate()
+        self._copies.append(BlockCopy(source, target))
+        self.pool.release(source, keep=self.prefix_cache.holds(source))
+        sequence.block_table[-1] = target
+        sequence.table_version += 1
+
+    def _count(self, sequence: Sequence) -> None:
+        if sequence.num_preemptions == 0:
+            sequence.num_cached_tokens = sequence.num_computed_tokens
+            self.stats.queries += sequence.num_tokens
+            self.stats.hits += sequence.num_computed_tokens
+
+
+def _whole_blocks(blocks: list[int], num_tokens: int, block_size: int) -> tuple[list[int], int]:
+    """Without a last block of which only the beginning is used."""
+    count = num_tokens // block_size
+    return blocks[:count], count * block_size

@@ -1,0 +1,109 @@
+"""What the engine did, step by step, as lines of JSON that pictures and tests replay.
+
+    start      block size, number of blocks, budget: once
+    request    a sequence is known: its prompt and the text of each prompt token
+    step       what was computed, from whose blocks, with what result
+    finish     a sequence ended, and gave everything back
+
+Times are seconds since the file was begun. The fields are described in trace.schema.json, beside this file. A step's
+`copies` are carried out first, in order, then its tokens are written to the places that `block_table` names.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from llm_engine.errors import EngineError
+from llm_engine.observers.observer import EngineView
+from llm_engine.sampling.sampler import Sampled
+from llm_engine.scheduler.scheduler import Step
+from llm_engine.scheduler.sequence import Sequence
+
+SCHEMA = Path(__file__).with_name("trace.schema.json")
+
+Event = dict[str, Any]
+
+
+class Trace:
+    """An observer that writes."""
+
+    def __init__(self, path: Path) -> None:
+        """EngineError if the file cannot be written."""
+        try:
+            self._file = path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise EngineError(f"the trace cannot be written to {path}: {error.strerror}") from None
+        self._begin = time.monotonic()
+        self._num_steps = 0
+        self._launched: dict[Step, Event] = {}
+
+    def watch(self, engine: EngineView) -> None:
+        self._engine, config = engine, engine.config
+        start = {
+            "event": "start",
+            "model": config.model,
+            "block_size": config.block_size,
+            "num_blocks": engine.num_blocks,
+            "max_num_seqs": config.max_num_seqs,
+            "max_num_batched_tokens": config.max_num_batched_tokens,
+        }
+        self._write(start)
+
+    def queued(self, sequence: Sequence) -> None:
+        texts = [self._engine.tokenizer.decode_one(token) for token in sequence.token_ids]
+        arrival = {"time": sequence.arrival_time - self._begin, "priority": sequence.priority}
+        prompt = {"prompt_token_ids": sequence.token_ids, "prompt_texts": texts}
+        self._write({"event": "request", "id": name(sequence), **arrival, **prompt})
+
+    def launched(self, step: Step, now: float) -> None:
+        """The step's event as far as it is known before anything is computed; `computed` writes it."""
+        pool = self._engine.kv_cache.pool
+        self._launched[step] = {
+            "event": "step",
+            "index": self._num_steps,
+            "time": now - self._begin,
+            "sequences": [_sequence(sequence, count) for sequence, count in step.num_tokens.items()],
+            "admitted": [{"id": name(s), "cached_tokens": step.starts[s]} for s in step.admitted],
+            "preempted": [name(sequence) for sequence in step.preempted],
+            "waiting": [name(sequence) for sequence in self._engine.scheduler.waiting],
+            "copies": [[copy.move.name.lower(), copy.source, copy.target] for copy in step.copies],
+            "blocks": {"free": len(pool.free), "cached": len(pool.cached), "evictions": pool.num_evictions},
+        }
+        self._num_steps += 1
+
+    def computed(self, step: Step, sampled: list[Sampled], now: float) -> None:
+        event = self._launched.pop(step)
+        event["duration"] = now - self._begin - event["time"]
+        event["sampled"] = [
+            {"id": name(item.sequence), "token_ids": item.token_ids, "rejected_drafts": item.num_rejected}
+            for item in sampled
+        ]
+        for sequence, item in zip(step.num_tokens, event["sequences"], strict=True):
+            if item["token_ids"][-1] < 0:  # was being drawn when the step began
+                item["token_ids"][-1] = sequence.token_ids[item["first_token"]]
+        self._write(event)
+
+    def finished(self, sequence: Sequence) -> None:
+        self._write({"event": "finish", "id": name(sequence), "reason": sequence.finish_reason})
+
+    def _write(self, event: Event) -> None:
+        self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+
+def name(sequence: Sequence) -> str:
+    """Of n answers each has its own."""
+    return f"{sequence.request_id}/{sequence.index}"
+
+
+def _sequence(sequence: Sequence, num_tokens: int) -> Event:
+    first = sequence.num_computed_tokens
+    return {
+        "id": name(sequence),
+        "first_token": first,
+        "token_ids": (sequence.token_ids + sequence.draft_token_ids)[first : first + num_tokens],
+        "block_table": list(sequence.block_table),
+    }

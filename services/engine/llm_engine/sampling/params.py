@@ -1,0 +1,107 @@
+"""How one request wants its tokens chosen and when it ends; names and defaults are vLLM's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from llm_engine.errors import RequestError
+from llm_engine.structured.params import StructuredOutputs
+
+GREEDY_BELOW = 1e-5
+"""A temperature under this means greedy: dividing by it would overflow."""
+MAX_BIAS = 100.0
+MAX_STOPS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    temperature: float = 1.0
+    """0: greedy."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 or -1: off."""
+    min_p: float = 0.0
+    seed: int | None = None
+    """With a seed the output depends on prompt and parameters only, never on the batch."""
+    max_tokens: int | None = 16
+    """None: up to the end of the context."""
+    min_tokens: int = 0
+    """No end-of-text, stop token or stop string before so many tokens."""
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    include_stop_str_in_output: bool = False
+    skip_special_tokens: bool = True
+    """Special tokens of the output do not show in its text."""
+    n: int = 1
+    """Answers to one prompt, which is computed once."""
+    logprobs: int | None = None
+    """So many of the likeliest tokens at each place of the output, and the chosen one; -1: all."""
+    prompt_logprobs: int | None = None
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    """Token id -> added to its logit; cut to -100 to 100, as in vLLM."""
+    allowed_token_ids: tuple[int, ...] | None = None
+    bad_words: tuple[str, ...] = ()
+    structured: StructuredOutputs | None = None
+    has_penalties: bool = field(init=False)
+    edits_logits: bool = field(init=False)
+    """Logits are changed before temperature: `logits_processors` has work."""
+
+    def __post_init__(self) -> None:
+        self._check_range()
+        self._check_end()
+        bias = {token: min(MAX_BIAS, max(-MAX_BIAS, value)) for token, value in self.logit_bias.items()}
+        object.__setattr__(self, "logit_bias", bias)
+        penalties = (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1.0, 0.0, 0.0)
+        edits = penalties or bool(self.logit_bias or self.bad_words) or self.allowed_token_ids is not None
+        object.__setattr__(self, "has_penalties", penalties)
+        object.__setattr__(self, "edits_logits", edits or self.min_tokens > 0)
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.temperature < GREEDY_BELOW
+
+    @property
+    def depends_on_output(self) -> bool:
+        """The logits of a place depend on the tokens before it in ways that only the sampler knows."""
+        return self.has_penalties or bool(self.bad_words) or self.structured is not None
+
+    def for_choice(self, index: int) -> SamplingParams:
+        """The parameters of answer `index` of n: a seed of its own, and the prompt is not reported again."""
+        seed = None if self.seed is None else self.seed + index
+        return replace(self, n=1, seed=seed, prompt_logprobs=None)
+
+    def _check_range(self) -> None:
+        _require(0 <= self.temperature <= 2, "temperature", self.temperature, "from 0 to 2")
+        _require(0 < self.top_p <= 1, "top_p", self.top_p, "over 0 and at most 1")
+        _require(self.top_k >= -1, "top_k", self.top_k, "at least 1, or 0 or -1 for off")
+        _require(0 <= self.min_p <= 1, "min_p", self.min_p, "from 0 to 1")
+        _require(-2 <= self.presence_penalty <= 2, "presence_penalty", self.presence_penalty, "from -2 to 2")
+        _require(-2 <= self.frequency_penalty <= 2, "frequency_penalty", self.frequency_penalty, "from -2 to 2")
+        repetition = self.repetition_penalty
+        _require(0 < repetition < math.inf, "repetition_penalty", repetition, "over 0 and finite")
+        _require(all(map(math.isfinite, self.logit_bias.values())), "logit_bias", "infinite or no number", "finite")
+        for name in ("logprobs", "prompt_logprobs"):
+            value = getattr(self, name)
+            _require(value is None or value >= -1, name, value, "at least 0, or -1 for all")
+
+    def _check_end(self) -> None:
+        _require(self.n >= 1, "n", self.n, "at least 1")
+        _require(self.max_tokens is None or self.max_tokens >= 1, "max_tokens", self.max_tokens, "at least 1")
+        _require(self.min_tokens >= 0, "min_tokens", self.min_tokens, "at least 0")
+        if self.max_tokens is not None:
+            _require(self.min_tokens <= self.max_tokens, "min_tokens", self.min_tokens, "at most max_tokens")
+        _require(len(self.stop) <= MAX_STOPS, "stop", f"{len(self.stop)} strings", f"at most {MAX_STOPS}, as in vLLM")
+        _require(all(self.stop), "stop", list(self.stop), "free of empty strings")
+        _require(all(self.bad_words), "bad_words", list(self.bad_words), "free of empty strings")
+        _require(self.allowed_token_ids != (), "allowed_token_ids", [], "at least one token")
+
+
+def _require(holds: bool, name: str, value: object, allowed: str) -> None:
+    if not holds:
+        raise RequestError(f"{name} is {value}; it must be {allowed}", param=name)

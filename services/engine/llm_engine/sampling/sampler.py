@@ -1,0 +1,237 @@
+"""From logits to tokens, for the whole batch at once.
+
+Order as in vLLM: grammar, log-probabilities, bans and penalties, temperature, min-p, top-k, top-p, draw. A draw inverts
+the cumulative distribution at one uniform number, and that number is a hash of (the request's seed, the position): a
+seeded request gets the same tokens whatever else is in the batch, and after preemption.
+
+Drawing and reading what was drawn are apart: on a GPU the next step can be begun between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from math import inf, isfinite
+
+import torch
+from torch import Tensor
+
+from llm_engine.errors import EngineError, NumericalError, RequestError
+from llm_engine.execution.batch import LogitRows
+from llm_engine.execution.transfer import Array, HostCopy
+from llm_engine.operators import logits_processors, truncation
+from llm_engine.operators.rejection import Draft, accept, accept_greedy
+from llm_engine.operators.truncation import DrawRows
+from llm_engine.sampling import logprobs
+from llm_engine.sampling.logprobs import TokenLogprobs
+from llm_engine.sampling.params import SamplingParams
+from llm_engine.sampling.randomness import uniform_numbers
+from llm_engine.scheduler.sequence import Sequence
+
+ACCEPT_LANE, DRAFT_LANE = 1, 2
+
+
+@dataclass(slots=True)
+class Sampled:
+    """What a sequence gets from a step."""
+
+    sequence: Sequence
+    token_ids: list[int]
+    """One, or more if draft tokens were right."""
+    logprobs: list[TokenLogprobs] | None = None
+    """One for each token."""
+    num_drafts: int = 0
+    """Draft tokens that were verified; all but one of `token_ids` are among them."""
+    place: int = 0
+    """Where in the sequence the first token stands."""
+
+    @property
+    def num_rejected(self) -> int:
+        return self.num_drafts - (len(self.token_ids) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The tokens that a step draws; on a GPU they may still be under way."""
+
+    sequences: list[Sequence]
+    tokens: Tensor | None
+    """[sequences] On the device; None where drafts are verified, which give several tokens each."""
+    read: Callable[[], list[Sampled]]
+    """Wait for the tokens."""
+
+
+NOTHING = Draw([], None, list)
+
+
+class Sampler:
+    def __init__(self, eos_token_ids: tuple[int, ...], seed: int, draw_rows: DrawRows = truncation.draw) -> None:
+        self._eos_token_ids = eos_token_ids
+        self._seed = seed
+        self._draw_rows = draw_rows
+
+    def sample(self, logits: Tensor, wanted: list[LogitRows]) -> Draw:
+        """`logits` [rows, vocabulary], which may be overwritten; `wanted` says whose they are."""
+        logits = _report_prompt(logits, wanted)
+        wanted = [rows for rows in wanted if rows.num_sampled]
+        if not wanted:
+            return NOTHING
+        starts = list(accumulate((rows.num_sampled for rows in wanted), initial=0))
+        for start, rows in zip(starts, wanted, strict=False):
+            if rows.sequence.grammar is not None:
+                with rows.sequence.blamed():
+                    rows.sequence.grammar.mask(logits[start])
+        raw = {
+            start: logits[start : start + rows.num_sampled].clone()
+            for start, rows in zip(starts, wanted, strict=False)
+            if rows.sequence.params.logprobs is not None
+        }
+        if any(rows.sequence.params.edits_logits for rows in wanted):
+            places = (
+                (start + offset, offset, rows.sequence)
+                for start, rows in zip(starts, wanted, strict=False)
+                for offset in range(rows.num_sampled)
+            )
+            logits_processors.process(logits, places, self._eos_token_ids)
+        sequences = [rows.sequence for rows in wanted]
+        if len(logits) == len(wanted):
+            return self._one_each(logits, sequences, raw)
+        peaks: list[float] = truncation.peaks(logits).tolist()
+        tokens = self._verify(logits, starts, wanted)
+        sampled = []
+        for start, rows, chosen in zip(starts, wanted, tokens, strict=False):
+            _check_peaks([rows.sequence] * rows.num_sampled, peaks[start : start + rows.num_sampled])
+            sampled.append(_sampled(rows, chosen, raw.get(start)))
+        return Draw(sequences, None, lambda: sampled)
+
+    def distribution(self, logits: Tensor, params: list[SamplingParams]) -> Tensor:
+        """[rows, vocabulary] What each row is drawn from."""
+        return truncation.truncate(truncation.scale(logits, params), params).softmax(dim=-1)
+
+    def draw(self, probabilities: Tensor, sequences: list[Sequence], offsets: list[int], lane: int = 0) -> list[int]:
+        """One token for each row; `offsets`: tokens between the sequence's last one and the row's. A lane is a series
+        of numbers of its own, for drafts."""
+        tokens: list[int] = truncation.invert(probabilities, self.uniforms(sequences, offsets, lane)).tolist()
+        return tokens
+
+    def uniforms(self, sequences: list[Sequence], offsets: list[int], lane: int = 0) -> Array:
+        seeds = [self._seed_of(sequence) ^ (lane << 62) for sequence in sequences]
+        return uniform_numbers(seeds, [s.num_tokens + offset for s, offset in zip(sequences, offsets, strict=True)])
+
+    def _one_each(self, logits: Tensor, sequences: list[Sequence], raw: dict[int, Tensor]) -> Draw:
+        """The common case: no drafts. Nothing here waits for the device."""
+        params = [sequence.params for sequence in sequences]
+        peaks = truncation.peaks(logits)
+        if all(p.is_greedy for p in params):
+            tokens = truncation.likeliest(logits)
+        else:
+            tokens = self._draw_rows(logits, params, self.uniforms(sequences, [0] * len(sequences)))
+        told: dict[int, HostCopy] = {}
+        for row, values in raw.items():
+            with sequences[row].blamed():
+                told[row] = logprobs.gather(values, tokens[row : row + 1], params[row].logprobs or 0)
+        places = [sequence.num_tokens for sequence in sequences]
+        return Draw(sequences, tokens, partial(_read, HostCopy(tokens, peaks), sequences, places, told))
+
+    def _verify(self, logits: Tensor, starts: list[int], wanted: list[LogitRows]) -> list[list[int]]:
+        """The draft tokens that are right, and one token after them."""
+        best = truncation.likeliest(logits).tolist()
+        tokens: list[list[int]] = []
+        random: list[tuple[int, LogitRows]] = []
+        for start, rows in zip(starts, wanted, strict=False):
+            if not rows.sequence.params.is_greedy:
+                random.append((len(tokens), rows))
+            drafts = rows.sequence.draft_token_ids[: rows.num_sampled - 1]
+            tokens.append(accept_greedy(best[start : start + rows.num_sampled], drafts))
+        if random:
+            picked = [row for index, rows in random for row in range(starts[index], starts[index] + rows.num_sampled)]
+            chosen = self._reject(logits[picked], [rows for _, rows in random])
+            for (index, _), new in zip(random, chosen, strict=True):
+                tokens[index] = new
+        return tokens
+
+    def _reject(self, logits: Tensor, wanted: list[LogitRows]) -> list[list[int]]:
+        sequences = [rows.sequence for rows in wanted]
+        probabilities = self.distribution(logits, [r.sequence.params for r in wanted for _ in range(r.num_sampled)])
+        drafts, first_row = [], 0
+        for rows in wanted:
+            sequence, size = rows.sequence, rows.num_sampled - 1
+            drafts.append(Draft(first_row, sequence.draft_token_ids[:size], sequence.draft_probabilities))
+            first_row += rows.num_sampled
+        places = [(s, i) for s, draft in zip(sequences, drafts, strict=True) for i in range(len(draft.token_ids))]
+        uniforms = self.uniforms([s for s, _ in places], [i for _, i in places], ACCEPT_LANE).tolist()
+        accepted, finals = accept(probabilities, drafts, uniforms)
+        last = self.draw(finals, sequences, accepted)
+        return [[*d.token_ids[:count], token] for d, count, token in zip(drafts, accepted, last, strict=True)]
+
+    def _seed_of(self, sequence: Sequence) -> int:
+        if sequence.params.seed is not None:
+            return sequence.params.seed
+        return self._seed * 0x9E3779B1 + sequence.arrival
+
+
+def _report_prompt(logits: Tensor, wanted: list[LogitRows]) -> Tensor:
+    """Note how likely each prompt token was, for those who asked; the rows that remain are there to choose from."""
+    if not any(rows.num_prompt for rows in wanted):
+        return logits
+    kept, start = [], 0
+    for rows in wanted:
+        middle = start + rows.num_prompt
+        if rows.num_prompt:
+            with rows.sequence.blamed():
+                _note_prompt(rows.sequence, logits[start:middle])
+        kept.append(logits[middle : middle + rows.num_sampled])
+        start = middle + rows.num_sampled
+    return torch.cat(kept)
+
+
+def _note_prompt(sequence: Sequence, logits: Tensor) -> None:
+    """A prompt that starts again after preemption overwrites what it noted before."""
+    first = sequence.num_computed_tokens + 1
+    targets = sequence.token_ids[first : first + len(logits)]
+    assert sequence.params.prompt_logprobs is not None
+    sequence.prompt_logprobs[first:] = logprobs.of_rows(logits, targets, sequence.params.prompt_logprobs)
+
+
+def _read(copy: HostCopy, sequences: list[Sequence], places: list[int], told: dict[int, HostCopy]) -> list[Sampled]:
+    tokens, peaks = (tensor.tolist() for tensor in copy.wait())
+    _check_peaks(sequences, peaks)
+    sampled = []
+    for row, (sequence, token, place) in enumerate(zip(sequences, tokens, places, strict=True)):
+        values = None
+        if row in told:
+            with sequence.blamed():
+                values = logprobs.told(told[row])
+        sampled.append(Sampled(sequence, [token], values, 0, place))
+    return sampled
+
+
+def _sampled(rows: LogitRows, token_ids: list[int], raw: Tensor | None) -> Sampled:
+    count, sequence, values = rows.sequence.params.logprobs, rows.sequence, None
+    if raw is not None and count is not None:
+        with sequence.blamed():
+            values = logprobs.of_rows(raw[: len(token_ids)], token_ids, count)
+    return Sampled(sequence, token_ids, values, rows.num_sampled - 1, sequence.num_tokens)
+
+
+def _check_peaks(sequences: list[Sequence], peaks: list[float]) -> None:
+    """A row has a distribution if its largest logit is finite: NaN wins every maximum."""
+    if all(map(isfinite, peaks)):
+        return
+    for sequence, peak in zip(sequences, peaks, strict=True):
+        if not isfinite(peak):
+            sequence.error = sequence.error or _no_distribution(peak)
+
+
+def _no_distribution(peak: float) -> EngineError:
+    if peak == -inf:
+        return RequestError(
+            "no token is left that could come next: allowed_token_ids, bad_words, logit_bias, min_tokens and the "
+            "structured output together exclude all of them"
+        )
+    return NumericalError(
+        f"the model's logits are {'infinite' if peak == inf else 'not numbers (NaN)'}: its weights are damaged, or "
+        f"too large for --dtype"
+    )

@@ -1,0 +1,170 @@
+"""What the next step computes: one token budget, shared by decodes and prefill chunks.
+
+There is no prefill phase and no decode phase. Every sequence has some tokens that are not computed yet (a decode one,
+a fresh prompt many), and a step hands out its budget: first to the decodes, so that no prompt makes them wait, then
+to prompts that are under way, then to waiting ones. A prompt that gets less than it has left is thereby chunked.
+
+When blocks run out, a victim gives back all of its blocks and waits again; it is recomputed later, from whatever the
+prefix cache still holds, or, with room in host memory, swapped out and in. Source: vLLM's V1 scheduler; chunked
+prefill: Agrawal et al., "Sarathi-Serve", 2024.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from dataclasses import dataclass, field
+
+from llm_engine.kv_cache.manager import KVCacheManager
+from llm_engine.kv_cache.memory import BlockCopy
+from llm_engine.scheduler.policies import Order, VictimPolicy, first_come_first_served, last_in_order
+from llm_engine.scheduler.sequence import FinishReason, Sequence, Status
+
+PROMPT_LOGPROBS_TOKENS = 128
+"""Most tokens in one step of a prompt whose log-probabilities are wanted: each is a row of the whole vocabulary, which
+costs more than to compute the token, and the others wait."""
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """How many tokens of which sequence are computed, and who lost its blocks for it."""
+
+    budget: int
+    num_tokens: dict[Sequence, int] = field(default_factory=dict)
+    starts: dict[Sequence, int] = field(default_factory=dict)
+    """The first token of each that is computed."""
+    preempted: list[Sequence] = field(default_factory=list)
+    admitted: list[Sequence] = field(default_factory=list)
+    copies: list[BlockCopy] = field(default_factory=list)
+    """To be carried out, in this order, before anything is computed."""
+
+    @property
+    def total_tokens(self) -> int:
+        return sum(self.num_tokens.values())
+
+    def take(self, sequence: Sequence, num_tokens: int) -> None:
+        self.num_tokens[sequence] = num_tokens
+        self.starts[sequence] = sequence.num_computed_tokens
+        self.budget -= num_tokens
+
+    def give_back(self, sequence: Sequence) -> None:
+        self.budget += self.num_tokens.pop(sequence, 0)
+
+
+class Scheduler:
+    """`waiting` and `running` are sorted by `order`, the most urgent first."""
+
+    def __init__(
+        self,
+        kv_cache: KVCacheManager,
+        max_num_seqs: int,
+        max_num_batched_tokens: int,
+        order: Order = first_come_first_served,
+        select_victim: VictimPolicy = last_in_order,
+    ) -> None:
+        self.kv_cache = kv_cache
+        self.max_num_seqs = max_num_seqs
+        self.max_num_batched_tokens = max_num_batched_tokens
+        self.waiting: list[Sequence] = []
+        self.running: list[Sequence] = []
+        self._order = order
+        self._select_victim = select_victim
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.waiting or self.running)
+
+    def add(self, sequence: Sequence) -> None:
+        """The caller has made sure that the sequence, at its longest, fits in an empty cache."""
+        sequence.status = Status.WAITING
+        insort(self.waiting, sequence, key=self._order)
+
+    def schedule(self) -> Step:
+        step = Step(self.max_num_batched_tokens)
+        self._schedule_running(step)
+        if not step.preempted:
+            self._schedule_waiting(step)
+        step.copies = self.kv_cache.take_copies()
+        return step
+
+    def advance(self, step: Step) -> None:
+        """The step is on its way to the device: whatever is scheduled from now on comes after it."""
+        for sequence, num_tokens in step.num_tokens.items():
+            sequence.num_computed_tokens += num_tokens
+
+    def commit(self, step: Step, num_rejected: dict[Sequence, int] | None = None) -> None:
+        """The step is computed and its tokens are known; the KV of rejected draft tokens is worth nothing."""
+        for sequence, num_tokens in step.num_tokens.items():
+            if sequence.status is Status.RUNNING:  # it may have been preempted or finished meanwhile
+                start = step.starts[sequence]
+                rejected = (num_rejected or {}).get(sequence, 0)
+                self.kv_cache.commit(sequence, start, start + num_tokens, rejected)
+
+    def finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        """Take the sequence out, whatever it is doing, and take back what it owns. Not during a step."""
+        if sequence.status is Status.FINISHED:
+            return
+        if sequence.status is not Status.NEW:
+            (self.running if sequence.status is Status.RUNNING else self.waiting).remove(sequence)
+        self.kv_cache.release(sequence)
+        sequence.status = Status.FINISHED
+        sequence.finish_reason = reason
+
+    def _schedule_running(self, step: Step) -> None:
+        decodes_first = sorted(self.running, key=lambda sequence: sequence.num_uncomputed_tokens > 1)
+        for sequence in decodes_first:
+            if step.budget == 0:
+                return
+            if sequence.status is not Status.RUNNING or sequence.is_full:
+                continue  # a victim of one before it, or about to end
+            if sequence.draft_token_ids and self._schedule_drafts(sequence, step):
+                continue
+            num_tokens = _next_piece(sequence, step.budget)
+            if self._make_room(sequence, num_tokens, step):
+                step.take(sequence, num_tokens)
+
+    def _schedule_drafts(self, sequence: Sequence, step: Step) -> bool:
+        """The next token and the guesses after it, if all fit; nobody is preempted for a guess."""
+        num_tokens = sequence.num_uncomputed_tokens + len(sequence.draft_token_ids)
+        if num_tokens <= step.budget and self.kv_cache.grow(sequence, num_tokens):
+            step.take(sequence, num_tokens)
+            return True
+        sequence.draft_token_ids = []
+        return False
+
+    def _make_room(self, sequence: Sequence, num_tokens: int, step: Step) -> bool:
+        """Preempt until the sequence's next tokens fit; False if it became the victim itself."""
+        while not self.kv_cache.grow(sequence, num_tokens):
+            victim = self._select_victim(self.running, self._order)
+            self._preempt(victim, step)
+            if victim is sequence:
+                return False
+        return True
+
+    def _preempt(self, victim: Sequence, step: Step) -> None:
+        self.running.remove(victim)
+        self.kv_cache.preempt(victim)
+        victim.status = Status.WAITING
+        victim.num_preemptions += 1
+        victim.draft_token_ids = []
+        insort(self.waiting, victim, key=self._order)
+        step.give_back(victim)
+        step.preempted.append(victim)
+
+    def _schedule_waiting(self, step: Step) -> None:
+        while self.waiting and step.budget > 0 and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting[0]
+            if not self.kv_cache.admit(sequence):
+                return  # nobody overtakes: a large prompt would otherwise starve
+            self.waiting.pop(0)
+            sequence.status = Status.RUNNING
+            insort(self.running, sequence, key=self._order)
+            step.admitted.append(sequence)
+            num_tokens = _next_piece(sequence, step.budget)
+            self.kv_cache.grow(sequence, num_tokens)
+            step.take(sequence, num_tokens)
+
+
+def _next_piece(sequence: Sequence, budget: int) -> int:
+    """Return how many tokens the sequence computes if nothing but the budget limits it."""
+    most = min(budget, PROMPT_LOGPROBS_TOKENS) if sequence.wants_prompt_logprobs else budget
+    return min(sequence.num_uncomputed_tokens, most)

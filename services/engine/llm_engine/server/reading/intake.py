@@ -1,0 +1,157 @@
+"""Where bodies are read: small ones at once, large ones in a process of their own.
+
+JSON, templates and checks hold the interpreter lock: 8 MB of brackets for ten seconds, in which no stream would get a
+token, whatever thread they were read in. A second process has a lock of its own. It reads one body at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import multiprocessing
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from llm_contract.errors import ApiError, ErrorKind
+from llm_engine.checkpoint.tokenizer import AnyTokenizer
+from llm_engine.errors import RequestError, RequestFailed
+from llm_engine.request.check import RequestCheck
+from llm_engine.server.reading.reader import Reader
+from llm_engine.server.reading.requests import StructuredOutputsField
+
+SMALL_BODY_BYTES = 8 * 1024
+"""Reading a body of this size takes a few milliseconds at most."""
+
+
+class Intake:
+    """`method`: one of Reader's. All methods are for the event loop's thread."""
+
+    def __init__(self, reader: Reader, folder: Path) -> None:
+        self._reader = reader
+        self._process = ReaderProcess(reader, folder)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="intake")
+
+    async def read(self, method: str, raw: bytes) -> Any:
+        if len(raw) <= SMALL_BODY_BYTES:
+            return getattr(self._reader, method)(raw)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._process.call, method, raw)
+
+    def start(self) -> None:
+        """Start the process now; otherwise the first large body does, and waits for it."""
+        self._thread.submit(self._process.start)
+
+    def close(self) -> None:
+        """End the process, whatever it is reading."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._process.close()
+
+
+class ReaderProcess:
+    """A spawned process with a reader. It ends with this one, whose end of the pipe it sees closed."""
+
+    def __init__(self, reader: Reader, folder: Path) -> None:
+        """The process makes a reader like this one, with a tokenizer of its own from the model's folder."""
+        self._arguments = (type(reader.tokenizer), folder, reader.check, reader.model_name, reader.trust_template)
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._pipe: Connection | None = None
+        self._lock = Lock()
+        self._closed = False
+
+    def start(self) -> Connection:
+        """The pipe to the process, which is started if it does not live."""
+        with self._lock:
+            if self._closed:
+                raise ApiError(ErrorKind.DRAINING, "the server is shutting down", retry_after=1)
+            if self._pipe is None or self._process is None or not self._process.is_alive():
+                context = multiprocessing.get_context("spawn")
+                self._pipe, theirs = context.Pipe()
+                self._process = context.Process(target=run, args=(theirs, *self._arguments), name="reader", daemon=True)
+                self._process.start()
+                theirs.close()
+            return self._pipe
+
+    def call(self, method: str, raw: bytes) -> Any:
+        """The method's result, or its error. RequestFailed if the process dies over it."""
+        pipe = self.start()
+        try:
+            pipe.send_bytes(method.encode())
+            pipe.send_bytes(raw)
+            result = pipe.recv()
+        except (EOFError, OSError):
+            raise RequestFailed("the process that reads large bodies died over this one") from None
+        if isinstance(result, _Refusal):
+            raise ApiError(result.kind, result.message, param=result.param)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                self._process.kill()
+                self._process.join()
+
+
+class _Refusal:
+    """An ApiError for the pipe: pickle cannot make exceptions with arguments by name."""
+
+    def __init__(self, error: ApiError) -> None:
+        self.kind, self.message, self.param = error.kind, error.message, error.param
+
+
+def run(
+    pipe: Connection,
+    tokenizer: type[AnyTokenizer],
+    folder: Path,
+    check: RequestCheck,
+    model_name: str,
+    trust_template: bool,
+) -> None:
+    """The process: read bodies until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which closes the pipe
+    gc.disable()  # it would look at millions of brackets again and again; what is dropped is freed without it
+    reader = Reader(tokenizer(folder), check, model_name, trust_template)
+    try:
+        while True:
+            method, raw = pipe.recv_bytes().decode(), pipe.recv_bytes()
+            pipe.send(_read(reader, method, raw))
+            gc.collect()
+    except (EOFError, OSError):
+        return
+
+
+def _read(reader: Reader, method: str, raw: bytes) -> Any:
+    try:
+        result = getattr(reader, method)(raw)
+    except ApiError as error:
+        return _Refusal(error)
+    except RequestError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - a defect: it ends this request alone
+        return RequestFailed(f"{type(error).__name__}: {error}")
+    return result if isinstance(result, bytes) else (_without_texts(result[0]), *result[1:])
+
+
+BULKY = (
+    *("logit_bias", "stop", "stop_token_ids", "allowed_token_ids", "bad_words", "response_format"),
+    *("chat_template", "chat_template_kwargs", "documents", "tools"),
+)
+"""Fields that have become prompt tokens and sampling parameters, and need not travel once more."""
+
+
+def _without_texts(asked: Any) -> Any:
+    update: dict[str, Any] = {name: None for name in BULKY if name in type(asked).model_fields}
+    if "prompt" in type(asked).model_fields:
+        update["prompt"] = ""
+    else:
+        update["messages"] = asked.messages[-1:]
+    if asked.structured_outputs is not None:
+        update["structured_outputs"] = StructuredOutputsField()
+    slim = asked.model_copy(update=update)
+    (slim.model_extra or {}).clear()
+    return slim

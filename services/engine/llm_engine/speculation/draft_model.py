@@ -1,0 +1,87 @@
+"""A draft model: a smaller model that runs ahead of the main one, over the same blocks.
+
+Its KV cache is a second set of tensors with the main model's block ids. Whatever the main model computes, the draft
+model computes too, so sharing, copies and preemption need no bookkeeping of their own:
+
+    main      ... t5 | t6 [g7 g8 g9]        one step verifies three guesses
+    draft     ... t5 | t5 t6 -> g7 -> g8 -> g9
+
+Each round begins one token back: after a round in which every guess was right, the last guess was never fed to it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from llm_engine.execution.batch import BatchBuilder
+from llm_engine.execution.graphs import Forward
+from llm_engine.kv_cache.memory import BlockCopy, KVMemory
+from llm_engine.operators.truncation import likeliest
+from llm_engine.sampling.sampler import DRAFT_LANE, Sampler
+from llm_engine.scheduler.sequence import Sequence
+
+
+class DraftModel:
+    def __init__(self, forward: Forward, memory: KVMemory, builder: BatchBuilder, sampler: Sampler) -> None:
+        self._forward = forward
+        self._builder = builder
+        self._sampler = sampler
+        self._memory = memory
+
+    def propose(self, sequence: Sequence, count: int) -> list[int]:
+        """Places, so that the scheduler finds blocks for them; `fill` writes the guesses."""
+        return [0] * count
+
+    def copy(self, copies: list[BlockCopy]) -> None:
+        self._memory.copy(copies)
+
+    def fill(self, num_tokens: dict[Sequence, int]) -> None:
+        """Compute the step's tokens and guess what follows, one token a round."""
+        guessing = [sequence for sequence in num_tokens if sequence.draft_token_ids]
+        starts = {sequence: max(0, sequence.num_tokens - 2) for sequence in guessing}
+        first = {s: s.num_tokens - starts[s] if s in starts else count for s, count in num_tokens.items()}
+        chosen: dict[Sequence, list[Tensor]] = {sequence: [] for sequence in guessing}
+        self._round(first, starts, 0, chosen)
+        depth = 1
+        while guessing := [sequence for sequence in guessing if len(sequence.draft_token_ids) > depth]:
+            starts = {sequence: sequence.num_tokens + depth - 1 for sequence in guessing}
+            self._round(dict.fromkeys(guessing, 1), starts, depth, chosen)
+            depth += 1
+        for sequence, rows in chosen.items():
+            sequence.draft_probabilities = torch.stack(rows) if rows else None
+
+    def _round(
+        self,
+        num_tokens: dict[Sequence, int],
+        starts: dict[Sequence, int],
+        depth: int,
+        chosen: dict[Sequence, list[Tensor]],
+    ) -> None:
+        batch = self._builder.build(num_tokens, starts)
+        logits = self._forward(batch)
+        last, row = [], -1
+        for rows in batch.wanted:
+            row += rows.num_prompt + rows.num_sampled
+            if rows.sequence in starts:
+                last.append((row, rows.sequence))
+        if not last:
+            return
+        logits = logits[[row for row, _ in last]]
+        self._guess(logits, [sequence for _, sequence in last], depth, chosen)
+
+    def _guess(
+        self, logits: Tensor, sequences: list[Sequence], depth: int, chosen: dict[Sequence, list[Tensor]]
+    ) -> None:
+        """The likeliest token for greedy sequences; for others a draw, whose distribution is remembered."""
+        for sequence, token in zip(sequences, likeliest(logits).tolist(), strict=True):
+            sequence.draft_token_ids[depth] = token
+        rows = [row for row, sequence in enumerate(sequences) if not sequence.params.is_greedy]
+        if not rows:
+            return
+        drawing = [sequences[row] for row in rows]
+        probabilities = self._sampler.distribution(logits[rows], [sequence.params for sequence in drawing])
+        tokens = self._sampler.draw(probabilities, drawing, [depth] * len(rows), DRAFT_LANE)
+        for sequence, token, row in zip(drawing, tokens, probabilities, strict=True):
+            sequence.draft_token_ids[depth] = token
+            chosen[sequence].append(row)

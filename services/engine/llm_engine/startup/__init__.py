@@ -1,0 +1,1 @@
+"""From a configuration to the parts of an engine: what the machine holds (sizing), and everything loaded (load)."""

@@ -1,0 +1,159 @@
+"""From a configuration to what an engine is made of: models loaded, memory measured out, everything checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from llm_engine.checkpoint.families import DecoderConfig, parse_config
+from llm_engine.checkpoint.folder import read_json, resolve_model
+from llm_engine.checkpoint.loading import load_decoder
+from llm_engine.checkpoint.quantization import check_flag
+from llm_engine.checkpoint.tokenizer import AnyTokenizer, NoTokenizer, Tokenizer
+from llm_engine.config import EngineConfig
+from llm_engine.errors import EngineError, ModelError
+from llm_engine.execution.batch import BatchBuilder
+from llm_engine.execution.decoder import Decoder
+from llm_engine.execution.graphs import CudaCapture, DecodeGraphs, Forward
+from llm_engine.execution.model_runner import ModelRunner
+from llm_engine.kv_cache.memory import KVMemory
+from llm_engine.operators import backend
+from llm_engine.parallel.sharding import Shard
+from llm_engine.parallel.workers import Workers
+from llm_engine.sampling.sampler import Sampler
+from llm_engine.speculation.draft_model import DraftModel
+from llm_engine.speculation.speculation import Proposer, Speculation, SpeculativeConfig, propose_ngram
+from llm_engine.startup import sizing
+
+
+@dataclass(slots=True)
+class Parts:
+    folder: Path
+    tokenizer: AnyTokenizer
+    vocab_size: int
+    max_model_len: int
+    num_blocks: int
+    runner: ModelRunner
+    speculation: Speculation | None
+    overlaps: bool
+    """Steps are begun before the one before is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The place that models are loaded into."""
+
+    config: EngineConfig
+    device: torch.device
+    operators: str
+    """Name of the attention backend."""
+    max_model_len: int
+    num_blocks: int
+    shard: Shard
+
+    def builder(self, max_tokens: int) -> BatchBuilder:
+        config = self.config
+        return BatchBuilder(config.max_num_seqs, max_tokens, self.max_model_len, config.block_size, self.device)
+
+    def prepare(self, decoder: Decoder) -> tuple[Forward, KVMemory]:
+        """Give the decoder KV memory and, where they can be had, CUDA graphs for its decodes."""
+        config = self.config
+        memory = decoder.new_kv_memory(self.num_blocks, config.num_cpu_blocks)
+        forward: Forward = partial(decoder.forward, kv_cache=memory.device)
+        if self.device.type != "cuda" or self.operators != "triton" or self.shard != Shard() or config.enforce_eager:
+            return forward, memory
+        graphs = DecodeGraphs(
+            forward, CudaCapture(), config.max_num_seqs, self.max_model_len, config.block_size, self.device
+        )
+        return graphs, memory
+
+
+def load(config: EngineConfig) -> Parts:
+    """Load the models; ModelError or EngineError if they cannot be served as asked."""
+    folder = resolve_model(config.model)
+    model = parse_config(read_json(folder / "config.json"))
+    check_flag(config.quantization, model.quantization)
+    wanted = None if config.speculative_config is None else SpeculativeConfig.parse(config.speculative_config)
+    draft = None if wanted is None or wanted.model is None else _draft(wanted.model, model)
+    sizing.set_num_threads(config, model)
+    machine = _machine(config, model, draft)
+    tokenizer = NoTokenizer(folder) if config.skip_tokenizer_init else Tokenizer(folder)
+    # Some configurations name an end-of-text token beyond the vocabulary, which no model can write.
+    eos_token_ids = tuple(token for token in tokenizer.eos_token_ids if token < model.vocab_size)
+    sampler = Sampler(eos_token_ids, config.seed, backend.draw_rows(machine.operators))
+    draft_model = None if draft is None else _draft_model(machine, draft[0], sampler)
+    return Parts(
+        folder=folder,
+        tokenizer=tokenizer,
+        vocab_size=model.vocab_size,
+        max_model_len=machine.max_model_len,
+        num_blocks=machine.num_blocks,
+        runner=_runner(machine, folder, sampler, draft_model),
+        speculation=None if wanted is None else _speculation(wanted, config, draft_model),
+        overlaps=config.overlaps(on_gpu=machine.device.type == "cuda"),
+    )
+
+
+def _machine(config: EngineConfig, model: DecoderConfig, draft: tuple[Path, DecoderConfig] | None) -> Machine:
+    device = sizing.device(config)
+    dtype = sizing.dtype(config, model, device)
+    max_model_len = sizing.max_model_len(config, model)
+    shard = Shard.of_rank(0, config)
+    shard.config(model)  # refuses a model that cannot be cut, before processes are started
+    models = [model, draft[1]] if draft else [model]
+    return Machine(
+        config=config,
+        device=device,
+        operators=backend.choose(config.attention_backend, model, dtype, device),
+        max_model_len=max_model_len,
+        num_blocks=sizing.num_blocks(config, models, max_model_len, dtype, device),
+        shard=shard,
+    )
+
+
+def _runner(machine: Machine, folder: Path, sampler: Sampler, draft_model: DraftModel | None) -> ModelRunner:
+    config, device, shard = machine.config, machine.device, machine.shard
+    workers = None if shard == Shard() else Workers(config, folder, machine.num_blocks, device)
+    main = load_decoder(config, folder, device, shard, workers.collectives if workers else None)
+    forward, memory = machine.prepare(main)
+    return ModelRunner(
+        forward,
+        memory,
+        machine.builder(config.max_num_batched_tokens),
+        sampler,
+        draft_model=draft_model,
+        workers=workers,
+    )
+
+
+def _draft_model(machine: Machine, folder: Path, sampler: Sampler) -> DraftModel:
+    config = machine.config
+    forward, memory = machine.prepare(load_decoder(config, folder, machine.device))
+    # The draft model's first round feeds up to one token more for each sequence.
+    return DraftModel(forward, memory, machine.builder(config.max_num_batched_tokens + config.max_num_seqs), sampler)
+
+
+def _draft(name: str, model: DecoderConfig) -> tuple[Path, DecoderConfig]:
+    folder = resolve_model(name)
+    draft = parse_config(read_json(folder / "config.json"))
+    if draft.vocab_size != model.vocab_size:
+        raise ModelError(
+            f"the draft model {name} has {draft.vocab_size} tokens and the model {model.vocab_size}; they must be equal"
+        )
+    return folder, draft
+
+
+def _speculation(wanted: SpeculativeConfig, config: EngineConfig, draft_model: DraftModel | None) -> Speculation:
+    needed = config.max_num_seqs * (1 + wanted.num_speculative_tokens)
+    if config.max_num_batched_tokens < needed:
+        raise EngineError(
+            f"max_num_batched_tokens ({config.max_num_batched_tokens}) is less than the {needed} that max_num_seqs "
+            f"({config.max_num_seqs}) decodes with {wanted.num_speculative_tokens} guesses each need; raise it"
+        )
+    propose: Proposer = partial(propose_ngram, longest=wanted.prompt_lookup_max, shortest=wanted.prompt_lookup_min)
+    if draft_model is not None:
+        propose = draft_model.propose
+    return Speculation(propose, wanted.num_speculative_tokens)

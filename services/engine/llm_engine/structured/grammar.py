@@ -1,0 +1,164 @@
+"""Structured output: before each token, a grammar says which tokens may come next.
+
+The grammar library (llguidance, which vLLM offers as well as xgrammar) walks a parser and the tokenizer's trie together
+and answers with one bit per token; a token whose bit is 0 gets a logit of -inf. When the text is complete only the
+end-of-text token is left.
+
+The library raises nothing: a matcher that hits a limit or finds no way on enters a state of error, in which it allows
+the end of the text. So each answer is followed by a question whether it is one; a text that was cut off must not pass
+for a finished one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock, Thread, stack_size
+
+import numpy as np
+import torch
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from torch import Tensor
+
+from llm_engine.errors import RequestError
+from llm_engine.structured.json_schema import without_unknown_formats
+from llm_engine.structured.params import PARAM, StructuredOutputs
+
+JSON_WHITESPACE = r"[ \t\r\n]{0,8}"
+"""Bounded: a small model that may write blanks without end sometimes does."""
+COMPILER_STACK_BYTES = 512 * 2**20
+"""Address space for the compiler's recursion: a chain of 5,000 references overflows the usual 8 MiB and ends the
+process. No more than what is used is ever backed by memory."""
+LIMITS = LLParserLimits(
+    initial_lexer_fuel=200_000, step_max_items=10_000, step_lexer_fuel=100_000, verbose_errors=False
+)
+"""Limits for one token, about 10 ms: masks are computed between the steps of all requests. The initial one bounds how
+large the lexer starts, and with it each walk through it: `a{1000000}` took 65 ms for every token."""
+
+
+class Grammar:
+    """One sequence's place in its grammar. RequestError where the matcher gives up."""
+
+    def __init__(self, matcher: LLMatcher, num_words: int, vocab_size: int) -> None:
+        self._matcher = matcher
+        self._num_words = num_words
+        self._vocab_size = vocab_size
+        self._bits = np.zeros(num_words, dtype=np.int32)
+
+    def copy(self) -> Grammar:
+        """Return a place of its own for another answer."""
+        return Grammar(self._matcher.deep_copy(), self._num_words, self._vocab_size)
+
+    def compute_mask(self) -> None:
+        """Find the tokens that can come next. The first time is the slowest: the lexer builds its states."""
+        self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
+        self._raise_if_failed()
+
+    def mask(self, logits: Tensor) -> None:
+        """Forbid, in one row of logits [vocabulary], the tokens that cannot come next."""
+        self.compute_mask()
+        allowed = np.unpackbits(self._bits.view(np.uint8), bitorder="little").astype(bool)[: self._vocab_size]
+        logits[: len(allowed)].masked_fill_(torch.from_numpy(~allowed).to(logits.device), float("-inf"))
+        logits[len(allowed) :] = float("-inf")
+
+    def accept(self, token_id: int) -> None:
+        if not self._matcher.is_stopped():
+            self._matcher.consume_token(token_id)
+            self._raise_if_failed()
+
+    def _raise_if_failed(self) -> None:
+        if self._matcher.is_error():
+            why = " ".join(self._matcher.get_error().replace("<non-verbose/>", "").split())
+            raise RequestError(f"the structured output cannot be followed: {EXPLAINED.get(why, why)}", PARAM)
+
+
+EXPLAINED = {
+    "NoExtensionBias": "no text can satisfy it",
+}
+
+
+class GrammarCompiler:
+    """Grammars over one model's tokens. The tokenizer's trie is built on first use, by whichever thread asks."""
+
+    def __init__(self, folder: Path, eos_token_ids: tuple[int, ...], vocab_size: int) -> None:
+        self._folder = folder
+        self._eos_token_ids = eos_token_ids
+        self._vocab_size = vocab_size
+        self._tokenizer: LLTokenizer | None = None
+        self._one_at_a_time = Lock()
+
+    def compile(self, wanted: StructuredOutputs) -> Grammar:
+        """Return a grammar at its beginning; RequestError if it does not compile or if nothing can satisfy it.
+
+        Takes up to seconds, most of them without the interpreter lock.
+        """
+        grammars: list[Grammar] = []
+        errors: list[Exception] = []
+
+        def compile() -> None:
+            try:
+                grammars.append(self._compile(wanted))
+            except Exception as error:  # noqa: BLE001 - carried to the caller's thread
+                errors.append(error)
+
+        _run_on_a_deep_stack(compile)
+        if errors:
+            raise errors[0]
+        return grammars[0]
+
+    def warm_up(self) -> None:
+        """Build the trie, which holds the interpreter lock for long; RequestError if the tokenizer has none."""
+        with self._one_at_a_time:
+            self._trie()
+
+    def _compile(self, wanted: StructuredOutputs) -> Grammar:
+        with self._one_at_a_time:
+            trie = self._trie()
+        try:
+            source = _source(wanted)
+        except ValueError as error:  # such as a schema that nests deeper than the library reads
+            raise RequestError(f"the structured output cannot be compiled: {error}", PARAM) from None
+        matcher = LLMatcher(trie, source, log_level=0, limits=LIMITS)
+        if matcher.is_error():
+            raise RequestError(f"the structured output cannot be compiled: {matcher.get_error()}", PARAM)
+        grammar = Grammar(matcher, -(-trie.vocab_size // 32), self._vocab_size)
+        grammar.compute_mask()
+        return grammar
+
+    def _trie(self) -> LLTokenizer:
+        if self._tokenizer is None:
+            path = self._folder / "tokenizer.json"
+            if not path.is_file():
+                raise RequestError("structured output needs a tokenizer, and the engine runs without one", PARAM)
+            try:
+                text = path.read_text(encoding="utf-8")
+                self._tokenizer = LLTokenizer(text, eos_token=list(self._eos_token_ids) or None)
+            except ValueError as error:
+                raise RequestError(f"structured output does not know this model's tokenizer: {error}", PARAM) from None
+        return self._tokenizer
+
+
+def _source(wanted: StructuredOutputs) -> str:
+    if wanted.json is not None:
+        schema = without_unknown_formats(wanted.json)
+        return LLMatcher.grammar_from_json_schema(schema, {"whitespace_pattern": JSON_WHITESPACE})
+    if wanted.json_object is not None:
+        return LLMatcher.grammar_from_json_schema({"type": "object"}, {"whitespace_pattern": JSON_WHITESPACE})
+    if wanted.grammar is not None:
+        return LLMatcher.grammar_from_lark(wanted.grammar)
+    return LLMatcher.grammar_from_regex(wanted.regex if wanted.regex is not None else wanted.choice_regex())
+
+
+_STACK_SIZE = Lock()
+"""`stack_size` is a setting of the whole process."""
+
+
+def _run_on_a_deep_stack(target: Callable[[], None]) -> None:
+    with _STACK_SIZE:
+        usual = stack_size(COMPILER_STACK_BYTES)
+        try:
+            thread = Thread(target=target, name="grammar", daemon=True)
+            thread.start()
+        finally:
+            stack_size(usual)
+    thread.join()

@@ -1,0 +1,102 @@
+"""A model in several processes writes what it writes in one: every family, cut by tensor, by layers and by both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from llm_engine import LLM, EngineConfig, SamplingParams
+from llm_engine.checkpoint.families import parse_config
+from llm_engine.checkpoint.folder import read_json
+from llm_engine.errors import ModelError
+from llm_engine.parallel.sharding import Shard
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "phi3")
+TIGHT: dict[str, Any] = {"num_gpu_blocks_override": 40, "block_size": 8, "max_model_len": 320, "num_cpu_blocks": 20}
+
+
+@contextmanager
+def opened(model: Path, **settings: Any) -> Iterator[LLM]:
+    llm = LLM(str(model), **{"num_gpu_blocks_override": 300, "check_invariants": True, **settings})
+    try:
+        yield llm
+    finally:
+        llm.engine.close()
+
+
+def greedy(llm: LLM, text: str) -> list[list[list[int]]]:
+    ids = llm.engine.tokenizer.encode(text[:8000])
+    prompts = [ids[start : start + size] for start, size in ((0, 1), (100, 33), (200, 150), (300, 70))]
+    params = [SamplingParams(temperature=0, max_tokens=24, min_tokens=24, n=1 + index % 2) for index in range(4)]
+    outputs = llm.generate(prompts, params, use_tqdm=False)
+    return [[answer.token_ids for answer in output.outputs] for output in outputs]
+
+
+@pytest.mark.parametrize(
+    ("family", "tensor", "stages"),
+    [*((family, 2, 1) for family in FAMILIES), *((family, 1, 2) for family in FAMILIES), ("llama", 2, 2)],
+)
+def test_greedy_tokens_equal_those_of_one_rank(
+    models: Path, heldout: str, family: str, tensor: int, stages: int
+) -> None:
+    model = models / "zoo" / family
+    with opened(model) as llm:
+        expected = greedy(llm, heldout)
+    sizes = {"tensor_parallel_size": tensor, "pipeline_parallel_size": stages}
+    with opened(model, **sizes, **TIGHT) as llm:
+        assert greedy(llm, heldout) == expected
+        assert llm.engine.num_preemptions > 0
+
+
+def test_four_tensor_ranks_share_two_kv_heads_and_guess(models: Path, heldout: str) -> None:
+    model = models / "main"
+    draft = {"model": str(models / "draft"), "num_speculative_tokens": 2}
+    with opened(model) as llm:
+        expected = greedy(llm, heldout)
+    with opened(model, tensor_parallel_size=4, speculative_config=draft) as llm:
+        assert greedy(llm, heldout) == expected
+
+
+def test_traffic_is_counted(models: Path) -> None:
+    with opened(models / "zoo" / "llama", tensor_parallel_size=2) as llm:
+        llm.generate([[5, 6, 7]], SamplingParams(temperature=0, max_tokens=3, ignore_eos=True), use_tqdm=False)
+        workers = llm.engine._runner._workers
+        assert workers is not None
+        reduced = workers.collectives.traffic["all_reduce"]
+        config = parse_config(read_json(models / "zoo" / "llama" / "config.json"))
+        assert reduced.calls == 3 * 2 * config.num_layers
+        assert reduced.num_bytes == (3 + 1 + 1) * 2 * config.num_layers * config.hidden_size * 4
+        assert workers.collectives.traffic["all_gather"].calls == 3
+        assert "rank 0: all_gather: 3 calls" in workers.collectives.report()
+
+
+def of_rank(rank: int, tensor: int, stages: int) -> Shard:
+    return Shard.of_rank(rank, EngineConfig("m", tensor_parallel_size=tensor, pipeline_parallel_size=stages))
+
+
+def test_parts_put_together_are_the_whole() -> None:
+    tensor = torch.arange(24).view(12, 2)
+    shards = [of_rank(rank, 3, 1) for rank in range(3)]
+    assert torch.equal(torch.cat([shard.part(tensor) for shard in shards]), tensor)
+    stages = [of_rank(rank, 2, 3) for rank in range(6)]
+    assert [list(shard.layers(7)) for shard in stages[::2]] == [[0, 1], [2, 3], [4, 5, 6]]
+    assert [shard.tensor_rank for shard in stages] == [0, 1, 0, 1, 0, 1]
+
+
+def test_more_ranks_than_kv_heads_have_copies() -> None:
+    heads = torch.arange(2).repeat_interleave(4)
+    parts = [of_rank(rank, 4, 1).kv_part(heads, 2).tolist() for rank in range(4)]
+    assert parts == [[0] * 4, [0] * 4, [1] * 4, [1] * 4]
+
+
+@pytest.mark.parametrize(
+    ("tensor", "stages", "message"), [(3, 1, "heads cannot be split in 3"), (1, 99, "cannot make 99 stages")]
+)
+def test_a_model_that_cannot_be_cut_so_is_refused(models: Path, tensor: int, stages: int, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        LLM(str(models / "zoo" / "llama"), tensor_parallel_size=tensor, pipeline_parallel_size=stages)
