@@ -1,4 +1,4 @@
-"""What the benchmarks here share: the machine, the bars, and results on disk, which pages quote."""
+"""Helpers of the benchmarks here: the machine, the bars, and results on disk, which pages quote."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def measure_ours(server: Server, workers: int, seconds: float, folder: Path) -> 
 
     def attempt(rate: float) -> Trial:
         before, out = server.cpu_seconds(), folder / f"{workers}-{len(runs)}"
-        result = send(server.url, rate, workers, seconds, out)
+        result = send(server.url, rate, workers, scraper=seconds, gpus=out)
         runs.append(describe_run(result, rate, workers, server.cpu_seconds() - before))
         verdict, late = "VALID  " if result.verdict.valid else "INVALID", 1e3 * (runs[-1]["lag_p99"] or 0.0)
         print(f"  processes {workers}, {rate:7.0f}/s  {verdict}  lag P99 {late:.1f} ms", flush=True)
@@ -68,7 +68,7 @@ def measure_ours(server: Server, workers: int, seconds: float, folder: Path) -> 
     return find_knee(attempt, first=FIRST_RATE, precision=PRECISION, repeats=REPEATS), runs
 
 
-def send(url: str, rate: float, workers: int, seconds: float, out: Path) -> Result:
+def send(url: str, rate: float, workers: int, seconds: float, *, out: Path) -> Result:
     fixed = {"kind": "fixed", "tokens": TOKENS}
     scenario = {
         "name": "capacity",
@@ -105,12 +105,12 @@ def measure_peer(url: str, seconds: float) -> dict[str, Any]:
     runs: list[PeerRun] = []
     for workers in PEER_WORKERS:
         rate = PEER_FIRST_RATE
-        while kept(run_peer(runs, url, rate, seconds, workers)):
+        while kept(run_peer(runs, url, rate, seconds, workers=workers)):
             rate *= 2
         while rate > PEER_FIRST_RATE / 8 and not any(kept(one) for one in runs if one.workers == workers):
             rate /= 2
-            run_peer(runs, url, rate, seconds, workers)
-        run_peer(runs, url, 0.0, seconds, workers)
+            run_peer(runs, url, rate, seconds, workers=workers)
+        run_peer(runs, url, 0.0, seconds, workers=workers)
     return {
         "version": guidellm_peer.version(),
         "highest_rate_kept": max((one.asked for one in runs if one.asked and kept(one)), default=0.0),
@@ -119,7 +119,7 @@ def measure_peer(url: str, seconds: float) -> dict[str, Any]:
     }
 
 
-def run_peer(runs: list[PeerRun], url: str, rate: float, seconds: float, workers: int) -> PeerRun:
+def run_peer(runs: list[PeerRun], url: str, rate: float, seconds: float, *, workers: int) -> PeerRun:
     runs.append(guidellm_peer.run(url, rate, seconds, workers))
     one = runs[-1]
     asked = f"{one.asked:7.0f}/s" if one.asked else "as many "

@@ -17,7 +17,7 @@ LOCK = ROOT / "3rdparty" / "guidellm.txt"
 WHEELS = ROOT / "3rdparty" / "wheels"
 VENV = ROOT / ".venv-guidellm"
 MODEL = ROOT / "models" / "main"
-"""Whose tokenizer makes its prompts."""
+"""Folder of the model whose tokenizer makes its prompts."""
 CONCURRENCY = 256
 """Requests that its `throughput` keeps running: what 2,000 a second would need on the fake server, and half more."""
 STAMP = VENV / "llm-lab-stamp"

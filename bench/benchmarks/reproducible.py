@@ -36,7 +36,7 @@ from llm_bench.results.result import Result
 
 REPORTS = 3
 RUNS = 3
-"""Of each report."""
+"""Runs of each report."""
 PAIRS = REPORTS * (REPORTS - 1)
 BAR_SPREAD = 0.05
 SCENARIO = ROOT / "bench" / "scenarios" / "mixed-priority.yaml"
@@ -97,17 +97,8 @@ def single_runs(reports: Sequence[Sequence[Result]], time: str) -> dict[str, int
     return {"covered": count, "pairs": RUNS * PAIRS}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rate", type=float, default=2.0, help="requests per second")
-    parser.add_argument("--seconds", type=float, default=50.0, help="of each run")
-    parser.add_argument("--no-write", action="store_true", help="leave results/reproducible.json as it is")
-    arguments = parser.parse_args()
-    end_on_sigterm()
-    machine = describe_machine()
-    engine = ("-m", "llm_engine", "serve", str(MODEL), "--served-model-name", "main", "--port", "0")
-    with tempfile.TemporaryDirectory() as folder, serving(*engine) as server:
-        reports, paces = measure(server.url, arguments.rate, arguments.seconds, Path(folder))
+def compare(reports: list[list[Result]]) -> tuple[dict[str, dict[str, Any]], list[Bar]]:
+    """Return each figure in all reports, and the bars that they are held to."""
     bars: list[Bar] = []
     figures: dict[str, dict[str, Any]] = {}
     for name in FIGURES:
@@ -126,6 +117,21 @@ def main() -> None:
             Bar(f"largest deviation, {name}", largest_deviation(means), "<=", BAR_SPREAD),
             Bar(f"pairs whose interval covers the other, {name}", covered(intervals, means), ">=", PAIRS),
         ]
+    return figures, bars
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rate", type=float, default=2.0, help="requests per second")
+    parser.add_argument("--seconds", type=float, default=50.0, help="of each run")
+    parser.add_argument("--no-write", action="store_true", help="leave results/reproducible.json as it is")
+    arguments = parser.parse_args()
+    end_on_sigterm()
+    machine = describe_machine()
+    engine = ("-m", "llm_engine", "serve", str(MODEL), "--served-model-name", "main", "--port", "0")
+    with tempfile.TemporaryDirectory() as folder, serving(*engine) as server:
+        reports, paces = measure(server.url, arguments.rate, arguments.seconds, Path(folder))
+    figures, bars = compare(reports)
     valid = sum(run.verdict.valid for runs in reports for run in runs)
     bars.append(Bar("runs that are VALID", valid, ">=", REPORTS * RUNS))
     held = check(bars)

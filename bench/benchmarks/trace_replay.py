@@ -32,7 +32,7 @@ VARIATION = 2.0
 """Coefficient of variation of the gaps between arrivals."""
 MEDIANS = {"prompt": 1020.0, "output": 129.0}
 SIGMAS = {"prompt": 1.1, "output": 0.8}
-"""Of the logarithms."""
+"""Standard deviation of the logarithms."""
 LONGEST = {"prompt": 4096, "output": 1000}
 BAR_LAG_P99 = 0.005
 BAR_SECONDS = 65.0

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from llm_bench import __version__, arguments, commands
 from llm_bench.errors import BenchError
@@ -54,6 +55,9 @@ def _parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpa
     return asked
 
 
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROG,
@@ -64,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=None)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
 
+    for add in COMMANDS:
+        add(subparsers)
+    return parser
+
+
+def _run(subparsers: Subparsers) -> None:
     run = subparsers.add_parser("run", help="send a scenario's load and measure it")
     _add_scenario(run)
     _add_target(run)
@@ -78,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--baseline", type=Path, metavar="DIR", help="the result that --fail-if compares with")
     run.set_defaults(command=commands.run)
 
+
+def _replay(subparsers: Subparsers) -> None:
     replay = subparsers.add_parser(
         "replay", help="send a recorded load: Azure, BurstGPT, Mooncake or our own JSON lines"
     )
@@ -95,6 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--name", help="the run's label in tables and reports")
     replay.set_defaults(command=commands.replay)
 
+
+def _compare(subparsers: Subparsers) -> None:
     compare = subparsers.add_parser("compare", help="two targets in turn: is B different from A, and by how much")
     compare.add_argument("scenario", type=Path, metavar="SCENARIO.yaml")
     compare.add_argument("targets", nargs=2, metavar="URL", help="A, then B")
@@ -109,6 +123,8 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--pairs", type=arguments.pairs, default=6, help="runs of each target (default: %(default)s)")
     compare.set_defaults(command=commands.compare)
 
+
+def _sweep(subparsers: Subparsers) -> None:
     sweep = subparsers.add_parser("sweep", help="one scenario at several rates: how latency grows with throughput")
     _add_scenario(sweep)
     _add_target(sweep)
@@ -121,6 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--name", help="the label in tables and reports")
     sweep.set_defaults(command=commands.sweep, rate=None, rate_scale=None)
 
+
+def _saturate(subparsers: Subparsers) -> None:
     saturate = subparsers.add_parser("saturate", help="find the highest rate at which the SLOs are met")
     _add_scenario(saturate)
     _add_target(saturate)
@@ -135,6 +153,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_out(saturate, "gets knee.json and every run")
     saturate.set_defaults(command=commands.saturate, name=None)
 
+
+def _capacity(subparsers: Subparsers) -> None:
     capacity = subparsers.add_parser("capacity", help="measure what the target can do; prints JSON")
     _add_scenario(capacity)
     _add_target(capacity)
@@ -144,6 +164,8 @@ def _parser() -> argparse.ArgumentParser:
     capacity.add_argument("--duration", type=arguments.positive, default=10.0, help="seconds (default: %(default)s)")
     capacity.set_defaults(command=commands.capacity)
 
+
+def _report(subparsers: Subparsers) -> None:
     report = subparsers.add_parser("report", help="put runs side by side; ratios are to the first")
     report.add_argument("results", nargs="+", type=Path, metavar="DIR")
     report.add_argument("--html", type=Path, metavar="FILE", help="one self-contained page")
@@ -152,13 +174,20 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--title")
     report.set_defaults(command=commands.report)
 
+
+def _worker(subparsers: Subparsers) -> None:
     worker = subparsers.add_parser("worker")  # a process of `run --workers`, which starts it by itself
     worker.add_argument("master", metavar="HOST:PORT")
     worker.set_defaults(command=commands.worker)
 
+
+def _schema(subparsers: Subparsers) -> None:
     schema = subparsers.add_parser("schema", help="print the JSON schema of result.json")
     schema.set_defaults(command=commands.schema)
-    return parser
+
+
+COMMANDS = (_run, _replay, _compare, _sweep, _saturate, _capacity, _report, _worker, _schema)
+"""In the order of --help."""
 
 
 def _add_out(parser: argparse.ArgumentParser, what: str) -> None:

@@ -1,4 +1,4 @@
-"""What each command does with its arguments. Returns the exit status.
+"""The work of each command with its arguments. Each returns the exit status.
 
 What sends load is imported only once the scenario has been read: the import takes a second and patches the process.
 """
@@ -73,7 +73,7 @@ def sweep(arguments: Namespace) -> int:
     from llm_bench.runs.sweep import sweep as run_rates
 
     options = _options(arguments, arguments.target, api_key_env=arguments.api_key_env)
-    results = run_rates(scenario, options, arguments.out, arguments.rates, arguments.repeat)
+    results = run_rates(scenario, options, arguments.out, arguments.rates, repeats=arguments.repeat)
     print_sweep(results)
     write_curves(results, arguments.out / "sweep.html", title=options.name or scenario.name)
     return _status(results)
@@ -125,7 +125,7 @@ def compare(arguments: Namespace) -> int:
 
     sides = zip(arguments.targets, arguments.names, arguments.api_key_env or [None, None], strict=True)
     a, b = (_options(arguments, target, name, key) for target, name, key in sides)
-    pairs = run_pairs(scenario, a, b, arguments.out, arguments.pairs)
+    pairs = run_pairs(scenario, a, b, arguments.out, count=arguments.pairs)
     if len(pairs) < arguments.pairs:
         print(f"llm-bench: interrupted after {len(pairs)} whole pairs", file=sys.stderr)
     if len(pairs) < 2:
@@ -133,7 +133,10 @@ def compare(arguments: Namespace) -> int:
     ratios = compare_pairs([(pair.a.summary, pair.b.summary) for pair in pairs])
     findings = [check_pairs(condition, evidence(ratios), pairs[-1].b.summary) for condition in conditions]
     invalid = invalid_runs([result for pair in pairs for result in (pair.a, pair.b)])
-    _write_json(arguments.out / "compare.json", _comparison(scenario, arguments, len(pairs), ratios, findings, invalid))
+    _write_json(
+        arguments.out / "compare.json",
+        _comparison(scenario, arguments, len(pairs), ratios=ratios, findings=findings, invalid=invalid),
+    )
     print_pairs(ratios, *arguments.names)
     for reason in invalid:
         print(f"INVALID {reason}")
@@ -226,6 +229,7 @@ def _comparison(
     scenario: Scenario,
     arguments: Namespace,
     pairs: int,
+    *,
     ratios: Sequence[PairedRatio],
     findings: Sequence[Finding],
     invalid: Sequence[str],

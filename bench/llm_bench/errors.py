@@ -1,4 +1,4 @@
-"""What the user is told when the bench cannot go on.
+"""Errors that the user reads when the bench cannot go on.
 
 BenchError
 ├─ ScenarioError  the scenario file, a length or a flag is wrong

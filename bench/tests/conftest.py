@@ -30,9 +30,28 @@ def make_result() -> MakeResult:
             for index, (at, class_name, wait) in enumerate(due)
         ]
         summary = summarise(scenario, records)
-        info = RunInfo(name, "http://target", "m", "1.0", 7, "salt", None, "2026-01-01T00:00:00+00:00", False, 0.1)
+        info = RunInfo(
+            name=name,
+            target="http://target",
+            model="m",
+            server_version="1.0",
+            seed=7,
+            salt="salt",
+            tokenizer=None,
+            started_at="2026-01-01T00:00:00+00:00",
+            interrupted=False,
+            client_cpu=0.1,
+        )
         verdict = judge(records, summary, client_cpu=0.1)
-        return Result(SCHEMA_VERSION, info, scenario, describe_environment(), summary, verdict, records)
+        return Result(
+            schema_version=SCHEMA_VERSION,
+            run=info,
+            scenario=scenario,
+            environment=describe_environment(),
+            summary=summary,
+            verdict=verdict,
+            requests=records,
+        )
 
     return make
 
@@ -51,7 +70,16 @@ def _scenario(names: list[str]) -> Scenario:
 
 
 def _record(index: int, class_name: str, at: float, wait: float, outcome: str) -> RequestRecord:
-    record = RequestRecord(index, class_name, at, 5, 5, prompt_tokens=5, sent_at=at + 0.001, outcome=outcome)
+    record = RequestRecord(
+        index=index,
+        class_name=class_name,
+        scheduled_at=at,
+        planned_prompt_tokens=5,
+        max_tokens=5,
+        prompt_tokens=5,
+        sent_at=at + 0.001,
+        outcome=outcome,
+    )
     record.ended_at = at + wait + 0.4
     if outcome == "ok":
         record.status, record.output_tokens, record.counted_by_server = 200, 5, True

@@ -35,7 +35,7 @@ class Day:
     """Tokens."""
 
     def moments(self, tokens: int) -> list[float]:
-        """Of each token, in seconds from the request."""
+        """Return the time of each token, in seconds from the request."""
         return list(islice(accumulate(chain((self.ttft,), cycle(self.gaps))), tokens))
 
 

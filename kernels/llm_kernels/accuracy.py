@@ -24,7 +24,7 @@ class Verdict:
     """The largest error over all outputs, relative to the largest exact value; 0 where `verify` judges."""
     allowed: float
     wrong: str | None
-    """What is wrong, or None."""
+    """Error that was found, or None."""
 
 
 def judge(workload: Workload, implementation: Implementation, args: Args) -> Verdict:

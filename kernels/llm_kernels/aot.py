@@ -44,7 +44,7 @@ class Compiled:
     """Stack frame: spilled registers and arrays that are indexed at run time."""
     shared_bytes: int
     warps: int | None = None
-    """Of a Triton kernel."""
+    """Warps of a Triton kernel; None for a CUDA kernel."""
 
 
 def compile_all(cuda_sources: list[Path], processes: int | None = None) -> list[Compiled]:

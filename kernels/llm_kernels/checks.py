@@ -1,4 +1,4 @@
-"""What ops say about their arguments: each check raises UnsupportedInput and names what is allowed."""
+"""Checks of ops' arguments: each raises UnsupportedInput and names what is allowed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from llm_kernels.errors import UnsupportedInput
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-"""What element-wise and row-wise ops take. float64 runs on the reference only: errors are measured against it."""
+"""Types for element-wise and row-wise ops. float64 runs on the reference only: errors are measured against it."""
 
 
 def require(condition: bool, op: str, message: str) -> None:

@@ -16,7 +16,7 @@ from llm_kernels.run_once import MARKER
 
 SECTIONS = ("SpeedOfLight", "MemoryWorkloadAnalysis", "ComputeWorkloadAnalysis", "Occupancy", "LaunchStats",
             "SchedulerStats", "WarpStateStats")  # fmt: skip
-"""What a roofline needs: time, bandwidth, arithmetic, what limits occupancy, why warps wait."""
+"""Counters for a roofline: time, bandwidth, arithmetic, what limits occupancy, why warps wait."""
 
 _STALLED = "smsp__average_warps_issue_stalled_{}_per_issue_active.ratio"
 EXTRA = {

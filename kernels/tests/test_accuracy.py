@@ -52,5 +52,5 @@ def test_attention_is_judged_by_head_as_it_is_at_once(op):
 
 
 def _heads(args):
-    """Of queries and of keys."""
+    """Return the numbers of queries and of keys."""
     return args[0].shape[-2], args[1].shape[-2]

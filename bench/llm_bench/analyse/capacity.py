@@ -31,7 +31,7 @@ MEDIAN_OVER_MEAN_ERROR = 1.25
 """Standard error of a median over that of a mean, for near-normal values: sqrt(pi / 2)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
     """Steady state. Seconds and per second."""
 

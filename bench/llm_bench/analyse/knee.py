@@ -29,7 +29,7 @@ class Trial:
     """Requests per second within their SLO."""
     output_tokens_per_second: float
     why: str
-    """What broke the goal; empty if nothing did."""
+    """Reason why the goal was missed; empty if it was met."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What several runs of one scenario say together: the mean of a figure over the runs, with its t-interval.
+"""Several runs of one scenario together: the mean of a figure over the runs, with its t-interval.
 
 A run is the unit here, not a request: requests of one run share its queue, its caches and the machine's mood, so they
 are no independent samples of how another run would go.
@@ -16,7 +16,7 @@ from llm_bench.measure.stats import CONFIDENCE
 from llm_bench.measure.summary import Summary
 
 HEADLINES = ("ttft_p50", "ttft_p99", "tpot_p50", "e2e_p50", "output_tokens_per_second", "slo_attainment")
-"""Of each class, in tables of repetitions and comparisons."""
+"""Figures of each class in tables of repetitions and comparisons."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,9 @@ class Credentials:
     """Names of variables; the keys are read where they are used."""
 
     variable: str | None = None
-    """Of the run's key; None: requests go out without one."""
+    """Environment variable of the run's key; None sends requests without one."""
     tenants: Mapping[str, str] = field(default_factory=dict)
-    """Of the keys of tenants that have one of their own."""
+    """Environment variables of the tenants that have a key of their own."""
 
     def key(self, tenant: str | None = None) -> str | None:
         variable = self.tenants.get(tenant or "", self.variable)

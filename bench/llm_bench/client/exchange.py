@@ -17,5 +17,5 @@ class Exchange:
     chunks: list[tuple[float, bytes]] = field(default_factory=list)
     """(arrival, body bytes) of each read that brought any."""
     failure: str | None = None
-    """What broke on the wire: `connect`, `timeout`, `reset`, `protocol` or `incomplete` (cut short by us)."""
+    """Failure on the wire: `connect`, `timeout`, `reset`, `protocol` or `incomplete` (cut short by us)."""
     detail: str = ""

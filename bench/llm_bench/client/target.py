@@ -1,4 +1,4 @@
-"""What answers at the URL, looked at before any load: is it up, does it speak the API, which model does it serve."""
+"""The server at the URL, looked at before any load: is it up, does it speak the API, which model does it serve."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Target:
     port: int
     tls: bool
     path: str
-    """What stands before `/v1` in the URL's path; mostly nothing."""
+    """Path in the URL before `/v1`; usually empty."""
     model: str
     max_model_len: int | None = None
     version: str | None = None

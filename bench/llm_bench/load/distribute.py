@@ -47,13 +47,13 @@ _RECORDS = TypeAdapter(list[RequestRecord])
 
 @dataclass(slots=True)
 class Distributed:
-    """What came back."""
+    """The outcome of a load that several processes sent."""
 
     records: list[RequestRecord]
     client_cpu: float
     """CPU seconds per second of the busiest worker."""
     loop_lag: list[float]
-    """Of all workers' event loops, in seconds."""
+    """Lags of all workers' event loops, in seconds."""
     epoch: float
     """The run's time 0, in seconds since 1970."""
 
@@ -63,7 +63,7 @@ class _Part:
     """One worker's share."""
 
     places: list[int]
-    """Of its requests in the schedule."""
+    """Indices of its requests in the schedule."""
     records: list[RequestRecord] = field(default_factory=list)
     planned: bool = False
     cpu: float | None = None

@@ -20,7 +20,7 @@ Read = Callable[[], Tally]
 
 
 def progress_watcher(name: str, planned: int | None, *, quiet: bool) -> Callable[[Read], None]:
-    """What runs beside a load until it is killed. `planned` requests are to come; None if nobody can know."""
+    """Return the display that runs next to a load; `planned` is None if the number of requests is unknown."""
     if quiet:
         return lambda _: None
     if sys.stderr.isatty():

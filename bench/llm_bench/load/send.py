@@ -42,10 +42,10 @@ def send(
     scenario: Scenario,
     target: Target,
     schedule: Sequence[PlannedRequest],
+    *,
     scraper: Scraper,
     gpus: GpuSampler | None,
     credentials: Credentials,
-    *,
     name: str,
     workers: int,
     quiet: bool,
@@ -57,7 +57,9 @@ def send(
     watch = progress_watcher(name, None if isinstance(scenario.arrivals, ClosedLoop) else len(schedule), quiet=quiet)
     with _looking_on(scraper, gpus):
         if workers > 1:
-            return _send_from_many(scenario, target, schedule, credentials, workers, stop, watch)
+            return _send_from_many(
+                scenario, target, schedule, credentials=credentials, workers=workers, stop=stop, watch=watch
+            )
         return _send_from_here(scenario, plan_load(scenario, target, list(schedule), credentials), stop, watch)
 
 
@@ -78,6 +80,7 @@ def _send_from_many(
     scenario: Scenario,
     target: Target,
     schedule: Sequence[PlannedRequest],
+    *,
     credentials: Credentials,
     workers: int,
     stop: Event,

@@ -1,4 +1,4 @@
-"""What has become of a load so far, small enough to be sent between processes twice a second.
+"""The state of a load so far, small enough to be sent between processes twice a second.
 
 Waits are counted in buckets of 1%: enough for a line on a terminal. The figures of a result come from the records.
 """
@@ -13,7 +13,7 @@ from typing import Any, Self
 from llm_bench.measure.record import RequestRecord
 
 WIDTH = math.log(1.01)
-"""Of a bucket, on a logarithmic scale."""
+"""Width of a bucket on a logarithmic scale."""
 SHORTEST = 1e-6
 """Seconds; what is shorter counts as this."""
 
@@ -25,7 +25,7 @@ class Tally:
     in_flight: int = 0
     finished: int = 0
     failed: int = 0
-    """Of the finished ones, those that did not end well: rejections too."""
+    """Finished requests that did not end well, rejections included."""
     ttft: Buckets = field(default_factory=dict)
     """Requests that ended well by bucket of their time to first token."""
     tpot: Buckets = field(default_factory=dict)

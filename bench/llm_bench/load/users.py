@@ -45,7 +45,7 @@ LOOK = 0.05
 """Seconds between two looks at whether the load was cut short."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Load:
     """A planned load, its connections and what came of it."""
 
@@ -109,7 +109,9 @@ def plan_load(
     return Load(
         client=Client(target, scenario.timeout),
         records=[plan_record(planned) for planned in schedule],
-        requests=[encode_request(planned, target, scenario.api, usage, credentials) for planned in schedule],
+        requests=[
+            encode_request(planned, target, scenario.api, usage, credentials=credentials) for planned in schedule
+        ],
         drain=scenario.drain,
         following={planned.follows: planned.index for planned in schedule if planned.follows is not None},
         credentials=credentials,

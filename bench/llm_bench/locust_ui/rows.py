@@ -37,7 +37,7 @@ def four_digits(milliseconds: float) -> float:
 
 
 def make_rows(stats: Any) -> list[dict[str, Any]]:
-    """Of locust's statistics: a row for each class and metric, by COLUMNS."""
+    """Return the rows of locust's statistics: one for each class and metric, by COLUMNS."""
     found = [key for key, entry in stats.entries.items() if key[1] in METRICS and entry.num_requests]
     found.sort(key=lambda key: (key[0], METRICS.index(key[1])))
     return [_row(name, metric, stats.entries[name, metric]) for name, metric in found]

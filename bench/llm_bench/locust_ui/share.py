@@ -34,7 +34,7 @@ class Share:
     number: int
     of: int
     salt: str
-    """What makes this test's prompts differ from those of any other."""
+    """Text that makes this test's prompts differ from those of any other."""
 
 
 class Sharing:
@@ -43,7 +43,7 @@ class Sharing:
     def __init__(self, environment: Any) -> None:
         self._environment, self._runner = environment, environment.runner
         self._share: Share | None = None
-        """Of a test that has begun, until it is taken."""
+        """Share of a test that has begun, until it is taken."""
         self._go: AsyncResult = AsyncResult()
         self._workers = 1
         self._expected: set[str] = set()
@@ -60,7 +60,7 @@ class Sharing:
             self._runner.register_message(kind, listener)
 
     def take(self) -> Share | None:
-        """What this process is to send in the test that has begun; None if it has taken it before."""
+        """Take this process's part of the test that has begun; None if it was taken before."""
         share, self._share = self._share, None
         return share
 

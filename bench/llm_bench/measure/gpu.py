@@ -18,7 +18,7 @@ Value = TypeVar("Value")
 
 
 class Nvml(Protocol):
-    """What is used of the module `pynvml`."""
+    """The part of the module `pynvml` that is used."""
 
     NVMLError: type[Exception]
     NVML_TEMPERATURE_GPU: int
@@ -57,10 +57,10 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class GpuMetrics:
-    """Of the machine that the client ran on."""
+    """The GPUs of the client's machine."""
 
     times: list[float] = field(default_factory=list)
-    """Of the samples, in seconds from the start of the run."""
+    """Times of the samples, in seconds from the start of the run."""
     gpus: list[Gpu] = field(default_factory=list)
 
 

@@ -26,7 +26,7 @@ INCOMPLETE = "incomplete"
 _REJECTIONS = frozenset({408, 429, 503})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class RequestRecord:
     index: int
     class_name: str
@@ -115,9 +115,9 @@ class RequestRecord:
 def plan_record(planned: PlannedRequest) -> RequestRecord:
     """The row of a request that was not sent (yet)."""
     return RequestRecord(
-        planned.index,
-        planned.class_name,
-        planned.at,
+        index=planned.index,
+        class_name=planned.class_name,
+        scheduled_at=planned.at,
         planned_prompt_tokens=planned.prompt_tokens,
         max_tokens=planned.max_tokens,
         prompt_tokens=planned.prompt_tokens,

@@ -1,4 +1,4 @@
-"""What the server said of itself: its `/metrics` before, during and after the load, and whether it agrees with us.
+"""The server's own account: its `/metrics` before, during and after the load, and whether it agrees with ours.
 
 Names are vLLM's; several addresses (the engines behind a
 gateway) are summed, KV-cache usage is averaged.
@@ -48,7 +48,7 @@ class Agreement:
     quantile: float
     client: float
     low: float
-    """Of the server's bucket, in seconds."""
+    """Lower bound of the server's bucket, in seconds."""
     high: float | None
     """None: the bucket has no end."""
     agrees: Agrees
@@ -58,7 +58,7 @@ class Agreement:
 class ServerMetrics:
     addresses: list[str]
     times: list[float] = field(default_factory=list)
-    """Of the scrapes, in seconds from the start of the run."""
+    """Times of the scrapes, in seconds from the start of the run."""
     series: dict[str, list[float]] = field(default_factory=dict)
     """Values at `times`, by SERIES; those that the server exports."""
     agreement: list[Agreement] = field(default_factory=list)
@@ -77,7 +77,7 @@ class ServerMetrics:
 def read_scrapes(
     addresses: Sequence[str], scrapes: Sequence[tuple[float, Exposition]], figures: ClassSummary
 ) -> ServerMetrics | None:
-    """Of (seconds from the start of the run, what all addresses said together); None if there are not two."""
+    """Read the metrics from (seconds from the run's start, all addresses together); None unless there are two."""
     if len(scrapes) < 2:
         return None
     (_, first), (_, last) = scrapes[0], scrapes[-1]

@@ -14,7 +14,7 @@ from llm_bench.workload.scenario import Scenario, Slo
 ALL = "all"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClassSummary:
     """Times in seconds; latencies are of requests that ended well."""
 
@@ -62,7 +62,7 @@ class Summary:
     errors: dict[str, int] = field(default_factory=dict)
     """Requests by outcome, the good ones left out."""
     window: Window | None = None
-    """What was counted, if anything was cut; seconds from the run's time 0."""
+    """Part of the run that was counted, if anything was cut; seconds from the run's time 0."""
     tenants: dict[str, ClassSummary] = field(default_factory=dict)
 
 

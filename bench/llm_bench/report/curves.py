@@ -150,11 +150,11 @@ def _draw(curves: Sequence[Curve], frame: Frame, x_label: str, unit: str, *, rat
     y = _height([point.y.value for point in points], frame, unit)
     parts = []
     for tick in [0.0, 0.25, 0.5, 0.75, 1.0] if unit == "share" else y.ticks():
-        parts.append(svg.line(frame.left, y(tick), frame.x_end, y(tick), "grid"))
-        parts.append(svg.text(frame.left - 6, y(tick) + 4, _TICKS[unit](tick), "small", "end"))
-    parts += [svg.text(x(tick), frame.y_end + 18, f"{tick:g}", "small", "middle") for tick in x.ticks()]
-    parts.append(svg.line(frame.left, frame.y_end, frame.x_end, frame.y_end, "axis"))
-    parts.append(svg.text(frame.x_end, frame.height - 1, x_label, "small faint", "end"))
+        parts.append(svg.line(frame.left, y(tick), frame.x_end, y(tick), css="grid"))
+        parts.append(svg.text(frame.left - 6, y(tick) + 4, _TICKS[unit](tick), "small", anchor="end"))
+    parts += [svg.text(x(tick), frame.y_end + 18, f"{tick:g}", "small", anchor="middle") for tick in x.ticks()]
+    parts.append(svg.line(frame.left, frame.y_end, frame.x_end, frame.y_end, css="axis"))
+    parts.append(svg.text(frame.x_end, frame.height - 1, x_label, "small faint", anchor="end"))
     for curve in curves:
         parts += _curve(curve, x, y, rates_shown and curve is curves[0])
     parts += _names(curves, x, y)
@@ -177,10 +177,10 @@ def _curve(curve: Curve, x: svg.Scale, y: svg.Scale, rates_shown: bool) -> list[
     for point in curve.points:
         at = x(point.x)
         if point.y.low is not None and point.y.high is not None:
-            parts.append(svg.line(at, y(max(point.y.low, y.low)), at, y(point.y.high), f"whisker fine {curve.css}"))
+            parts.append(svg.line(at, y(max(point.y.low, y.low)), at, y(point.y.high), css=f"whisker fine {curve.css}"))
         parts.append(svg.circle(at, y(point.y.value), 4, f"point {curve.css}"))
         if rates_shown:
-            parts.append(svg.text(at - 7, y(point.y.value) - 7, f"{point.rate:.3g}/s", "small halo", "end"))
+            parts.append(svg.text(at - 7, y(point.y.value) - 7, f"{point.rate:.3g}/s", "small halo", anchor="end"))
     return parts
 
 

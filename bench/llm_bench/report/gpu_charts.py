@@ -16,7 +16,7 @@ PANELS: tuple[tuple[str, str, float, Unit], ...] = (
 
 
 def panels(result: Result, span: float) -> list[Panel]:
-    """Of what the GPUs tell; none without a GPU."""
+    """Return the panels of the GPUs' readings; none without a GPU."""
     if result.gpu is None:
         return []
     found = []
@@ -28,7 +28,7 @@ def panels(result: Result, span: float) -> list[Panel]:
         }
         if lines:
             label = f"GPU of the client's machine: {what}"
-            found.append(make_panel(label, result.run.name, result.gpu.times, lines, span, kind))
+            found.append(make_panel(label, result.run.name, result.gpu.times, lines=lines, span=span, unit=kind))
     return found
 
 

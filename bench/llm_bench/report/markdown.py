@@ -57,5 +57,5 @@ def _settings(results: Sequence[Result]) -> Iterable[str]:
 
 
 def _cell(text: str) -> str:
-    """What would end a cell or begin markup is written out."""
+    """Escape the characters that would end a cell or begin markup."""
     return "".join(f"\\{char}" if char in "\\|*_`<>[]" else char for char in " ".join(text.split()))

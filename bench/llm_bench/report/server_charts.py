@@ -1,4 +1,4 @@
-"""What the server said of itself, over the same time axis as the requests above it."""
+"""The server's own metrics, over the same time axis as the requests above them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from llm_bench.results.result import Result
 
 
 def panels(result: Result, span: float) -> list[Panel]:
-    """Of what the server exports, if anything ever was there; none where it exports nothing."""
+    """Return the panels of the metrics that the server exports; none if it exports nothing."""
     server = result.server
     if server is None:
         return []
@@ -19,7 +19,7 @@ def panels(result: Result, span: float) -> list[Panel]:
         ("Server: output tokens per second", tokens, "number"),
     )
     return [
-        make_panel(label, result.run.name, server.times, lines, span, unit)
+        make_panel(label, result.run.name, server.times, lines=lines, span=span, unit=unit)
         for label, lines, unit in drawn
         if any(any(values) for values in lines.values())
     ]

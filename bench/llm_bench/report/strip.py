@@ -20,10 +20,10 @@ Panel = tuple[Markup, Markup]
 
 
 def make_panel(
-    label: str, name: str, times: Sequence[float], lines: Mapping[str, Values], span: float, unit: Unit
+    label: str, name: str, times: Sequence[float], *, lines: Mapping[str, Values], span: float, unit: Unit
 ) -> Panel:
     """`lines`: by name, values at `times`, None where there was no reading; `name`: of the run."""
-    return _caption(label, list(lines)), Markup(_draw(f"{label} of {name}", times, lines, span, unit))
+    return _caption(label, list(lines)), Markup(_draw(f"{label} of {name}", times, lines, span, unit=unit))
 
 
 def _caption(label: str, names: Sequence[str]) -> Markup:
@@ -34,7 +34,7 @@ def _caption(label: str, names: Sequence[str]) -> Markup:
     return caption
 
 
-def _draw(label: str, times: Sequence[float], lines: Mapping[str, Values], span: float, unit: Unit) -> str:
+def _draw(label: str, times: Sequence[float], lines: Mapping[str, Values], span: float, *, unit: Unit) -> str:
     """The axis of a share ends at 100%."""
     x = svg.Scale(0.0, span, FRAME.left, FRAME.x_end)
     highest = max((value for values in lines.values() for value in values if value is not None), default=0.0)
@@ -42,12 +42,12 @@ def _draw(label: str, times: Sequence[float], lines: Mapping[str, Values], span:
     parts = []
     for tick in [0.0, 0.5, 1.0] if unit == "share" else y.ticks()[::2]:
         shown = f"{tick:.0%}" if unit == "share" else f"{tick:g}"
-        parts.append(svg.line(FRAME.left, y(tick), FRAME.x_end, y(tick), "grid"))
-        parts.append(svg.text(FRAME.left - 6, y(tick) + 4, shown, "small", "end"))
-    parts += [svg.text(x(tick), FRAME.y_end + 16, seconds_tick(tick), "small", "middle") for tick in x.ticks()]
+        parts.append(svg.line(FRAME.left, y(tick), FRAME.x_end, y(tick), css="grid"))
+        parts.append(svg.text(FRAME.left - 6, y(tick) + 4, shown, "small", anchor="end"))
+    parts += [svg.text(x(tick), FRAME.y_end + 16, seconds_tick(tick), "small", anchor="middle") for tick in x.ticks()]
     for position, values in enumerate(lines.values()):
         shown_values = [(at, value) for at, value in zip(times, values, strict=True) if value is not None]
         points = [(x(at), y(value)) for at, value in shown_values if 0 <= at <= span]
         parts.append(svg.polyline(points, f"thin {HUES[position % len(HUES)]}"))
-    parts.append(svg.line(FRAME.left, FRAME.y_end, FRAME.x_end, FRAME.y_end, "axis"))
+    parts.append(svg.line(FRAME.left, FRAME.y_end, FRAME.x_end, FRAME.y_end, css="axis"))
     return svg.document(FRAME.width, FRAME.height, label, parts)

@@ -74,15 +74,15 @@ def document(width: int, height: int, label: str, parts: Iterable[str]) -> str:
     )
 
 
-def text(x: float, y: float, content: str, css: str = "", anchor: str = "start") -> str:
+def text(x: float, y: float, content: str, css: str = "", *, anchor: str = "start") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{css}" text-anchor="{anchor}">{escape(content)}</text>'
 
 
-def line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
+def line(x1: float, y1: float, x2: float, y2: float, *, css: str) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{css}"/>'
 
 
-def rectangle(x: float, y: float, width: float, height: float, css: str) -> str:
+def rectangle(x: float, y: float, width: float, height: float, *, css: str) -> str:
     return f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{height:.1f}" rx="3" class="{css}"/>'
 
 

@@ -57,7 +57,9 @@ def make_table(results: Sequence[Result], metrics: Sequence[Metric] = METRICS) -
         for position, result in enumerate(results):
             figures = result.summary.classes.get(name)
             if figures is not None:
-                table.add_row(*_cells(name if position == 0 else "", result, figures, metrics, len(results) > 1))
+                table.add_row(
+                    *_cells(name if position == 0 else "", result, figures, metrics, several=len(results) > 1)
+                )
         if len(results) == 2:
             table.add_row("", Text("ratio", style="dim"), *_ratios(comparison, name))
         if len(results) > 1 and name != names[-1]:
@@ -65,7 +67,7 @@ def make_table(results: Sequence[Result], metrics: Sequence[Metric] = METRICS) -
     return table
 
 
-def _cells(name: str, result: Result, figures: ClassSummary, metrics: Sequence[Metric], several: bool) -> list[Text]:
+def _cells(name: str, result: Result, figures: ClassSummary, metrics: Sequence[Metric], *, several: bool) -> list[Text]:
     cells = [Text(name, style="bold")]
     if several:
         cells.append(Text(result.run.name))

@@ -26,7 +26,7 @@ BYTES_PER_REQUEST = 700
 CHUNKS = "times of chunks after the first"
 REQUESTS = "single requests"
 STEPS: tuple[tuple[str, ...], ...] = ((), (CHUNKS,), (CHUNKS, CSV_FILE), (CHUNKS, CSV_FILE, REQUESTS))
-"""What is left out: nothing, then more and more."""
+"""Fields to leave out: none, then more and more."""
 
 
 def prepare_folder(folder: Path) -> None:
@@ -59,7 +59,7 @@ def room_for(folder: Path, requests: int) -> Iterator[None]:
 
 
 def write_result(result: Result, folder: Path) -> Result:
-    """What was written: `result`, or what the disk took of it. Raises ResultError if it took nothing."""
+    """Write `result`, or as much of it as the disk takes, and return that. Raises ResultError if nothing fits."""
     reason = ""
     for missing in STEPS:
         kept = _leave_out(result, missing, reason) if missing else result

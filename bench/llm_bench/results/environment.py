@@ -16,7 +16,7 @@ _PACKAGES = ("locust", "gevent", "geventhttpclient", "numpy", "orjson", "tokeniz
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Of the machine that sends the load."""
+    """The machine that sends the load."""
 
     python: str
     system: str

@@ -32,7 +32,7 @@ RESULT_FILE = "result.json"
 CSV_FILE = "requests.csv"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
     name: str
     target: str
@@ -40,7 +40,7 @@ class RunInfo:
     server_version: str | None
     seed: int
     salt: str
-    """What made this run's prompts differ from those of any other run with its seed."""
+    """Text that made this run's prompts differ from those of any other run with its seed."""
     tokenizer: str | None
     started_at: str
     """ISO 8601, UTC."""
@@ -59,13 +59,13 @@ class Partial:
 
     reason: str
     missing: list[str]
-    """What could not be written."""
+    """Fields that could not be written."""
 
     def __str__(self) -> str:
         return f"partial, without {', '.join(self.missing)}: {self.reason}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     schema_version: int
     run: RunInfo
@@ -76,7 +76,7 @@ class Result:
     requests: list[RequestRecord]
     """The schedule and what became of it, by arrival."""
     server: ServerMetrics | None = None
-    """What the server said of itself, if it says anything."""
+    """The server's own account, if it exports metrics."""
     gpu: GpuMetrics | None = None
     """The GPUs of the machine that the client ran on, if it has any."""
     partial: Partial | None = None

@@ -36,7 +36,7 @@ PLANNED_PER_SECOND = 200
 """Requests prepared for each second of a closed loop. A target that finishes more takes an open loop to measure."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     target: str
     model: str | None = None
@@ -66,7 +66,7 @@ def run(scenario: Scenario, options: RunOptions, folder: Path) -> Result:
         seed = scenario.seed if options.seed is None else options.seed
         salt = options.salt or secrets.token_hex(4)
         corpus, cut = text_source(options.corpus, options.tokenizer)
-        schedule = _plan(scenario, corpus, seed, salt, cut)
+        schedule = _plan(scenario, corpus, seed, salt, cut=cut)
         with room_for(folder, len(schedule)):
             probe(scenario, target, credentials)
             name = options.name or scenario.name
@@ -77,9 +77,9 @@ def run(scenario: Scenario, options: RunOptions, folder: Path) -> Result:
                 scenario,
                 target,
                 schedule,
-                scraper,
-                gpus,
-                credentials,
+                scraper=scraper,
+                gpus=gpus,
+                credentials=credentials,
                 name=name,
                 workers=options.workers,
                 quiet=options.quiet,
@@ -87,21 +87,10 @@ def run(scenario: Scenario, options: RunOptions, folder: Path) -> Result:
             )
             if stop.is_set() and all(record.sent_at is None for record in sent.records):
                 raise KeyboardInterrupt
-            info = RunInfo(
-                name=name,
-                target=target.url,
-                model=target.model,
-                server_version=target.version,
-                seed=seed,
-                salt=salt,
-                tokenizer=options.tokenizer.name if options.tokenizer else None,
-                started_at=started_at.isoformat(timespec="seconds"),
-                interrupted=sent.interrupted,
-                client_cpu=sent.client_cpu,
-                loop_lag=describe(sent.loop_lag),
-                api_key_env=credentials.variable,
+            info = _info(
+                target, options, credentials, sent=sent, seed=seed, salt=salt, name=name, started_at=started_at
             )
-            result = _conclude(scenario, info, environment, sent, scraper, gpus)
+            result = _conclude(scenario, info, environment, sent=sent, scraper=scraper, gpus=gpus)
         kept = write_result(result, folder)
     if kept.partial is not None:
         print(f"llm-bench: {folder}: {kept.partial}", file=sys.stderr)
@@ -121,10 +110,38 @@ def _prepared(folder: Path) -> Iterator[None]:
             folder.rmdir()
 
 
+def _info(
+    target: Target,
+    options: RunOptions,
+    credentials: Credentials,
+    *,
+    sent: Sent,
+    seed: int,
+    salt: str,
+    name: str,
+    started_at: datetime,
+) -> RunInfo:
+    return RunInfo(
+        name=name,
+        target=target.url,
+        model=target.model,
+        server_version=target.version,
+        seed=seed,
+        salt=salt,
+        tokenizer=options.tokenizer.name if options.tokenizer else None,
+        started_at=started_at.isoformat(timespec="seconds"),
+        interrupted=sent.interrupted,
+        client_cpu=sent.client_cpu,
+        loop_lag=describe(sent.loop_lag),
+        api_key_env=credentials.variable,
+    )
+
+
 def _conclude(
     scenario: Scenario,
     info: RunInfo,
     environment: Environment,
+    *,
     sent: Sent,
     scraper: Scraper,
     gpus: GpuSampler | None,
@@ -146,7 +163,17 @@ def _conclude(
     if gpus is not None:
         gpu = gpus.read(sent.epoch)
         gpus.close()
-    return Result(SCHEMA_VERSION, info, scenario, environment, summary, verdict, sent.records, server, gpu)
+    return Result(
+        schema_version=SCHEMA_VERSION,
+        run=info,
+        scenario=scenario,
+        environment=environment,
+        summary=summary,
+        verdict=verdict,
+        requests=sent.records,
+        server=server,
+        gpu=gpu,
+    )
 
 
 def text_source(corpus: Path | None, tokenizer: Path | None) -> tuple[str, Cut]:
@@ -166,7 +193,15 @@ def check_fits(scenario: Scenario, target: Target) -> None:
 def probe(scenario: Scenario, target: Target, credentials: Credentials) -> None:
     """One short request before the load: what fails here would fail a thousand times. Raises TargetError."""
     tenant = next(iter(scenario.tenants), None)
-    planned = PlannedRequest(0, 0.0, next(iter(scenario.classes)), "def", prompt_tokens=1, max_tokens=2, tenant=tenant)
+    planned = PlannedRequest(
+        index=0,
+        at=0.0,
+        class_name=next(iter(scenario.classes)),
+        prompt="def",
+        prompt_tokens=1,
+        max_tokens=2,
+        tenant=tenant,
+    )
     load = plan_load(scenario, target, [planned], credentials)
     exchange: Exchange = load.client.send(load.requests[0])
     load.client.close()
@@ -177,7 +212,7 @@ def probe(scenario: Scenario, target: Target, credentials: Credentials) -> None:
         raise TargetError(f"{target.url} fails a first short request ({record.outcome}): {detail}")
 
 
-def _plan(scenario: Scenario, corpus: str, seed: int, salt: str, cut: Cut) -> list[PlannedRequest]:
+def _plan(scenario: Scenario, corpus: str, seed: int, salt: str, *, cut: Cut) -> list[PlannedRequest]:
     if isinstance(scenario.arrivals, ClosedLoop):
         count = scenario.arrivals.users + int(PLANNED_PER_SECOND * scenario.duration)
         return draw_mix(scenario, count, corpus, seed=seed, salt=salt, cut=cut)

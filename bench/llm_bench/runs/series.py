@@ -30,7 +30,7 @@ def repeat(scenario: Scenario, options: RunOptions, folder: Path, count: int) ->
     return results
 
 
-def run_pairs(scenario: Scenario, a: RunOptions, b: RunOptions, folder: Path, count: int) -> list[Pair]:
+def run_pairs(scenario: Scenario, a: RunOptions, b: RunOptions, folder: Path, *, count: int) -> list[Pair]:
     """`count` pairs in `folder`/1/a, /1/b, …; both of a pair get the same schedule.
 
     A goes first in one pair, B in the next, so that what changes steadily (a machine that warms up, a neighbour that

@@ -17,7 +17,7 @@ class Interrupted(Exception):
     """The user ended a run of the search."""
 
 
-def sweep(scenario: Scenario, options: RunOptions, folder: Path, rates: list[float], repeats: int) -> list[Result]:
+def sweep(scenario: Scenario, options: RunOptions, folder: Path, rates: list[float], *, repeats: int) -> list[Result]:
     """Every rate `repeats` times, in `folder`/RATE/1, /2, …; ends early with a run that was interrupted."""
     results: list[Result] = []
     for rate in rates:

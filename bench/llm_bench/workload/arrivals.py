@@ -96,7 +96,7 @@ class OnOffArrivals(_Rated):
         def level(t: Seconds) -> Seconds:
             return np.where(np.searchsorted(breaks, t, side="right") % 2, self.quiet, 1.0)
 
-        return draw_by_intensity(level, breaks, duration, round(self.rate * duration), rng)
+        return draw_by_intensity(level, breaks, duration, round(self.rate * duration), rng=rng)
 
 
 class RampArrivals(_Part):
@@ -114,7 +114,7 @@ class RampArrivals(_Part):
         def level(t: Seconds) -> Seconds:
             return self.start + (self.end - self.start) * t / duration
 
-        return draw_by_intensity(level, np.empty(0), duration, round(self.mean_rate(duration) * duration), rng)
+        return draw_by_intensity(level, np.empty(0), duration, round(self.mean_rate(duration) * duration), rng=rng)
 
 
 class StepArrivals(_Part):
@@ -144,7 +144,7 @@ class DiurnalArrivals(_Rated):
         def level(t: Seconds) -> Seconds:
             return 1 + self.swing * np.sin(2 * np.pi * t / self.period)
 
-        return draw_by_intensity(level, np.empty(0), duration, round(self.rate * duration), rng)
+        return draw_by_intensity(level, np.empty(0), duration, round(self.rate * duration), rng=rng)
 
 
 class SpikeArrivals(_Rated):
@@ -167,7 +167,7 @@ class SpikeArrivals(_Rated):
             return np.where((t >= self.at) & (t < self.at + self.lasts), self.peak, self.rate)
 
         breaks = np.array([self.at, self.at + self.lasts])
-        return draw_by_intensity(level, breaks, duration, round(self.mean_rate(duration) * duration), rng)
+        return draw_by_intensity(level, breaks, duration, round(self.mean_rate(duration) * duration), rng=rng)
 
 
 class ClosedLoop(_Part):

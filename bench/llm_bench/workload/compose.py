@@ -33,7 +33,7 @@ class Draft:
     class_name: str
     at: float
     prompt_tokens: int = 1
-    """Of what is new; the recorded number until the class's own is drawn."""
+    """Length of the new part; the recorded number until the class's own is drawn."""
     max_tokens: int = 1
     follows: int | None = None
     """The turn before, as an index of the drafts."""
@@ -61,28 +61,30 @@ def attach_samples(drafts: Sequence[Draft], samples: Samples, rng: np.random.Gen
 
 
 def compose(
-    scenario: Scenario, drafts: Sequence[Draft], corpus: str, rng: np.random.Generator, salt: str, cut: Cut
+    scenario: Scenario, drafts: Sequence[Draft], corpus: str, *, rng: np.random.Generator, salt: str, cut: Cut
 ) -> list[Text]:
-    prefixes = _prefixes(scenario, drafts, corpus, salt, cut)
+    prefixes = _prefixes(scenario, drafts, corpus, salt, cut=cut)
     texts: list[Text] = []
-    for draft, prefix, own in zip(drafts, prefixes, _own_texts(drafts, corpus, rng, salt, cut), strict=True):
+    for draft, prefix, own in zip(drafts, prefixes, _own_texts(drafts, corpus, rng, salt, cut=cut), strict=True):
         if draft.follows is None:
             texts.append(Text(prefix.text + own.text, prefix.tokens + own.tokens))
             continue
         before, asked = texts[draft.follows], drafts[draft.follows]
-        answer = named_text(corpus, f"answer {len(texts)}", asked.max_tokens, salt, cut)
+        answer = named_text(corpus, f"answer {len(texts)}", asked.max_tokens, salt, cut=cut)
         tokens = before.tokens + answer.tokens + own.tokens
         texts.append(Text(own.text, tokens, (*before.earlier, before.prompt, answer.text)))
     return texts
 
 
-def _own_texts(drafts: Sequence[Draft], corpus: str, rng: np.random.Generator, salt: str, cut: Cut) -> list[Prompt]:
+def _own_texts(drafts: Sequence[Draft], corpus: str, rng: np.random.Generator, salt: str, *, cut: Cut) -> list[Prompt]:
     """Without what is shared by class or was said before."""
     lengths = [draft.prompt_tokens for draft in drafts]
     if any(draft.sample is not None for draft in drafts):
         return tag_prompts([draft.sample or "" for draft in drafts], lengths, salt, cut)
-    unique = draw_prompts(corpus, lengths, rng, salt, cut)
-    blocks = {name: named_text(corpus, f"block {name}", MOONCAKE_BLOCK, salt, cut) for name in _named_blocks(drafts)}
+    unique = draw_prompts(corpus, lengths, rng, salt, cut=cut)
+    blocks = {
+        name: named_text(corpus, f"block {name}", MOONCAKE_BLOCK, salt, cut=cut) for name in _named_blocks(drafts)
+    }
     return [
         Prompt(*cut("".join(blocks[name].text for name in draft.blocks), draft.prompt_tokens)) if draft.blocks else own
         for draft, own in zip(drafts, unique, strict=True)
@@ -93,8 +95,8 @@ def _named_blocks(drafts: Sequence[Draft]) -> set[int]:
     return {name for draft in drafts for name in draft.blocks}
 
 
-def _prefixes(scenario: Scenario, drafts: Sequence[Draft], corpus: str, salt: str, cut: Cut) -> list[Prompt]:
-    """Of each draft, what it begins with in common with others: exactly the stated share of each class's."""
+def _prefixes(scenario: Scenario, drafts: Sequence[Draft], corpus: str, salt: str, *, cut: Cut) -> list[Prompt]:
+    """Choose for each draft the prefix that it shares with others, for exactly the stated share of each class's."""
     made: dict[str, Prompt] = {}
     seen: Counter[str] = Counter()
     prefixes = []
@@ -107,6 +109,6 @@ def _prefixes(scenario: Scenario, drafts: Sequence[Draft], corpus: str, salt: st
             before, now = math.floor(place * shared.share + 1e-9), math.floor((place + 1) * shared.share + 1e-9)
             name = f"{draft.class_name} {before % shared.variants}" if now > before else ""
             if name and name not in made:
-                made[name] = named_text(corpus, name, shared.tokens, salt, cut)
+                made[name] = named_text(corpus, name, shared.tokens, salt, cut=cut)
         prefixes.append(made[name] if name else Prompt("", 0))
     return prefixes

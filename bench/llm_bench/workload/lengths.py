@@ -101,7 +101,7 @@ class RecordedLengths(_Lengths):
     kind: Literal["recorded"]
     scale: PositiveFloat = 1.0
     high: PositiveInt
-    """What the model has room for; longer ones are cut to it."""
+    """Longest length that the model has room for; longer ones are cut to it."""
 
     def take(self, recorded: Integers) -> Integers:
         clipped: Integers = np.clip(np.rint(recorded * self.scale), 1, self.high).astype(np.int64)

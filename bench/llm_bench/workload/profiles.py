@@ -18,7 +18,7 @@ Seconds = npt.NDArray[np.float64]
 
 
 def draw_by_intensity(
-    level: Callable[[Seconds], Seconds], breaks: Seconds, duration: float, count: int, rng: np.random.Generator
+    level: Callable[[Seconds], Seconds], breaks: Seconds, duration: float, count: int, *, rng: np.random.Generator
 ) -> Seconds:
     """`count` sorted times in [0, duration), as dense as `level` is high; `breaks` are where it jumps."""
     inside = breaks[(breaks > 0) & (breaks < duration)]

@@ -62,7 +62,7 @@ def read_corpus(path: Path) -> str:
     return text
 
 
-def draw_prompts(corpus: str, lengths: Sequence[int], rng: np.random.Generator, salt: str, cut: Cut) -> list[Prompt]:
+def draw_prompts(corpus: str, lengths: Sequence[int], rng: np.random.Generator, salt: str, *, cut: Cut) -> list[Prompt]:
     """One unique prompt per length, in tokens, each starting at its own random line of the corpus."""
     starts = [0, *(index + 1 for index, char in enumerate(corpus) if char == "\n" and index + 1 < len(corpus))]
     chosen = rng.choice(len(starts), size=len(lengths))
@@ -81,7 +81,7 @@ def tag_prompts(texts: Sequence[str], lengths: Sequence[int], salt: str, cut: Cu
     ]
 
 
-def named_text(corpus: str, name: str, length: int, salt: str, cut: Cut) -> Prompt:
+def named_text(corpus: str, name: str, length: int, salt: str, *, cut: Cut) -> Prompt:
     """The same text for the same name, within a run: what several prompts share."""
     digest = hashlib.blake2b(f"{salt}/{name}".encode(), digest_size=8).digest()
     start = int.from_bytes(digest) % len(corpus)

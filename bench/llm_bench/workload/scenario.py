@@ -1,4 +1,4 @@
-"""What to send: a scenario file, checked. An unknown key is an error.
+"""The scenario: everything to send, from a checked file. An unknown key is an error.
 
     name: mixed-priority
     duration: 30
@@ -49,7 +49,7 @@ class _Part(BaseModel):
 
 
 class Slo(_Part):
-    """What a request must meet to count as served well; a bound that is left out does not bind. Seconds."""
+    """Bounds within which a request counts as served well; a bound that is left out does not bind. Seconds."""
 
     ttft: PositiveFloat | None = None
     """Scheduled arrival to first token."""
@@ -65,7 +65,7 @@ class SharedPrefix(_Part):
     tokens: PositiveInt
     """They come in addition to `prompt_tokens`."""
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Of the class's requests (or conversations) that begin with it; the others are unique from the first token."""
+    """Share of the class's requests (or conversations) that begin with it; all others are unique throughout."""
     variants: PositiveInt = 1
     """So many different prefixes take turns."""
 
@@ -85,7 +85,7 @@ class RequestClass(_Part):
     weight: PositiveFloat
     """Share of the requests (of conversations, where they have turns), relative to the other classes' weights."""
     prompt_tokens: Lengths
-    """Of what is new in each request."""
+    """Lengths of the new part of each request."""
     output_tokens: Lengths
     slo: Slo = Slo()
     shared_prefix: SharedPrefix | None = None

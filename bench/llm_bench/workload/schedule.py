@@ -21,26 +21,26 @@ from llm_bench.workload.scenario import Scenario
 from llm_traces import TraceRow
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRequest:
     index: int
     at: float
     """Seconds from the start of the run; in a closed loop and after the first turn of a conversation, of thinking."""
     class_name: str
     prompt: str
-    """What is new in it: the whole prompt, but for what was said before."""
+    """The new part: the whole prompt except earlier turns of the conversation."""
     prompt_tokens: int
-    """Of all that is sent."""
+    """Tokens of everything that is sent."""
     max_tokens: int
     earlier: tuple[str, ...] = ()
-    """What was said before in the conversation: question, answer, question, answer."""
+    """Earlier turns of the conversation: question, answer, question, answer."""
     follows: int | None = None
     """Index of the turn before; this one is sent `at` seconds after its answer's end."""
     tenant: str | None = None
     model: str | None = None
     """Instead of the run's."""
     session: str | None = None
-    """What the turns of a conversation have in common; it goes out in the `x-session-id` header."""
+    """Id that the turns of a conversation share; it goes out in the `x-session-id` header."""
 
 
 def draw_schedule(
@@ -59,8 +59,8 @@ def draw_schedule(
         )
     names = mix_rng.permutation(_balanced(_weights(scenario), len(rows))).tolist()
     names = [row.class_name or name for row, name in zip(rows, names, strict=True)]
-    drafts = _draft(scenario, rows, names, mix_rng, cut)
-    return _compose(scenario, drafts, corpus, text_rng, salt, cut)
+    drafts = _draft(scenario, rows, names, mix_rng, cut=cut)
+    return _compose(scenario, drafts, corpus, rng=text_rng, salt=salt, cut=cut)
 
 
 def draw_mix(
@@ -73,28 +73,28 @@ def draw_mix(
     loop = scenario.arrivals
     thinking = loop.draw_thinking(count, think_rng) if isinstance(loop, ClosedLoop) else np.zeros(count)
     rows = [TraceRow(float(at), 1, 1) for at in thinking]
-    drafts = _draft(scenario, rows, _balanced(_weights(scenario), count), mix_rng, cut)
-    return _compose(scenario, drafts, corpus, text_rng, salt, cut)
+    drafts = _draft(scenario, rows, _balanced(_weights(scenario), count), mix_rng, cut=cut)
+    return _compose(scenario, drafts, corpus, rng=text_rng, salt=salt, cut=cut)
 
 
 def _compose(
-    scenario: Scenario, drafts: Sequence[Draft], corpus: str, rng: np.random.Generator, salt: str, cut: Cut
+    scenario: Scenario, drafts: Sequence[Draft], corpus: str, *, rng: np.random.Generator, salt: str, cut: Cut
 ) -> list[PlannedRequest]:
     tenants = _balanced(scenario.tenants, len(drafts)) if scenario.tenants else []
-    texts = compose(scenario, drafts, corpus, rng, salt, cut)
+    texts = compose(scenario, drafts, corpus, rng=rng, salt=salt, cut=cut)
     return [
         PlannedRequest(
-            index,
-            draft.at,
-            draft.class_name,
-            text.prompt,
-            text.tokens,
-            draft.max_tokens,
-            text.earlier,
-            draft.follows,
-            tenants[draft.conversation] if tenants else None,
-            scenario.classes[draft.class_name].model,
-            f"{salt}-{draft.conversation}" if scenario.classes[draft.class_name].turns else None,
+            index=index,
+            at=draft.at,
+            class_name=draft.class_name,
+            prompt=text.prompt,
+            prompt_tokens=text.tokens,
+            max_tokens=draft.max_tokens,
+            earlier=text.earlier,
+            follows=draft.follows,
+            tenant=tenants[draft.conversation] if tenants else None,
+            model=scenario.classes[draft.class_name].model,
+            session=f"{salt}-{draft.conversation}" if scenario.classes[draft.class_name].turns else None,
         )
         for index, (draft, text) in enumerate(zip(drafts, texts, strict=True))
     ]
@@ -146,7 +146,7 @@ def _balanced(weights: Mapping[str, float], count: int) -> list[str]:
 
 
 def _draft(
-    scenario: Scenario, rows: Sequence[TraceRow], names: Sequence[str], rng: np.random.Generator, cut: Cut
+    scenario: Scenario, rows: Sequence[TraceRow], names: Sequence[str], rng: np.random.Generator, *, cut: Cut
 ) -> list[Draft]:
     """One draft per request: each arrival's, and after it those of its conversation's further turns."""
     turns = _draw_turns(scenario, names, rng)

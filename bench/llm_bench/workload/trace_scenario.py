@@ -12,7 +12,7 @@ from llm_bench.workload.scenario import RequestClass, Scenario
 CLASS = "standard"
 """Where the trace names none; where it names some, rows without one are spread over those."""
 OUTPUT_SHARE = 0.25
-"""Of the model's context length, for the longest output; the longest prompt has the rest."""
+"""Share of the model's context length for the longest output; the longest prompt has the rest."""
 TAIL = 0.001
 """Seconds by which the window outlasts the last arrival, to hold it."""
 UNLIMITED = 1_000_000

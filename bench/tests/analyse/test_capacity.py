@@ -21,11 +21,20 @@ def processor(slots: int, duration: float, seed: int, step: float = 0.02) -> lis
             done = len(seen) == tokens
             records.append(
                 RequestRecord(
-                    len(records), "only", at, 50, tokens, prompt_tokens=50, sent_at=at, ended_at=duration,
-                    outcome="ok" if done else "incomplete", output_tokens=len(seen), chunk_times=seen,
+                    index=len(records),
+                    class_name="only",
+                    scheduled_at=at,
+                    planned_prompt_tokens=50,
+                    max_tokens=tokens,
+                    prompt_tokens=50,
+                    sent_at=at,
+                    ended_at=duration,
+                    outcome="ok" if done else "incomplete",
+                    output_tokens=len(seen),
+                    chunk_times=seen,
                     chunk_tokens=[1] * len(seen),
                 )
-            )  # fmt: skip
+            )
             at = times[-1]
     return records
 
@@ -46,9 +55,19 @@ def steady(start: float, end: float, index: int = 0, prompt_tokens: int = 0) -> 
     """One long answer: a token every 10 ms from `start` to `end`."""
     times = np.arange(start, end, 0.01).tolist()
     return RequestRecord(
-        index, "only", start, prompt_tokens, len(times), prompt_tokens=9999, sent_at=start, ended_at=end, outcome="ok",
-        output_tokens=len(times), chunk_times=times, chunk_tokens=[1] * len(times),
-    )  # fmt: skip
+        index=index,
+        class_name="only",
+        scheduled_at=start,
+        planned_prompt_tokens=prompt_tokens,
+        max_tokens=len(times),
+        prompt_tokens=9999,
+        sent_at=start,
+        ended_at=end,
+        outcome="ok",
+        output_tokens=len(times),
+        chunk_times=times,
+        chunk_tokens=[1] * len(times),
+    )
 
 
 def test_work_of_the_warm_up_and_after_the_end_does_not_count() -> None:
@@ -80,7 +99,17 @@ def test_prompts_are_work_too_as_the_scenario_counts_them() -> None:
 
 
 def test_a_target_that_gives_nothing_is_reported_with_its_reason() -> None:
-    refused = RequestRecord(0, "only", 0.0, 1, 1, sent_at=0.0, ended_at=0.1, outcome="http_500", detail="boom")
+    refused = RequestRecord(
+        index=0,
+        class_name="only",
+        scheduled_at=0.0,
+        planned_prompt_tokens=1,
+        max_tokens=1,
+        sent_at=0.0,
+        ended_at=0.1,
+        outcome="http_500",
+        detail="boom",
+    )
 
     with pytest.raises(TargetError, match="http_500: boom"):
         estimate_capacity([refused], users=1, duration=1.0, expected=(1, 1))

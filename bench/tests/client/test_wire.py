@@ -10,7 +10,7 @@ from llm_bench.client.wire import encode_request
 from llm_bench.workload.scenario import Api
 from llm_bench.workload.schedule import PlannedRequest
 
-PLANNED = PlannedRequest(0, 0.0, "batch", 'say "é"', prompt_tokens=3, max_tokens=9)
+PLANNED = PlannedRequest(index=0, at=0.0, class_name="batch", prompt='say "é"', prompt_tokens=3, max_tokens=9)
 TARGET = Target("http://host:8000/base", "host", 8000, False, "/base", "the-model")
 
 
@@ -20,7 +20,9 @@ TURN = replace(PLANNED, earlier=("question", "answer"), tenant="acme", session="
 def split(
     api: Api, continuous_usage: bool = True, planned: PlannedRequest = PLANNED
 ) -> tuple[str, dict[str, str], dict[str, Any]]:
-    head, body = encode_request(planned, TARGET, api, continuous_usage, NO_CREDENTIALS).split(b"\r\n\r\n", 1)
+    head, body = encode_request(planned, TARGET, api, continuous_usage, credentials=NO_CREDENTIALS).split(
+        b"\r\n\r\n", 1
+    )
     first, *lines = head.decode().split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines)
     assert int(headers["content-length"]) == len(body)
@@ -72,7 +74,7 @@ def test_a_key_goes_out_as_a_bearer_token_and_a_tenants_own_instead(monkeypatch:
     monkeypatch.setenv("ACME_KEY", "sk-acme")
     credentials = Credentials("OURS", {"acme": "ACME_KEY"})
 
-    ours, acme = (encode_request(planned, TARGET, "chat", True, credentials) for planned in (PLANNED, TURN))
+    ours, acme = (encode_request(planned, TARGET, "chat", True, credentials=credentials) for planned in (PLANNED, TURN))
 
     assert b"\r\nauthorization: Bearer sk-ours\r\n" in ours
     assert b"\r\nauthorization: Bearer sk-acme\r\n" in acme

@@ -16,7 +16,17 @@ def schedules(draw: st.DrawFn) -> list[PlannedRequest]:
     for turns in draw(st.lists(st.integers(1, 4), max_size=20)):
         for turn in range(turns):
             follows = len(planned) - 1 if turn else None
-            planned.append(PlannedRequest(len(planned), 0.0, "chat", "text", 1, 1, follows=follows))
+            planned.append(
+                PlannedRequest(
+                    index=len(planned),
+                    at=0.0,
+                    class_name="chat",
+                    prompt="text",
+                    prompt_tokens=1,
+                    max_tokens=1,
+                    follows=follows,
+                )
+            )
     return planned
 
 

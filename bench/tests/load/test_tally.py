@@ -13,7 +13,16 @@ MakeResult = Callable[..., Result]
 
 def answered(wait: float, outcome: str = "ok") -> RequestRecord:
     """The first token after `wait`, the second 10 ms later."""
-    record = RequestRecord(0, "chat", 0.0, 5, 5, outcome=outcome, output_tokens=2, ended_at=wait + 0.01)
+    record = RequestRecord(
+        index=0,
+        class_name="chat",
+        scheduled_at=0.0,
+        planned_prompt_tokens=5,
+        max_tokens=5,
+        outcome=outcome,
+        output_tokens=2,
+        ended_at=wait + 0.01,
+    )
     record.chunk_times = [wait, wait + 0.01]
     return record
 

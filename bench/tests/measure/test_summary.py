@@ -22,13 +22,35 @@ def answered(index: int, ttft: float, class_name: str = "interactive", at: float
     """Three tokens in two chunks: one, then two of them 0.4 s later."""
     first = at + ttft
     return RequestRecord(
-        index, class_name, at, 10, 3, prompt_tokens=10, sent_at=at, headers_at=at, ended_at=first + 0.4, status=200,
-        outcome="ok", output_tokens=3, counted_by_server=True, chunk_times=[first, first + 0.4], chunk_tokens=[1, 2],
-    )  # fmt: skip
+        index=index,
+        class_name=class_name,
+        scheduled_at=at,
+        planned_prompt_tokens=10,
+        max_tokens=3,
+        prompt_tokens=10,
+        sent_at=at,
+        headers_at=at,
+        ended_at=first + 0.4,
+        status=200,
+        outcome="ok",
+        output_tokens=3,
+        counted_by_server=True,
+        chunk_times=[first, first + 0.4],
+        chunk_tokens=[1, 2],
+    )
 
 
 def lost(index: int, outcome: str, ended_at: float = 5.0) -> RequestRecord:
-    return RequestRecord(index, "interactive", 1.0, 10, 3, sent_at=1.0, ended_at=ended_at, outcome=outcome)
+    return RequestRecord(
+        index=index,
+        class_name="interactive",
+        scheduled_at=1.0,
+        planned_prompt_tokens=10,
+        max_tokens=3,
+        sent_at=1.0,
+        ended_at=ended_at,
+        outcome=outcome,
+    )
 
 
 def summary(*records: RequestRecord, slo: bool = True) -> Summary:
@@ -68,7 +90,7 @@ def test_a_rejection_is_an_answer_and_no_wait() -> None:
 
 
 def test_requests_that_were_never_sent_are_left_out() -> None:
-    unsent = RequestRecord(1, "interactive", 9.0, 10, 3)
+    unsent = RequestRecord(index=1, class_name="interactive", scheduled_at=9.0, planned_prompt_tokens=10, max_tokens=3)
 
     assert summary(answered(0, 0.2), unsent).classes["interactive"].requests == 1
 

@@ -19,7 +19,9 @@ LENGTHS = {"kind": "fixed", "tokens": TOKENS_AN_EVENT * EVENTS}
 
 def stream(index: int, at: float, until: float, *, continuous: bool = False) -> RequestRecord:
     """A stream sent `at`, whose client goes away at `until`."""
-    record = RequestRecord(index, "only", at, 0, TOKENS_AN_EVENT * EVENTS)
+    record = RequestRecord(
+        index=index, class_name="only", scheduled_at=at, planned_prompt_tokens=0, max_tokens=TOKENS_AN_EVENT * EVENTS
+    )
     chunks = []
     for number in range(1, EVENTS + 1):
         usage = {"prompt_tokens": 1, "completion_tokens": TOKENS_AN_EVENT * number}

@@ -23,12 +23,23 @@ def run(count: int = 400, lag: float = 0.001) -> list[RequestRecord]:
     """`count` good requests, one every 0.1 s, each sent `lag` late."""
     return [
         RequestRecord(
-            index, "only", 0.1 * index, 3, 3, prompt_tokens=3, sent_at=0.1 * index + lag, ended_at=0.1 * index + 0.5,
-            status=200, outcome="ok", output_tokens=3, counted_by_server=True,
-            chunk_times=[0.1 * index + 0.3, 0.1 * index + 0.5], chunk_tokens=[1, 2],
+            index=index,
+            class_name="only",
+            scheduled_at=0.1 * index,
+            planned_prompt_tokens=3,
+            max_tokens=3,
+            prompt_tokens=3,
+            sent_at=0.1 * index + lag,
+            ended_at=0.1 * index + 0.5,
+            status=200,
+            outcome="ok",
+            output_tokens=3,
+            counted_by_server=True,
+            chunk_times=[0.1 * index + 0.3, 0.1 * index + 0.5],
+            chunk_tokens=[1, 2],
         )
         for index in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def verdict(records: Sequence[RequestRecord], client_cpu: float = 0.2, interrupted: bool = False) -> Verdict:
@@ -108,7 +119,7 @@ def test_a_run_that_was_cut_off_is_invalid() -> None:
 
 def test_an_interrupted_run_is_invalid() -> None:
     records = run()
-    records[-1] = RequestRecord(399, "only", 39.9, 3, 3)
+    records[-1] = RequestRecord(index=399, class_name="only", scheduled_at=39.9, planned_prompt_tokens=3, max_tokens=3)
 
     assert verdict(records, interrupted=True).reasons == [
         "interrupted: 1 of 400 requests were never sent, 0 were cut off"
@@ -137,7 +148,12 @@ def test_answers_of_another_length_and_missing_usage_are_noted() -> None:
 
 
 def test_nothing_sent_is_invalid() -> None:
-    assert "no request was sent" in verdict([RequestRecord(0, "only", 0.0, 3, 3)]).reasons
+    assert (
+        "no request was sent"
+        in verdict(
+            [RequestRecord(index=0, class_name="only", scheduled_at=0.0, planned_prompt_tokens=3, max_tokens=3)]
+        ).reasons
+    )
 
 
 def test_a_late_event_loop_makes_the_run_invalid() -> None:

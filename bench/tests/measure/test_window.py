@@ -17,9 +17,19 @@ LENGTHS = {"kind": "fixed", "tokens": 3}
 
 def record(at: float, wait: float) -> RequestRecord:
     return RequestRecord(
-        0, "chat", at, 3, 3, prompt_tokens=3, sent_at=at, ended_at=at + wait + 1.0, outcome="ok", output_tokens=3,
-        chunk_times=[at + wait, at + wait + 0.5, at + wait + 1.0], chunk_tokens=[1, 1, 1],
-    )  # fmt: skip
+        index=0,
+        class_name="chat",
+        scheduled_at=at,
+        planned_prompt_tokens=3,
+        max_tokens=3,
+        prompt_tokens=3,
+        sent_at=at,
+        ended_at=at + wait + 1.0,
+        outcome="ok",
+        output_tokens=3,
+        chunk_times=[at + wait, at + wait + 0.5, at + wait + 1.0],
+        chunk_tokens=[1, 1, 1],
+    )
 
 
 def cold_start(rng: np.random.Generator) -> list[RequestRecord]:

@@ -1,4 +1,4 @@
-"""What requests share, and that they share nothing else."""
+"""Requests share the stated prefixes, and nothing else."""
 
 from collections import Counter
 from pathlib import Path

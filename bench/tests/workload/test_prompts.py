@@ -25,7 +25,7 @@ def tokenizer_file(tmp_path: Path) -> Path:
 
 def draw(count: int, length: int, salt: str = "s", seed: int = 0, corpus: str = CORPUS) -> list[str]:
     rng = np.random.default_rng(seed)
-    return [prompt.text for prompt in draw_prompts(corpus, [length] * count, rng, salt, cut_by_characters)]
+    return [prompt.text for prompt in draw_prompts(corpus, [length] * count, rng, salt, cut=cut_by_characters)]
 
 
 def test_no_two_prompts_begin_alike_even_from_a_tiny_corpus() -> None:

@@ -1,4 +1,4 @@
-"""What this GPU can do today: bandwidth of a large copy, rates of large products, measured at the start of a run.
+"""The limits of this GPU today: bandwidth of a large copy, rates of large products, measured at the start of a run.
 
 Copy: bytes read plus bytes written over the time. Products: 8192^3 on random data, through cuBLAS. A kernel's limit is
 the larger of its bytes over the copy's bandwidth and its operations over the unit's rate.

@@ -111,7 +111,7 @@ WAITING = "warps waiting "
 
 
 def counters(ladder: Ladder, documents: list[dict[str, Any]]) -> str:
-    """What ncu says of each rung's longest kernel; one table for each GPU that was profiled."""
+    """Return ncu's counters of each rung's longest kernel; one table for each GPU that was profiled."""
     parts = []
     for document in documents:
         lines = [

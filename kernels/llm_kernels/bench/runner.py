@@ -96,7 +96,7 @@ def _judge(workload: Workload, args: Args, implementation: Any) -> tuple[float |
 
 
 def _scores_bytes(workload: Workload, args: Args) -> float:
-    """What attention's float64 reference needs, roughly, for the scores of all heads; of other ops 0."""
+    """Estimate the bytes that attention's float64 reference needs for the scores of all heads; 0 for other ops."""
     if workload.op == "flash_attention":
         query, key = args[0], args[1]
         return float(8 * 4 * query.shape[0] * query.shape[2] * query.shape[1] * key.shape[1])

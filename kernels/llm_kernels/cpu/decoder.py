@@ -12,7 +12,7 @@ from torch import Tensor
 from llm_kernels.cpu import ACTIVATIONS, FLOAT, INT, LONG, POINTER, PackedLinear, function, pointer
 
 KERNELS = ("embedding", "norms", "linear layers", "attention")
-"""What time is counted for; as `Kernel` in decoder.cpp."""
+"""Parts whose time is counted, in the order of `Kernel` in decoder.cpp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Decoder:
         return logits
 
     def seconds(self) -> dict[str, float]:
-        """What `KERNELS` took since this was asked for the first time."""
+        """Return the seconds that each of `KERNELS` took since the first call."""
         if self._seconds is None:
             self._seconds = (ctypes.c_double * len(KERNELS))()
         return dict(zip(KERNELS, self._seconds, strict=True))

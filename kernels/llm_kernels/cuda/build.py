@@ -28,7 +28,7 @@ FLAGS = ("-O3", "-std=c++17", "-gencode=arch=compute_90a,code=sm_90a", "--expt-r
 
 @dataclass(frozen=True)
 class Resources:
-    """What ptxas says of one kernel."""
+    """The report of ptxas about one kernel."""
 
     kernel: str
     registers: int

@@ -33,12 +33,12 @@ class Ladder:
     native: Callable[[Args], tuple[Tensor, ...]]
     """The outputs as torch computes them at the same dtype, on the same device; what a GPU's library does."""
     library: str
-    """What `native` runs on a GPU."""
+    """Name of the library that `native` calls on a GPU."""
     cost: Callable[[Sizes], Cost]
     small: Sizes
     large: Sizes
     timed: Callable[[Args], object] | None = None
-    """What the library's time is taken of, if not of `native`."""
+    """Call whose time counts as the library's, if not that of `native`."""
     slow_at: Mapping[str, Sizes] = field(default_factory=dict)
     """Sizes for rungs that would take seconds at `large`, by the start of their name."""
 

@@ -155,7 +155,7 @@ def _decode_result(args: Args, dtype: torch.dtype) -> tuple[Tensor, ...]:
 
 
 def _gathered(args: Args) -> tuple[Tensor, ...]:
-    """What torch has: gather the pages, then SDPA. The gather is part of the price."""
+    """Gather the pages, then run torch's SDPA. The gather is part of the price."""
     q, cache, tables, _, _, _, context, _ = args
     kv = cache[tables.long()].flatten(1, 2)[:, :context]
     k, v = kv[:, :, 0].transpose(1, 2), kv[:, :, 1].transpose(1, 2)

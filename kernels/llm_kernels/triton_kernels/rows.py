@@ -1,4 +1,4 @@
-"""What row-wise launchers share."""
+"""Helpers of the row-wise launchers."""
 
 from __future__ import annotations
 

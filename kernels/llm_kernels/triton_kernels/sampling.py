@@ -30,8 +30,10 @@ def _amount(logits, vocabulary, top, floor, COUNT: tl.constexpr, BLOCK: tl.const
 
 @triton.jit
 def _reach(logits, vocabulary, top, floor, p1, p2, p3, COUNT: tl.constexpr, BLOCK: tl.constexpr):
-    """Of the logits >= floor, for each of three pivots in one pass: the amount that reaches it, the least logit that
-    does, the greatest that does not."""
+    """Measure the logits >= floor for each of three pivots in one pass.
+
+    Return the mass that reaches a pivot, the least logit that does, and the greatest that does not.
+    """
     i = tl.arange(0, BLOCK)
     a1 = tl.zeros([BLOCK], tl.float32)
     a2 = tl.zeros([BLOCK], tl.float32)
@@ -137,7 +139,7 @@ def sample_top_k_top_p(logits: Tensor, top_k: Tensor, top_p: Tensor, uniform: Te
 def sample_chunks_kernel(
     logits, temperature, tops, masses, places, logits_stride, vocabulary, chunks, BLOCK: tl.constexpr
 ):
-    """Of each chunk of a row: its greatest logit, where that first stands, and the mass beside it."""
+    """Find each chunk's greatest logit, its first place, and the chunk's mass relative to it."""
     row, chunk = tl.program_id(0).to(tl.int64), tl.program_id(1)
     i = chunk * BLOCK + tl.arange(0, BLOCK)
     x = tl.load(logits + row * logits_stride + i, mask=i < vocabulary, other=float("-inf")).to(tl.float32)

@@ -1,4 +1,4 @@
-"""What each op is tested and measured on: inputs, costs, competitors. Tests, checker and bench all draw from here."""
+"""Inputs, costs and competitors of each op. Tests, checker and bench all draw from here."""
 
 from llm_kernels.workloads.base import Cost, Workload
 from llm_kernels.workloads.catalog import large, small

@@ -149,7 +149,7 @@ def _gathered(
     query: Tensor, cache: Tensor, tables: Tensor, contexts: Tensor, starts: Tensor, max_query: int, max_context: int,
     window: int, scale: float | None,
 ) -> Tensor:  # fmt: skip
-    """What torch has for decodes of one length: gather the pages, then SDPA. The gather is part of the price."""
+    """Gather the pages of decodes of one length, then run torch's SDPA. The gather is part of the price."""
     kv = cache[tables.long()].flatten(1, 2)
     k, v = kv[:, :, 0].transpose(1, 2), kv[:, :, 1].transpose(1, 2)
     return F.scaled_dot_product_attention(query.unsqueeze(2), k, v, enable_gqa=True).squeeze(2)

@@ -36,7 +36,7 @@ class Workload:
     native: Callable[..., Any] | None = None
     """PyTorch's own way at the same dtype, which errors are compared with; None: the reference."""
     libraries: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    """What else computes it on a GPU, for the bench; takes the op's arguments."""
+    """Competitors on a GPU, for the bench; each takes the op's arguments."""
     verify: Callable[[Args, Any], str | None] | None = None
     """For results that are not compared element by element: what is wrong, or None."""
     slack: float = 0.0
@@ -113,7 +113,7 @@ def to_double(args: Args) -> Args:
 
 
 def outputs(op: dispatch.Op, args: Args, result: Any) -> tuple[Tensor, ...]:
-    """What a call produced: what it returned, or the arguments it changed."""
+    """Return the result of a call: its return value, or the arguments that it changed."""
     if op.mutates:
         return tuple(args[place] for place in op.mutates)
     return result if isinstance(result, tuple) else (result,)

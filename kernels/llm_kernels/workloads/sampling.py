@@ -95,7 +95,7 @@ def _sample_all(rows: int, n: int, dtype: torch.dtype) -> Workload:
         return logits, temperature.to(device), uniform(g, (rows,), device)
 
     def passes(logits: Tensor, temperature: Tensor, u: Tensor) -> Tensor:
-        """What samplers without a kernel do: scale, softmax, sum up, search; beside it the likeliest."""
+        """Sample as without a kernel: scale, softmax, cumulative sum, search; and the likeliest token."""
         p = (logits.float() / torch.where(temperature > 0, temperature, 1.0)[:, None]).softmax(-1).cumsum(-1)
         drawn = torch.searchsorted(p, u[:, None] * p[:, -1:], right=True).squeeze(1).clamp(max=n - 1)
         return torch.where(temperature > 0, drawn, logits.argmax(-1))

@@ -39,7 +39,7 @@ GROUPS = {
     "norms, activation, rotary embedding": ("rms_norm", "gated", "rope", "silu"),
     "sampling": ("sample_", "ArgMax", "DistributionElementwise"),
 }
-"""Of kernels, by a part of their names; whatever else there is is `other`."""
+"""Kinds of kernels by parts of their names; all others are `other`."""
 
 
 def main() -> int:
@@ -69,7 +69,7 @@ def main() -> int:
 
 
 def profile(llm: LLM, batch: int, out: Path) -> dict[str, Any]:
-    """Of steps of `batch` decodes each."""
+    """Profile steps of `batch` decodes each."""
     engine = llm.engine
     prompts = [(list(prompt) * 6)[:PROMPT_TOKENS] for prompt, _ in workload(batch, engine.vocab_size)]
     params = SamplingParams(temperature=0.6, ignore_eos=True, max_tokens=1024)
@@ -99,7 +99,7 @@ def profile(llm: LLM, batch: int, out: Path) -> dict[str, Any]:
 
 
 def profile_prompts(llm: LLM) -> dict[str, Any]:
-    """Of steps that compute prompts and nothing else, each prompt another one: nothing is cached."""
+    """Profile steps that compute only prompts, each a different one, so that nothing is cached."""
     engine = llm.engine
     count = engine.config.max_num_batched_tokens // PROMPT_TOKENS
     random.seed(1)
@@ -152,7 +152,7 @@ def timed_steps(llm: LLM, count: int) -> tuple[float, float]:
 
 
 def by_kernel(profiler: torch.profiler.profile, steps: int) -> dict[str, Any]:
-    """Of a step: launches and microseconds of each kernel, the largest first; how long the device was busy."""
+    """Return launches and microseconds of each kernel of a step, the largest first, and the device's busy time."""
     every = profiler.events()  # type: ignore[no-untyped-call]
     events = [event for event in every if event.device_type == DeviceType.CUDA]
     events.sort(key=lambda event: event.time_range.start)

@@ -181,7 +181,7 @@ def serve(llm: LLM, requests: list[Request], deadline: float) -> dict[str, float
 
 
 def seconds_per_token(llm: LLM, number: int) -> float:
-    """Of one request alone, after its first token: the time of many tokens less the time of one."""
+    """Measure one request alone after its first token: the time of many tokens less the time of one."""
 
     def run(count: int) -> float:
         params = SamplingParams(temperature=TEMPERATURE, max_tokens=count, ignore_eos=True)

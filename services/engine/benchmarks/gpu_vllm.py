@@ -1,4 +1,4 @@
-"""What vLLM does on this GPU with the workload of `gpu_throughput.py`, for a ratio within one session on one card.
+"""vLLM on this GPU with the workload of `gpu_throughput.py`, for a ratio within one session on one card.
 
     PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_vllm.py
 

@@ -19,7 +19,7 @@ from llm_engine import Engine, EngineConfig, SamplingParams
 SAMPLES = 10
 MIB = 2**20
 MOST_GROWTH_MIB = 8.0
-"""Of the resident set over the second half of the run."""
+"""Limit on the growth of the resident set over the second half of the run."""
 
 
 def main() -> int:

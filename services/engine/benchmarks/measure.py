@@ -1,4 +1,4 @@
-"""What the benchmarks share: paired runs, their ratios, and a results file that says what was measured on what."""
+"""Helpers of the benchmarks: paired runs, their ratios, and a results file that says what was measured on what."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENGINE = Path(__file__).resolve().parents[1]
 MODELS = ENGINE.parents[1] / "models"
 RESULTS = ENGINE / "results"
 BUSY = "cores_busy_with_others"
-"""Of the results: how many, on average, from the call of `environment` on."""
+"""Key in the results: cores that other processes kept busy on average since the call of `environment`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def environment() -> dict[str, Any]:
 
 
 def card() -> str:
-    """Of `NVIDIA H100 80GB HBM3`: `h100`. Results of different GPUs lie beside each other."""
+    """Return `h100` for `NVIDIA H100 80GB HBM3`, so that results of different GPUs lie next to each other."""
     return (
         torch.cuda.get_device_name().lower().removeprefix("nvidia ").split()[0] if torch.cuda.is_available() else "cpu"
     )
@@ -103,7 +103,7 @@ def save(name: str, results: Mapping[str, Any], folder: Path = RESULTS) -> None:
 
 
 def _busy_seconds() -> tuple[float, float, float]:
-    """Of all processors together; of this process and its children; the time."""
+    """Return the processor time of the whole machine, that of this process and its children, and the time."""
     own, stat = os.times(), Path("/proc/stat")
     line = stat.read_text(encoding="ascii").splitlines()[0] if stat.exists() else "cpu 0 0 0 0 0 0 0 0"
     user, nice, system, _idle, _waiting, irq, softirq, steal = map(int, line.split()[1:9])

@@ -1,4 +1,4 @@
-"""What preemption costs: a KV cache a third as large as the batch wants, with blocks recomputed or swapped to the host.
+"""The cost of preemption: a KV cache a third as large as the batch wants; blocks are recomputed or swapped out.
 
 python services/engine/benchmarks/preemption.py
 """

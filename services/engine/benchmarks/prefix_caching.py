@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def first_token_time(engine: Engine) -> Callable[[], float]:
-    """Of requests that come one after another; each run has a shared beginning of its own, which the first brings."""
+    """Run requests one after another; each run has a shared beginning of its own, which the first request brings."""
     ids = engine.tokenizer.encode(heldout()[:80_000])
     starts = count(0, SHARED_TOKENS + REQUESTS * OWN_TOKENS)
     params = SamplingParams(temperature=0, max_tokens=1)

@@ -16,7 +16,7 @@ from llm_engine import LLM, SamplingParams
 
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS, ROUNDS = 6, 128, 128, 9
 KV_BYTES = 2**28
-"""Of each way, for all of them lie in memory together."""
+"""KV memory of each way; all ways lie in memory together."""
 WAYS: dict[str, dict[str, Any] | None] = {
     "none": None,
     "ngram_3": {"method": "ngram", "num_speculative_tokens": 3},

@@ -55,7 +55,7 @@ def run(url: str, rounds: int, only: str) -> list[Row]:
         send(url, "/tokenize", json.dumps({"prompt": "a " * 5000}).encode())  # the process that reads is there now
         for name, (path, body) in hostile_requests().items():
             if only in name:
-                row = min((measure(url, stream, name, path, body) for _ in range(rounds)), key=lambda row: row.gap)
+                row = min((measure(url, stream, name, path, body=body) for _ in range(rounds)), key=lambda row: row.gap)
                 print(
                     f"{row.name:40}{row.status:8}{row.seconds * 1e3:7.0f} ms"
                     f"{row.gap * 1e3:9.1f} ms{row.gap_alone * 1e3:9.1f} ms",
@@ -70,7 +70,7 @@ def until_it_streams(stream: Stream) -> None:
         time.sleep(0.01)
 
 
-def measure(url: str, stream: Stream, name: str, path: str, body: bytes) -> Row:
+def measure(url: str, stream: Stream, name: str, path: str, *, body: bytes) -> Row:
     begin = time.monotonic()
     status, _ = send(url, path, body)
     end = time.monotonic()

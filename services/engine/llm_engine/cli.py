@@ -133,4 +133,4 @@ def _serve(settings: ServeSettings) -> int:
     )
     app = build_app(Engine(settings.engine_config(), [metrics]), metrics, name, options)
     app.state.intake.start()
-    return serve(app, settings.host, settings.port, settings.shutdown_timeout, f"{PROG}: serving {name}")
+    return serve(app, settings.host, settings.port, settings.shutdown_timeout, banner=f"{PROG}: serving {name}")

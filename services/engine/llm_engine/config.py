@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 from llm_engine.errors import EngineError
@@ -24,6 +24,7 @@ AT_LEAST_ONE = (
 class EngineConfig:
     model: str
     """A Hugging Face model folder, or a name on the hub."""
+    _: KW_ONLY
     max_model_len: int | None = None
     """Longest prompt + output in tokens; None: what the model was trained for."""
     max_num_seqs: int = 64

@@ -48,14 +48,18 @@ class Engine:
         self.tokenizer = parts.tokenizer
         self.vocab_size = parts.vocab_size
         self.kv_cache = KVCacheManager(
-            self.num_blocks, config.block_size, config.prefix_cache_kind, policies.evict, config.num_cpu_blocks
+            self.num_blocks,
+            config.block_size,
+            config.prefix_cache_kind,
+            policies.evict,
+            num_host_blocks=config.num_cpu_blocks,
         )
         self.scheduler = Scheduler(
             self.kv_cache,
             config.max_num_seqs,
             config.max_num_batched_tokens,
             policies.order or ORDERS[config.scheduling_policy],
-            policies.select_victim,
+            select_victim=policies.select_victim,
         )
         self._runner = parts.runner
         self._overlaps = parts.overlaps
@@ -102,6 +106,7 @@ class Engine:
         prompt_ids: list[int],
         params: SamplingParams,
         priority: int = 0,
+        *,
         only_final: bool = False,
     ) -> None:
         """Prepare and queue a request; its outputs come from later steps, or, with `only_final`, one from each answer's

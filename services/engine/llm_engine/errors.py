@@ -1,4 +1,4 @@
-"""What can go wrong, by whose fault.
+"""Errors, by whose fault they are.
 
 EngineError
 ├─ ModelError     the folder, checkpoint or hardware does not fit: said once, at start

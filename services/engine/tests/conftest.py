@@ -1,4 +1,4 @@
-"""What the engine's tests share: where the shipped models are, and engines and servers on them."""
+"""Fixtures of the engine's tests: the shipped models, and engines and servers on them."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ RANDOM_MODELS = {
 
 @cache
 def reference(folder: Path, prompts: tuple[tuple[int, ...], ...]) -> list[list[int]]:
-    """What transformers generates for each prompt alone."""
+    """Generate with transformers, each prompt alone."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     outputs = []
     for prompt in prompts:

@@ -1,4 +1,4 @@
-"""What one queue over several processes costs: a gateway alone, one on Redis, two on Redis, the same load for each.
+"""The cost of one queue over several processes: a gateway alone, one on Redis, two on Redis, the same load for each.
 
     .venv/bin/python services/gateway/benchmarks/fleet.py [--rounds 3]
 

@@ -1,4 +1,4 @@
-"""What the gateway costs a request, beside LiteLLM's proxy, a bare aiohttp proxy and no proxy, all in one run.
+"""The gateway's cost per request, compared with LiteLLM's proxy, a bare aiohttp proxy and no proxy, all in one run.
 
     .venv/bin/python services/gateway/benchmarks/overhead.py [--no-peer] [--seconds 8]
 
@@ -62,7 +62,7 @@ def in_turn(urls: dict[str, str], *load: str) -> Rounds:
 
 
 def median(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of each figure over the rounds; failures are added up."""
+    """Return the median of each figure over the rounds; failures are added up."""
     keys = ("per_second", "p50_ms", "p90_ms", "p99_ms")
     return {
         "failed": sum(one["failed"] for one in rounds),

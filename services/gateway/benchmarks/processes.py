@@ -28,7 +28,7 @@ class Server:
     process: subprocess.Popen[bytes]
 
     def resident_bytes(self) -> int:
-        """Of the process and all its children."""
+        """Return the memory of the process and all its children."""
         leader = psutil.Process(self.process.pid)
         return sum(one.memory_info().rss for one in (leader, *leader.children(recursive=True)))
 

@@ -1,4 +1,4 @@
-"""What preempting and requeueing buys: the same overload with it off and on, several seeds, in turn.
+"""The gain from preemption with requeueing: the same overload with it off and on, several seeds, in turn.
 
     .venv/bin/python services/gateway/benchmarks/requeue.py [--seeds 5]
 
@@ -28,7 +28,7 @@ TTFT, GAP = 0.1, 0.01
 OUTPUT_TOKENS = {"interactive": 8, "batch": 40}
 WEIGHTS = {"interactive": 0.3, "batch": 0.7}
 LOAD = 1.2
-"""Of what the engine can serve."""
+"""Load relative to the engine's capacity."""
 SECONDS = 15.0
 CASES = {"off": "{}", "on": '{"enabled": true}'}
 
@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def _ratios(runs: list[dict[str, Any]], name: str) -> list[float]:
-    """Of each seed, with over without."""
+    """Return the ratio with over without, for each seed."""
     p99 = {(each["case"], each["seed"]): each["ttft_p99"][name] for each in runs}
     return [p99["on", seed] / p99["off", seed] for case, seed in p99 if case == "on"]
 

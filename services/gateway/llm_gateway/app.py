@@ -32,15 +32,16 @@ from llm_gateway.request.estimate import OutputEstimator, PromptEstimator
 from llm_gateway.request.exchange import request_id
 from llm_gateway.request.passthrough import Passthrough
 from llm_gateway.request.proxy import Proxy
-from llm_gateway.scheduling.dispatch import Dispatcher
+from llm_gateway.scheduling.dispatch import Dispatcher, Scheduling
 from llm_gateway.scheduling.policies import make_policy
 from llm_gateway.scheduling.queue import RequestQueue
+from llm_gateway.scheduling.service_rate import ServiceRate
 from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.sla.routes import SlaRoutes
 from llm_gateway.sla.tracker import SlaTracker
 from llm_gateway.telemetry.ledger import Ledger
-from llm_gateway.telemetry.tracing import make_tracing
+from llm_gateway.telemetry.tracing import NoTracing, Tracing, TracingSettings
 from llm_gateway.tenancy.rate_limit import LocalLimiter
 from llm_gateway.tenancy.tenants import TenantTable, keys_required
 from llm_gateway.tenancy.usage import UsageBook
@@ -56,7 +57,7 @@ log = logging.getLogger(__name__)
 
 
 class Watch(Protocol):
-    """What runs beside the requests, from before the first to after the last."""
+    """A task that runs next to the requests, from before the first to after the last."""
 
     async def start(self) -> None: ...
 
@@ -88,7 +89,7 @@ class Gateway:
             settings.policy, classes, aging_rate=settings.aging_rate, fairness_window=settings.fairness_window
         )
         self.queue = RequestQueue(policy, classes, settings.max_queue)
-        self.wait_bound = WaitBound(policy, classes, self.queue, settings.max_queue, rate)
+        self.wait_bound = WaitBound(policy, classes, self.queue, settings.max_queue, rate=rate)
         self.metrics = GatewayMetrics()
         self.metrics.observe_tenants(self.usage)
         self.metrics.observe_scheduler(self.queue, self.pool, (cls.name for cls in classes))
@@ -98,34 +99,76 @@ class Gateway:
         self.tracing = make_tracing(settings.tracing)
         self.cors = Cors(settings.cors)
         self.upstream = Upstream(settings)
-        self.probes = HealthProbes(self.pool, self.upstream, settings.probe_interval, settings.probe_timeout, clock)
+        self.probes = HealthProbes(
+            self.pool, self.upstream, settings.probe_interval, settings.probe_timeout, clock=clock
+        )
         self.scraper = SignalScraper(self.pool, self.upstream, settings.signals_interval, clock)
         self.progress = ProgressWatch(self.pool, settings.progress_timeout, clock)
-        scheduling = (settings, classes, self.queue, self.pool, rate, self.wait_bound, clock, self.metrics.shed)
-        self.limiter: LocalLimiter | RedisLimiter
-        if settings.fleet.redis_url is None:
-            dispatcher = Dispatcher(*scheduling)
-            self.limiter = LocalLimiter(clock)
-        else:
-            # Imported only if it is wanted: Redis's client brings a quarter of a second and much else.
-            from llm_gateway.fleet.dispatch import FleetDispatcher
-            from llm_gateway.fleet.limiter import RedisLimiter
-
-            dispatcher = fleet = FleetDispatcher(*scheduling)
-            self.fleet = fleet.gate
-            self.limiter = RedisLimiter(settings.fleet, fleet.gate, clock)
-            self.metrics.observe_fleet(fleet.gate)
+        self.limiter, dispatcher = self._schedule(rate, clock)
         self.models = Models(self.pool, self.tenants, aliases=settings.aliases, retry_after=settings.probe_interval)
+        self.proxy = self._make_proxy(dispatcher, clock)
+        self.progress.on_eject = self.proxy.fail_over
+        self.passthrough = Passthrough(
+            settings, self.tenants, self.models, pool=self.pool, upstream=self.upstream, metrics=self.metrics
+        )
+
+    def _schedule(
+        self, rate: ServiceRate, clock: Callable[[], float]
+    ) -> tuple[LocalLimiter | RedisLimiter, Dispatcher]:
+        """Return limiter and dispatcher: of this gateway alone, or of a fleet."""
+        settings = self.settings
+        scheduling: Scheduling = {
+            "pool": self.pool,
+            "rate": rate,
+            "wait_bound": self.wait_bound,
+            "clock": clock,
+            "on_shed": self.metrics.shed,
+        }
+        if settings.fleet.redis_url is None:
+            return LocalLimiter(clock), Dispatcher(settings, self.classes, self.queue, **scheduling)
+        # Imported only if it is wanted: Redis's client brings a quarter of a second and much else.
+        from llm_gateway.fleet.dispatch import FleetDispatcher
+        from llm_gateway.fleet.limiter import RedisLimiter
+
+        fleet = FleetDispatcher(settings, self.classes, self.queue, **scheduling)
+        self.fleet = fleet.gate
+        self.metrics.observe_fleet(fleet.gate)
+        return RedisLimiter(settings.fleet, fleet.gate, clock), fleet
+
+    def _make_proxy(self, dispatcher: Dispatcher, clock: Callable[[], float]) -> Proxy:
         prompts, outputs = PromptEstimator(), OutputEstimator()
         admission = Admission(
-            settings, classes, self.tenants, self.limiter, self.usage, prompts, outputs, self.models, self.pool
+            self.settings,
+            self.classes,
+            self.tenants,
+            limiter=self.limiter,
+            usage=self.usage,
+            prompts=prompts,
+            outputs=outputs,
+            models=self.models,
+            pool=self.pool,
         )
-        ledger = Ledger(self.metrics, self.sla, self.usage, self.limiter, self.queue, prompts, outputs, clock)
-        self.proxy = Proxy(
-            settings, admission, dispatcher, self.pool, self.upstream, ledger, self.tracing, self.metrics, clock
+        ledger = Ledger(
+            self.metrics,
+            self.sla,
+            self.usage,
+            limiter=self.limiter,
+            queue=self.queue,
+            prompts=prompts,
+            outputs=outputs,
+            clock=clock,
         )
-        self.progress.on_eject = self.proxy.fail_over
-        self.passthrough = Passthrough(settings, self.tenants, self.models, self.pool, self.upstream, self.metrics)
+        return Proxy(
+            self.settings,
+            admission,
+            dispatcher,
+            pool=self.pool,
+            upstream=self.upstream,
+            ledger=ledger,
+            tracing=self.tracing,
+            metrics=self.metrics,
+            clock=clock,
+        )
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=self.settings.max_body_bytes)
@@ -240,3 +283,12 @@ def _answering_errors(handler: Handler) -> Handler:
 
 async def _not_found(request: web.Request) -> web.StreamResponse:
     raise ApiError(ErrorKind.NOT_FOUND, f"there is no {request.path}")
+
+
+def make_tracing(settings: TracingSettings) -> Tracing:
+    """OpenTelemetry is imported here and only if it is wanted: it costs 20 MiB and a third of a second."""
+    if not settings.otlp_endpoint:
+        return NoTracing()
+    from llm_gateway.telemetry.otel import OtelTracing, otlp_exporter
+
+    return OtelTracing(settings, otlp_exporter(settings))

@@ -19,13 +19,6 @@ from llm_gateway.tenancy.usage import UsageBook, UsageCollector
 if TYPE_CHECKING:
     from llm_gateway.fleet.gate import FleetGate
 
-OK = "ok"
-ENGINE_REJECTED = "engine_rejected"
-"""The engine itself answered with an error status, which was passed on. Every other outcome is an ErrorKind's label."""
-
-UNCLASSIFIED = "unclassified"
-"""Class label of requests that failed before they had a class."""
-
 Reattempt = Literal["preempted", "retry", "hedge", "resume"]
 """Why a request goes to an engine once more."""
 

@@ -36,7 +36,7 @@ async def serve(settings: GatewaySettings, config: Path | None, load: Callable[[
     """
     signals = _signals()
     gateway = Gateway(settings)
-    reloader = Reloader(settings, config, load, gateway.apply, gateway.metrics.reloaded)
+    reloader = Reloader(settings, config, load, gateway.apply, count=gateway.metrics.reloaded)
     runner = EdgeRunner(gateway.app(), settings.edge, shutdown_timeout=LAST_WRITES_SECONDS)
     await runner.setup()
     admin: web.AppRunner | None = None
@@ -57,7 +57,7 @@ async def serve(settings: GatewaySettings, config: Path | None, load: Callable[[
 
 
 def _collect_rarely() -> None:
-    """What is there now stays: the collector need not look at it again."""
+    """Exempt the objects that exist now from garbage collection: they stay."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -71,13 +71,13 @@ async def _admin(gateway: Gateway, reloader: Reloader, drain: Callable[[], None]
         settings.admin,
         _admin_digest(settings.admin),
         gateway.pool,
-        gateway.queue,
-        gateway.classes,
-        gateway.tenants,
-        gateway.usage,
-        reloader.reload,
-        drain,
-        settings.drain_timeout,
+        queue=gateway.queue,
+        classes=gateway.classes,
+        tenants=gateway.tenants,
+        usage=gateway.usage,
+        reload=reloader.reload,
+        drain=drain,
+        drain_timeout=settings.drain_timeout,
     )
     runner = EdgeRunner(admin.app(), settings.edge, shutdown_timeout=LAST_WRITES_SECONDS)
     await runner.setup()

@@ -15,7 +15,7 @@ from llm_gateway.engines import BalancingName, BreakerSettings, LimitSettings
 from llm_gateway.engines.addresses import HostName, ListenAddress
 from llm_gateway.engines.settings import EngineSettings, ModelName
 from llm_gateway.fleet.settings import FleetSettings
-from llm_gateway.operations.monitoring import MonitoringSettings
+from llm_gateway.operations.settings import MonitoringSettings
 from llm_gateway.request.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.scheduling.policies import PolicyName
 from llm_gateway.scheduling.preemption import PreemptionSettings

@@ -1,1 +1,1 @@
-"""What a model's folder holds: its configuration, its tokenizer and its weights, plain or quantised."""
+"""A model's folder: its configuration, its tokenizer and its weights, plain or quantised."""

@@ -190,10 +190,10 @@ def _check_name(name: object) -> None:
         raise jinja2.exceptions.SecurityError(f"a namespace cannot have an attribute {name!r}")
 
 
-def _to_json(
+def _to_json(  # signature: given by transformers, whose templates pass arguments by position
     value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
 ) -> str:
-    """Jinja's own filter escapes HTML and sorts keys."""
+    """Return JSON as transformers' filter does; Jinja's own escapes HTML and sorts keys."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 

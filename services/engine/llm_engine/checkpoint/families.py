@@ -1,4 +1,4 @@
-"""What distinguishes the supported architectures, read from a Hugging Face config.json.
+"""The differences between the supported architectures, read from a Hugging Face config.json.
 
 One decoder serves them all; a family is a handful of answers: are the projections biased, are queries and keys
 normalised, which layers slide, how is the norm's weight applied, are the embeddings scaled. Fused checkpoints (Phi-3)
@@ -29,7 +29,7 @@ class RopeConfig:
     original_max_position: int = 8192
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderConfig:
     family: str
     vocab_size: int
@@ -67,7 +67,7 @@ class DecoderConfig:
 
     @property
     def num_linear_parameters(self) -> int:
-        """Of all layers' projections."""
+        """Return the number of weights in all layers' projections."""
         attention = self.hidden_size * 2 * (self.q_size + self.kv_size)
         return self.num_layers * (attention + 3 * self.hidden_size * self.intermediate_size)
 

@@ -12,11 +12,11 @@ from llm_engine.operators.quantized import QuantizedWeight
 
 
 def read_quantized(
-    source: Source, scheme: Quantization, name: str, out_features: int, in_features: int
+    source: Source, scheme: Quantization, name: str, out_features: int, *, in_features: int
 ) -> QuantizedWeight | None:
     """The weight of the projection `name`; None if the checkpoint has it unquantised."""
     group_size = in_features if scheme.group_size == -1 else scheme.group_size
-    reader = _Reader(source, scheme, name, out_features, in_features, group_size)
+    reader = _Reader(source, scheme, name, out_features=out_features, in_features=in_features, group_size=group_size)
     if f"{name}.qweight" in source:
         return reader.gptq() if scheme.method == "gptq" else reader.awq()
     if f"{name}.weight_packed" in source:
@@ -26,7 +26,7 @@ def read_quantized(
 
 class _Reader:
     def __init__(
-        self, source: Source, scheme: Quantization, name: str, out_features: int, in_features: int, group_size: int
+        self, source: Source, scheme: Quantization, name: str, *, out_features: int, in_features: int, group_size: int
     ) -> None:
         self._source = source
         self._scheme = scheme

@@ -24,6 +24,7 @@ def load_decoder(
     folder: Path,
     device: torch.device,
     shard: Shard | None = None,
+    *,
     collectives: Collectives | None = None,
 ) -> Decoder:
     """This rank's part of the model; by default all of it."""
@@ -34,5 +35,5 @@ def load_decoder(
     source = (RandomWeights if config.load_format == "dummy" else partial(Checkpoint, folder))(dtype, device)
     weights = load_weights(source, model, shard, name)
     part, max_model_len = shard.config(model), sizing.max_model_len(config, model)
-    operators = backend.make(name, part, max_model_len, config.block_size, dtype, device)
-    return Decoder(part, weights, operators, config.block_size, collectives)
+    operators = backend.make(name, part, max_model_len, block_size=config.block_size, dtype=dtype, device=device)
+    return Decoder(part, weights, operators, config.block_size, collectives=collectives)

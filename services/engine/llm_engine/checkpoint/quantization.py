@@ -25,13 +25,13 @@ class Quantization:
     group_size: int = -1
     """Inputs that share a scale; -1: all of them."""
     has_zero_points: bool = False
-    """Of compressed-tensors; the other formats always have them."""
+    """Whether compressed-tensors stores zero points; the other formats always do."""
     is_float: bool = False
     """8 bits are fp8 (e4m3), not int8."""
     rounds_inputs: bool = False
     """The inputs are quantised too, each token with a scale of its own."""
     zero_offset: int = 1
-    """What GPTQ took off its zero points before it stored them: 1, and 0 in its second version."""
+    """Number that GPTQ subtracted from its zero points before it stored them: 1, or 0 in its second version."""
 
     @property
     def value_type(self) -> torch.dtype:

@@ -69,11 +69,11 @@ def _layer(fused: _Fused, norm: _NormReader, prefix: str, config: DecoderConfig)
 
     return LayerWeights(
         input_norm=norm.get(f"{prefix}.input_layernorm.weight", hidden),
-        qkv=fused.columns(attention, "qkv_proj", qkv, hidden, config.qkv_bias),
+        qkv=fused.columns(attention, "qkv_proj", qkv, hidden, bias=config.qkv_bias),
         qk_norms=(qk_norm("q_norm"), qk_norm("k_norm")) if config.qk_norm else None,
         o=fused.rows(f"{attention}.o_proj", hidden, config.q_size, config.o_bias),
         mlp_norm=norm.get(f"{prefix}.post_attention_layernorm.weight", hidden),
-        gate_up=fused.columns(mlp, "gate_up_proj", gate_up, hidden, config.mlp_bias),
+        gate_up=fused.columns(mlp, "gate_up_proj", gate_up, hidden, bias=config.mlp_bias),
         down=fused.rows(f"{mlp}.down_proj", hidden, inner, config.mlp_bias),
     )
 
@@ -84,7 +84,7 @@ class Part:
 
     size: int
     num_kv_heads: int | None = None
-    """Of a key or value projection, which is cut by heads."""
+    """Heads of a key or value projection, which is cut by heads."""
 
 
 class _Fused:
@@ -101,7 +101,7 @@ class _Fused:
         weight, b = self._weight_and_bias(name, out_features, in_features, bias)
         return self._linear(self._shard.part(weight, 1), b if self._shard.tensor_rank == 0 else None)
 
-    def columns(self, prefix: str, name: str, parts: dict[str, Part], in_features: int, bias: bool) -> Linear:
+    def columns(self, prefix: str, name: str, parts: dict[str, Part], in_features: int, *, bias: bool) -> Linear:
         """A projection whose outputs are spread over the ranks: `parts` stacked in order, `name` where the checkpoint
         has them in one."""
         sizes = [part.size for part in parts.values()]
@@ -137,7 +137,9 @@ class _Fused:
         self, name: str, out_features: int, in_features: int, bias: bool
     ) -> tuple[Weight, Tensor | None]:
         source, scheme = self._source, self._quantization
-        quantized = None if scheme is None else read_quantized(source, scheme, name, out_features, in_features)
+        quantized = (
+            None if scheme is None else read_quantized(source, scheme, name, out_features, in_features=in_features)
+        )
         weight: Weight = quantized or source.get(f"{name}.weight", out_features, in_features)
         return weight, source.get(f"{name}.bias", out_features) if bias else None
 

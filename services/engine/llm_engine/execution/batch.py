@@ -22,7 +22,7 @@ from llm_engine.scheduler.sequence import Sequence
 
 @dataclass(slots=True)
 class LogitRows:
-    """What the logits of one sequence are for; its rows lie together, in this order."""
+    """The rows of logits of one sequence and their use; they lie together, in this order."""
 
     sequence: Sequence
     num_prompt: int
@@ -31,7 +31,7 @@ class LogitRows:
     """Rows a token is chosen from: none in the middle of a prompt, else 1 and one for each draft token."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Batch:
     """Tensors on the device; on a CPU they are views of the builder's buffers, valid until the next batch is built."""
 
@@ -54,12 +54,12 @@ class Batch:
     logit_rows: Tensor | None
     """[rows] Indices of the tokens whose logits are wanted; None: all tokens."""
     wanted: list[LogitRows]
-    """Whose logits they are."""
+    """The sequences that the logits belong to."""
 
 
 class BatchBuilder:
     def __init__(
-        self, max_num_seqs: int, max_tokens: int, max_model_len: int, block_size: int, device: torch.device
+        self, max_num_seqs: int, max_tokens: int, max_model_len: int, block_size: int, *, device: torch.device
     ) -> None:
         self._block_size = block_size
         self._device = device
@@ -70,7 +70,7 @@ class BatchBuilder:
         self._query_starts = np.zeros(max_num_seqs + 1, dtype=np.int64)
         self._tables = np.zeros((max_num_seqs, -(-max_model_len // block_size)), dtype=np.int64)
         self._occupants: list[tuple[Sequence | None, int, int]] = [(None, 0, 0)] * max_num_seqs
-        """Of each row of `_tables`: the sequence, its table's version, how many blocks are written."""
+        """For each row of `_tables`: the sequence, its table's version, how many blocks are written."""
 
     def build(self, num_tokens: dict[Sequence, int], starts: dict[Sequence, int] | None = None) -> Batch:
         """`num_tokens`: how many tokens each sequence computes in this step, from its first uncomputed one on, or from
@@ -85,7 +85,7 @@ class BatchBuilder:
         for row, (sequence, count) in enumerate(zip(sequences, query_lens, strict=True)):
             self._write_table(row, sequence)
             first = begin.get(sequence, sequence.num_computed_tokens)
-            self._write_tokens(row, total, sequence, first, count)
+            self._write_tokens(row, total, sequence, first, count=count)
             total += count
             max_context_len = max(max_context_len, first + count)
             self._query_starts[row + 1] = total
@@ -120,7 +120,7 @@ class BatchBuilder:
             self._tables[row, written : len(blocks)] = blocks[written:]
             self._occupants[row] = (sequence, sequence.table_version, len(blocks))
 
-    def _write_tokens(self, row: int, start: int, sequence: Sequence, first: int, count: int) -> None:
+    def _write_tokens(self, row: int, start: int, sequence: Sequence, first: int, *, count: int) -> None:
         size, drafts = self._block_size, first + count - sequence.num_tokens
         self._context_lens[row] = first + count
         if count == 1 and drafts <= 0:

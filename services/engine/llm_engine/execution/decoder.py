@@ -26,6 +26,7 @@ class Decoder:
         weights: DecoderWeights,
         backend: Backend,
         block_size: int,
+        *,
         collectives: Collectives | None = None,
     ) -> None:
         """`config` and `weights`: one rank's part; without `collectives`, all of the model."""
@@ -64,7 +65,7 @@ class Decoder:
         delta: Tensor | None = None
         for layer, cache, window in zip(self._weights.layers, kv_cache, config.windows, strict=True):
             h, x = backend.add_rms_norm(x, delta, layer.input_norm, config.rms_norm_eps)
-            delta = self._sum(layer.o(backend.attend(layer.qkv(h), layer.qk_norms, cache, plan, window)))
+            delta = self._sum(layer.o(backend.attend(layer.qkv(h), layer.qk_norms, cache, plan, window=window)))
             h, x = backend.add_rms_norm(x, delta, layer.mlp_norm, config.rms_norm_eps)
             delta = self._sum(layer.down(backend.gated_activation(layer.gate_up(h), config.activation)))
         assert delta is not None  # there is a layer

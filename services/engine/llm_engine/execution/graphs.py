@@ -39,6 +39,7 @@ class DecodeGraphs:
         forward: Forward,
         capture: Capture,
         largest: int,
+        *,
         max_model_len: int,
         block_size: int,
         device: torch.device,

@@ -21,6 +21,7 @@ class ModelRunner:
         forward: Forward,
         memory: KVMemory,
         builder: BatchBuilder,
+        *,
         sampler: Sampler,
         draft_model: DraftModel | None = None,
         workers: Workers | None = None,

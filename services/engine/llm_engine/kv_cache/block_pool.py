@@ -1,4 +1,4 @@
-"""Who owns which KV block. A block is in exactly one of three states:
+"""Ownership of KV blocks. A block is in exactly one of three states:
 
     free     nobody owns it and what it holds is worth nothing
     cached   nobody owns it, but its content is known to the prefix cache and may be taken up again

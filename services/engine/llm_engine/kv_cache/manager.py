@@ -39,6 +39,7 @@ class KVCacheManager:
         block_size: int,
         prefix_cache: str = "hash",
         evict: EvictionPolicy = evict_least_recently_used,
+        *,
         num_host_blocks: int = 0,
     ) -> None:
         self.block_size = block_size
@@ -90,7 +91,7 @@ class KVCacheManager:
         return True
 
     def take_copies(self) -> list[BlockCopy]:
-        """What must be copied, in this order, before the step's tokens are written."""
+        """Take the copies that must be made, in this order, before the step's tokens are written."""
         copies, self._copies = self._copies, []
         return copies
 

@@ -17,7 +17,7 @@ ROOT = b""
 
 
 class PrefixCache(Protocol):
-    """What `kv_cache` asks of it; `radix_cache` has another."""
+    """The interface to `manager`; `radix_cache` implements it as well."""
 
     def match(self, sequence: Sequence) -> tuple[list[int], int]: ...
     def insert(self, sequence: Sequence, first: int, last: int) -> None: ...

@@ -1,4 +1,4 @@
-"""What must hold between any two steps, asserted in tests and, with `--check-invariants`, at run time."""
+"""Invariants between any two steps, asserted in tests and, with `--check-invariants`, at run time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the engine did, step by step, as lines of JSON that pictures and tests replay.
+"""A record of every step, as lines of JSON that pictures and tests replay.
 
     start      block size, number of blocks, budget: once
     request    a sequence is known: its prompt and the text of each prompt token
@@ -95,7 +95,7 @@ class Trace:
 
 
 def name(sequence: Sequence) -> str:
-    """Of n answers each has its own."""
+    """Return a name that is unique for each of a request's n answers."""
     return f"{sequence.request_id}/{sequence.index}"
 
 

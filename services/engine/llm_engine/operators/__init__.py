@@ -1,1 +1,1 @@
-"""What `llm_kernels` has kernels for: the reference of each in plain torch, and the calls of the kernels."""
+"""The operations that `llm_kernels` has kernels for: each in plain torch, and the calls of the kernels."""

@@ -1,4 +1,4 @@
-"""What the decoder asks of a device between its matrix products, behind one small interface.
+"""The decoder's operations between its matrix products, behind one small interface.
 
 torch    plain torch: exact on a CPU, right on any GPU
 cpp      the kernels of `llm_kernels` for CPUs, in float32, where there is a C++ compiler
@@ -21,7 +21,7 @@ from llm_engine.operators.truncation import DrawRows
 from llm_engine.operators.weights import DecoderWeights, FusedForward
 
 Plan: TypeAlias = Any
-"""What a back end computes once per step for itself."""
+"""Values that a back end computes once per step for itself."""
 
 
 class Backend(Protocol):
@@ -34,7 +34,7 @@ class Backend(Protocol):
     def plan(self, batch: Batch) -> Plan: ...
 
     def attend(
-        self, qkv: Tensor, norms: tuple[Tensor, Tensor] | None, cache: Tensor, plan: Plan, window: int | None
+        self, qkv: Tensor, norms: tuple[Tensor, Tensor] | None, cache: Tensor, plan: Plan, *, window: int | None
     ) -> Tensor:
         """Normalise queries and keys, if there are `norms`; rotate them; write keys and values to the cache; attend.
 
@@ -85,7 +85,7 @@ def _why_not(name: str, model: DecoderConfig, dtype: torch.dtype, device: torch.
 
 
 def make(
-    name: str, config: DecoderConfig, max_model_len: int, block_size: int, dtype: torch.dtype, device: torch.device
+    name: str, config: DecoderConfig, max_model_len: int, *, block_size: int, dtype: torch.dtype, device: torch.device
 ) -> Backend:
     if name == "triton":
         from llm_engine.operators.triton_backend import TritonBackend
@@ -97,7 +97,7 @@ def make(
         return CppBackend(config, max_model_len, block_size)
     from llm_engine.operators.torch_backend import TorchBackend
 
-    return TorchBackend(config, max_model_len, block_size, dtype, device)
+    return TorchBackend(config, max_model_len, block_size, dtype, device=device)
 
 
 def draw_rows(name: str) -> DrawRows:

@@ -1,4 +1,4 @@
-"""What changes logits before a token is drawn, each in place on the rows that ask for it, in vLLM's order:
+"""Changes to logits before a token is drawn, each in place on the rows that ask for it, in vLLM's order:
 
 minimum length -> allowed tokens -> bad words -> bias -> penalties
 
@@ -45,7 +45,7 @@ def _process_row(scores: Tensor, sequence: Sequence) -> None:
 
 
 def forbid_ends(logits: Tensor, rows: Iterable[tuple[int, int, Sequence]], eos_token_ids: tuple[int, ...]) -> None:
-    """Of answers that are shorter than they have to be, all in one write."""
+    """Forbid end-of-text tokens in answers that are shorter than their minimum, all in one write."""
     places = [
         (row, token)
         for row, offset, sequence in rows

@@ -23,7 +23,7 @@ from llm_engine.operators import layers
 from llm_engine.operators.weights import DecoderWeights
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Group:
     """Sequences that are computed in one call."""
 
@@ -54,7 +54,7 @@ class TorchPlan:
 
 class TorchBackend:
     def __init__(
-        self, config: DecoderConfig, max_model_len: int, block_size: int, dtype: torch.dtype, device: torch.device
+        self, config: DecoderConfig, max_model_len: int, block_size: int, dtype: torch.dtype, *, device: torch.device
     ) -> None:
         self._config = config
         self._queries_per_kv = config.num_heads // config.num_kv_heads
@@ -71,12 +71,16 @@ class TorchBackend:
         context_lens = batch.context_lens.cpu().numpy()
         for start, stop in _runs_of_similar_length(batch.query_lens):
             last_token = first_token + sum(batch.query_lens[start:stop])
-            groups.append(self._group(batch, context_lens[start:stop], start, stop, first_token, last_token))
+            groups.append(
+                self._group(
+                    batch, context_lens[start:stop], start, stop=stop, first_token=first_token, last_token=last_token
+                )
+            )
             first_token = last_token
         return TorchPlan(batch.slots, groups, self._rope.at(batch.positions))
 
     def attend(
-        self, qkv: Tensor, norms: tuple[Tensor, Tensor] | None, cache: Tensor, plan: TorchPlan, window: int | None
+        self, qkv: Tensor, norms: tuple[Tensor, Tensor] | None, cache: Tensor, plan: TorchPlan, *, window: int | None
     ) -> Tensor:
         config = self._config
         heads = qkv.view(len(qkv), -1, config.head_dim)[:, : config.num_heads + config.num_kv_heads]
@@ -119,7 +123,7 @@ class TorchBackend:
         return out if group.unpad is None else out[group.unpad]
 
     def _group(
-        self, batch: Batch, context_lens: np.ndarray, start: int, stop: int, first_token: int, last_token: int
+        self, batch: Batch, context_lens: np.ndarray, start: int, *, stop: int, first_token: int, last_token: int
     ) -> Group:
         device = batch.token_ids.device
         query_lens = np.array(batch.query_lens[start:stop])
@@ -132,13 +136,13 @@ class TorchBackend:
             query_len=length,
             context_len=context,
             blocks=batch.block_tables[start:stop, : -(-context // self._block_size)].flatten(),
-            masks=self._masks(query_lens, context_lens, length, context, device),
+            masks=self._masks(query_lens, context_lens, length, context, device=device),
             pad=None if pad is None else torch.from_numpy(pad).to(device),
             unpad=None if unpad is None else torch.from_numpy(unpad).to(device),
         )
 
     def _masks(
-        self, query_lens: np.ndarray, context_lens: np.ndarray, length: int, context: int, device: torch.device
+        self, query_lens: np.ndarray, context_lens: np.ndarray, length: int, context: int, *, device: torch.device
     ) -> dict[int | None, Tensor | None]:
         if len(query_lens) == 1 and length == 1 and all(w is None or w >= context for w in self._windows):
             return dict.fromkeys(self._windows)

@@ -77,7 +77,7 @@ def draw(logits: Tensor, params: list[SamplingParams], uniforms: Array) -> Tenso
 
 
 def unless_greedy(drawn: Tensor, logits: Tensor, params: list[SamplingParams]) -> Tensor:
-    """What was drawn, but of greedy rows the likeliest token."""
+    """Return the drawn tokens, and for greedy rows the likeliest ones."""
     greedy = np.array([p.is_greedy for p in params])
     if not greedy.any():
         return drawn

@@ -1,4 +1,4 @@
-"""What ranks say to each other while they compute a step, over torch.distributed: gloo on CPUs, NCCL on GPUs.
+"""Messages between ranks while they compute a step, over torch.distributed: gloo on CPUs, NCCL on GPUs.
 
 Every call is counted with its bytes and seconds; a tensor of n bytes counts n, whatever the algorithm moves.
 """

@@ -46,8 +46,10 @@ class Workers:
         self._processes = []
         for rank in range(1, config.num_ranks):
             mine, theirs = context.Pipe()
-            arguments = (config, folder, num_blocks, rank, store.port, theirs)
-            process = context.Process(target=run, args=arguments, name=f"rank-{rank}", daemon=True)
+            arguments = {"rank": rank, "port": store.port, "pipe": theirs}
+            process = context.Process(
+                target=run, args=(config, folder, num_blocks), kwargs=arguments, name=f"rank-{rank}", daemon=True
+            )
             process.start()
             theirs.close()
             self._pipes.append(mine)
@@ -56,7 +58,7 @@ class Workers:
         self._log = config.log_collectives
 
     def tell(self, copies: list[BlockCopy], batch: Batch | None) -> None:
-        """What all ranks do now; the caller does the same in its own process."""
+        """Send all other ranks the step; the caller computes the same in its own process."""
         order = pickle.dumps((copies, None if batch is None else _on_host(batch)))
         for pipe in self._pipes:
             pipe.send_bytes(order)
@@ -71,7 +73,7 @@ class Workers:
         self.collectives.close()
 
 
-def run(config: EngineConfig, folder: Path, num_blocks: int, rank: int, port: int, pipe: Connection) -> None:
+def run(config: EngineConfig, folder: Path, num_blocks: int, *, rank: int, port: int, pipe: Connection) -> None:
     """A rank's process: steps from the pipe until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the engine, which closes the pipe
     model = parse_config(read_json(folder / "config.json"))
@@ -80,7 +82,7 @@ def run(config: EngineConfig, folder: Path, num_blocks: int, rank: int, port: in
     shard = Shard.of_rank(rank, config)
     store = TCPStore(HOST, port, is_master=False, timeout=TIMEOUT)
     collectives = Collectives(shard, rank, store, device)
-    decoder = load_decoder(config, folder, device, shard, collectives)
+    decoder = load_decoder(config, folder, device, shard, collectives=collectives)
     memory = decoder.new_kv_memory(num_blocks, config.num_cpu_blocks)
     try:
         while True:

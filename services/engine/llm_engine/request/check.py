@@ -11,7 +11,7 @@ from llm_engine.sampling.params import SamplingParams
 MAX_SHOWN = 10
 """Wrong tokens that a message names."""
 MAX_CHOICES = 128
-"""Of one request, as OpenAI has it."""
+"""Limit on `n` of one request, as OpenAI has it."""
 
 
 @dataclass(frozen=True, slots=True)

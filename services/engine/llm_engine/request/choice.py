@@ -11,7 +11,7 @@ from llm_engine.sampling.sampler import Sampled
 from llm_engine.scheduler.sequence import FinishReason, Sequence
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Choice:
     sequence: Sequence
     detokenizer: Detokenizer

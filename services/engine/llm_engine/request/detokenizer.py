@@ -36,7 +36,7 @@ class IncrementalDecoder:
         return self._say(text)
 
     def flush(self) -> str:
-        """What an unfinished character leaves at the end: replacement characters, as a decoder writes them."""
+        """Return the text of an unfinished character at the end: replacement characters, as a decoder writes them."""
         text = self._decode(self._window)
         return self._say(text) if len(text) > len(self._said) else ""
 
@@ -100,6 +100,7 @@ class Detokenizer:
         decode: Callable[[Sequence[int]], str],
         prompt_ids: Sequence[int],
         stops: Sequence[str],
+        *,
         include_stop: bool = False,
         late: bool = False,
         keep_pieces: bool = False,

@@ -1,4 +1,4 @@
-"""What the engine says about a request after a step, and what a whole generation amounts to."""
+"""Outputs of a step for one request, and the result of a whole generation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from llm_engine.sampling.logprobs import TokenLogprobs
 from llm_engine.scheduler.sequence import FinishReason
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class RequestOutput:
     """News since the last output of the same request."""
 

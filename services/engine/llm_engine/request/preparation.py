@@ -75,7 +75,9 @@ class Preparer:
                 bad_word_ids=bad_words,
                 grammar=grammar if grammar is None or index == 0 else grammar.copy(),
             )
-            choices.append(Choice(sequence, self._detokenizer(sequence, only_final), only_final))
+            choices.append(
+                Choice(sequence=sequence, detokenizer=self._detokenizer(sequence, only_final), only_final=only_final)
+            )
         return Prepared(choices)
 
     def _detokenizer(self, sequence: Sequence, late: bool) -> Detokenizer:
@@ -84,7 +86,7 @@ class Preparer:
             partial(self._tokenizer.decode, skip_special_tokens=p.skip_special_tokens),
             sequence.token_ids,
             p.stop,
-            p.include_stop_str_in_output,
-            late,
+            include_stop=p.include_stop_str_in_output,
+            late=late,
             keep_pieces=p.logprobs is not None,
         )

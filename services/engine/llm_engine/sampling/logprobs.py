@@ -29,7 +29,7 @@ def of_rows(logits: Tensor, token_ids: list[int], num_logprobs: int) -> list[Tok
 
 
 def gather(logits: Tensor, tokens: Tensor, num_logprobs: int) -> HostCopy:
-    """What `told` needs of the rows, on its way to the host; `tokens` [rows]; -1 is the whole vocabulary."""
+    """Start to copy the values that `told` needs to the host; `tokens` [rows]; -1 asks for the whole vocabulary."""
     every = logits.float().log_softmax(dim=-1)
     chosen = every.gather(1, tokens.unsqueeze(1))
     ranks = (every >= chosen).sum(dim=-1)

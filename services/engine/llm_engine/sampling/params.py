@@ -15,7 +15,7 @@ MAX_BIAS = 100.0
 MAX_STOPS = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
     temperature: float = 1.0
     """0: greedy."""

@@ -35,7 +35,7 @@ ACCEPT_LANE, DRAFT_LANE = 1, 2
 
 @dataclass(slots=True)
 class Sampled:
-    """What a sequence gets from a step."""
+    """The tokens that a sequence gets from a step."""
 
     sequence: Sequence
     token_ids: list[int]

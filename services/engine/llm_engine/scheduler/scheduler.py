@@ -1,4 +1,4 @@
-"""What the next step computes: one token budget, shared by decodes and prefill chunks.
+"""Continuous batching with chunked prefill: one token budget a step, shared by decodes and prefill chunks.
 
 There is no prefill phase and no decode phase. Every sequence has some tokens that are not computed yet (a decode one,
 a fresh prompt many), and a step hands out its budget: first to the decodes, so that no prompt makes them wait, then
@@ -59,6 +59,7 @@ class Scheduler:
         max_num_seqs: int,
         max_num_batched_tokens: int,
         order: Order = first_come_first_served,
+        *,
         select_victim: VictimPolicy = last_in_order,
     ) -> None:
         self.kv_cache = kv_cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ class Sequence:
     token_ids: list[int]
     """The prompt, then the output. A last one below 0 is still being drawn: see `overlap`."""
     params: SamplingParams
+    _: KW_ONLY
     index: int = 0
     """Which of the request's n answers this is."""
     leader: Sequence | None = None
@@ -69,7 +70,7 @@ class Sequence:
     table_version: int = 0
     """Grows whenever `block_table` changes otherwise than by blocks at its end."""
     host_blocks: list[int] = field(default_factory=list)
-    """Of a preempted sequence: where in host memory its blocks are; empty: they are computed again."""
+    """Host memory blocks of a preempted sequence; empty if its KV is computed again."""
     num_swapped_tokens: int = 0
     """Tokens whose KV is in `host_blocks`."""
     draft_token_ids: list[int] = field(default_factory=list)
@@ -77,7 +78,7 @@ class Sequence:
     draft_probabilities: Tensor | None = None
     """[drafts, vocabulary] What each guess was drawn from; None: it was not drawn."""
     prompt_logprobs: list[TokenLogprobs | None] = field(default_factory=lambda: [None])
-    """Of each prompt token given those before it, as far as computed; if asked for."""
+    """Log-probabilities of each prompt token given those before it, as far as computed; if asked for."""
     bad_word_ids: list[list[int]] = field(default_factory=list)
     grammar: Grammar | None = None
     error: Exception | None = None

@@ -104,7 +104,7 @@ class Routes:
         self._require_ready(request)
         asked, submissions = await self.intake.read("completion", raw)
         return await completions.complete(
-            request, self.runner, self._model_name, self._with_defaults(asked), submissions
+            request, self.runner, self._model_name, self._with_defaults(asked), submissions=submissions
         )
 
     async def chat(self, request: Request) -> Response:
@@ -112,7 +112,7 @@ class Routes:
         self._require_ready(request)
         asked, submissions, text = await self.intake.read("chat", raw)
         return await completions.chat(
-            request, self.runner, self._model_name, self._with_defaults(asked), submissions, text
+            request, self.runner, self._model_name, body=self._with_defaults(asked), submissions=submissions, text=text
         )
 
     async def models(self) -> ModelList:

@@ -97,7 +97,7 @@ class AsyncEngine:
         if self._dead is not None:
             raise self._dead
         queue: asyncio.Queue[News] = asyncio.Queue()
-        ids = [self._submit(item, index, queue, priority, request_id) for index, item in enumerate(prepared)]
+        ids = [self._submit(item, index, queue, priority, request_id=request_id) for index, item in enumerate(prepared)]
         unfinished = sum(len(item.choices) for item in prepared)
         try:
             while unfinished:
@@ -117,6 +117,7 @@ class AsyncEngine:
         index: int,
         queue: asyncio.Queue[News],
         priority: int,
+        *,
         request_id: str,
     ) -> str:
         engine_id = f"{request_id}#{next(self._ids)}"

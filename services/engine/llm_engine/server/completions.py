@@ -31,11 +31,11 @@ EMPTY: Json = dict.fromkeys(
 
 
 async def complete(
-    request: Request, engine: AsyncEngine, model: str, body: EngineCompletionRequest, submissions: list[Submission]
+    request: Request, engine: AsyncEngine, model: str, body: EngineCompletionRequest, *, submissions: list[Submission]
 ) -> Response:
     with fields_named_by(body):
         results = await start(request, engine, submissions, body)
-    shared = envelope("cmpl", request, "text_completion", model, body.request_id)
+    shared = envelope("cmpl", request, "text_completion", model, named=body.request_id)
     choices = TextChoices(body, submissions, engine.engine.tokenizer)
     if body.stream:
         return EventStream(events(results, body, shared, choices.events))
@@ -52,6 +52,7 @@ async def chat(
     request: Request,
     engine: AsyncEngine,
     model: str,
+    *,
     body: EngineChatRequest,
     submissions: list[Submission],
     text: str | None,
@@ -65,9 +66,9 @@ async def chat(
         "prompt_text": text,
     }
     if body.stream:
-        shared = envelope("chatcmpl", request, "chat.completion.chunk", model, body.request_id)
-        return EventStream(events(results, body, shared, choices.events, extra))
-    shared = envelope("chatcmpl", request, "chat.completion", model, body.request_id)
+        shared = envelope("chatcmpl", request, "chat.completion.chunk", model, named=body.request_id)
+        return EventStream(events(results, body, shared, choices.events, first=extra))
+    shared = envelope("chatcmpl", request, "chat.completion", model, named=body.request_id)
     outputs, usage = await unless_disconnected(request, collect(results))
 
     def answer() -> Response:

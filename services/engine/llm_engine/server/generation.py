@@ -1,4 +1,4 @@
-"""What completions and chat have in common: run submissions, whole or as a stream of events, and count tokens."""
+"""The common part of completions and chat: run submissions, whole or as a stream of events, and count tokens."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TokenCount:
         )
 
 
-def envelope(prefix: str, request: Request, kind: str, model: str, named: str | None = None) -> Event:
+def envelope(prefix: str, request: Request, kind: str, model: str, *, named: str | None = None) -> Event:
     """The fields that all events of a response, and its whole body, share. `named`: the body's request id."""
     given = headers.REQUEST_ID in request.headers
     return {
@@ -93,7 +93,7 @@ async def collect(results: Results) -> tuple[list[tuple[int, RequestOutput]], Us
 
 
 async def events(
-    results: Results, body: GenerationRequest, shared: Event, choices: Choices, first: Event | None = None
+    results: Results, body: GenerationRequest, shared: Event, choices: Choices, *, first: Event | None = None
 ) -> AsyncIterator[bytes]:
     """Server-sent events: choices as they come, usage if asked for, [DONE]. A failure is an event of its own.
 

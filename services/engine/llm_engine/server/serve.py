@@ -47,7 +47,7 @@ class DrainingServer(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def serve(app: FastAPI, host: str, port: int, shutdown_timeout: float, banner: str) -> int:
+def serve(app: FastAPI, host: str, port: int, shutdown_timeout: float, *, banner: str) -> int:
     """Serve until a signal ends it, and return the process's status: 0, or 1 if the engine died.
 
     Port 0 takes a free one; the banner says which.

@@ -101,7 +101,7 @@ class Speculation:
 
 
 def propose_ngram(sequence: Sequence, count: int, longest: int, shortest: int) -> list[int]:
-    """What followed the latest earlier occurrence of the sequence's last tokens, the longest run of them that has one.
+    """Propose the tokens that followed the sequence's last tokens where they occurred before, longest match first.
 
     Source: Saxena, "Prompt Lookup Decoding", 2023.
     """

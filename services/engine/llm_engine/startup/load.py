@@ -56,7 +56,7 @@ class Machine:
 
     def builder(self, max_tokens: int) -> BatchBuilder:
         config = self.config
-        return BatchBuilder(config.max_num_seqs, max_tokens, self.max_model_len, config.block_size, self.device)
+        return BatchBuilder(config.max_num_seqs, max_tokens, self.max_model_len, config.block_size, device=self.device)
 
     def prepare(self, decoder: Decoder) -> tuple[Forward, KVMemory]:
         """Give the decoder KV memory and, where they can be had, CUDA graphs for its decodes."""
@@ -66,7 +66,12 @@ class Machine:
         if self.device.type != "cuda" or self.operators != "triton" or self.shard != Shard() or config.enforce_eager:
             return forward, memory
         graphs = DecodeGraphs(
-            forward, CudaCapture(), config.max_num_seqs, self.max_model_len, config.block_size, self.device
+            forward,
+            CudaCapture(),
+            config.max_num_seqs,
+            max_model_len=self.max_model_len,
+            block_size=config.block_size,
+            device=self.device,
         )
         return graphs, memory
 
@@ -109,7 +114,7 @@ def _machine(config: EngineConfig, model: DecoderConfig, draft: tuple[Path, Deco
         device=device,
         operators=backend.choose(config.attention_backend, model, dtype, device),
         max_model_len=max_model_len,
-        num_blocks=sizing.num_blocks(config, models, max_model_len, dtype, device),
+        num_blocks=sizing.num_blocks(config, models, max_model_len, dtype, device=device),
         shard=shard,
     )
 
@@ -117,13 +122,13 @@ def _machine(config: EngineConfig, model: DecoderConfig, draft: tuple[Path, Deco
 def _runner(machine: Machine, folder: Path, sampler: Sampler, draft_model: DraftModel | None) -> ModelRunner:
     config, device, shard = machine.config, machine.device, machine.shard
     workers = None if shard == Shard() else Workers(config, folder, machine.num_blocks, device)
-    main = load_decoder(config, folder, device, shard, workers.collectives if workers else None)
+    main = load_decoder(config, folder, device, shard, collectives=workers.collectives if workers else None)
     forward, memory = machine.prepare(main)
     return ModelRunner(
         forward,
         memory,
         machine.builder(config.max_num_batched_tokens),
-        sampler,
+        sampler=sampler,
         draft_model=draft_model,
         workers=workers,
     )

@@ -1,4 +1,4 @@
-"""What the machine can hold: device, type, threads, context length and the number of KV blocks."""
+"""The machine's limits: device, type, threads, context length and the number of KV blocks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def set_num_threads(config: EngineConfig, model: DecoderConfig) -> None:
 
 
 def device(config: EngineConfig, rank: int = 0) -> torch.device:
-    """Of several ranks each has a GPU of its own."""
+    """Return this rank's device; each rank has a GPU of its own."""
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -89,7 +89,7 @@ def memory(config: EngineConfig, models: Sequence[DecoderConfig], dtype: torch.d
 
 
 def available_bytes(device: torch.device, share: float) -> int:
-    """Of a GPU's memory that share, less what others use; of a CPU's that share of what is available."""
+    """Return the share of a GPU's memory less what others use, or the share of a CPU's available memory."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return int(share * total) - (total - free)
@@ -101,7 +101,12 @@ def available_bytes(device: torch.device, share: float) -> int:
 
 
 def num_blocks(
-    config: EngineConfig, models: Sequence[DecoderConfig], max_model_len: int, dtype: torch.dtype, device: torch.device
+    config: EngineConfig,
+    models: Sequence[DecoderConfig],
+    max_model_len: int,
+    dtype: torch.dtype,
+    *,
+    device: torch.device,
 ) -> int:
     """As many as asked for, or as fit; ModelError if they do not, or if one sequence of full length would not fit in
     them. `models` share block ids."""

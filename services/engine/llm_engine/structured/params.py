@@ -1,4 +1,4 @@
-"""What shape a structured output must have: a JSON schema, any JSON object, a regex, a choice or a grammar."""
+"""The shape of a structured output: a JSON schema, any JSON object, a regex, a choice or a grammar."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What tests of several projects need of the engine."""
+"""Helpers for the tests of several projects."""

@@ -40,7 +40,12 @@ def long_prompt(**fields: Any) -> bytes:
 
 
 def hostile_requests() -> dict[str, tuple[str, bytes]]:
-    """Name -> (path, body)."""
+    """Return name -> (path, body)."""
+    return {**large_requests(), **costly_requests()}
+
+
+def large_requests() -> dict[str, tuple[str, bytes]]:
+    """Return bodies that take long to read."""
     messages = b'{"max_tokens":2,"messages":['
     return {
         "a text of 8 MB": (COMPLETIONS, completion(prompt="word " * (MANY_BYTES // 5))),
@@ -58,6 +63,12 @@ def hostile_requests() -> dict[str, tuple[str, bytes]]:
         ),
         "a chat of 200,000 messages": (CHAT, repeated(messages, b'{"role":"user","content":"a"}', b"]}")),
         "a chat of 250 messages": (CHAT, repeated(messages, b'{"role":"user","content":"a"}', b"]}", 7500)),
+    }
+
+
+def costly_requests() -> dict[str, tuple[str, bytes]]:
+    """Return requests that take long to prepare, to sample or to answer."""
+    return {
         "biases of every token": (COMPLETIONS, completion(logit_bias={str(token): 0.5 for token in range(4096)})),
         "biases of no token": (COMPLETIONS, completion(logit_bias={str(token): 1 for token in range(500_000)})),
         "allowed tokens, repeated": (COMPLETIONS, completion(allowed_token_ids=list(range(4096)) * 300)),

@@ -1,4 +1,4 @@
-"""What a test or a benchmark looks into."""
+"""Parts of an engine that tests and benchmarks look into."""
 
 from __future__ import annotations
 

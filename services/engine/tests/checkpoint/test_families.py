@@ -64,7 +64,7 @@ REFUSED_THERE = {
 @pytest.mark.parametrize("change", [*CHANGES, *ROPES], ids=str)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_key_means_what_it_means_in_transformers(family: str, change: dict[str, Any]) -> None:
-    """What transformers makes of config.json, all defaults written out, is the same model."""
+    """config.json as transformers writes it, all defaults spelled out, is the same model."""
     sizes = {**CONFIG, "num_attention_heads": 32, "hidden_size": 512}  # multiples of every default
     given = {**sizes, "model_type": family, **change}
     if (family, *change) in REFUSED_THERE:

@@ -1,4 +1,4 @@
-"""What a CPU can show of CUDA graphs: sizes, padding, fixed inputs. Here "recording" a function just calls it again."""
+"""CUDA graphs as far as a CPU shows them: sizes, padding, fixed inputs. "Recording" a function just calls it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,19 @@ def decodes(count: int, blocks: int = 2) -> Batch:
     ones = torch.ones(count, dtype=torch.int64)
     tables = torch.full((count, blocks), 3)
     starts = torch.arange(count + 1)
-    return Batch(ones * 7, ones * 9, ones * 5, tables, ones * 10, starts, [1] * count, 10, False, None, [])
+    return Batch(
+        token_ids=ones * 7,
+        positions=ones * 9,
+        slots=ones * 5,
+        block_tables=tables,
+        context_lens=ones * 10,
+        query_starts=starts,
+        query_lens=[1] * count,
+        max_context_len=10,
+        has_futures=False,
+        logit_rows=None,
+        wanted=[],
+    )
 
 
 def recorded(seen: list[Batch]) -> Callable[[Batch], Tensor]:
@@ -81,7 +93,21 @@ def test_guesses_are_decodes_with_one_token_more_in_their_context_each() -> None
     positions, starts, contexts = torch.tensor([9, 4, 5, 6]), torch.tensor([0, 1, 4]), torch.tensor([10, 7])
     tokens = torch.tensor([20, 21, 22, 23])
     rows = torch.tensor([0, 2, 3])
-    logits = graphs(Batch(tokens, positions, positions, tables, contexts, starts, [1, 3], 10, False, rows, []))
+    logits = graphs(
+        Batch(
+            token_ids=tokens,
+            positions=positions,
+            slots=positions,
+            block_tables=tables,
+            context_lens=contexts,
+            query_starts=starts,
+            query_lens=[1, 3],
+            max_context_len=10,
+            has_futures=False,
+            logit_rows=rows,
+            wanted=[],
+        )
+    )
     assert logits.tolist() == [[20], [22], [23]]
     assert seen[-1].query_lens == [1] * 4
     assert seen[-1].context_lens.tolist() == [10, 5, 6, 7]
@@ -114,7 +140,7 @@ def test_tokens_are_the_same_through_graphs(
         **settings,
     )
     runner = graphed.engine._runner
-    runner._forward = DecodeGraphs(runner._forward, lambda run: run, 24, 256, 16, CPU)
+    runner._forward = DecodeGraphs(runner._forward, lambda run: run, 24, max_model_len=256, block_size=16, device=CPU)
     ids = plain.engine.tokenizer.encode(heldout[:2000])
     prompts = [ids[start : start + 5 + start // 4] for start in range(0, 360, 40)]
     params = [SamplingParams(temperature=0, max_tokens=4 + 3 * index, ignore_eos=True) for index in range(len(prompts))]

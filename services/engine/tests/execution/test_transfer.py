@@ -1,4 +1,4 @@
-"""What is known of transfers without a GPU: how an array is laid out for one."""
+"""Transfers as far as they are known without a GPU: how an array is laid out for one."""
 
 from __future__ import annotations
 

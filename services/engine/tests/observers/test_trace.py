@@ -28,7 +28,7 @@ class Replay:
     """(block, offset) -> token"""
     host: dict[tuple[int, int], int] = field(default_factory=dict)
     tokens: dict[str, list[int]] = field(default_factory=dict)
-    """Of each sequence: the prompt, then what it was given."""
+    """Return the tokens of each sequence: the prompt, then its output."""
 
     def step(self, event: Event) -> None:
         for move, source, target in event["copies"]:

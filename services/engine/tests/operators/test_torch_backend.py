@@ -21,7 +21,7 @@ def make_backend(window: int | None) -> TorchBackend:
         num_kv_heads=KV_HEADS, head_dim=DIM, max_position=100, rms_norm_eps=1e-6, rope=RopeConfig(100.0, DIM),
         windows=(window,), tie_embeddings=False, activation="silu", dtype="float32",
     )  # fmt: skip
-    return TorchBackend(config, 100, BLOCK, torch.float32, CPU)
+    return TorchBackend(config, 100, BLOCK, torch.float32, device=CPU)
 
 
 def make_batch(query_lens: list[int], contexts: list[int], tables: torch.Tensor) -> Batch:
@@ -29,7 +29,17 @@ def make_batch(query_lens: list[int], contexts: list[int], tables: torch.Tensor)
     zeros = torch.zeros(sum(query_lens), dtype=torch.int64)
     starts = torch.tensor([0, *accumulate(query_lens)])
     return Batch(
-        zeros, zeros, zeros, tables, torch.tensor(contexts), starts, query_lens, max(contexts), False, None, []
+        token_ids=zeros,
+        positions=zeros,
+        slots=zeros,
+        block_tables=tables,
+        context_lens=torch.tensor(contexts),
+        query_starts=starts,
+        query_lens=query_lens,
+        max_context_len=max(contexts),
+        has_futures=False,
+        logit_rows=None,
+        wanted=[],
     )
 
 
@@ -59,7 +69,7 @@ def check(query_lens: list[int], contexts: list[int], window: int | None) -> Non
     query = torch.randn(sum(query_lens), HEADS * DIM)
     qkv = torch.cat((query, torch.zeros(len(query), 2 * KV_HEADS * DIM)), dim=-1)
     backend = make_backend(window)
-    result = backend.attend(qkv, None, cache, backend.plan(make_batch(query_lens, contexts, tables)), window)
+    result = backend.attend(qkv, None, cache, backend.plan(make_batch(query_lens, contexts, tables)), window=window)
     for row, own in enumerate(query.split(query_lens)):
         kv = cache[tables[row]].view(-1, 2, KV_HEADS, DIM)[: contexts[row]]
         expected = naive(own.view(-1, HEADS, DIM), kv[:, 0], kv[:, 1], window)
@@ -105,7 +115,7 @@ def test_a_write_fills_exactly_the_slots() -> None:
     cache = torch.zeros(3, BLOCK, 2, KV_HEADS, DIM)
     qkv = torch.randn(2, (HEADS + 2 * KV_HEADS) * DIM)
     kv = qkv[:, HEADS * DIM :].clone()
-    backend.attend(qkv, None, cache, backend.plan(batch), None)
+    backend.attend(qkv, None, cache, backend.plan(batch), window=None)
     assert torch.equal(cache[1, 2].flatten(), kv[0])
     assert torch.equal(cache[0, 1].flatten(), kv[1])
     assert cache.abs().sum() == kv.abs().sum()

@@ -52,7 +52,8 @@ def test_interpreted_kernels_write_the_tokens_that_torch_writes(models: Path) ->
 @pytest.mark.parametrize("family", ["llama", "gemma"])
 def test_both_back_ends_have_the_same_operators(models: Path, family: str) -> None:
     of_torch, of_triton = (
-        backend.make(name, config(models, family), 64, 16, torch.float32, CPU) for name in ("torch", "triton")
+        backend.make(name, config(models, family), 64, block_size=16, dtype=torch.float32, device=CPU)
+        for name in ("torch", "triton")
     )
     generator = torch.Generator().manual_seed(0)
     x, delta, gate_up = (torch.randn(5, size, generator=generator) for size in (32, 32, 48))

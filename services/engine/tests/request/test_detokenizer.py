@@ -17,7 +17,7 @@ def decode_bytes(token_ids: list[int]) -> str:
 def pieces(
     token_ids: list[int], stops: tuple[str, ...] = (), prompt: list[int] | None = None, late: bool = False
 ) -> tuple[list[str], bool]:
-    """What goes out token by token, the rest at the end, and whether a stop string was found."""
+    """Return the pieces token by token, the rest at the end, and whether a stop string was found."""
     detokenizer = Detokenizer(decode_bytes, prompt or [], stops, late=late)
     said = []
     for token in token_ids:
@@ -145,7 +145,7 @@ _cache: dict[str, object] = {}
 def test_the_text_is_a_beginning_of_the_tokens_pieces(
     token_ids: list[int], stops: list[str], include_stop: bool, late: bool
 ) -> None:
-    detokenizer = Detokenizer(decode_bytes, [], stops, include_stop, late, keep_pieces=True)
+    detokenizer = Detokenizer(decode_bytes, [], stops, include_stop=include_stop, late=late, keep_pieces=True)
     text, stopped = "", False
     for token in token_ids:
         out, stopped = detokenizer.push(token)

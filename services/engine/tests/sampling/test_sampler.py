@@ -93,14 +93,22 @@ def test_temperature_sharpens() -> None:
 @settings(max_examples=50, deadline=None)
 @given(
     seed=st.integers(-(2**63), 2**63),
-    others=st.lists(st.sampled_from([SamplingParams(0.0), SamplingParams(1.3, 0.8), SamplingParams(0.7, top_k=3)])),
+    others=st.lists(
+        st.sampled_from(
+            [
+                SamplingParams(temperature=0.0),
+                SamplingParams(temperature=1.3, top_p=0.8),
+                SamplingParams(temperature=0.7, top_k=3),
+            ]
+        )
+    ),
     place=st.integers(0, 10),
     params=st.sampled_from([(1.0, 1.0, 0), (0.8, 0.9, 0), (1.2, 1.0, 5), (1.0, 0.7, 9)]),
 )
 def test_a_seeded_draw_does_not_depend_on_the_batch(
     seed: int, others: list[SamplingParams], place: int, params: tuple[float, float, int]
 ) -> None:
-    own = SamplingParams(params[0], params[1], params[2], seed=seed)
+    own = SamplingParams(temperature=params[0], top_p=params[1], top_k=params[2], seed=seed)
     logits = torch.randn(len(others) + 1, 40, generator=torch.Generator().manual_seed(1))
     place = min(place, len(others))
     batch = rows(*others[:place], own, *others[place:])

@@ -128,7 +128,10 @@ def test_random_requests_get_the_same_answers(pair: tuple[Engine, Engine], seed:
         temperature = rng.choice([0.0, 1.0])
         stop = tuple(rng.sample(range(4096), 400))
         requests.append(
-            (prompt, SamplingParams(temperature, seed=index, max_tokens=rng.randint(1, 30), stop_token_ids=stop))
+            (
+                prompt,
+                SamplingParams(temperature=temperature, seed=index, max_tokens=rng.randint(1, 30), stop_token_ids=stop),
+            )
         )
     assert answers(pair[1], requests) == answers(pair[0], requests)
 

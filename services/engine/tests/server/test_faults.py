@@ -46,7 +46,7 @@ class Fault:
     owner: Any
     name: str
     hits: Callable[..., bool] = lambda *args, **kwargs: True
-    """Of a call's arguments: whether it raises."""
+    """Decides from a call's arguments whether it raises."""
     fields: dict[str, Any] = field(default_factory=dict)
     """Fields that bring the request to the fault."""
 

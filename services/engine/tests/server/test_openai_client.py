@@ -1,4 +1,4 @@
-"""What the official client does against vLLM, it does against us."""
+"""The official client works against us as it does against vLLM."""
 
 from __future__ import annotations
 

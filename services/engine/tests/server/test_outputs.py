@@ -1,4 +1,4 @@
-"""What vLLM adds to a response: several answers, log-probabilities, token ids, shapes, continued chats."""
+"""vLLM's additions to a response: several answers, log-probabilities, token ids, shapes, continued chats."""
 
 from __future__ import annotations
 

@@ -172,7 +172,8 @@ def test_metrics_by_position_exist_only_where_it_speculates(models: Path) -> Non
     for config in (None, NGRAM):
         metrics = EngineMetrics("m")
         engine = Engine(
-            EngineConfig(str(models / "zoo" / "llama"), num_gpu_blocks_override=256, speculative_config=config), metrics
+            EngineConfig(str(models / "zoo" / "llama"), num_gpu_blocks_override=256, speculative_config=config),
+            [metrics],
         )
         engine.add_request("a", [5, 6] * 20, SamplingParams(temperature=0, max_tokens=30, ignore_eos=True))
         while engine.has_work:

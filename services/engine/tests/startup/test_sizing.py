@@ -32,7 +32,7 @@ def blocks(
 ) -> int:
     monkeypatch.setattr(sizing, "available_bytes", lambda device, share: int(share * available))
     config = EngineConfig("m", **settings)
-    return sizing.num_blocks(config, [model], sizing.max_model_len(config, model), torch.float32, device)
+    return sizing.num_blocks(config, [model], sizing.max_model_len(config, model), torch.float32, device=device)
 
 
 BLOCK = 16 * 2 * 128 * 8 * 4

@@ -93,13 +93,8 @@ class EdgeHandler(web.RequestHandler):
         """The client sends no more. If it is owed an answer the connection stays open for that, else it closes."""
         self._half_closed = self._request_count > self._answered
         if self._half_closed:
-            half_close.watch(self)
+            half_close.watch(self, lambda: self._current_request)
         return self._half_closed
-
-    @property
-    def current_request(self) -> web.BaseRequest | None:
-        """The one that is being answered."""
-        return self._current_request
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import TypeAlias, cast
 
-from aiohttp import HttpVersion11
+from aiohttp import HttpVersion11, web
 from aiohttp.http_writer import StreamWriter
-
-if TYPE_CHECKING:
-    from llm_gateway.edge.connections import EdgeHandler
+from aiohttp.web_protocol import RequestHandler
 
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 COMMENT = b"3\r\n:\n\n\r\n"
@@ -26,17 +25,21 @@ FIRST_LOOK_SECONDS = 0.005
 LONGEST_LOOK_SECONDS = 1.0
 
 
-def watch(handler: EdgeHandler) -> None:
-    """Ends the connection, and with it the request, if the client is gone. A moment later: it may not be parsed yet."""
-    asyncio.get_running_loop().call_later(BEGIN_SECONDS, _probe, handler)
+Current: TypeAlias = Callable[[], web.BaseRequest | None]
+"""Returns the request that is being answered."""
 
 
-def _probe(handler: EdgeHandler) -> None:
-    transport, request = handler.transport, handler.current_request
+def watch(handler: RequestHandler, current: Current) -> None:
+    """End the connection, and with it the request, if the client is gone. It starts a moment later, after parsing."""
+    asyncio.get_running_loop().call_later(BEGIN_SECONDS, _probe, handler, current)
+
+
+def _probe(handler: RequestHandler, current: Current) -> None:
+    transport, request = handler.transport, current()
     if transport is None:
         return
     if request is None:
-        watch(handler)
+        watch(handler, current)
         return
     if request.version < HttpVersion11 or not request.content.is_eof():
         transport.abort()  # it cannot be sent an interim response, or its body is cut off
@@ -49,8 +52,8 @@ def _probe(handler: EdgeHandler) -> None:
     _look(handler, FIRST_LOOK_SECONDS)
 
 
-def _look(handler: EdgeHandler, after: float) -> None:
-    """Whole answers that are under way need no probe: writing them shows whether the client is there."""
+def _look(handler: RequestHandler, after: float) -> None:
+    """Close the connection if the socket has an error, and look again later."""
     transport = handler.transport
     if transport is None:
         return

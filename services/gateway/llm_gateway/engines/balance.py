@@ -19,11 +19,10 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
-if TYPE_CHECKING:
-    from llm_gateway.engines.engine import Engine
-    from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.engines.engine import Engine
+from llm_gateway.scheduling.waiting import Waiting
 
 BalancingName = Literal["least_loaded", "p2c", "session", "prefix"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from yarl import URL
 
@@ -12,13 +12,11 @@ from llm_gateway.engines.breaker import Breaker, BreakerState
 from llm_gateway.engines.budget import KvBudget
 from llm_gateway.engines.limits import AdaptiveLimit
 from llm_gateway.engines.prefix import PrefixIndex
+from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.engines.signals import Signals
+from llm_gateway.scheduling.waiting import Waiting
 from llm_gateway.tenancy.keys import authorization
 from llm_gateway.upstream.tls import tls_context
-
-if TYPE_CHECKING:
-    from llm_gateway.engines.settings import EngineSettings
-    from llm_gateway.scheduling.waiting import Waiting
 
 ModelCard = dict[str, Any]
 """An entry of /v1/models."""
@@ -43,7 +41,7 @@ class Engine:
         self.settings = settings
         self.name = settings.name
         self.shown = settings.name
-        """What clients see in its place."""
+        """Name that clients see."""
         self.name_hash = int.from_bytes(hashlib.blake2b(settings.name.encode(), digest_size=8).digest())
         """The same in every process, for rendezvous hashing."""
         self.base = URL(settings.url)
@@ -58,14 +56,21 @@ class Engine:
         """Why it is down, for the client and the log."""
         self.failed_probes = 0
         """In a row."""
+        self._init_models()
+        self._init_load(limit, budget, breaker)
+        self._init_signals()
 
+    def _init_models(self) -> None:
+        settings = self.settings
         self.models: frozenset[str] | None = frozenset(settings.models) or None
         """Names of the models it serves; None while that is not known."""
         self.cards: dict[str, ModelCard] = {name: model_card(name) for name in settings.models}
-        """What /v1/models says about each."""
+        """The entries of /v1/models."""
         self.models_read = -math.inf
         """When it was asked last; monotonic, seconds."""
 
+    def _init_load(self, limit: AdaptiveLimit | None, budget: KvBudget, breaker: Breaker) -> None:
+        settings = self.settings
         self.max_in_flight = settings.max_in_flight
         """Its limit at present."""
         self.sharers = 1
@@ -73,7 +78,7 @@ class Engine:
         self.rests_until: float | None = None
         """It said that it is overloaded, and for how long; monotonic, seconds. It gets no request before."""
         self.limit = limit
-        """What moves it; None if it is fixed."""
+        """The controller of `max_in_flight`; None if the limit is fixed."""
         self.in_flight = 0
         """Permits out."""
         self.holders: set[Waiting] = set()
@@ -83,6 +88,7 @@ class Engine:
         self.prefixes = PrefixIndex()
         self.prefixes.set_kv_tokens(settings.kv_tokens or 0)
 
+    def _init_signals(self) -> None:
         self.signals: Signals | None = None
         """The last scrape; None if it failed: what is stale is not used."""
         self.streams = 0
@@ -139,7 +145,7 @@ class Engine:
             self.max_in_flight = self.limit.observe(signals, slowness, self.in_flight)
 
     def lost_signals(self) -> None:
-        """What was learned from them is not used any more; the KV capacity, which does not change, is."""
+        """Drop the signals; the KV capacity, which does not change, stays."""
         self.signals = None
         if self.limit is not None:
             self.max_in_flight = self.limit.reset()

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from llm_gateway.engines.engine import Engine
-
-if TYPE_CHECKING:
-    from llm_gateway.engines.pool import EnginePool
-    from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.scheduling.waiting import Waiting
 
 
 class Permit:
-    """Given back exactly once, at the latest when the `with` block ends. `cost` is what it took, in tokens."""
+    """A slot of an engine, given back exactly once, at the latest when the `with` block ends. `cost` is in tokens."""
 
-    __slots__ = ("_pool", "cost", "engine", "probe", "request", "since", "streams")
+    __slots__ = ("_on_release", "cost", "engine", "probe", "request", "since", "streams")
 
-    def __init__(self, engine: Engine, pool: EnginePool, request: Waiting, cost: int, probe: int, since: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        request: Waiting,
+        *,
+        cost: int,
+        probe: int,
+        since: float,
+        on_release: Callable[[Permit], None],
+    ) -> None:
         self.engine = engine
         self.request = request
         self.cost = cost
@@ -26,18 +32,18 @@ class Permit:
         self.since = since
         """When it was given out, on the pool's clock."""
         self.streams = False
-        self._pool: EnginePool | None = pool
+        self._on_release: Callable[[Permit], None] | None = on_release
 
     def started_stream(self) -> None:
         """The answer comes as a stream: from now on bytes are expected of this engine while the permit is out."""
-        if self._pool is not None and not self.streams:
+        if self._on_release is not None and not self.streams:
             self.streams = True
             self.engine.streams += 1
 
     def release(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.give_back(self)
+        on_release, self._on_release = self._on_release, None
+        if on_release is not None:
+            on_release(self)
 
     def __enter__(self) -> Engine:
         return self.engine

@@ -12,7 +12,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from llm_gateway.engines.addresses import default_name
 from llm_gateway.engines.balance import BalancingName, LeastLoaded, make_balancer
@@ -22,12 +21,10 @@ from llm_gateway.engines.engine import Engine, ModelCard
 from llm_gateway.engines.limits import AdaptiveLimit, LimitSettings
 from llm_gateway.engines.permit import Permit
 from llm_gateway.engines.routes import Route, Routes
+from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.engines.signals import Signals
 from llm_gateway.scheduling.service_rate import ServiceRate
-
-if TYPE_CHECKING:
-    from llm_gateway.engines.settings import EngineSettings
-    from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.scheduling.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +107,7 @@ class EnginePool:
         return any(engine.accepts(cost) and engine not in without for engine in self.routes.of(request.model))
 
     def slots(self, route: Route | None = None) -> int:
-        """Of the engines that take requests, at their present limits."""
+        """Return the slots of the engines that take requests, at their present limits."""
         return sum(engine.max_in_flight for engine in (self.engines if route is None else route) if engine.available)
 
     def scarcest_slots(self) -> int:
@@ -143,7 +140,7 @@ class EnginePool:
         if not able:
             return None
         if request.tried:
-            able = [engine for engine in able if engine not in request.tried] or able
+            able = [engine for engine in able if engine.name not in request.tried] or able
         return self._taken(self._balancer.choose(able, request), request, cost)
 
     def _taken(self, engine: Engine, request: Waiting, cost: int) -> Permit:
@@ -154,16 +151,15 @@ class EnginePool:
         engine.budget.used += cost
         self._held[request.cls.name] += 1
         engine.holders.add(request)
-        return Permit(engine, self, request, cost, engine.breaker.begin(), now)
+        return Permit(engine, request, cost=cost, probe=engine.breaker.begin(), since=now, on_release=self._give_back)
 
-    def choose(self, tried: Collection[Engine] = (), model: str | None = None) -> Engine | None:
-        """For what takes no slot: the least loaded engine that is up, one of `tried` only if there is no other."""
+    def choose(self, tried: Collection[str] = (), model: str | None = None) -> Engine | None:
+        """Return the least loaded engine that is up, for requests that take no slot; a name of `tried` comes last."""
         able = [engine for engine in self.routes.of(model) if engine.available]
-        able = [engine for engine in able if engine not in tried] or able
+        able = [engine for engine in able if engine.name not in tried] or able
         return self._least_loaded.choose(able) if able else None
 
-    def give_back(self, permit: Permit) -> None:
-        """For Permit only."""
+    def _give_back(self, permit: Permit) -> None:
         engine = permit.engine
         engine.in_flight -= 1
         engine.budget.used -= permit.cost
@@ -192,13 +188,13 @@ class EnginePool:
 
         It rests only if another engine takes requests for the model: a limit of one client must not stop all of them.
         """
-        if rest and self.another(model, (engine,)):
+        if rest and self.another(model, (engine.name,)):
             engine.rests_until = self._clock() + rest
             log.warning("engine %s is overloaded: no requests for %.0f s", engine.name, rest)
 
-    def another(self, model: str | None, tried: Collection[Engine]) -> bool:
+    def another(self, model: str | None, tried: Collection[str]) -> bool:
         """Whether an engine that is not one of `tried` takes requests for the model, now or once a slot is free."""
-        return any(one.available and one.rests_until is None for one in self.routes.of(model) if one not in tried)
+        return any(one.available and one.rests_until is None for one in self.routes.of(model) if one.name not in tried)
 
     def failed(self, engine: Engine) -> None:
         """A request of ours failed there: refused, broken off, silent, or a 5xx."""
@@ -246,7 +242,7 @@ class EnginePool:
         self.mark_down(engine, reason)
 
     def learn_models(self, engine: Engine, cards: Mapping[str, ModelCard] | None) -> None:
-        """What the engine says it serves; None: it does not say. The configuration wins."""
+        """Note the models that the engine serves; None if it does not say. The configuration wins."""
         if engine.settings.models:
             return
         before = engine.models

@@ -19,7 +19,7 @@ BYTES_PER_TOKEN = 4
 
 
 def prefix_hashes(body: dict[str, Any]) -> tuple[int, ...]:
-    """Of the full blocks at the start of the prompt or the messages; () for less than one, and for what is neither.
+    """Hash the full blocks at the start of the prompt or the messages; () if there is less than one block or neither.
 
     CRC-32 chains by itself, runs at memory speed and is the same in every process. A collision costs a cache miss.
     """

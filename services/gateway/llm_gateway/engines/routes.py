@@ -7,12 +7,10 @@ whose models are not known takes any request: what it makes of it is its own to 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from llm_gateway.engines.engine import Engine
+from llm_gateway.engines.engine import Engine
 
-Route = tuple["Engine", ...]
+Route = tuple[Engine, ...]
 
 
 class Routes:

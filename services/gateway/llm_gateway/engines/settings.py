@@ -1,4 +1,4 @@
-"""What the configuration says about an engine, and the part of it that a request to the admin API may say."""
+"""The configuration of an engine, and the part of it that a request to the admin API can set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ModelName = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class EngineFields(BaseModel):
-    """What anybody with the admin key may say about an engine: nothing that reads a variable or a file of ours."""
+    """The settings of an engine that anybody with the admin key can give: none reads a variable or a file of ours."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""What an engine says about itself under /metrics, in vLLM's names; our engine uses the same.
+"""An engine's own signals under /metrics, in vLLM's names; our engine uses the same.
 
 Only the lines needed are parsed: a page of vLLM has several hundred, most of them histogram buckets. An engine behind
 one URL may be several (data parallel); their counts are added up, and the fullest KV cache speaks for all.
@@ -34,7 +34,7 @@ _BLOCKS = re.compile(rb'[{,]num_gpu_blocks="(\d{1,12})"')
 _BLOCK_SIZE = re.compile(rb'[{,]block_size="(\d{1,9})"')
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
     """One scrape. Counters are since the engine's start; those that it does not have are 0."""
 

@@ -6,15 +6,15 @@ share of each engine's slots.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Unpack
 
-from llm_gateway.engines import EnginePool, Permit
+from llm_gateway.engines import Permit
+from llm_gateway.engines.routes import Route
 from llm_gateway.fleet.gate import FleetGate
 from llm_gateway.request.classes import ClassTable
-from llm_gateway.scheduling.dispatch import Dispatcher, undecided
+from llm_gateway.scheduling.dispatch import Dispatcher, Scheduling
 from llm_gateway.scheduling.queue import RequestQueue
-from llm_gateway.scheduling.service_rate import ServiceRate
-from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.scheduling.waiting import Waiting
 from llm_gateway.settings import GatewaySettings
 
@@ -25,16 +25,12 @@ class FleetDispatcher(Dispatcher):
         settings: GatewaySettings,
         classes: ClassTable,
         queue: RequestQueue,
-        pool: EnginePool,
-        rate: ServiceRate,
-        wait_bound: WaitBound,
-        clock: Callable[[], float],
-        on_shed: Callable[[str], None],
+        **scheduling: Unpack[Scheduling],
     ) -> None:
-        super().__init__(settings, classes, queue, pool, rate, wait_bound, clock, on_shed)
-        self.gate = FleetGate(settings.fleet, self, _time_weight(settings), clock)
-        pool.on_change = self._changed
-        rate.replicas = lambda: self.gate.replicas
+        super().__init__(settings, classes, queue, **scheduling)
+        self.gate = FleetGate(settings.fleet, self, _time_weight(settings), scheduling["clock"])
+        scheduling["pool"].on_change = self._changed
+        scheduling["rate"].replicas = lambda: self.gate.replicas
 
     def limits(self) -> Mapping[str, int]:
         engines = [one for one in self._pool.engines if one.available and one.rests_until is None]
@@ -51,7 +47,7 @@ class FleetDispatcher(Dispatcher):
         now, excluded = self._clock(), self._at_ceiling()
         elsewhere = [route for route in self._queue.routes() if all(one.name != engine for one in route)]
         head = self._queue.peek(now, excluded, elsewhere)
-        granted = undecided(head) if head is not None else None
+        granted = self._undecided(head) if head is not None else None
         permit = self._pool.take_from(engine, head) if head is not None and granted is not None else None
         if head is None or granted is None or permit is None:
             return False
@@ -77,9 +73,9 @@ class FleetDispatcher(Dispatcher):
             self._follow_routes()
             self._fail_stranded()
 
-    def _entered(self, request: Waiting) -> None:
-        others = [engine for engine in self._pool.engines if engine not in request.route]
-        request.bid = self.gate.offer(request.key, avoid=[engine.name for engine in (*request.tried, *others)])
+    def _entered(self, request: Waiting, route: Route) -> None:
+        others = [engine.name for engine in self._pool.engines if engine not in route]
+        request.bid = self.gate.offer(request.key, avoid=[*request.tried, *others])
 
     def _left(self, request: Waiting) -> None:
         if request.bid is not None:

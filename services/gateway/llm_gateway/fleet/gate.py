@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Scheduler(Protocol):
-    """What the gate needs of the replica's queue and engines. Nothing here may raise."""
+    """The replica's queue and engines as the gate needs them. Nothing here may raise."""
 
     def limits(self) -> Mapping[str, int]:
         """Each engine that a request could be sent to now, were a permit there, and the fleet's limit of permits."""
@@ -99,7 +99,7 @@ class FleetGate:
         self._news.set()
 
     def share(self, limit: int) -> int:
-        """What one replica may use of a fleet's limit when it cannot ask."""
+        """Return the part of a fleet's limit that one replica uses when it cannot ask."""
         return max(1, limit // self.replicas)
 
     async def start(self) -> None:
@@ -133,7 +133,7 @@ class FleetGate:
 
     async def _take_part(self) -> None:
         settings, replica = self._settings, self._caller.replica
-        async with connected(self._url, self._prefix, replica, settings.timeout, self._news.set) as link:
+        async with connected(self._url, self._prefix, replica, settings.timeout, on_wake=self._news.set) as link:
             await self._synchronize_clock(link)
             reply = await self._call(link, self._join())
             self._went_online(reply.replicas)
@@ -158,12 +158,12 @@ class FleetGate:
         self._told_held = dict(self._scheduler.in_flight())
         self._told_limits = self._usable()
         return self._caller.join(
-            self.replicas, self._book.take_all(), self._slope_offset(), self._told_held, self._told_limits
+            self.replicas, self._book.take_all(), self._slope_offset(), self._told_held, limits=self._told_limits
         )
 
     def _tell(self) -> bytes:
         bids, stale = self._book.take_news()
-        return self._caller.news(bids, stale, self._slope_offset(), self._held_changes(), self._limit_changes())
+        return self._caller.news(bids, stale, self._slope_offset(), self._held_changes(), limits=self._limit_changes())
 
     def _held_changes(self) -> dict[str, int]:
         told, held = self._told_held, dict(self._scheduler.in_flight())
@@ -182,7 +182,7 @@ class FleetGate:
         return {engine: limit for engine, limit in self._scheduler.limits().items() if engine not in self._refused}
 
     def _slope_offset(self) -> float:
-        """What makes a local key one on fleet time."""
+        """Return the difference between a local key and one on fleet time."""
         return self._time_weight * self._fleet_clock.offset
 
     async def _call(self, link: Link, payload: bytes) -> Reply:

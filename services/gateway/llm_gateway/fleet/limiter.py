@@ -125,7 +125,7 @@ class RedisLimiter:
         return answers
 
     def _put_back(self, ask: Ask) -> None:
-        """Of a client that went away while we asked."""
+        """Give back the tokens of a client that went away during the call."""
         tenant, _, tpm, tokens = ask[:4]
         if tpm:
             self._asks.append(((tenant, 0, tpm, tokens, True), None))

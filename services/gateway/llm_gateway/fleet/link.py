@@ -58,7 +58,7 @@ class Link:
 
 @asynccontextmanager
 async def connected(
-    url: str, prefix: str, replica: str, timeout: float, on_wake: Callable[[], None]
+    url: str, prefix: str, replica: str, timeout: float, *, on_wake: Callable[[], None]
 ) -> AsyncIterator[Link]:
     """`on_wake` is called when grants wait to be collected, and when the listener broke off."""
     caller, listener = connection(url, timeout), connection(url, None)

@@ -1,4 +1,4 @@
-"""What a replica says to the script, and what the script says back; both are JSON."""
+"""Messages from a replica to the script and back; both are JSON."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ class Caller:
         bids: Iterable[Bid],
         slope_offset: float,
         held: Mapping[str, int],
+        *,
         limits: Mapping[str, int],
     ) -> bytes:
         self.session += 1
-        return self._call(bids, (), slope_offset, held, limits, join=True, replicas=replicas)
+        return self._call(bids, (), slope_offset, held, limits=limits, join=True, replicas=replicas)
 
     def news(
         self,
@@ -50,13 +51,14 @@ class Caller:
         stale: Iterable[str],
         slope_offset: float,
         held: Mapping[str, int],
+        *,
         limits: Mapping[str, int] | None,
     ) -> bytes:
         """`held` are changes since the last call; `limits` is None if they are as they were."""
-        return self._call(bids, stale, slope_offset, held, limits)
+        return self._call(bids, stale, slope_offset, held, limits=limits)
 
     def leave(self) -> bytes:
-        return self._call((), (), 0.0, {}, None, leave=True)
+        return self._call((), (), 0.0, {}, limits=None, leave=True)
 
     def _call(
         self,
@@ -64,6 +66,7 @@ class Caller:
         stale: Iterable[str],
         slope_offset: float,
         held: Mapping[str, int],
+        *,
         limits: Mapping[str, int] | None,
         **more: bool | int,
     ) -> bytes:

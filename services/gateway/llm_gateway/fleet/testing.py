@@ -10,13 +10,14 @@ import math
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from llm_gateway.engines import EnginePool
+from llm_gateway.engines import EnginePool, Permit
 from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.fleet.bids import Bid
 from llm_gateway.fleet.gate import FleetGate
@@ -74,6 +75,11 @@ class RedisServer:
         return True
 
 
+@dataclass(eq=False)
+class Arrival(Waiting):
+    granted: asyncio.Future[Permit] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
 class Replica:
     """A dispatcher as the gate needs one. Engines are told by name with their limit, and are up."""
 
@@ -101,9 +107,8 @@ class Replica:
     async def __aexit__(self, *_: object) -> None:
         await self.gate.stop()
 
-    def arrive(self, cls: PriorityClass, prefer: str = "", avoid: Sequence[str] = ()) -> Waiting:
-        request = Waiting(cls, self.clock())
-        request.granted = asyncio.get_running_loop().create_future()
+    def arrive(self, cls: PriorityClass, prefer: str = "", avoid: Sequence[str] = ()) -> Arrival:
+        request = Arrival(cls, self.clock())
         self.queue.push(request)
         self.bids[request] = self.gate.offer(request.key, prefer, avoid)
         self._changed()
@@ -126,12 +131,12 @@ class Replica:
         if request is None:
             return False
         self.gate.withdraw(self.bids.pop(request))
-        request.tried = [other for other in self.pool.engines if other.name != engine]
+        request.tried = [other.name for other in self.pool.engines if other.name != engine]
         permit = self.pool.take(request)
         assert permit is not None
         assert permit.engine.name == engine
         self.started.append(request)
-        assert request.granted is not None
+        assert isinstance(request, Arrival)
         request.granted.set_result(permit)
         return True
 

@@ -48,7 +48,7 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 class EngineView(Protocol):
-    """What is shown of an engine."""
+    """An engine as the admin API shows it."""
 
     @property
     def name(self) -> str: ...
@@ -84,6 +84,7 @@ class Admin:
         settings: AdminSettings,
         digest: bytes,
         engines: Engines,
+        *,
         queue: Queue,
         classes: Iterable[PriorityClass],
         tenants: TenantTable,

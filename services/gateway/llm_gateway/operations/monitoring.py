@@ -1,4 +1,4 @@
-"""Who may read what names tenants and engines: /metrics, /sla, /sla/report and the details of /ready.
+"""Access to pages that name tenants and engines: /metrics, /sla, /sla/report and the details of /ready.
 
 One switch. Where it is open, everybody may, and clients see engines by their names, which are addresses unless the
 configuration gives others. Where it is closed, these pages need `monitoring.key` or `admin.key`, /ready says no more
@@ -7,27 +7,13 @@ than whether there is an engine, and clients see `engine-1`, `engine-2`, … in 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
 
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
-from llm_gateway.tenancy.keys import KeyHash, bearer, digest_in, matches
+from llm_gateway.settings import GatewaySettings
+from llm_gateway.tenancy.keys import bearer, digest_in, matches
 from llm_gateway.tenancy.tenants import is_loopback
-
-if TYPE_CHECKING:
-    from llm_gateway.settings import GatewaySettings
-
-
-class MonitoringSettings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    open: bool | Literal["auto"] = Field(
-        "auto", description="whether everybody may see names of tenants and engines; auto: on loopback without keys"
-    )
-    key: KeyHash | None = Field(None, description="hash of the key that reads them all the same, sha256:<hex>")
 
 
 class Monitoring:

@@ -53,6 +53,7 @@ class Reloader:
         path: Path | None,
         load: Callable[[], GatewaySettings],
         apply: Callable[[GatewaySettings], None],
+        *,
         count: Callable[[Result], None],
     ) -> None:
         self.current = current
@@ -100,7 +101,7 @@ class Reloader:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What a file holds. Two are equal if the content is, however often it was written in between."""
+    """The content of a file. Two are equal if the content is, however often it was written in between."""
 
     stamp: tuple[int, int] = field(compare=False)
     """Time of the last change in nanoseconds, and size."""

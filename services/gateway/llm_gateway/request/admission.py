@@ -50,6 +50,7 @@ class Admission:
         settings: GatewaySettings,
         classes: ClassTable,
         tenants: TenantTable,
+        *,
         limiter: Limiter,
         usage: UsageBook,
         prompts: PromptEstimator,
@@ -76,7 +77,7 @@ class Admission:
         raw = await request_body.read(request, self._max_body_bytes, self._body_timeout)
         form = Form(raw, request.headers.get("content-type", "")) if endpoint.is_form else None
         body = request_body.parse(raw) if form is None else {"model": form.get("model"), "stream": _is_true(form)}
-        cls = classify(self._classes, request.headers, body, tenant.default, tenant.most_urgent)
+        cls = classify(self._classes, request.headers, body, tenant.default, most_urgent=tenant.most_urgent)
         exchange.class_name = cls.name
         model = self._models.resolve(_model(body))
         if model is not None and model != _model(body):
@@ -92,14 +93,16 @@ class Admission:
         waiting = Waiting(
             cls,
             exchange.arrived,
-            tenant.name,
-            tenant.weight,
-            self._prompts.predict(exchange.body_bytes),
-            self._outputs.predict(cls.name, tenant.name, max_tokens(body)).mean if endpoint.generates else 1,
-            exchange.arrived + _first_token_within(promised),
-            request.headers.get(headers.SESSION),
-            prefix_hashes(body) if self._pool.wants_prefix else (),
-            model,
+            tenant=tenant.name,
+            weight=tenant.weight,
+            prompt_tokens=self._prompts.predict(exchange.body_bytes),
+            output_tokens=(
+                self._outputs.predict(cls.name, tenant.name, max_tokens(body)).mean if endpoint.generates else 1
+            ),
+            deadline=exchange.arrived + _first_token_within(promised),
+            session=request.headers.get(headers.SESSION),
+            prefix=prefix_hashes(body) if self._pool.wants_prefix else (),
+            model=model,
         )
         await self._charge(exchange, waiting.prompt_tokens + waiting.output_tokens)
         exchange.waiting = waiting

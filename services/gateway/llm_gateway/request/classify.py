@@ -35,6 +35,7 @@ def classify(
     request_headers: Mapping[str, str],
     body: dict[str, Any],
     default: PriorityClass | None = None,
+    *,
     most_urgent: PriorityClass | None = None,
 ) -> PriorityClass:
     """Raises ApiError (400) for a class that does not exist and for a `priority` that is no integer."""

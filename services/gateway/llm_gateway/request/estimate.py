@@ -45,7 +45,7 @@ class Prediction(NamedTuple):
 
 
 class _Learned:
-    """What is known of the lengths of one class or of one tenant in it."""
+    """Statistics of the lengths of one class or of one tenant in it."""
 
     __slots__ = ("count", "high", "mean")
 

@@ -28,7 +28,7 @@ PASSED_ON = (
 """Request headers that an engine gets as the client sent them."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Exchange:
     """Written by whoever handles the request at the time; read when it has ended, by everybody who keeps accounts."""
 
@@ -40,14 +40,14 @@ class Exchange:
     class_name: str = ""
     targets: Targets | None = None
     grant: Grant | None = None
-    """Of the tenant's limits, if it has any."""
+    """Grant of the tenant's limits, if it has any."""
     waiting: Waiting | None = None
     authorization: str | None = None
     """The client's, where it is meant for the engine."""
     body_bytes: int = 0
     """0 where they say nothing about the prompt: in a form."""
     content_type: str = "application/json"
-    """Of the body, as an engine gets it."""
+    """Type of the body, as an engine gets it."""
     generates: bool = True
     """The endpoint's answer is text; of others the estimator learns nothing."""
     streamed: bool = False
@@ -62,9 +62,9 @@ class Exchange:
     shown_engine: str = ""
     """… and what the client sees in its place."""
     prompt_tokens: int = 0
-    """What the engine counted, else the estimate; 0 if nothing was processed."""
+    """Count by the engine, else the estimate; 0 if nothing was processed."""
     output_tokens: int = 0
-    """What the engine counted, else what we saw go by, else the estimate."""
+    """Count by the engine, else by what passed through, else the estimate."""
     counted: bool = False
     """Both are the engine's own."""
 

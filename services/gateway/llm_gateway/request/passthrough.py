@@ -1,4 +1,4 @@
-"""What goes straight to an engine that is up, past the queue: tokenisation, the version.
+"""Requests that go straight to an engine that is up, past the queue: tokenisation, the version.
 
 These cost an engine next to nothing and take no slot. If an engine fails, the next one is asked.
 """
@@ -26,6 +26,7 @@ class Passthrough:
         settings: GatewaySettings,
         tenants: TenantTable,
         models: Models,
+        *,
         pool: EnginePool,
         upstream: Upstream,
         metrics: GatewayMetrics,
@@ -39,14 +40,16 @@ class Passthrough:
 
     async def forward(self, request: web.Request) -> web.Response:
         """Raises ApiError if no engine answered, and for a client without a key where one is required."""
-        exchange = Exchange(request_id(request.headers), 0.0, tenant=self._tenants.authenticate(request.headers))
+        exchange = Exchange(
+            request_id=request_id(request.headers), arrived=0.0, tenant=self._tenants.authenticate(request.headers)
+        )
         exchange.authorization = self._tenants.authorization_for(None, request.headers)
         limit, timeout = self._settings.max_body_bytes, self._settings.edge.body_timeout
         raw = await request_body.read(request, limit, timeout) if request.can_read_body else None
         raw, model = self._routed(raw) if raw else (raw, None)
-        tried: list[Engine] = []
-        while (engine := self._pool.choose(tried, model)) and engine not in tried:
-            tried.append(engine)
+        tried: list[str] = []
+        while (engine := self._pool.choose(tried, model)) and engine.name not in tried:
+            tried.append(engine.name)
             try:
                 return await self._ask(request, exchange, engine, raw)
             except EngineError as error:
@@ -71,7 +74,7 @@ class Passthrough:
     async def _ask(self, request: web.Request, exchange: Exchange, engine: Engine, raw: bytes | None) -> web.Response:
         exchange.answered_by(engine)
         source = await self._upstream.send(
-            engine, request.method, request.path, exchange.engine_headers(request.headers, engine), raw
+            engine, request.method, request.path, exchange.engine_headers(request.headers, engine), body=raw
         )
         try:
             payload = await self._upstream.read(engine, source)

@@ -17,7 +17,8 @@ from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.edge.responses import error_response
 from llm_gateway.engines import Engine, EnginePool
-from llm_gateway.metrics import ENGINE_REJECTED, OK, GatewayMetrics
+from llm_gateway.metrics import GatewayMetrics
+from llm_gateway.outcomes import ENGINE_REJECTED, OK
 from llm_gateway.request.admission import Admission, Job, max_tokens
 from llm_gateway.request.exchange import Exchange, request_id
 from llm_gateway.scheduling.dispatch import Dispatcher
@@ -43,6 +44,7 @@ class Proxy:
         settings: GatewaySettings,
         admission: Admission,
         dispatcher: Dispatcher,
+        *,
         pool: EnginePool,
         upstream: Upstream,
         ledger: Ledger,
@@ -54,9 +56,9 @@ class Proxy:
         self._admission = admission
         self._retries = RetryBudget(settings.retry_budget, clock)
         self._attempts = Attempts(
-            upstream, dispatcher, pool, metrics, clock, max_attempts=settings.max_attempts, retries=self._retries
+            upstream, dispatcher, pool, metrics, clock=clock, max_attempts=settings.max_attempts, retries=self._retries
         )
-        self._streaming = Streaming(self._attempts, pool, upstream, metrics, clock, replay=settings.replay)
+        self._streaming = Streaming(self._attempts, pool, upstream, metrics, clock=clock, replay=settings.replay)
         self._ledger = ledger
         self._tracing = tracing
         self._metrics = metrics
@@ -84,7 +86,9 @@ class Proxy:
     async def generate(self, request: web.Request) -> web.StreamResponse:
         """The handler of /v1/completions and /v1/chat/completions."""
         exchange = Exchange(
-            request_id(request.headers), self._clock(), self._tracing.begin(request.headers, request.path)
+            request_id=request_id(request.headers),
+            arrived=self._clock(),
+            trace=self._tracing.begin(request.headers, request.path),
         )
         outcome, status = ErrorKind.INTERNAL.label, ErrorKind.INTERNAL.status
         self._open += 1
@@ -174,7 +178,7 @@ def _describe(job: Job) -> None:
 
 
 def _answer_headers(exchange: Exchange, source: Response) -> dict[str, str]:
-    """What an engine wrote into a header goes on if it is text that a header can hold."""
+    """Copy the engine's headers whose values are text that a header can hold."""
     found = {name: source.headers[name] for name in COPIED_BACK if name in source.headers}
     sound = {name: value for name, value in found.items() if value.isascii() and value.isprintable()}
     return {**sound, **exchange.response_headers()}

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from typing import Protocol, TypedDict, Unpack
 
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.engines import Engine, EnginePool, Permit
@@ -31,32 +32,49 @@ from llm_gateway.settings import GatewaySettings
 MAX_RETRY_AFTER = 60.0
 
 
+class Grant(Protocol):
+    """The outcome that a queued request waits for: an asyncio.Future, or the simulation's stand-in."""
+
+    def done(self) -> bool: ...
+    def set_result(self, permit: Permit, /) -> None: ...
+    def set_exception(self, error: ApiError, /) -> None: ...
+
+
+class Scheduling(TypedDict):
+    """The parts that a dispatcher works with, by name."""
+
+    pool: EnginePool
+    rate: ServiceRate
+    wait_bound: WaitBound
+    clock: Callable[[], float]
+    on_shed: Callable[[str], None]
+    """Called with the name of a class when one of its requests is shed."""
+
+
 class Dispatcher:
     def __init__(
         self,
         settings: GatewaySettings,
         classes: ClassTable,
         queue: RequestQueue,
-        pool: EnginePool,
-        rate: ServiceRate,
-        wait_bound: WaitBound,
-        clock: Callable[[], float],
-        on_shed: Callable[[str], None],
+        **scheduling: Unpack[Scheduling],
     ) -> None:
+        pool = scheduling["pool"]
+        self._rate = scheduling["rate"]
+        self._wait_bound = scheduling["wait_bound"]
+        self._clock = scheduling["clock"]
+        self._on_shed = scheduling["on_shed"]
         self._classes = classes
         self._queue = queue
         self._pool = pool
-        self._rate = rate
-        self._wait_bound = wait_bound
-        self._clock = clock
         self._max_queue = settings.max_queue
         self._down_retry_after = settings.probe_interval
         self._timed_out = ErrorKind.QUEUE_TIMEOUT if settings.queue_timeout_status == 408 else ErrorKind.OVERLOADED
         self._shedder = Shedder(settings.shedding, settings.classes)
-        self._on_shed = on_shed
         self._routes = pool.routes
         """As of the last look: the queue's groups are by these."""
-        self.preemption = Preemption(settings.preemption, clock)
+        self._waiting: dict[Waiting, Grant] = {}
+        self.preemption = Preemption(settings.preemption, self._clock)
         pool.on_change = self._pump
         queue.on_push_out = self._push_out
 
@@ -76,11 +94,11 @@ class Dispatcher:
             raise self._unavailable(route)
         self._enqueue(request, route)
         granted: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
-        request.granted = granted
-        self._pump()
-        if not granted.done():
-            self.preemption.make_room(request)
+        self._waiting[request] = granted
         try:
+            self._pump()
+            if not granted.done():
+                self.preemption.make_room(request, route)
             async with asyncio.timeout(request.cls.queue_timeout):
                 return await granted
         except TimeoutError:
@@ -89,6 +107,8 @@ class Dispatcher:
         except asyncio.CancelledError:
             self._withdraw(request, granted)
             raise
+        finally:
+            self._waiting.pop(request, None)
 
     def spare(self, request: Waiting) -> Permit | None:
         """A slot for a second try beside the first, if nobody waits for it."""
@@ -105,15 +125,14 @@ class Dispatcher:
 
     def _enqueue(self, request: Waiting, route: Route) -> None:
         self._follow_routes()
-        request.route = route
         returning = request.charged
         try:
-            if not returning and not self._shedder.admit(request.cls, self._saturation(request)):
+            if not returning and not self._shedder.admit(request.cls, self._saturation(route)):
                 self._on_shed(request.cls.name)
                 waiting = self._queue.length(route)
                 raise QueueFull(f"class {request.cls.name} is being shed: {waiting} requests wait")
-            self._queue.push(request, bounded=not returning)
-            self._entered(request)
+            self._queue.push(request, route, bounded=not returning)
+            self._entered(request, route)
         except QueueFull as full:
             wait = self.predicted_wait(request)
             message = f"{full}; retry in about {wait:.0f} s"
@@ -122,14 +141,15 @@ class Dispatcher:
     def _push_out(self, request: Waiting) -> None:
         """Its tenant has more than its share of a full queue, and another tenant's request took its place."""
         self._left(request)
-        if granted := undecided(request):
+        if granted := self._undecided(request):
             wait = self.predicted_wait(request)
             message = f"the queue is full, and others have fewer requests in it; retry in about {wait:.0f} s"
+            del self._waiting[request]
             granted.set_exception(ApiError(ErrorKind.QUEUE_FULL, message, retry_after=wait))
 
-    def _saturation(self, request: Waiting) -> float:
+    def _saturation(self, route: Route) -> float:
         """How full the queue is; a class's own bound, which it cannot exceed, is not for shedding."""
-        return self._queue.length(request.route) / self._max_queue if self._max_queue else 0.0
+        return self._queue.length(route) / self._max_queue if self._max_queue else 0.0
 
     def _withdraw(self, request: Waiting, granted: asyncio.Future[Permit]) -> None:
         if self._queue.discard(request):
@@ -170,26 +190,32 @@ class Dispatcher:
                 excluded = NONE_EXCLUDED  # the classes that the ceiling is for cannot use what is free
             elif self._pool.has_room(head, reserved):
                 self._take_out(head)
-                if (granted := undecided(head)) and (permit := self._pool.take(head, reserved)):
+                if (granted := self._undecided(head)) and (permit := self._pool.take(head, reserved)):
                     self._grant(head, granted, permit, now)
                 return True
             else:
-                reserved.update(head.route)
+                reserved.update(self._queue.route_of(head))
 
     def _take_out(self, head: Waiting) -> None:
         self._queue.serve(head)
         self._left(head)
 
-    def _grant(self, head: Waiting, granted: asyncio.Future[Permit], permit: Permit, now: float) -> None:
+    def _grant(self, head: Waiting, granted: Grant, permit: Permit, now: float) -> None:
         self._wait_bound.check(head, now, permit.engine)
         self.preemption.granted(head)
+        del self._waiting[head]
         granted.set_result(permit)
 
-    def _entered(self, request: Waiting) -> None:
+    def _entered(self, request: Waiting, route: Route) -> None:
         """It is in the queue now; for a fleet, which has to know."""
 
     def _left(self, request: Waiting) -> None:
         """It is not in the queue any more."""
+
+    def _undecided(self, request: Waiting) -> Grant | None:
+        """Return None if the request was cancelled a moment ago and has not left the queue yet."""
+        granted = self._waiting.get(request)
+        return granted if granted is not None and not granted.done() else None
 
     def _at_ceiling(self) -> Collection[str]:
         """Classes that hold their share of the slots, as long as a class that does not is waiting."""
@@ -207,7 +233,7 @@ class Dispatcher:
             if not self._pool.any_up(route):
                 for request in self._queue.waiting_for(route):
                     self._take_out(request)
-                    if granted := undecided(request):
+                    if granted := self._undecided(request):
                         granted.set_exception(self._unavailable(route))
 
     def _unavailable(self, route: Route) -> ApiError:
@@ -217,8 +243,3 @@ class Dispatcher:
     def _waited_too_long(self, request: Waiting) -> ApiError:
         message = f"no slot within {request.cls.queue_timeout:g} s, the limit of class {request.cls.name}"
         return ApiError(self._timed_out, message, retry_after=self.predicted_wait(request))
-
-
-def undecided(request: Waiting) -> asyncio.Future[Permit] | None:
-    """None if the request was cancelled a moment ago and has not left the queue yet."""
-    return request.granted if request.granted is not None and not request.granted.done() else None

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from llm_gateway.engines.routes import Route
 from llm_gateway.scheduling.interrupt import PREEMPTED
 from llm_gateway.scheduling.waiting import Waiting
 
@@ -44,14 +45,14 @@ class Preemption:
         if self._settings.enabled:
             self._unanswered.get(request.cls.priority, {}).pop(request, None)
 
-    def make_room(self, urgent: Waiting) -> None:
-        """Pulls one request back for `urgent`, which waits; its slot comes free within the loop's next turns."""
-        victim = self._victim(urgent) if self._settings.enabled else None
+    def make_room(self, urgent: Waiting, route: Route) -> None:
+        """Pull one request back for `urgent`, which waits for `route`; the slot is free some loop turns later."""
+        victim = self._victim(urgent, route) if self._settings.enabled else None
         if victim is not None and victim.interruptible.interrupt(PREEMPTED):
             victim.preempted += 1
             self.answered(victim)
 
-    def _victim(self, urgent: Waiting) -> Waiting | None:
+    def _victim(self, urgent: Waiting, route: Route) -> Waiting | None:
         oldest = self._clock() - self._settings.within
         for priority in sorted(self._unanswered, reverse=True):
             if priority <= urgent.cls.priority:
@@ -60,11 +61,11 @@ class Preemption:
                 if since < oldest:
                     break
                 may_go = request.key > urgent.key and request.preempted < self._settings.max_times
-                if may_go and _frees(request, urgent):
+                if may_go and _frees(request, route):
                     return request
         return None
 
 
-def _frees(request: Waiting, urgent: Waiting) -> bool:
-    """Whether the slot that `request` has is one that `urgent` can use."""
-    return any(request in engine.holders for engine in urgent.route)
+def _frees(request: Waiting, route: Route) -> bool:
+    """Return whether the slot that `request` has is one of the route's."""
+    return any(request in engine.holders for engine in route)

@@ -40,7 +40,7 @@ class Group:
         self.depths = dict.fromkeys(self.lanes, 0)
         self.length = 0
         self.by_tenant: dict[str, dict[str, dict[Waiting, None]]] = {name: {} for name in self.lanes}
-        """Who waits, by class and tenant, in the order in which they came."""
+        """Waiting requests by class and tenant, in the order in which they came."""
 
     def put(self, request: Waiting) -> None:
         name = request.cls.name
@@ -87,6 +87,7 @@ class RequestQueue:
         self._classes = list(classes)
         self._max_queue = max_queue
         self._groups: dict[Route, Group] = {}
+        self._route_of: dict[Waiting, Route] = {}
         self._depths = {cls.name: 0 for cls in self._classes}
         self._length = 0
         self._pushed = 0
@@ -119,13 +120,21 @@ class RequestQueue:
             return False
         return any(other is route or not set(route).isdisjoint(other) for other in self.routes())
 
-    def push(self, request: Waiting, *, bounded: bool = True) -> None:
-        """Raises QueueFull unless not `bounded`. A request that was queued before keeps its key, due and order."""
-        group = self._groups.get(request.route)
+    def route_of(self, request: Waiting) -> Route:
+        """Return the engines that a queued request waits for."""
+        return self._route_of[request]
+
+    def push(self, request: Waiting, route: Route = (), *, bounded: bool = True) -> None:
+        """Queue a request for the engines of `route`. It keeps its key, due and order if it was queued before.
+
+        Raises QueueFull if `bounded` and there is no room.
+        """
+        group = self._groups.get(route)
         if group is None:
-            group = self._groups[request.route] = Group(self._policy, self._classes)
+            group = self._groups[route] = Group(self._policy, self._classes)
         pushed_out = self._make_room(group, request) if bounded else None
         self._register(request)
+        self._route_of[request] = route
         group.put(request)
         self._count(request, 1)
         if pushed_out is not None and self.on_push_out is not None:
@@ -134,7 +143,7 @@ class RequestQueue:
     def peek(
         self, now: float, excluded: Collection[str] = NONE_EXCLUDED, blocked: Collection[Route] = ()
     ) -> Waiting | None:
-        """Who is next at `now`, seconds on the clock of `Waiting.arrived`; None if nobody may be served."""
+        """Return the next request at `now`, seconds on the clock of `Waiting.arrived`; None if none may be served."""
         lane = self._next_lane(now, excluded, blocked)
         return None if lane is None else lane.peek(now)
 
@@ -165,8 +174,7 @@ class RequestQueue:
             self._take_out(request)
         self._groups.clear()
         for request in waiting:
-            request.route = route_of(request)
-            self.push(request, bounded=False)
+            self.push(request, route_of(request), bounded=False)
 
     def admit(self, request: Waiting) -> None:
         """For a request that found a free engine and never waited: its prompt counts as well. Once per request."""
@@ -208,7 +216,7 @@ class RequestQueue:
         return best
 
     def _take_out(self, request: Waiting) -> None:
-        self._groups[request.route].take_out(request)
+        self._groups[self._route_of.pop(request)].take_out(request)
         self._count(request, -1)
 
     def _make_room(self, group: Group, request: Waiting) -> Waiting | None:

@@ -53,7 +53,7 @@ class Shedder:
         self._random = random
         lowest_first = sorted({cls.priority for cls in classes}, reverse=True)
         self._rank = {priority: rank for rank, priority in enumerate(lowest_first[:-1])}
-        """Of each priority that may be shed."""
+        """Rank of each priority that can be shed; the lowest class is 0."""
 
     def admit(self, cls: PriorityClass, saturation: float) -> bool:
         """Whether a request of that class is let in; without chance while there is nothing to shed."""

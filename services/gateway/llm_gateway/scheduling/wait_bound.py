@@ -34,6 +34,7 @@ class WaitBound:
         classes: Iterable[PriorityClass],
         queue: RequestQueue,
         max_queue: int,
+        *,
         rate: ServiceRate,
     ) -> None:
         self._queue = queue
@@ -51,7 +52,11 @@ class WaitBound:
     def check(self, granted: Waiting, now: float, engine: Engine | None = None) -> None:
         """To be called with every request that is served at `engine`, after it left the queue at `now`."""
         for waiting in self._queue.oldest():
-            if waiting.due <= now and waiting.key < granted.key and (engine is None or engine in waiting.route):
+            if (
+                waiting.due <= now
+                and waiting.key < granted.key
+                and (engine is None or engine in self._queue.route_of(waiting))
+            ):
                 self.on_violation(waiting.cls.name)
 
 

@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
     rows: list[ClassRow] = []
     for policy in arguments.policy:
         start = time.perf_counter()
-        result = replay(trace, policy, settings, model, arguments.seed)
+        result = replay(trace, policy, settings, model, seed=arguments.seed)
         rows += summarise(result, settings.classes, weights)
         print(f"{policy}: {result.ended:,.0f} s in {time.perf_counter() - start:.1f} s", file=sys.stderr)
     print(table(rows))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 from llm_contract.errors import ApiError
 from llm_gateway.engines import Engine, EnginePool, Permit
@@ -28,19 +27,19 @@ from llm_gateway.simulate.load import TraceRequest
 
 @dataclass(slots=True)
 class Replay:
-    """What became of a trace under one policy."""
+    """The result of a trace under one policy."""
 
     policy: PolicyName
     sequences: list[Sequence] = field(default_factory=list)
     """One for each request, in the order of arrival; `granted` is nan for one that was turned away."""
     violations: dict[str, int] = field(default_factory=dict)
-    """Of the wait bound, by class."""
+    """Violations of the wait bound, by class."""
     ended: float = 0.0
     """Seconds until the last request was done."""
 
 
 def replay(
-    trace: Ordered[TraceRequest], policy: PolicyName, settings: GatewaySettings, model: EngineModel, seed: int = 0
+    trace: Ordered[TraceRequest], policy: PolicyName, settings: GatewaySettings, model: EngineModel, *, seed: int = 0
 ) -> Replay:
     """Runs the whole trace, which is in order of arrival, and then until every engine is idle."""
     return _Simulation(policy, settings, model, seed).run(trace)
@@ -80,7 +79,7 @@ class _Dispatcher(Dispatcher):
             grant.set_result(permit)
             return
         self._enqueue(request, self._pool.routes.all)
-        request.granted = cast(Any, grant)
+        self._waiting[request] = grant
         self._pump()
 
 
@@ -112,17 +111,17 @@ class _Simulation:
             clock=self._clock,
             source=source,
         )
-        bound = WaitBound(policy, settings.classes, self._queue, settings.max_queue, self._pool.rate)
+        bound = WaitBound(policy, settings.classes, self._queue, settings.max_queue, rate=self._pool.rate)
         bound.on_violation = self._violated
         self._dispatcher = _Dispatcher(
             settings,
             ClassTable(settings.classes, settings.default_class),
             self._queue,
-            self._pool,
-            self._pool.rate,
-            bound,
-            self._clock,
-            lambda class_name: None,
+            pool=self._pool,
+            rate=self._pool.rate,
+            wait_bound=bound,
+            clock=self._clock,
+            on_shed=lambda class_name: None,
         )
         self._dispatcher.use(source, settings)
 
@@ -142,7 +141,7 @@ class _Simulation:
         return self._result
 
     def _run_engines(self, until: float) -> None:
-        """What happens at engines up to `until`; at the same moment it comes before an arrival."""
+        """Run the engines up to `until`; at the same moment their events come before an arrival."""
         engines = list(self._engines.values())
         while True:
             engine = min(engines, key=_next_event)
@@ -157,11 +156,11 @@ class _Simulation:
         waiting = Waiting(
             cls,
             request.at,
-            request.tenant,
-            self._weights.get(request.tenant, 1.0),
-            request.prompt_tokens,
-            self._estimator.predict(cls.name, request.tenant, request.max_tokens).mean,
-            request.at + cls.ttft_target,
+            tenant=request.tenant,
+            weight=self._weights.get(request.tenant, 1.0),
+            prompt_tokens=request.prompt_tokens,
+            output_tokens=self._estimator.predict(cls.name, request.tenant, request.max_tokens).mean,
+            deadline=request.at + cls.ttft_target,
         )
         sequence = Sequence(request)
         self._result.sequences.append(sequence)

@@ -22,9 +22,9 @@ class TraceRequest:
     tenant: str
     prompt_tokens: int
     output_tokens: int
-    """What it generates if it is served."""
+    """Tokens that it generates if it is served."""
     max_tokens: int | None = None
-    """What the gateway is told; None if the trace does not say."""
+    """Limit that the gateway sees; None if the trace has none."""
 
 
 @dataclass(frozen=True, slots=True)

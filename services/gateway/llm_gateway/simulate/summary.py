@@ -1,4 +1,4 @@
-"""What each class saw of a replay.
+"""Figures of a replay for each class.
 
 ttft        arrival to first token, seconds, nearest-rank percentiles over the requests that were served
 attainment  part of all requests that kept both targets of their class, TTFT and TPOT = (E2E - TTFT) / (n - 1); one
@@ -28,7 +28,7 @@ from llm_gateway.sla.summary import jain, known, percentile
 ALL = "all"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClassRow:
     """One line of the table; times are seconds, None where nothing was served."""
 
@@ -52,7 +52,7 @@ def summarise(result: Replay, classes: Iterable[PriorityClass], weights: Mapping
     for sequence in result.sequences:
         groups[sequence.request.class_name].append(sequence)
     shown = [(name, group) for name, group in groups.items() if group] + [(ALL, result.sequences)]
-    return [_row(result, name, group, by_name, weights) for name, group in shown]
+    return [_row(result, name, group, by_name, weights=weights) for name, group in shown]
 
 
 def _row(
@@ -60,6 +60,7 @@ def _row(
     name: str,
     group: Ordered[Sequence],
     classes: Mapping[str, PriorityClass],
+    *,
     weights: Mapping[str, float],
 ) -> ClassRow:
     served = [sequence for sequence in group if not math.isnan(sequence.granted)]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from llm_contract.errors import ErrorKind
-from llm_gateway.metrics import ENGINE_REJECTED, OK
+from llm_gateway.outcomes import ENGINE_REJECTED, OK
 
 TTFT, TPOT, DEADLINE, FAILED, REJECTED = VIOLATIONS = ("ttft", "tpot", "deadline", "failed", "rejected")
-"""What a promise can be broken by; the label `kind` of gateway_sla_violations_total."""
+"""Ways to break a promise; the label `kind` of gateway_sla_violations_total."""
 
 OVERLOADED = ErrorKind.QUEUE_FULL.type
 
@@ -28,7 +28,7 @@ EXCLUDED_OUTCOMES = frozenset(
 
 
 class Verdict(IntEnum):
-    """What became of the promise; stored as this integer."""
+    """The verdict on a promise; stored as this integer."""
 
     MET = 0
     LATE = 1
@@ -37,7 +37,7 @@ class Verdict(IntEnum):
     EXCLUDED = 4
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class SlaRecord:
     """All durations are seconds; None is "not measured", and for a target "none was promised"."""
 

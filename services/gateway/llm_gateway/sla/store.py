@@ -68,7 +68,7 @@ class SlaStore:
         self._sound(lambda connection: self._trim(connection, len(rows) + TRIM_ROWS))
 
     def read(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        """What `question` makes of the rows. Raises sqlite3.Error."""
+        """Return the result of `question` on the rows. Raises sqlite3.Error."""
         return self._sound(question)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a window says: attainment, goodput, percentiles and fairness, per class and per tenant of a class.
+"""Summary of a window: attainment, goodput, percentiles and fairness, per class and per tenant of a class.
 
 attainment   met / requests; rejected and failed requests are misses, excluded ones are not in `requests`
 goodput      requests that met their targets, per second
@@ -31,9 +31,9 @@ class Percentiles:
     p99: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Of the requests of one class, or of one tenant in a class."""
+    """Figures of the requests of one class, or of one tenant in a class."""
 
     requests: int
     met: int
@@ -75,7 +75,7 @@ class Summary:
     start: float
     end: float
     seconds: float
-    """What goodput is over."""
+    """Seconds over which goodput is computed."""
     classes: list[ClassSummary]
     """The configured ones, most urgent first, then others that there are rows of."""
     tenants: list[TenantSummary]

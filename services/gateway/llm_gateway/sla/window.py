@@ -18,8 +18,21 @@ import numpy.typing as npt
 CHUNK_ROWS = 1000
 PAUSE_SECONDS = 0.0005
 
+COLUMNS: dict[str, tuple[str, type]] = {
+    "time": ("time", float),
+    "class_code": ("class", int),
+    "tenant_code": ("tenant", int),
+    "verdict": ("verdict", int),
+    "prompt_tokens": ("prompt_tokens", int),
+    "output_tokens": ("output_tokens", int),
+    "queue_wait": ("queue_wait", float),
+    "ttft": ("ttft", float),
+    "tpot": ("tpot", float),
+    "e2e": ("e2e", float),
+}
+"""Field of Window -> (column of the table, type in the array)."""
 SELECT = (
-    "SELECT time, class, tenant, verdict, prompt_tokens, output_tokens, queue_wait, ttft, tpot, e2e"
+    f"SELECT {', '.join(column for column, _ in COLUMNS.values())}"
     " FROM requests WHERE time > ? AND time <= ? ORDER BY time"
 )
 
@@ -27,7 +40,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Rows in the order of time; durations are seconds, NaN where there is none."""
 
@@ -60,16 +73,17 @@ class Window:
 def load(connection: sqlite3.Connection, start: float, end: float) -> Window:
     """The requests that ended in (start, end], wall clock."""
     classes, tenants = Codes(), Codes()
-    chunks: list[tuple[npt.NDArray[Any], ...]] = []
+    chunks: dict[str, list[npt.NDArray[Any]]] = {field: [np.empty(0, kind)] for field, (_, kind) in COLUMNS.items()}
     cursor = connection.execute(SELECT, (start, end))
     while rows := cursor.fetchmany(CHUNK_ROWS):
-        when, names, owners, *rest = zip(*rows, strict=True)
-        codes = (classes.of(names), tenants.of(owners), *(_integers(column) for column in rest[:3]))
-        chunks.append((_floats(when), *codes, *(_floats(column) for column in rest[3:])))
+        columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
+        columns["class_code"] = classes.of(columns["class_code"])
+        columns["tenant_code"] = tenants.of(columns["tenant_code"])
+        for field, values in columns.items():
+            chunks[field].append(np.array(values, dtype=COLUMNS[field][1]))  # None becomes NaN
         time.sleep(PAUSE_SECONDS)
-    kinds: tuple[npt.DTypeLike, ...] = (float, int, int, int, int, int, float, float, float, float)
-    columns = [np.concatenate([np.empty(0, kind), *parts]) for kind, parts in zip(kinds, _columns(chunks), strict=True)]
-    return Window(start, end, tuple(classes), tuple(tenants), *columns)
+    joined = {field: np.concatenate(parts) for field, parts in chunks.items()}
+    return Window(start=start, end=end, classes=tuple(classes), tenants=tuple(tenants), **joined)
 
 
 class Codes(dict[str, int]):
@@ -79,18 +93,5 @@ class Codes(dict[str, int]):
         self[name] = len(self)
         return self[name]
 
-    def of(self, names: tuple[str, ...]) -> Integers:
-        return np.array([self[name] for name in names], dtype=int)
-
-
-def _columns(chunks: list[tuple[npt.NDArray[Any], ...]]) -> list[list[npt.NDArray[Any]]]:
-    return [[chunk[column] for chunk in chunks] for column in range(10)]
-
-
-def _integers(column: tuple[int, ...]) -> Integers:
-    return np.array(column, dtype=int)
-
-
-def _floats(column: tuple[float | None, ...]) -> Floats:
-    """None becomes NaN."""
-    return np.array(column, dtype=float)
+    def of(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        return tuple(self[name] for name in names)

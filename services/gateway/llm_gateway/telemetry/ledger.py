@@ -1,4 +1,4 @@
-"""What a request leaves behind when it has ended: metrics, its tenant's account, its SLA record, better estimates."""
+"""Settlement of a request that has ended: metrics, its tenant's account, its SLA record, better estimates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from llm_gateway.metrics import OK, UNCLASSIFIED, GatewayMetrics
+from llm_gateway.metrics import GatewayMetrics
+from llm_gateway.outcomes import OK, UNCLASSIFIED
 from llm_gateway.request.estimate import OutputEstimator, PromptEstimator
 from llm_gateway.request.exchange import Exchange
 from llm_gateway.scheduling.queue import RequestQueue
@@ -23,6 +24,7 @@ class Ledger:
         metrics: GatewayMetrics,
         sla: SlaTracker,
         usage: UsageBook,
+        *,
         limiter: Limiter,
         queue: RequestQueue,
         prompts: PromptEstimator,
@@ -84,23 +86,23 @@ class Ledger:
     def _record(self, exchange: Exchange, outcome: str, seconds: float) -> SlaRecord:
         targets = exchange.targets
         return SlaRecord(
-            self._wall(),
-            exchange.class_name,
-            exchange.tenant.name,
-            exchange.engine,
-            outcome,
-            exchange.streamed,
-            exchange.prompt_tokens,
-            exchange.output_tokens,
-            exchange.queue_wait,
-            exchange.ttft if exchange.streamed else None,
-            _tpot(exchange, seconds) if outcome == OK else None,
-            seconds,
-            targets and targets.ttft,
-            targets and targets.tpot,
-            targets and targets.deadline,
-            exchange.preempted,
-            max(1, exchange.attempts),
+            time=self._wall(),
+            class_name=exchange.class_name,
+            tenant=exchange.tenant.name,
+            engine=exchange.engine,
+            outcome=outcome,
+            streamed=exchange.streamed,
+            prompt_tokens=exchange.prompt_tokens,
+            output_tokens=exchange.output_tokens,
+            queue_wait=exchange.queue_wait,
+            ttft=exchange.ttft if exchange.streamed else None,
+            tpot=_tpot(exchange, seconds) if outcome == OK else None,
+            e2e=seconds,
+            ttft_target=targets and targets.ttft,
+            tpot_target=targets and targets.tpot,
+            deadline=targets and targets.deadline,
+            preempted=exchange.preempted,
+            attempts=max(1, exchange.attempts),
         )
 
 

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from llm_contract import headers as header_names
-from llm_gateway.metrics import OK
+from llm_gateway.outcomes import OK
 from llm_gateway.telemetry import tracing
 from llm_gateway.telemetry.tracing import Value
 
@@ -34,7 +34,7 @@ OPERATIONS = {"/v1/chat/completions": "chat", "/v1/completions": "text_completio
 """From a path to gen_ai.operation.name."""
 
 KINDS = {tracing.UPSTREAM: otel.SpanKind.CLIENT}
-"""Of every other phase: internal."""
+"""Span kinds by phase; every other phase is internal."""
 
 TRACESTATE = "tracestate"
 """Set anew with each traceparent: one of the client's that does not belong to it must not stay."""

@@ -94,7 +94,7 @@ QUEUE_WAIT = "llm_gateway.queue_wait"
 """Seconds, over all attempts."""
 OUTCOME = "llm_gateway.outcome"
 ENGINE = "llm_gateway.engine"
-"""Of gateway.upstream."""
+"""Attribute of the span gateway.upstream."""
 
 FIRST_TOKEN = "first_token"
 
@@ -144,12 +144,3 @@ class NoTracing:
 
 
 NO_SPAN, NO_TRACE = NoSpan(), NoTrace()
-
-
-def make_tracing(settings: TracingSettings) -> Tracing:
-    """OpenTelemetry is imported here and only if it is wanted: it costs 20 MiB and a third of a second."""
-    if not settings.otlp_endpoint:
-        return NoTracing()
-    from llm_gateway.telemetry.otel import OtelTracing, otlp_exporter
-
-    return OtelTracing(settings, otlp_exporter(settings))

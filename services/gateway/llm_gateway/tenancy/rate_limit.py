@@ -148,7 +148,7 @@ class LocalLimiter:
 
 
 def refusal(grant: Grant) -> ApiError:
-    """What the client is told; for a refused grant. No Retry-After if waiting is of no use."""
+    """Return the error for a refused grant, without Retry-After if waiting is of no use."""
     limit = grant.limits.requests if grant.refused_by == "requests" else grant.limits.tokens
     if grant.retry_after == math.inf:
         message = f"the request needs more than the {limit} tokens per minute allowed; send a shorter one"

@@ -77,7 +77,7 @@ class TenantTable:
                 self._by_digest.setdefault(digest[:BUCKET_BYTES], []).append((digest, self.by_name[one.name]))
 
     def authorization_for(self, own: str | None, request_headers: Mapping[str, str]) -> str | None:
-        """What an engine gets as Authorization: its `own` key if it has one; the client's only if we have no keys."""
+        """Return an engine's Authorization: its `own` key if it has one; the client's only if there are no keys."""
         if own is not None or self.keys_required or self._by_digest:
             return own
         return request_headers.get(headers.AUTHORIZATION)

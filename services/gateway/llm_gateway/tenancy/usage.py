@@ -1,4 +1,4 @@
-"""What each tenant has used since the gateway started: for the admin API, and for metrics when they are scraped."""
+"""Usage of each tenant since the gateway started: for the admin API, and for metrics when they are scraped."""
 
 from __future__ import annotations
 

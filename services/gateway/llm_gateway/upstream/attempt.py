@@ -80,8 +80,8 @@ class Attempts:
         dispatcher: Dispatcher,
         pool: EnginePool,
         metrics: GatewayMetrics,
-        clock: Callable[[], float],
         *,
+        clock: Callable[[], float],
         max_attempts: int,
         retries: RetryBudget,
     ) -> None:
@@ -137,7 +137,7 @@ class Attempts:
         return permit
 
     def _note(self, job: Job, error: EngineError) -> None:
-        job.waiting.tried.append(error.engine)
+        job.waiting.tried.append(error.engine.name)
         self._metrics.engine_failed(error.engine.name, error.phase)
         if error.phase == "connect":
             self._pool.mark_down(error.engine, error.reason)
@@ -176,9 +176,9 @@ class Attempts:
     def _spare(self, job: Job, permit: Permit) -> Permit | None:
         """A slot at another engine than the first one's."""
         request = job.waiting
-        request.tried.append(permit.engine)
+        request.tried.append(permit.engine.name)
         spare = self._dispatcher.spare(request)
-        request.tried.remove(permit.engine)
+        request.tried.remove(permit.engine.name)
         if spare is not None and spare.engine is permit.engine:
             spare.release()
             return None
@@ -213,7 +213,7 @@ class Attempts:
         raw, body = (job.raw, job.body) if rest is None else (None, rest.body)
         asks = engine.reports_usage and job.path in UNDERSTOOD and request_body.can_ask_for_usage(body)
         sent = request_body.for_engine(raw, body, _priority(job, engine), ask_usage=asks)
-        source = await self._upstream.send(engine, "POST", job.path, headers, sent)
+        source = await self._upstream.send(engine, "POST", job.path, headers, body=sent)
         try:
             if source.content_type == EVENT_STREAM and source.status < 300:
                 rewrite = None if rest is None else rest.rewrite

@@ -34,7 +34,7 @@ class Upstream:
         self._client = HttpClient(settings.connect_timeout, settings.engine_silence_timeout)
 
     async def send(
-        self, engine: Engine, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None
+        self, engine: Engine, method: str, path: str, headers: Mapping[str, str], *, body: bytes | None = None
     ) -> Response:
         """Returns when the response's headers are there; the caller reads the body and closes the response.
 
@@ -42,7 +42,7 @@ class Upstream:
         """
         try:
             target = engine.url(path).raw_path
-            return await self._client.send(engine.base, method, target, headers, body or b"", tls=engine.tls)
+            return await self._client.send(engine.base, method, target, headers, body=body or b"", tls=engine.tls)
         except HttpError as error:
             raise engine_error(engine, "headers", error) from error
 
@@ -54,7 +54,7 @@ class Upstream:
             raise engine_error(engine, "body", error) from error
 
     async def read_some(self, engine: Engine, response: Response) -> bytes:
-        """What has arrived of the body, waiting for at least one byte; empty at its end. Raises EngineError."""
+        """Read what has arrived of the body, waiting for at least one byte; empty at its end. Raises EngineError."""
         try:
             return await response.read_some()
         except HttpError as error:
@@ -73,7 +73,7 @@ class Upstream:
         return status
 
     async def fetch(
-        self, engine: Engine, method: str, path: str, timeout: float, body: bytes | None = None
+        self, engine: Engine, method: str, path: str, timeout: float, *, body: bytes | None = None
     ) -> tuple[int, bytes]:
         """A small exchange on the gateway's own behalf: status and body. Raises EngineError."""
         headers = {"content-type": "application/json"} if body else {}
@@ -82,7 +82,9 @@ class Upstream:
         try:
             async with asyncio.timeout(timeout):
                 target = engine.url(path).raw_path
-                response = await self._client.send(engine.base, method, target, headers, body or b"", tls=engine.tls)
+                response = await self._client.send(
+                    engine.base, method, target, headers, body=body or b"", tls=engine.tls
+                )
                 try:
                     return response.status, await response.read()
                 finally:

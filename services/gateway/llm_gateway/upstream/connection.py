@@ -26,9 +26,9 @@ from typing import cast
 import httptools
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of a response; checked after each read, so up to one socket read more is parsed."""
+"""Limit of a response head; checked after each read, so up to one socket read more is parsed."""
 MAX_BUFFERED_BYTES = 256 * 1024
-"""Of a body that nobody reads: above this the engine is made to wait."""
+"""Limit of a body that is not read: above this the engine has to wait."""
 FIRST_FINAL_STATUS = 200
 ASKED_ENCODING = "accept-encoding: identity"
 GZIP_OR_ZLIB = 47
@@ -58,7 +58,7 @@ class BrokenOff(HttpError): ...
 class Malformed(HttpError): ...
 
 
-def request_head(method: str, path: str, host: str, headers: Mapping[str, str], body_length: int) -> bytes:
+def request_head(method: str, path: str, host: str, headers: Mapping[str, str], *, body_length: int) -> bytes:
     """Request line and headers. Raises ValueError if a part would break the line it is in."""
     lines = [f"{method} {path} HTTP/1.1", f"host: {host}", f"content-length: {body_length}", ASKED_ENCODING]
     lines += [f"{name}: {value}" for name, value in headers.items()]
@@ -132,7 +132,7 @@ class Response:
         return self._take()
 
     async def read_some(self) -> bytes:
-        """What has arrived, waiting for at least one byte; empty at the end. Raises HttpError."""
+        """Read what has arrived, waiting for at least one byte; empty at the end. Raises HttpError."""
         while not self._parts and not self._complete:
             self._raise_error()
             await self._change()
@@ -249,7 +249,7 @@ class Connection(asyncio.Protocol):
         self._response: Response | None = None
         self._head_bytes = 0
         self._encoding: Encoding | None = None
-        """Of the present response's body, None for one that is sent as it is."""
+        """Decoder of the present response's body, None for one that is sent as it is."""
         self._paused = False
         self._was_idle = 0.0
         self.is_open = False

@@ -65,8 +65,8 @@ class HttpClient:
         method: str,
         path: str,
         headers: Mapping[str, str],
-        body: bytes = b"",
         *,
+        body: bytes = b"",
         tls: ssl.SSLContext | None = None,
     ) -> Response:
         """Returns when status and headers are there; the caller reads the body and closes the response.
@@ -76,7 +76,7 @@ class HttpClient:
         one. Raises HttpError.
         """
         origin = self._origin(base, tls)
-        request = request_head(method, path, origin.netloc, headers, len(body)) + body
+        request = request_head(method, path, origin.netloc, headers, body_length=len(body)) + body
         connection = origin.idle.pop() if origin.idle else await self._connect(origin)
         try:
             return await self._exchange(origin, connection, request)

@@ -29,7 +29,7 @@ _STATUS_OF_TYPE = {"invalid_request_error": 400, "BadRequestError": 400, "NotFou
 class Refusal(EngineError):
     """`status` is the one that the error means; inside a 200 its object says which."""
 
-    def __init__(self, engine: Engine, source: Response, body: bytes, status: int, reason: str) -> None:
+    def __init__(self, engine: Engine, source: Response, body: bytes, status: int, *, reason: str) -> None:
         client_fault = 400 <= status < 500 and status != TOO_MANY_REQUESTS
         super().__init__(engine, "answer", ErrorKind.ENGINE_FAILED, reason, retryable=not client_fault)
         self.source = source
@@ -51,11 +51,15 @@ def refusal(engine: Engine, source: Response, body: bytes) -> Refusal | None:
     """Return what a whole answer refuses, None for one that serves the request and for the engine's own 4xx."""
     status = source.status
     if status >= 500 or status == TOO_MANY_REQUESTS or 300 <= status < 400:
-        return Refusal(engine, source, body, status, f"answered {status}")
+        return Refusal(engine, source, body, status, reason=f"answered {status}")
     if status >= 300 or b'"error"' not in body:
         return None
     error = _error_in(body)
-    return None if error is None else Refusal(engine, source, body, error_status(error), f"an error: {_message(error)}")
+    return (
+        None
+        if error is None
+        else Refusal(engine, source, body, error_status(error), reason=f"an error: {_message(error)}")
+    )
 
 
 def stream_failure(engine: Engine, source: Response, events: StreamFilter) -> EngineError | None:
@@ -68,7 +72,9 @@ def stream_failure(engine: Engine, source: Response, events: StreamFilter) -> En
     if not events.error_event:
         reason = f"not an OpenAI stream: {events.state.error}"
         return EngineError(engine, "body", ErrorKind.ENGINE_FAILED, reason, retryable=True)
-    return Refusal(engine, source, events.error_event, error_status(events.error), f"an error: {events.state.error}")
+    return Refusal(
+        engine, source, events.error_event, error_status(events.error), reason=f"an error: {events.state.error}"
+    )
 
 
 def error_status(error: Any) -> int:

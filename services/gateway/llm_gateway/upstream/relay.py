@@ -35,6 +35,7 @@ class Relay:
         transport: asyncio.Transport | None,
         upstream: Upstream,
         clock: Callable[[], float],
+        *,
         keep: bool,
     ) -> None:
         self._client = client
@@ -42,7 +43,7 @@ class Relay:
         self._upstream = upstream
         self._clock = clock
         self.transcript = Transcript() if keep else None
-        """What the client has had, if it is kept for a replay."""
+        """The text that the client has had, if it is kept for a replay."""
         self._begun = False
         self._streams: list[StreamFilter] = []
 

@@ -73,7 +73,7 @@ def tokens_allowed(path: str, body: Mapping[str, Any]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What is left of a request, and how its answer becomes the rest of the client's stream."""
+    """The rest of a request, and how its answer becomes the rest of the client's stream."""
 
     body: dict[str, Any]
     progress: Progress

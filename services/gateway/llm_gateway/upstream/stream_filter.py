@@ -1,4 +1,4 @@
-"""What a client gets of an engine's stream: whole events, one [DONE], and no usage that it did not ask for.
+"""The client's view of an engine's stream: whole events, one [DONE], and no usage that it did not ask for.
 
 Nearly every chunk of an answer is one or more plain events, `data: {…}` in LF lines. A few searches for bytes recognise
 them, and they pass unparsed. All else (comments, other line ends, cut events, usage, errors, the end) is taken apart

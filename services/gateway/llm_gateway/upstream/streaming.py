@@ -15,7 +15,8 @@ from aiohttp import HttpVersion11, web
 from llm_contract import sse
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.engines import EnginePool
-from llm_gateway.metrics import ENGINE_REJECTED, OK, GatewayMetrics
+from llm_gateway.metrics import GatewayMetrics
+from llm_gateway.outcomes import ENGINE_REJECTED, OK
 from llm_gateway.request.admission import Job
 from llm_gateway.request.endpoints import CHAT
 from llm_gateway.scheduling.interrupt import Interrupted
@@ -42,8 +43,8 @@ class Streaming:
         pool: EnginePool,
         upstream: Upstream,
         metrics: GatewayMetrics,
-        clock: Callable[[], float],
         *,
+        clock: Callable[[], float],
         replay: bool,
     ) -> None:
         self._attempts = attempts
@@ -59,7 +60,7 @@ class Streaming:
         if request.version >= HttpVersion11:
             client.enable_chunked_encoding()
         keep = self._replay and is_resumable(job.path, job.body)
-        relay = Relay(client, request.transport, self._upstream, self._clock, keep)
+        relay = Relay(client, request.transport, self._upstream, self._clock, keep=keep)
         try:
             with answer:
                 await client.prepare(request)
@@ -136,7 +137,7 @@ class Streaming:
             return None
         asked = orjson.dumps({"model": job.body.get("model"), "prompt": text, "add_special_tokens": False})
         try:
-            status, answer = await self._upstream.fetch(engine, "POST", "/tokenize", TOKENIZE_TIMEOUT, asked)
+            status, answer = await self._upstream.fetch(engine, "POST", "/tokenize", TOKENIZE_TIMEOUT, body=asked)
             found = orjson.loads(answer) if status == 200 else None
         except (EngineError, orjson.JSONDecodeError):
             return None

@@ -1,4 +1,4 @@
-"""What the client has had of a stream, kept unread and looked into only when an engine has died."""
+"""The part of a stream that the client has had, kept unread and looked into only when an engine has died."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ IDENTITY = ("id", "created", "model")
 @dataclass(slots=True)
 class Progress:
     identity: dict[str, Any] = field(default_factory=dict)
-    """What all events of a stream have in common."""
+    """Fields that all events of a stream have in common."""
     text: str = ""
     parts: int = 0
     """Events with text: there are at least as many tokens."""
     tokens: int | None = None
-    """What the last event says that they are, where usage is stated continuously."""
+    """Count in the last event, where usage is stated continuously."""
     opened: bool = False
     """The client has had an event."""
     finished: bool = False

@@ -1,4 +1,4 @@
-"""What a connection gets for odd requests, byte by byte: OpenAI's error object always, 100 only when it is meant."""
+"""Answers to odd requests, byte by byte: OpenAI's error object always, 100 only when it is meant."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ pieces = st.sampled_from(
 @example("http://xn--a.xn--zzzzz")
 @example("http://a。。b")
 def test_any_text_is_refused_or_can_be_connected_to(text: str) -> None:
-    """What passes goes through the URL parser, the resolver's codec and the HTTP writer without an exception."""
+    """An address that passes goes through URL parser, resolver's codec and HTTP writer without an exception."""
     try:
         url = base_url(text)
     except ValueError:
@@ -116,5 +116,5 @@ def test_any_text_is_refused_or_can_be_connected_to(text: str) -> None:
     origin = Origin(URL(url))
     origin.host.encode("idna")
     assert 1 <= origin.port <= 65535
-    request_head("GET", URL(url).joinpath("health", encoded=True).raw_path, origin.netloc, {}, 0)
+    request_head("GET", URL(url).joinpath("health", encoded=True).raw_path, origin.netloc, {}, body_length=0)
     assert EngineSettings(url=url).name

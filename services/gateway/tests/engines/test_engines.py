@@ -105,7 +105,7 @@ def test_an_engine_that_failed_the_request_is_the_last_choice() -> None:
     both = pool(2, 2)
     failed = both.engines[0]
     again = request()
-    again.tried.append(failed)
+    again.tried.append(failed.name)
     assert [take(both, again).engine.name for _ in range(3)] == ["e1:80", "e1:80", "e0:80"]
 
 
@@ -144,7 +144,7 @@ def test_the_budget_follows_the_engines_own_capacity_unless_it_is_configured() -
     unknown, known = pool(4, clock=clock), pool(4, kv_tokens=100, clock=clock)
     for one in (unknown, known):
         with changes(one) as seen:
-            one.observe(one.engines[0], Signals(clock.now, running=0, waiting=0, kv_tokens=64))
+            one.observe(one.engines[0], Signals(time=clock.now, running=0, waiting=0, kv_tokens=64))
             assert len(seen) == (one is unknown)
     assert (unknown.engines[0].budget.capacity, known.engines[0].budget.capacity) == (64, 100)
 
@@ -153,7 +153,7 @@ def test_without_signals_an_adaptive_limit_is_the_configured_one() -> None:
     one = pool(8, adaptive=True)
     engine = one.engines[0]
     for _ in range(5):
-        one.observe(engine, Signals(0.0, running=4, waiting=40))
+        one.observe(engine, Signals(time=0.0, running=4, waiting=40))
     assert engine.max_in_flight < 8
     with changes(one) as seen:
         one.observe(engine, None)

@@ -18,7 +18,7 @@ def limit(start: int) -> AdaptiveLimit:
 
 
 def well(running: float) -> Signals:
-    return Signals(0.0, running=running, waiting=0)
+    return Signals(time=0.0, running=running, waiting=0)
 
 
 @pytest.mark.parametrize(
@@ -26,12 +26,12 @@ def well(running: float) -> Signals:
     [
         (well(20), 20, 20.8),
         (well(19), 19, 20.0),
-        (Signals(0.0, running=10, waiting=1), 20, 20.8),
-        (Signals(0.0, running=10, waiting=11), 20, 18.0),
-        (Signals(0.0, running=15, waiting=6), 20, 19.0),
-        (Signals(0.0, running=0, waiting=20), 20, 18.0),
-        (Signals(0.0, running=20, waiting=0, kv_usage=1.0), 20, 19.6),
-        (Signals(0.0, running=20, waiting=0, kv_usage=0.9), 20, 20.8),
+        (Signals(time=0.0, running=10, waiting=1), 20, 20.8),
+        (Signals(time=0.0, running=10, waiting=11), 20, 18.0),
+        (Signals(time=0.0, running=15, waiting=6), 20, 19.0),
+        (Signals(time=0.0, running=0, waiting=20), 20, 18.0),
+        (Signals(time=0.0, running=20, waiting=0, kv_usage=1.0), 20, 19.6),
+        (Signals(time=0.0, running=20, waiting=0, kv_usage=0.9), 20, 20.8),
     ],
 )
 def test_one_step(signals: Signals, in_flight: int, after: float) -> None:
@@ -52,7 +52,7 @@ def test_ttft_per_prompt_token_takes_slots_away_only_under_load() -> None:
 def test_it_is_back_at_its_start_when_signals_are_lost() -> None:
     one = limit(20)
     for _ in range(10):
-        one.observe(Signals(0.0, running=5, waiting=15), None, 20)
+        one.observe(Signals(time=0.0, running=5, waiting=15), None, 20)
     assert one.reset() == 20
     assert one.observe(well(5), None, 5) == 20
 
@@ -73,7 +73,7 @@ class ModelledEngine:
         running = min(in_flight, self.slots, int(self.kv_requests))
         waiting = in_flight - running
         usage = min(1.0, running / self.kv_requests)
-        return Signals(0.0, running=running, waiting=waiting, kv_usage=usage), 0.001 * (1 + waiting / self.slots)
+        return Signals(time=0.0, running=running, waiting=waiting, kv_usage=usage), 0.001 * (1 + waiting / self.slots)
 
 
 def settle(one: AdaptiveLimit, engine: ModelledEngine, start: int, demand: random.Random | None = None) -> list[int]:

@@ -60,11 +60,14 @@ def test_several_engines_behind_one_url_add_up() -> None:
         (b"python_info 1\n", None),
         (b"vllm:num_requests_waiting 3\n", None),
         (b"vllm:num_requests_running NaN\n", None),
-        (b"vllm:num_requests_running 1 1700000000\n", Signals(0.0, running=1, waiting=0)),
-        (b"vllm:num_requests_running 1\nvllm:gpu_cache_usage_perc 0.5\n", Signals(0.0, 1, 0, kv_usage=0.5)),
+        (b"vllm:num_requests_running 1 1700000000\n", Signals(time=0.0, running=1, waiting=0)),
+        (
+            b"vllm:num_requests_running 1\nvllm:gpu_cache_usage_perc 0.5\n",
+            Signals(time=0.0, running=1, waiting=0, kv_usage=0.5),
+        ),
         (
             b'vllm:num_requests_running 1\nvllm:cache_config_info{block_size="16",num_gpu_blocks="None"} 1\n',
-            Signals(0.0, 1, 0),
+            Signals(time=0.0, running=1, waiting=0),
         ),
     ],
 )
@@ -73,7 +76,7 @@ def test_what_is_missing_or_odd(page: bytes, expected: Signals | None) -> None:
 
 
 def test_ttft_per_prompt_token_is_over_the_time_between_two_scrapes() -> None:
-    later = Signals(10.0, 0, 0, prompt_tokens=1600, ttft_sum=1.5)
+    later = Signals(time=10.0, running=0, waiting=0, prompt_tokens=1600, ttft_sum=1.5)
     assert later.ttft_per_prompt_token(PARSED) == pytest.approx(0.01)
     assert later.ttft_per_prompt_token(None) is None
     assert later.ttft_per_prompt_token(later) is None
@@ -87,7 +90,9 @@ def test_a_page_that_prometheus_wrote_is_read_back(value: float, label: str, blo
         Gauge(metric.name, "", metric.labels, registry=registry).labels(label, "0").set(number)
     info = names.CACHE_CONFIG_INFO
     Gauge(info.name, "", info.labels, registry=registry).labels(label, 16, blocks, True).set(1)
-    assert parse(generate_latest(registry), 1.0) == Signals(1.0, value, value, kv_tokens=16 * blocks)
+    assert parse(generate_latest(registry), 1.0) == Signals(
+        time=1.0, running=value, waiting=value, kv_tokens=16 * blocks
+    )
 
 
 LINES = st.sampled_from(PAGE.encode().split(b"\n"))

@@ -15,29 +15,18 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from llm_gateway.engines import Permit
-from llm_gateway.fleet.link import connected
-from llm_gateway.fleet.messages import Caller, SessionLost, parse
-from llm_gateway.fleet.settings import FleetSettings
-from llm_gateway.fleet.testing import AGING_RATE, POLL_SECONDS, RedisServer, Replica, until
+from llm_gateway.fleet.testing import AGING_RATE, POLL_SECONDS, Arrival, RedisServer, Replica, until
 from llm_gateway.request.classes import DEFAULT_CLASSES
 from llm_gateway.scheduling.waiting import Waiting
 
 INTERACTIVE, STANDARD, BATCH = DEFAULT_CLASSES
 CLOCK_ERROR = 0.05
 """Seconds by which two replicas' fleet times may differ here: half of the longest round trip on a busy machine."""
-
-
-@pytest.fixture
-async def redis() -> AsyncIterator[RedisServer]:
-    async with RedisServer() as server:
-        yield server
 
 
 @asynccontextmanager
@@ -53,13 +42,11 @@ async def fleet(
         yield replicas
 
 
-def granted(request: Waiting) -> bool:
-    assert request.granted is not None
+def granted(request: Arrival) -> bool:
     return request.granted.done()
 
 
-def permit(request: Waiting) -> Permit:
-    assert request.granted is not None
+def permit(request: Arrival) -> Permit:
     return request.granted.result()
 
 
@@ -401,26 +388,3 @@ async def test_a_fleet_that_starts_anew_keeps_to_shares_until_all_had_time_to_jo
         await until_told(redis, 2)
         assert len(replica.started) == 2
         await until(lambda: len(replica.started) == 4)
-
-
-async def test_a_call_of_an_older_session_changes_nothing(redis: RedisServer) -> None:
-    caller = Caller(FleetSettings(), "r")
-    async with connected(redis.url, "{llm-gateway}:", "r", 0.5, lambda: None) as link:
-        first = caller.join(1, [], 0.0, {"e0": 1}, {"e0": 2})
-        late = caller.news([], [], 0.0, {"e0": 5}, None)
-        second = caller.join(1, [], 0.0, {"e0": 2}, {"e0": 2})
-        for payload in (first, second):
-            assert parse(await link.call(payload)).replicas == 1
-        for payload in (late, first):
-            with pytest.raises(SessionLost):
-                parse(await link.call(payload))
-        assert await used(redis) == {"e0": 2}
-
-
-async def test_a_password_is_in_no_log_and_no_printout(caplog: pytest.LogCaptureFixture) -> None:
-    server = RedisServer()
-    url = server.url.replace("redis://", "redis://user:hunter2@")
-    async with Replica(url, {"e0": 1}):
-        await until(lambda: "the fleet's Redis is gone" in caplog.text)
-    assert "hunter2" not in caplog.text
-    assert "hunter2" not in repr(FleetSettings(redis_url=SecretStr(url)))

@@ -170,7 +170,7 @@ async def _call(client: Redis, ask: list[object]) -> bytes:
 
 
 def _answer(grant: Grant, rpm: int, tpm: int, seen: list[float]) -> list[float]:
-    """What the script should say; of the two waits only the longer is in a Grant, so the other is taken as seen."""
+    """Return the expected answer; a Grant holds only the longer of two waits, so the other is taken as seen."""
     waits = seen[:2]
     assert (min(waits) == max(waits) == 0) is grant.open
     if not grant.open:

@@ -1,4 +1,4 @@
-"""What clients see when their requests are moved: streams gone on with elsewhere, hedges, preemptions, ejections."""
+"""Requests that are moved, as clients see them: streams resumed elsewhere, hedges, preemptions, ejections."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 
 def open_connections(port: int) -> int:
-    """Of this process, with that port at the other end."""
+    """Return the connections of this process with that port at the other end."""
     found = psutil.Process().net_connections(kind="tcp")
     return sum(one.status == psutil.CONN_ESTABLISHED and bool(one.raddr) and one.raddr.port == port for one in found)
 

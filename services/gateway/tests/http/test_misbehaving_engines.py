@@ -115,7 +115,7 @@ async def world(script: Script | None = None, **more: Any) -> AsyncIterator[Worl
 
 
 def events_of(answer: RawAnswer) -> list[Any]:
-    """What a client makes of a stream; a [DONE] is the last event, and there is one."""
+    """Read a stream as a client does; a [DONE] is the last event, and there is one."""
     found = list(sse.Decoder().feed(answer.body))
     assert sse.DONE_DATA not in found[:-1], found
     return [data if data == sse.DONE_DATA else orjson.loads(data) for data in found]

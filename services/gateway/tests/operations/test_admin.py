@@ -56,13 +56,13 @@ async def admin_of(
         AdminSettings(port=0, hosts=hosts),
         digest_of(KEY),
         parts.pool,
-        parts.queue,
-        parts.classes,
-        parts.tenants,
-        parts.usage,
-        reloaded,
-        lambda: api.drained.append(True),
-        drain_timeout,
+        queue=parts.queue,
+        classes=parts.classes,
+        tenants=parts.tenants,
+        usage=parts.usage,
+        reload=reloaded,
+        drain=lambda: api.drained.append(True),
+        drain_timeout=drain_timeout,
     )
     runner = EdgeRunner(admin.app(), EdgeSettings(), shutdown_timeout=0.01)
     await runner.setup()

@@ -1,4 +1,4 @@
-"""What operators do while clients send: no request fails."""
+"""Changes by operators while clients send: no request fails."""
 
 from __future__ import annotations
 

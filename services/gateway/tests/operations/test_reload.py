@@ -31,7 +31,7 @@ class World:
         path.write_text(START)
         self.applied: list[GatewaySettings] = []
         self.counted: list[str] = []
-        self.reloader = Reloader(self.load(), path, self.load, self.applied.append, self.counted.append)
+        self.reloader = Reloader(self.load(), path, self.load, self.applied.append, count=self.counted.append)
 
     def load(self) -> GatewaySettings:
         return read(GatewaySettings, prog="llm-gateway", argv=["--config", str(self.path)])
@@ -118,7 +118,7 @@ async def test_a_change_of_the_content_reloads_once_and_a_touch_does_not(world: 
 
 
 async def test_without_a_file_there_is_nothing_to_watch_but_it_can_be_asked_to(world: World) -> None:
-    reloader = Reloader(world.load(), None, world.load, world.applied.append, world.counted.append)
+    reloader = Reloader(world.load(), None, world.load, world.applied.append, count=world.counted.append)
     assert fingerprint(None) is None
     assert (await reloader.reload()).result == "unchanged"
 

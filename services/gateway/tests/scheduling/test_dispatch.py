@@ -34,7 +34,7 @@ class World:
         self.pool = EnginePool(engines, clock=lambda: self.now)
         policy = Aging(0.05, INTERACTIVE.priority, fairness_window=5.0)
         self.queue = RequestQueue(policy, classes, max_queue)
-        bound = WaitBound(policy, classes, self.queue, max_queue, self.pool.rate)
+        bound = WaitBound(policy, classes, self.queue, max_queue, rate=self.pool.rate)
         self.violations: list[str] = []
         bound.on_violation = self.violations.append
         self.shed: list[str] = []
@@ -43,7 +43,14 @@ class World:
         )
         table = ClassTable(settings.classes, "standard")
         self.dispatcher = Dispatcher(
-            settings, table, self.queue, self.pool, self.pool.rate, bound, lambda: self.now, self.shed.append
+            settings,
+            table,
+            self.queue,
+            pool=self.pool,
+            rate=self.pool.rate,
+            wait_bound=bound,
+            clock=lambda: self.now,
+            on_shed=self.shed.append,
         )
         for engine in self.pool.engines:
             self.pool.mark_up(engine)

@@ -47,12 +47,19 @@ class World:
         ordering = make_policy(policy, classes, aging_rate=0.1, fairness_window=5.0)
         self.queue = RequestQueue(ordering, classes, 100)
         self.violations: list[str] = []
-        bound = WaitBound(ordering, classes, self.queue, 100, self.pool.rate)
+        bound = WaitBound(ordering, classes, self.queue, 100, rate=self.pool.rate)
         bound.on_violation = self.violations.append
         table = ClassTable(classes, "standard")
         gateway = GatewaySettings(engines=("http://unused",), max_queue=100, classes=classes)
         self.dispatcher = Dispatcher(
-            gateway, table, self.queue, self.pool, self.pool.rate, bound, lambda: self.now, lambda _: None
+            gateway,
+            table,
+            self.queue,
+            pool=self.pool,
+            rate=self.pool.rate,
+            wait_bound=bound,
+            clock=lambda: self.now,
+            on_shed=lambda _: None,
         )
         for engine in self.pool.engines:
             self.pool.mark_up(engine)
@@ -221,12 +228,12 @@ class Scheduler(RuleBasedStateMachine):
         reserved = {
             engine
             for one in waiting
-            for engine in one.route
+            for engine in world.queue.route_of(one)
             if engine.accepts(0) and not engine.accepts(one.prompt_tokens + one.output_tokens)
         }
         for one in waiting:
-            assert any(engine.available for engine in one.route), "it should have failed"
-            free = [engine.name for engine in one.route if engine.accepts(0) and engine not in reserved]
+            assert any(engine.available for engine in world.queue.route_of(one)), "it should have failed"
+            free = [engine.name for engine in world.queue.route_of(one) if engine.accepts(0) and engine not in reserved]
             assert not free, f"{one.model} waits and {free} idle"
 
     @invariant()

@@ -121,7 +121,7 @@ def test_no_request_is_lost_or_doubled(policy: PolicyName, steps: list[Push | st
     popped: list[Waiting] = []
     for now, step in enumerate(steps):
         if isinstance(step, Push) and len(waiting) < 30:
-            request = Waiting(step.cls, float(now), step.tenant, output_tokens=step.output_tokens)
+            request = Waiting(step.cls, float(now), tenant=step.tenant, output_tokens=step.output_tokens)
             request.deadline = now + step.deadline
             queue.push(request)
             everyone.append(request)
@@ -161,7 +161,7 @@ def test_a_keyed_policy_serves_in_the_order_of_its_key(policy: PolicyName, steps
     waiting: list[Waiting] = []
     for now, step in enumerate(steps):
         if isinstance(step, Push):
-            request = Waiting(step.cls, float(now), step.tenant, output_tokens=step.output_tokens)
+            request = Waiting(step.cls, float(now), tenant=step.tenant, output_tokens=step.output_tokens)
             request.deadline = now + step.deadline
             queue.push(request)
             waiting.append(request)
@@ -175,20 +175,20 @@ def test_in_a_full_queue_a_newcomer_takes_the_newest_place_of_the_tenant_with_th
     queue = queue_of("composite", 6)
     pushed_out: list[Waiting] = []
     queue.on_push_out = pushed_out.append
-    flood = [Waiting(BATCH, float(index), "a", weight=2.0) for index in range(4)]
-    others = [Waiting(BATCH, 4.0, "b"), Waiting(STANDARD, 4.0, "c")]
+    flood = [Waiting(BATCH, float(index), tenant="a", weight=2.0) for index in range(4)]
+    others = [Waiting(BATCH, 4.0, tenant="b"), Waiting(STANDARD, 4.0, tenant="c")]
     for request in (*flood, *others):
         queue.push(request)
-    queue.push(newcomer := Waiting(BATCH, 5.0, "d"))
+    queue.push(newcomer := Waiting(BATCH, 5.0, tenant="d"))
     assert pushed_out == [flood[3]]
     assert not flood[3].queued
     assert newcomer.queued
     with pytest.raises(QueueFull, match="the queue is full: 6"):
-        queue.push(Waiting(BATCH, 6.0, "d"))  # 2 per weight against 1.5 of a
+        queue.push(Waiting(BATCH, 6.0, tenant="d"))  # 2 per weight against 1.5 of a
     with pytest.raises(QueueFull, match="the queue is full: 6"):
-        queue.push(Waiting(BATCH, 6.0, "a", weight=2.0))
+        queue.push(Waiting(BATCH, 6.0, tenant="a", weight=2.0))
     with pytest.raises(QueueFull, match="the queue is full: 6"):
-        queue.push(Waiting(STANDARD, 6.0, "c"))  # of its own class only
+        queue.push(Waiting(STANDARD, 6.0, tenant="c"))  # of its own class only
     assert (len(queue), pushed_out) == (6, [flood[3]])
 
 
@@ -196,12 +196,12 @@ def test_a_request_that_had_a_slot_before_is_not_pushed_out() -> None:
     queue = queue_of("fcfs", 3)
     pushed_out: list[Waiting] = []
     queue.on_push_out = pushed_out.append
-    flood = [Waiting(BATCH, float(index), "a") for index in range(3)]
+    flood = [Waiting(BATCH, float(index), tenant="a") for index in range(3)]
     for request in flood:
         queue.push(request)
     assert queue.pop(NOW) is flood[0]
     queue.push(flood[0], bounded=False)
-    queue.push(Waiting(BATCH, 5.0, "b"))
+    queue.push(Waiting(BATCH, 5.0, tenant="b"))
     assert pushed_out == [flood[2]]
 
 
@@ -227,7 +227,7 @@ def test_pushing_out_loses_nobody_and_evens_out_the_shares(steps: list[tuple[str
         tenant, cls = step
         largest = max(per_weight(each, cls) for each in weights)
         own = per_weight(tenant, cls) + 1 / weights[tenant]
-        request = Waiting(cls, float(now), tenant, weights[tenant])
+        request = Waiting(cls, float(now), tenant=tenant, weight=weights[tenant])
         full = len(waiting) == 8
         if full and own >= largest:
             with pytest.raises(QueueFull):

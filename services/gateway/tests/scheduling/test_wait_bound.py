@@ -34,7 +34,7 @@ class World:
         policy = make_policy(name, DEFAULT_CLASSES, aging_rate=aging_rate, fairness_window=WINDOW)
         self.queue = RequestQueue(policy, DEFAULT_CLASSES, max_queue)
         self.rate = ServiceRate(lambda: self.slots)
-        self.bound = WaitBound(policy, DEFAULT_CLASSES, self.queue, max_queue, self.rate)
+        self.bound = WaitBound(policy, DEFAULT_CLASSES, self.queue, max_queue, rate=self.rate)
         self.violations: list[str] = []
         self.bound.on_violation = self.violations.append
 
@@ -67,7 +67,7 @@ class Scheduler(RuleBasedStateMachine):
     )
     def arrive(self, cls: PriorityClass, tenant: str, weight: float, deadline: float, tokens: int) -> None:
         now = self.world.now
-        request = Waiting(cls, now, tenant, weight, prompt_tokens=tokens, deadline=now + deadline)
+        request = Waiting(cls, now, tenant=tenant, weight=weight, prompt_tokens=tokens, deadline=now + deadline)
         with suppress(QueueFull):
             self.world.queue.push(request)
             self.waiting.append(request)
@@ -141,7 +141,7 @@ def serve(world: World, arrivals: list[Arrival], service_seconds: float = 1.0) -
             moment, cls, tenant, patience = coming.pop()
             world.now = max(world.now, moment)
             with suppress(QueueFull):
-                world.queue.push(Waiting(cls, moment, tenant, prompt_tokens=100, deadline=moment + patience))
+                world.queue.push(Waiting(cls, moment, tenant=tenant, prompt_tokens=100, deadline=moment + patience))
         if (request := world.grant()) is not None:
             served.append((request, world.now - request.arrived))
             world.now += service_seconds
@@ -228,10 +228,14 @@ def test_a_policy_that_breaks_its_promise_is_found_out_grant_by_grant() -> None:
     world = World("vtc")
     policy = Unfair()
     world.queue = RequestQueue(policy, DEFAULT_CLASSES, MAX_QUEUE)
-    world.bound = WaitBound(policy, DEFAULT_CLASSES, world.queue, MAX_QUEUE, world.rate)
+    world.bound = WaitBound(policy, DEFAULT_CLASSES, world.queue, MAX_QUEUE, rate=world.rate)
     world.bound.on_violation = world.violations.append
-    bulk, standard = Waiting(BATCH, 0.0, "poor"), Waiting(STANDARD, 0.0, "poor")  # due at 25 and 15, keys 2 and 1
-    urgent = [Waiting(INTERACTIVE, moment, "rich", weight=1e9) for moment in (1.0, 15.0, 30.0)]  # keys 0.1, 1.5, 3
+    bulk, standard = Waiting(BATCH, 0.0, tenant="poor"), Waiting(
+        STANDARD, 0.0, tenant="poor"
+    )  # due at 25 and 15, keys 2 and 1
+    urgent = [
+        Waiting(INTERACTIVE, moment, tenant="rich", weight=1e9) for moment in (1.0, 15.0, 30.0)
+    ]  # keys 0.1, 1.5, 3
     world.queue.charge(bulk, 1000)
     for request in (*urgent, bulk, standard):
         world.queue.push(request)

@@ -121,7 +121,7 @@ def mixed_load(
     policy: PolicyName, load: float, seed: int, seconds: float = 120, aging_rate: float = 0.05
 ) -> dict[str, ClassRow]:
     trace = poisson(load * CAPACITY, seconds, Mix(MIXED, {"": 1.0}), seed)
-    return rows(replay(trace, policy, gateway(aging_rate=aging_rate), MODEL, seed))
+    return rows(replay(trace, policy, gateway(aging_rate=aging_rate), MODEL, seed=seed))
 
 
 SEEDS = range(5)
@@ -168,7 +168,7 @@ def test_tenants_that_each_ask_for_more_than_there_is_get_tokens_by_weight(polic
     trace = poisson(3 * CAPACITY, 300, Mix({"standard": 1.0}, dict.fromkeys(weights, 1.0)), seed)
     tenants = [{"name": name, "weight": weight} for name, weight in weights.items()]
     settings_ = gateway(tenants=tenants)
-    fair = rows(replay(trace, policy, settings_, MODEL, seed), weights)["standard"].jain
+    fair = rows(replay(trace, policy, settings_, MODEL, seed=seed), weights)["standard"].jain
     assert fair is not None
     assert fair >= 0.95
 

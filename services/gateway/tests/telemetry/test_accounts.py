@@ -1,4 +1,4 @@
-"""What a request leaves behind, end to end: its SLA record, its tenant's account, its trace, its limits settled."""
+"""A finished request's traces, end to end: its SLA record, its tenant's account, its spans, its limits settled."""
 
 from __future__ import annotations
 

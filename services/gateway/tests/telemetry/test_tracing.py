@@ -21,9 +21,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from pydantic import ValidationError
 
+from llm_gateway.app import make_tracing
 from llm_gateway.telemetry import tracing
 from llm_gateway.telemetry.otel import EXPORT_SECONDS, WAITING_SPANS, OtelTracing, otlp_exporter
-from llm_gateway.telemetry.tracing import NO_SPAN, NO_TRACE, TracingSettings, make_tracing
+from llm_gateway.telemetry.tracing import NO_SPAN, NO_TRACE, TracingSettings
 
 CHAT = "/v1/chat/completions"
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

@@ -109,8 +109,8 @@ def test_a_tenant_gets_no_more_urgent_class_than_its_cap(asked: str | None, expe
 
 def test_a_tenants_default_class_comes_before_the_gateways() -> None:
     red = table(RED, required=False).by_name["red"]
-    assert classify(CLASSES, headers(), {}, red.default, red.most_urgent).name == "interactive"
-    assert classify(CLASSES, headers(), {"priority": 2}, red.default, red.most_urgent).name == "batch"
+    assert classify(CLASSES, headers(), {}, red.default, most_urgent=red.most_urgent).name == "interactive"
+    assert classify(CLASSES, headers(), {"priority": 2}, red.default, most_urgent=red.most_urgent).name == "batch"
 
 
 def test_a_reload_changes_the_table_in_place() -> None:

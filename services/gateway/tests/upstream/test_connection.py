@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from itertools import pairwise
 from socket import SO_LINGER, SOL_SOCKET
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,51 +29,9 @@ from llm_gateway.upstream.connection import (
 )
 from llm_gateway.upstream.pool import HttpClient
 
-Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\n"
 HELLO = OK + b"content-length: 5\r\n\r\nhello"
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
-
-
-class Server:
-    """Runs `answer` once for each request; counts connections, keeps the requests."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-        self.connections = 0
-        self.ended = 0
-        self.requests: list[bytes] = []
-
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-                self.requests.append(head + await reader.readexactly(length))
-                await self._answer(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            self.ended += 1
-            writer.close()
-
-
-@asynccontextmanager
-async def serving(answer: Answer | bytes, silence: float = 5.0) -> AsyncIterator[tuple[Server, HttpClient, URL]]:
-    async def write(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert isinstance(answer, bytes)
-        writer.write(answer)
-
-    server = Server(write if isinstance(answer, bytes) else answer)
-    listener = await asyncio.start_server(server.handle, "127.0.0.1", 0)
-    client = HttpClient(connect_timeout=2.0, silence_timeout=silence)
-    try:
-        yield server, client, URL(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
-    finally:
-        await client.close()
-        listener.close()
-        await until(lambda: server.ended == server.connections)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -83,10 +41,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def ask(client: HttpClient, base: URL, body: bytes = b"{}") -> Response:
-    return await client.send(base, "POST", "/v1/completions", {"x-request-id": "a"}, body)
+    return await client.send(base, "POST", "/v1/completions", {"x-request-id": "a"}, body=body)
 
 
-async def test_a_request_is_what_was_asked_and_the_answer_what_came() -> None:
+async def test_a_request_is_what_was_asked_and_the_answer_what_came(serving: Any) -> None:
     answer = b"HTTP/1.1 418 Teapot\r\nContent-Type: Text/Plain; charset=x\r\nX-Twice: a\r\nx-twice: b\r\n"
     async with serving(answer + b"content-length: 3\r\n\r\nabc") as (server, client, base):
         response = await ask(client, base, b'{"prompt":1}')
@@ -110,7 +68,9 @@ async def test_a_request_is_what_was_asked_and_the_answer_what_came() -> None:
         (b"HTTP/1.1 103 Early Hints\r\nlink: <a>\r\n\r\n" * 3 + HELLO, b"hello"),
     ],
 )
-async def test_a_connection_is_used_again_after_every_kind_of_whole_answer(answer: bytes, body: bytes) -> None:
+async def test_a_connection_is_used_again_after_every_kind_of_whole_answer(
+    answer: bytes, body: bytes, serving: Any
+) -> None:
     async with serving(answer) as (server, client, base):
         for _ in range(3):
             response = await ask(client, base)
@@ -124,7 +84,7 @@ async def test_a_connection_is_used_again_after_every_kind_of_whole_answer(answe
     "answer",
     [OK + b"connection: close\r\ncontent-length: 5\r\n\r\nhello", b"HTTP/1.0 200 OK\r\n\r\nhello", OK + b"\r\nhello"],
 )
-async def test_a_connection_that_the_engine_ends_is_not_used_again(answer: bytes) -> None:
+async def test_a_connection_that_the_engine_ends_is_not_used_again(answer: bytes, serving: Any) -> None:
     async def write_and_close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
         writer.close()
@@ -135,7 +95,7 @@ async def test_a_connection_that_the_engine_ends_is_not_used_again(answer: bytes
         assert server.connections == 2
 
 
-async def test_concurrent_requests_have_a_connection_each_and_the_last_used_is_next() -> None:
+async def test_concurrent_requests_have_a_connection_each_and_the_last_used_is_next(serving: Any) -> None:
     gate = asyncio.Event()
 
     async def wait(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -153,11 +113,11 @@ async def test_concurrent_requests_have_a_connection_each_and_the_last_used_is_n
 
 
 @given(cuts=st.lists(st.integers(1, 60), max_size=12))
-def test_however_the_network_cuts_it_the_answer_is_the_same(cuts: list[int]) -> None:
-    asyncio.run(_cut(cuts))
+def test_however_the_network_cuts_it_the_answer_is_the_same(serving: Any, cuts: list[int]) -> None:
+    asyncio.run(_cut(serving, cuts))
 
 
-async def _cut(cuts: list[int]) -> None:
+async def _cut(serving: Any, cuts: list[int]) -> None:
     whole = b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED + b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"
     edges = sorted({0, len(whole), *(cut for cut in cuts if cut < len(whole))})
 
@@ -171,7 +131,7 @@ async def _cut(cuts: list[int]) -> None:
         assert await (await ask(client, base)).read() == b"hello"
 
 
-async def test_a_stream_is_given_out_as_it_comes() -> None:
+async def test_a_stream_is_given_out_as_it_comes(serving: Any) -> None:
     more = asyncio.Event()
 
     async def stream(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -187,7 +147,7 @@ async def test_a_stream_is_given_out_as_it_comes() -> None:
         assert await response.read_some() == b""
 
 
-async def test_a_pipe_gets_each_part_at_once_and_may_hand_back() -> None:
+async def test_a_pipe_gets_each_part_at_once_and_may_hand_back(serving: Any) -> None:
     more = asyncio.Event()
 
     async def stream(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -213,7 +173,7 @@ async def test_a_pipe_gets_each_part_at_once_and_may_hand_back() -> None:
         assert len(taken) == 3
 
 
-async def test_a_pipe_ends_with_the_failure() -> None:
+async def test_a_pipe_ends_with_the_failure(serving: Any) -> None:
     async def half(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(CHUNKED + b"3\r\none\r\n")
         writer.close()
@@ -227,7 +187,7 @@ async def test_a_pipe_ends_with_the_failure() -> None:
 
 
 @pytest.mark.parametrize("byte", [0, 1, 11, 13, 31, 127])
-async def test_control_characters_in_a_header_are_malformed(byte: int) -> None:
+async def test_control_characters_in_a_header_are_malformed(byte: int, serving: Any) -> None:
     async with serving(OK + b"content-type: a" + bytes([byte]) + b"b\r\ncontent-length: 0\r\n\r\n") as (
         _,
         client,
@@ -256,7 +216,7 @@ async def test_control_characters_in_a_header_are_malformed(byte: int) -> None:
     ],
 )
 @pytest.mark.parametrize("reset", [False, True])
-async def test_each_failure_has_its_name(answer: bytes, kind: type[HttpError], reset: bool) -> None:
+async def test_each_failure_has_its_name(answer: bytes, kind: type[HttpError], reset: bool, serving: Any) -> None:
     async def fail(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
         await writer.drain()
@@ -275,7 +235,7 @@ async def test_each_failure_has_its_name(answer: bytes, kind: type[HttpError], r
         assert len(server.requests) == 1
 
 
-async def test_what_came_before_the_failure_is_given_out_first() -> None:
+async def test_what_came_before_the_failure_is_given_out_first(serving: Any) -> None:
     async def half(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(CHUNKED + b"3\r\none\r\n")
         await writer.drain()
@@ -289,7 +249,7 @@ async def test_what_came_before_the_failure_is_given_out_first() -> None:
             await response.read_some()
 
 
-async def test_more_than_was_asked_for_ends_the_connection_but_not_the_answer() -> None:
+async def test_more_than_was_asked_for_ends_the_connection_but_not_the_answer(serving: Any) -> None:
     async with serving(HELLO + HELLO) as (server, client, base):
         for _ in range(2):
             assert await (await ask(client, base)).read() == b"hello"
@@ -297,7 +257,7 @@ async def test_more_than_was_asked_for_ends_the_connection_but_not_the_answer() 
         assert server.connections == 2
 
 
-async def test_bytes_on_an_idle_connection_end_it() -> None:
+async def test_bytes_on_an_idle_connection_end_it(serving: Any) -> None:
     chatter = asyncio.Event()
 
     async def chatty(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -312,7 +272,7 @@ async def test_bytes_on_an_idle_connection_end_it() -> None:
         await until(lambda: client.open_connections() == 0)
 
 
-async def test_a_connection_closed_while_idle_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_closed_while_idle_costs_nothing(monkeypatch: pytest.MonkeyPatch, serving: Any) -> None:
     monkeypatch.setattr(upstream_http, "SERVERS_KEEP_IDLE_SECONDS", 0.0)
     number = 0
 
@@ -330,7 +290,7 @@ async def test_a_connection_closed_while_idle_costs_nothing(monkeypatch: pytest.
         assert (server.connections, len(server.requests)) == (2, 3)
 
 
-async def test_a_connection_in_steady_use_that_breaks_off_is_a_failure() -> None:
+async def test_a_connection_in_steady_use_that_breaks_off_is_a_failure(serving: Any) -> None:
     number = 0
 
     async def close_second(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -348,7 +308,7 @@ async def test_a_connection_in_steady_use_that_breaks_off_is_a_failure() -> None
         assert len(server.requests) == 2
 
 
-async def test_silence_ends_an_exchange_before_and_after_its_head() -> None:
+async def test_silence_ends_an_exchange_before_and_after_its_head(serving: Any) -> None:
     async def stop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if number == 1:
             writer.write(CHUNKED + b"3\r\none\r\n")
@@ -366,7 +326,7 @@ async def test_silence_ends_an_exchange_before_and_after_its_head() -> None:
         assert client.open_connections() == 0
 
 
-async def test_an_engine_held_back_by_a_slow_reader_is_not_silent() -> None:
+async def test_an_engine_held_back_by_a_slow_reader_is_not_silent(serving: Any) -> None:
     size = 8 * MAX_BUFFERED_BYTES
     async with serving(OK + b"content-length: %d\r\n\r\n" % size + b"x" * size, silence=0.04) as (_, client, base):
         response = await ask(client, base)
@@ -379,7 +339,7 @@ async def test_an_engine_held_back_by_a_slow_reader_is_not_silent() -> None:
         assert len(await (await ask(client, base)).read()) == size
 
 
-async def test_closing_early_or_cancelling_tells_the_engine() -> None:
+async def test_closing_early_or_cancelling_tells_the_engine(serving: Any) -> None:
     async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(server.requests) == 1:
             writer.write(CHUNKED + b"3\r\none\r\n")
@@ -398,7 +358,7 @@ async def test_closing_early_or_cancelling_tells_the_engine() -> None:
         assert client.open_connections() == 0
 
 
-async def test_idle_connections_are_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_connections_are_closed_in_time(monkeypatch: pytest.MonkeyPatch, serving: Any) -> None:
     monkeypatch.setattr(upstream_pool, "IDLE_SECONDS", 0.01)
     async with serving(HELLO, silence=0.04) as (server, client, base):
         await (await ask(client, base)).read()
@@ -406,7 +366,7 @@ async def test_idle_connections_are_closed_in_time(monkeypatch: pytest.MonkeyPat
         assert client.open_connections() == 0
 
 
-async def test_forgetting_an_engine_closes_its_idle_connections() -> None:
+async def test_forgetting_an_engine_closes_its_idle_connections(serving: Any) -> None:
     async with serving(HELLO) as (server, client, base):
         await (await ask(client, base)).read()
         client.forget(base)
@@ -431,4 +391,4 @@ async def test_nobody_listens() -> None:
 )
 def test_no_header_can_be_smuggled_in(path: str, headers: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="line break"):
-        request_head("POST", path, "host", headers, 0)
+        request_head("POST", path, "host", headers, body_length=0)

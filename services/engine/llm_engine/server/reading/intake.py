@@ -55,7 +55,13 @@ class ReaderProcess:
 
     def __init__(self, reader: Reader, folder: Path) -> None:
         """The process makes a reader like this one, with a tokenizer of its own from the model's folder."""
-        self._arguments = (type(reader.tokenizer), folder, reader.check, reader.model_name, reader.trust_template)
+        self._arguments = {
+            "tokenizer": type(reader.tokenizer),
+            "folder": folder,
+            "check": reader.check,
+            "model_name": reader.model_name,
+            "trust_template": reader.trust_template,
+        }
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
         self._lock = Lock()
@@ -69,7 +75,9 @@ class ReaderProcess:
             if self._pipe is None or self._process is None or not self._process.is_alive():
                 context = multiprocessing.get_context("spawn")
                 self._pipe, theirs = context.Pipe()
-                self._process = context.Process(target=run, args=(theirs, *self._arguments), name="reader", daemon=True)
+                self._process = context.Process(
+                    target=run, args=(theirs,), kwargs=self._arguments, name="reader", daemon=True
+                )
                 self._process.start()
                 theirs.close()
             return self._pipe
@@ -106,6 +114,7 @@ class _Refusal:
 
 def run(
     pipe: Connection,
+    *,
     tokenizer: type[AnyTokenizer],
     folder: Path,
     check: RequestCheck,

@@ -29,6 +29,7 @@ class HealthProbes:
         upstream: Upstream,
         interval: float,
         timeout: float,
+        *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pool = pool

@@ -73,7 +73,7 @@ async def _canary(upstream: Upstream, engine: Engine) -> bool:
     try:
         _, models = await upstream.fetch(engine, "GET", "/v1/models", CANARY_TIMEOUT)
         body = {"model": orjson.loads(models)["data"][0]["id"], "prompt": "1", "max_tokens": 1}
-        status, _ = await upstream.fetch(engine, "POST", "/v1/completions", CANARY_TIMEOUT, orjson.dumps(body))
+        status, _ = await upstream.fetch(engine, "POST", "/v1/completions", CANARY_TIMEOUT, body=orjson.dumps(body))
     except (EngineError, ValueError, LookupError, TypeError):
         return False
     return status == 200

@@ -1,4 +1,4 @@
-"""What a policy is: it ranks the head of each class's lane, and picks inside the lane.
+"""The interface of a policy: it ranks the head of each class's lane, and picks inside the lane.
 
     key    of a request, fixed when it is first queued: the order that the wait bound is about
     due    D(key), seconds on the clock: from then on nobody with a larger key goes first. It never decreases with the
@@ -28,7 +28,7 @@ class Lane(Protocol):
     def push(self, request: Waiting) -> None: ...
 
     def rank(self, now: float) -> Rank | None:
-        """Of what it would serve next; None if nobody waits."""
+        """Return the rank of the request that it would serve next; None if the lane is empty."""
 
     def peek(self, now: float) -> Waiting | None: ...
 

@@ -37,12 +37,12 @@ def render_page(window: Window, summary: Summary) -> str:
         objective=OBJECTIVE,
         tenants=summary.tenants[:SHOWN_TENANTS],
         tenants_left_out=summary.tenants_left_out + max(len(summary.tenants) - SHOWN_TENANTS, 0),
-        pictures=_pictures(window, classes, hues, over_time, span) if classes else {},
+        pictures=_pictures(window, classes, hues, over_time, span=span) if classes else {},
     )
 
 
 def shown_span(window: Window) -> series.Span:
-    """What the charts over time show: the window, or less of it if its records begin late, as after a start."""
+    """Return the span of the charts over time: the window, or less if its records begin late, as after a start."""
     length = window.end - window.start
     shown = min(length, next((span for span in SHOWN_SECONDS if span >= window.seconds), length))
     return series.Span(window.end - shown, window.end)
@@ -69,6 +69,7 @@ def _pictures(
     classes: Sequence[ClassSummary],
     hues: dict[str, str],
     over_time: dict[str, series.ClassSeries],
+    *,
     span: series.Span,
 ) -> dict[str, Any]:
     """Every text in a drawing has been escaped there."""

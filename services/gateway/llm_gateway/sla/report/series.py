@@ -17,7 +17,7 @@ Values = list[float | None]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What is drawn, on the wall clock, seconds since 1970; SLICES slices."""
+    """The span that is drawn, on the wall clock, seconds since 1970; SLICES slices."""
 
     start: float
     end: float
@@ -27,7 +27,7 @@ class Span:
         return self.end - self.start
 
     def middle(self, place: int) -> float:
-        """Of the slice at `place`."""
+        """Return the middle of the slice at `place`."""
         return self.start + (place + 0.5) * self.seconds / SLICES
 
 

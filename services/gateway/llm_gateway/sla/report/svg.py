@@ -78,15 +78,15 @@ def document(width: float, height: float, label: str, parts: Iterable[str]) -> s
     )
 
 
-def text(x: float, y: float, content: str, css: str = "", anchor: str = "start") -> str:
+def text(x: float, y: float, content: str, css: str = "", *, anchor: str = "start") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{css}" text-anchor="{anchor}">{escape(content)}</text>'
 
 
-def line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
+def line(x1: float, y1: float, x2: float, y2: float, *, css: str) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{css}"/>'
 
 
-def rectangle(x: float, y: float, width: float, height: float, css: str, radius: float = 0) -> str:
+def rectangle(x: float, y: float, width: float, *, height: float, css: str, radius: float = 0) -> str:
     shape = f'x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{max(height, 0):.1f}" rx="{radius:g}"'
     return f'<rect {shape} class="{css}"/>'
 

@@ -34,7 +34,7 @@ class World:
         self.scrape(0)
 
     def scrape(self, tokens: float) -> None:
-        self.pool.observe(self.engine, Signals(self.now, running=1, waiting=0, generation_tokens=tokens))
+        self.pool.observe(self.engine, Signals(time=self.now, running=1, waiting=0, generation_tokens=tokens))
 
     def take(self) -> None:
         self.permit = self.pool.take(Waiting(STANDARD, 0.0))
@@ -161,7 +161,7 @@ async def test_an_engine_that_stalls_is_ejected_though_it_is_healthy_and_back_on
 async def test_an_ejected_engine_whose_counters_move_needs_no_canary(client: aiohttp.ClientSession) -> None:
     async with ScriptedEngine() as engine, RunningGateway(engine.url, signals_interval=60.0) as gateway:
         only = gateway.parts.pool.engines[0]
-        gateway.parts.pool.observe(only, Signals(0.0, running=0, waiting=0, generation_tokens=0))
+        gateway.parts.pool.observe(only, Signals(time=0.0, running=0, waiting=0, generation_tokens=0))
         async with client.post(engine.url + "/v1/completions", json={"prompt": "x", "max_tokens": 2}) as response:
             assert response.status == 200
         gateway.parts.pool.eject(only, "no progress")

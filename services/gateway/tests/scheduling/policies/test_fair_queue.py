@@ -22,7 +22,7 @@ class World:
         self._order = count()
 
     def push(self, tenant: str, tokens: int = 1, weight: float = 1.0) -> Waiting:
-        request = Waiting(STANDARD, 0.0, tenant, weight, tokens)
+        request = Waiting(STANDARD, 0.0, tenant=tenant, weight=weight, prompt_tokens=tokens)
         request.order, request.queued = next(self._order), True
         self.queue.push(request.order, request)
         return request
@@ -86,7 +86,7 @@ def test_queues_that_share_accounts_share_the_floor() -> None:
     other = FairQueue(world.counters)
     world.counters.charge("a", 70, 1.0)
     world.push("a")
-    late = Waiting(STANDARD, 0.0, "b", queued=True, order=99)
+    late = Waiting(STANDARD, 0.0, tenant="b", queued=True, order=99)
     other.push(0.0, late)
     assert world.counters.of("b") == 70
 

@@ -80,24 +80,33 @@ def test_sjf_serves_by_predicted_work_in_which_an_output_token_weighs_as_much_as
 @pytest.mark.parametrize("policy", ["vtc", "composite"])
 def test_tenants_take_turns_by_what_their_prompts_cost_over_their_weight(policy: PolicyName) -> None:
     """a, with weight 2.5 and prompts of 100, pays 40 a request; b pays 100."""
-    requests = [Waiting(BATCH, 0.0, tenant, weight, 100) for tenant, weight in [("a", 2.5)] * 4 + [("b", 1.0)] * 2]
+    requests = [
+        Waiting(BATCH, 0.0, tenant=tenant, weight=weight, prompt_tokens=100)
+        for tenant, weight in [("a", 2.5)] * 4 + [("b", 1.0)] * 2
+    ]
     assert served(policy, requests) == [0, 4, 1, 2, 5, 3]
 
 
 def test_vtc_does_not_look_at_the_class() -> None:
-    requests = [Waiting(INTERACTIVE, 0.0, "a", 1.0, 10), Waiting(INTERACTIVE, 0.0, "a", 1.0, 10)]
-    requests += [Waiting(BATCH, 0.0, "b", 1.0, 15), Waiting(BATCH, 0.0, "b", 1.0, 15)]
+    requests = [
+        Waiting(INTERACTIVE, 0.0, tenant="a", weight=1.0, prompt_tokens=10),
+        Waiting(INTERACTIVE, 0.0, tenant="a", weight=1.0, prompt_tokens=10),
+    ]
+    requests += [
+        Waiting(BATCH, 0.0, tenant="b", weight=1.0, prompt_tokens=15),
+        Waiting(BATCH, 0.0, tenant="b", weight=1.0, prompt_tokens=15),
+    ]
     assert served("vtc", requests) == [0, 2, 1, 3]
 
 
 def test_composite_keeps_accounts_per_class() -> None:
     policy = make_policy("composite", DEFAULT_CLASSES, aging_rate=0.05, fairness_window=5.0)
     queue = RequestQueue(policy, DEFAULT_CLASSES, 10)
-    bulk = Waiting(BATCH, 0.0, "a", 1.0, 1000)
+    bulk = Waiting(BATCH, 0.0, tenant="a", weight=1.0, prompt_tokens=1000)
     queue.push(bulk)
     assert queue.pop(0.0) is bulk
     queue.charge(bulk, 1000)
-    requests = [Waiting(INTERACTIVE, 0.0, tenant, 1.0, 10) for tenant in "ab"]
+    requests = [Waiting(INTERACTIVE, 0.0, tenant=tenant, weight=1.0, prompt_tokens=10) for tenant in "ab"]
     for request in requests:
         queue.push(request)
     assert [queue.pop(0.0), queue.pop(0.0)] == requests
