@@ -31,8 +31,8 @@ from benchmarks.programs import bench, bench_repeated, end_on_sigterm, serving
 
 from llm_bench.analyse.figures import Figure, read_figure
 from llm_bench.analyse.repetitions import Estimate, mean_interval
-from llm_bench.report.units import seconds as seconds_of
 from llm_bench.results.result import Result
+from llm_report.units import seconds as seconds_of
 
 REPORTS = 3
 RUNS = 3

@@ -7,8 +7,9 @@ from html import escape
 
 from llm_bench.locust_ui.history import Point
 from llm_bench.locust_ui.rows import METRICS
-from llm_bench.report import svg
-from llm_bench.report.charts import Frame, seconds_tick
+from llm_bench.report.charts import Frame
+from llm_report import svg
+from llm_report.units import duration
 
 FRAME = Frame(360, 220, left=52, right=12, top=16, bottom=26)
 SHORTEST = 10.0
@@ -43,10 +44,10 @@ def _draw(points: Sequence[Point], metric: str, names: Sequence[str]) -> str:
     y = svg.linear(highest / 1e3, FRAME.y_end, FRAME.top)
     parts = []
     for tick in y.ticks():
-        parts.append(svg.line(FRAME.left, y(tick), FRAME.x_end, y(tick), css="grid"))
-        parts.append(svg.text(FRAME.left - 6, y(tick) + 4, seconds_tick(round(tick, 9)), "small", anchor="end"))
-    parts += [svg.text(x(tick), FRAME.y_end + 17, f"{tick:g} s", "small", anchor="middle") for tick in x.ticks()]
-    parts.append(svg.line(FRAME.left, FRAME.y_end, FRAME.x_end, FRAME.y_end, css="axis"))
+        parts.append(svg.line((FRAME.left, y(tick)), (FRAME.x_end, y(tick)), css="grid"))
+        parts.append(svg.text((FRAME.left - 6, y(tick) + 4), duration(round(tick, 9)), "small", anchor="end"))
+    parts += [svg.text((x(tick), FRAME.y_end + 17), f"{tick:g} s", "small", anchor="middle") for tick in x.ticks()]
+    parts.append(svg.line((FRAME.left, FRAME.y_end), (FRAME.x_end, FRAME.y_end), css="axis"))
     for name, row in rows.items():
         for quantile, css in ((0, "thin fine"), (1, "thin")):
             line = [(x(at), y(values[quantile] / 1e3)) for at, values in row]

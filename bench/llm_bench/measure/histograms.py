@@ -1,16 +1,12 @@
-"""Prometheus' text format, as far as a benchmark needs it: samples by name, summed over the labels that tell replicas
-apart, and the histograms among them."""
+"""A scrape of metrics: samples by name, summed over the labels of replicas, and the histograms among them."""
 
 from __future__ import annotations
 
-import math
-import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-_SAMPLE = re.compile(rb"(?P<name>[a-zA-Z_:][\w:]*)(\{(?P<labels>.*)\})?\s+(?P<value>\S+)(\s+-?\d+)?\s*")
-_BOUND = re.compile(rb'(?:^|,)\s*le="([^"]+)"')
+from llm_contract.exposition import read_number, read_samples
 
 
 @dataclass(slots=True)
@@ -25,27 +21,15 @@ class Exposition:
 def parse_exposition(lines: Iterable[bytes]) -> Exposition:
     """Read the samples; lines that are none, and values that are no finite number, are passed over."""
     parsed = Exposition()
-    for line in lines:
-        match = _SAMPLE.fullmatch(line)
-        if not match:
-            continue
-        name, value = match["name"].decode(), _number(match["value"])
-        if not math.isfinite(value):
-            continue
-        found = _BOUND.search(match["labels"] or b"")
-        if not name.endswith("_bucket") or not found:
-            parsed.values[name] = min(parsed.values.get(name, 0.0) + value, sys.float_info.max)
-        elif (bound := _number(found[1])) >= 0:
+    for sample in read_samples(lines):
+        name = sample.name.decode()
+        bound = sample.labels.get(b"le") if name.endswith("_bucket") else None
+        if bound is None:
+            parsed.values[name] = min(parsed.values.get(name, 0.0) + sample.value, sys.float_info.max)
+        elif (upper := read_number(bound)) >= 0:
             histogram = parsed.buckets.setdefault(name.removesuffix("_bucket"), {})
-            histogram[bound] = min(histogram.get(bound, 0.0) + value, sys.float_info.max)
+            histogram[upper] = min(histogram.get(upper, 0.0) + sample.value, sys.float_info.max)
     return parsed
-
-
-def _number(text: bytes) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def histogram_delta(before: dict[float, float], after: dict[float, float]) -> list[tuple[float, float]]:

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from llm_report.percentile import percentile
+
 CONFIDENCE = 0.95
 PERCENTILES = (50, 90, 99)
 
@@ -59,11 +61,6 @@ def describe(samples: Sequence[float]) -> Distribution:
         percentiles={f"p{p}": percentile(values, p) for p in PERCENTILES},
         intervals={f"p{p}": percentile_interval(values, p) for p in PERCENTILES},
     )
-
-
-def percentile(values: npt.NDArray[np.float64], p: float) -> float:
-    """By linear interpolation between the two nearest samples (numpy's default, Hyndman & Fan type 7)."""
-    return float(np.percentile(values, p))
 
 
 def percentile_interval(ordered: npt.NDArray[np.float64], p: float, confidence: float = CONFIDENCE) -> Interval:

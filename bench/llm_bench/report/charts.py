@@ -13,9 +13,9 @@ import numpy as np
 
 from llm_bench.measure.record import NOT_SENT, OK, RequestRecord
 from llm_bench.measure.stats import Distribution
-from llm_bench.report import svg
-from llm_bench.report.units import seconds, share
 from llm_bench.results.result import Result
+from llm_report import svg
+from llm_report.units import duration, seconds, share
 
 CURVE_POINTS = 240
 """A curve with more samples than this is drawn through so many of its quantiles."""
@@ -69,10 +69,10 @@ def timeline(result: Result, scale_values: Sequence[float], span: float) -> str:
     for name, kind in result.scenario.classes.items():
         if kind.slo.ttft is not None and y.low < kind.slo.ttft < y.high:
             level = y(kind.slo.ttft)
-            parts.append(svg.line(frame.left, level, frame.x_end, level, css=f"slo {hue(result, name)}"))
+            parts.append(svg.line((frame.left, level), (frame.x_end, level), css=f"slo {hue(result, name)}"))
             label = f"{name} SLO {seconds(kind.slo.ttft)}"
             labels.append(
-                svg.text(frame.x_end - 2, level - 4, label, f"small halo fill {hue(result, name)}", anchor="end")
+                svg.text((frame.x_end - 2, level - 4), label, f"small halo fill {hue(result, name)}", anchor="end")
             )
     for rows in _slices(result):
         css = hue(result, rows[0].class_name)
@@ -98,11 +98,11 @@ def cumulative(curves: Sequence[Curve], slo: float | None, label: str, scale_val
     y = svg.Scale(0.0, 1.0, frame.y_end, frame.top + 10)
     parts = _axes(frame, x, y, "", x_log=True, y_format="share")
     if slo is not None and x.low < slo < x.high:
-        parts.append(svg.line(x(slo), frame.top + 2, x(slo), frame.y_end, css="slo ink"))
-        parts.append(svg.text(x(slo), frame.top - 3, f"SLO {seconds(slo)}", "small fill ink", anchor="middle"))
+        parts.append(svg.line((x(slo), frame.top + 2), (x(slo), frame.y_end), css="slo ink"))
+        parts.append(svg.text((x(slo), frame.top - 3), f"SLO {seconds(slo)}", "small fill ink", anchor="middle"))
     elif slo is not None:
         beyond = f"SLO {seconds(slo)} →" if slo >= x.high else f"← SLO {seconds(slo)}"
-        parts.append(svg.text(frame.x_end, frame.top - 3, beyond, "small fill ink", anchor="end"))
+        parts.append(svg.text((frame.x_end, frame.top - 3), beyond, "small fill ink", anchor="end"))
     drawn = [curve for curve in curves if curve.samples]
     for curve in drawn:
         parts.append(svg.polyline(_steps(curve, x, y), f"curve {curve.css}"))
@@ -150,7 +150,7 @@ def _draw_labels(labels: Sequence[_AreaLabel]) -> list[str]:
     for label in sorted(labels, key=lambda label: -label.height):
         if label.height > 16 and not any(label.meets(other) for other in drawn):
             drawn.append(label)
-    return [svg.text(label.x, label.y, label.name, "small halo strong", anchor="middle") for label in drawn]
+    return [svg.text((label.x, label.y), label.name, "small halo strong", anchor="middle") for label in drawn]
 
 
 def queue_grid(span: float) -> np.ndarray:
@@ -175,16 +175,16 @@ def attainment(results: Sequence[Result]) -> str:
     parts: list[str] = []
     for place, name in enumerate(names):
         top = place * group + 16
-        parts.append(svg.text(0, top, name, f"strong fill {hue(results[0], name)}"))
+        parts.append(svg.text((0, top), name, f"strong fill {hue(results[0], name)}"))
         for position, result in enumerate(results):
             value = _attained(result, name)
             y = top + 8 + position * row
-            parts.append(svg.text(100, y + 14, result.run.name[:16], "small", anchor="end"))
-            parts.append(svg.rectangle(x(0), y, x(1) - x(0), row - 6, css="track"))
+            parts.append(svg.text((100, y + 14), result.run.name[:16], "small", anchor="end"))
+            parts.append(svg.rectangle((x(0), y), x(1) - x(0), row - 6, css="track"))
             parts.append(
-                svg.rectangle(x(0), y, x(value or 0) - x(0), row - 6, css=run_css(results, name, position, "bar"))
+                svg.rectangle((x(0), y), x(value or 0) - x(0), row - 6, css=run_css(results, name, position, "bar"))
             )
-            parts.append(svg.text(x(1) + 8, y + 14, share(value), "small strong"))
+            parts.append(svg.text((x(1) + 8, y + 14), share(value), "small strong"))
     return svg.document(frame.width, frame.height, "Share of requests within their SLO, by class and run", parts)
 
 
@@ -201,35 +201,31 @@ def tail(results: Sequence[Result]) -> str:
     x = svg.logarithmic(known, 110, frame.width - 64 - OPEN_WHISKER)
     parts: list[str] = []
     for tick in x.ticks():
-        parts.append(svg.line(x(tick), 4, x(tick), frame.height - 24, css="grid"))
-        parts.append(svg.text(x(tick), frame.height - 8, seconds_tick(tick), "small", anchor="middle"))
+        parts.append(svg.line((x(tick), 4), (x(tick), frame.height - 24), css="grid"))
+        parts.append(svg.text((x(tick), frame.height - 8), duration(tick), "small", anchor="middle"))
     for place, name in enumerate(names):
         top = place * group + 16
-        parts.append(svg.text(0, top, name, f"strong fill {hue(results[0], name)}"))
+        parts.append(svg.text((0, top), name, f"strong fill {hue(results[0], name)}"))
         for position, result in enumerate(results):
             if name in result.summary.classes:
                 css = run_css(results, name, position, "mark")
                 y = top + 17.0 + position * row
-                parts.append(svg.text(100, y + 5, result.run.name[:16], "small", anchor="end"))
+                parts.append(svg.text((100, y + 5), result.run.name[:16], "small", anchor="end"))
                 parts += _interval(result.summary.classes[name].ttft, x, y, css, frame=frame)
     label = "P99 time to first token by class and run, with 95% intervals"
     return svg.document(frame.width, frame.height, label, parts)
 
 
-def seconds_tick(value: float) -> str:
-    return f"{value * 1e3:g} ms" if 0 < value < 0.9999 else f"{value:g} s"
-
-
 def _interval(figures: Distribution, x: svg.Scale, y: float, css: str, *, frame: Frame) -> list[str]:
     """Dot, whiskers and value; on a side that the sample does not bound, a few dots."""
     if figures.p99 is None:
-        return [svg.text(x(x.low), y + 5, "no sample", "small")]
+        return [svg.text((x(x.low), y + 5), "no sample", "small")]
     at, parts = x(figures.p99), []
     for bound, side in zip(figures.intervals["p99"], (-1, 1), strict=True):
         end = at + side * OPEN_WHISKER if bound is None else x(bound)
-        parts.append(svg.line(at, y, end, y, css=f"whisker {css} {'open' if bound is None else ''}"))
-    parts.append(svg.circle(at, y, 5, css))
-    return [*parts, svg.text(frame.width - 58, y + 5, seconds(figures.p99), "small strong")]
+        parts.append(svg.line((at, y), (end, y), css=f"whisker {css} {'open' if bound is None else ''}"))
+    parts.append(svg.circle((at, y), 5, css))
+    return [*parts, svg.text((frame.width - 58, y + 5), seconds(figures.p99), "small strong")]
 
 
 def _axes(
@@ -242,21 +238,21 @@ def _axes(
     y_format: str = "seconds",
 ) -> list[str]:
     formats: dict[str, Callable[[float], str]] = {
-        "seconds": seconds_tick,
+        "seconds": duration,
         "share": "{:.0%}".format,
         "count": "{:g}".format,
     }
     parts = []
     for tick in [0.0, 0.25, 0.5, 0.75, 1.0] if y_format == "share" else y.ticks():
-        parts.append(svg.line(frame.left, y(tick), frame.x_end, y(tick), css="grid"))
-        parts.append(svg.text(frame.left - 6, y(tick) + 4, formats[y_format](tick), "small", anchor="end"))
+        parts.append(svg.line((frame.left, y(tick)), (frame.x_end, y(tick)), css="grid"))
+        parts.append(svg.text((frame.left - 6, y(tick) + 4), formats[y_format](tick), "small", anchor="end"))
     for tick in x.ticks():
         if x_log:
-            parts.append(svg.line(x(tick), frame.top, x(tick), frame.y_end, css="grid"))
-        parts.append(svg.text(x(tick), frame.y_end + 18, formats["seconds"](tick), "small", anchor="middle"))
-    parts.append(svg.line(frame.left, frame.y_end, frame.x_end, frame.y_end, css="axis"))
+            parts.append(svg.line((x(tick), frame.top), (x(tick), frame.y_end), css="grid"))
+        parts.append(svg.text((x(tick), frame.y_end + 18), formats["seconds"](tick), "small", anchor="middle"))
+    parts.append(svg.line((frame.left, frame.y_end), (frame.x_end, frame.y_end), css="axis"))
     if x_label:
-        parts.append(svg.text(frame.left, frame.height - 1, x_label, "small faint"))
+        parts.append(svg.text((frame.left, frame.height - 1), x_label, "small faint"))
     return parts
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from llm_bench.measure.summary import ClassSummary
 from llm_bench.results.result import Result
+from llm_report import units
 
 Unit = Literal["seconds", "share", "count", "rate"]
 
@@ -69,3 +70,8 @@ def _row(name: str, metric: Metric, results: Sequence[Result]) -> Row:
     base = values[0]
     ratios = [value / base if base and value is not None else None for value in values]
     return Row(name, metric.key, metric.label, metric.unit, values, ratios)
+
+
+def show(value: float | None, unit: Unit) -> str:
+    """Format a figure in its unit."""
+    return {"seconds": units.seconds, "share": units.share, "count": units.count, "rate": units.rate}[unit](value)

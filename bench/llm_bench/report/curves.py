@@ -10,16 +10,17 @@ from markupsafe import Markup
 
 from llm_bench.analyse.repetitions import Estimate, mean_interval
 from llm_bench.measure.summary import ALL, ClassSummary
-from llm_bench.report import svg
-from llm_bench.report.charts import NARROW, WIDE, Frame, hue, seconds_tick
+from llm_bench.report.charts import NARROW, WIDE, Frame, hue
 from llm_bench.report.template import fill_template
 from llm_bench.report.write import write_file
 from llm_bench.results.result import Result
+from llm_report import svg
+from llm_report.units import duration
 
 GOAL = 0.99
 """SLO attainment above which a rate counts as held, in the headline."""
 
-_TICKS: dict[str, Callable[[float], str]] = {"seconds": seconds_tick, "share": "{:.0%}".format, "count": "{:g}".format}
+_TICKS: dict[str, Callable[[float], str]] = {"seconds": duration, "share": "{:.0%}".format, "count": "{:g}".format}
 
 Read = Callable[[ClassSummary], float | None]
 
@@ -150,11 +151,11 @@ def _draw(curves: Sequence[Curve], frame: Frame, x_label: str, unit: str, *, rat
     y = _height([point.y.value for point in points], frame, unit)
     parts = []
     for tick in [0.0, 0.25, 0.5, 0.75, 1.0] if unit == "share" else y.ticks():
-        parts.append(svg.line(frame.left, y(tick), frame.x_end, y(tick), css="grid"))
-        parts.append(svg.text(frame.left - 6, y(tick) + 4, _TICKS[unit](tick), "small", anchor="end"))
-    parts += [svg.text(x(tick), frame.y_end + 18, f"{tick:g}", "small", anchor="middle") for tick in x.ticks()]
-    parts.append(svg.line(frame.left, frame.y_end, frame.x_end, frame.y_end, css="axis"))
-    parts.append(svg.text(frame.x_end, frame.height - 1, x_label, "small faint", anchor="end"))
+        parts.append(svg.line((frame.left, y(tick)), (frame.x_end, y(tick)), css="grid"))
+        parts.append(svg.text((frame.left - 6, y(tick) + 4), _TICKS[unit](tick), "small", anchor="end"))
+    parts += [svg.text((x(tick), frame.y_end + 18), f"{tick:g}", "small", anchor="middle") for tick in x.ticks()]
+    parts.append(svg.line((frame.left, frame.y_end), (frame.x_end, frame.y_end), css="axis"))
+    parts.append(svg.text((frame.x_end, frame.height - 1), x_label, "small faint", anchor="end"))
     for curve in curves:
         parts += _curve(curve, x, y, rates_shown and curve is curves[0])
     parts += _names(curves, x, y)
@@ -177,10 +178,12 @@ def _curve(curve: Curve, x: svg.Scale, y: svg.Scale, rates_shown: bool) -> list[
     for point in curve.points:
         at = x(point.x)
         if point.y.low is not None and point.y.high is not None:
-            parts.append(svg.line(at, y(max(point.y.low, y.low)), at, y(point.y.high), css=f"whisker fine {curve.css}"))
-        parts.append(svg.circle(at, y(point.y.value), 4, f"point {curve.css}"))
+            parts.append(
+                svg.line((at, y(max(point.y.low, y.low))), (at, y(point.y.high)), css=f"whisker fine {curve.css}")
+            )
+        parts.append(svg.circle((at, y(point.y.value)), 4, f"point {curve.css}"))
         if rates_shown:
-            parts.append(svg.text(at - 7, y(point.y.value) - 7, f"{point.rate:.3g}/s", "small halo", anchor="end"))
+            parts.append(svg.text((at - 7, y(point.y.value) - 7), f"{point.rate:.3g}/s", "small halo", anchor="end"))
     return parts
 
 
@@ -191,5 +194,5 @@ def _names(curves: Sequence[Curve], x: svg.Scale, y: svg.Scale) -> list[str]:
     for height, curve in ends:
         floor = max(height + 4, floor + 14)
         at = x(curve.points[-1].x) + 8
-        labels.append(svg.text(at, floor, curve.name, f"small strong halo fill {curve.css}"))
+        labels.append(svg.text((at, floor), curve.name, f"small strong halo fill {curve.css}"))
     return labels

@@ -13,8 +13,8 @@ from llm_bench.analyse.gate import Finding
 from llm_bench.analyse.knee import Knee
 from llm_bench.analyse.paired import PairedRatio
 from llm_bench.analyse.repetitions import Estimate
-from llm_bench.report.units import MISSING, seconds, share
 from llm_bench.results.result import Result
+from llm_report.units import MISSING, seconds, share
 
 _LABELS = {
     "output_tokens_per_second": "Output/s",

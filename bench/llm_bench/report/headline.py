@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llm_bench.measure.summary import ALL
-from llm_bench.report import units
 from llm_bench.results.result import Result
+from llm_report import units
 
 
 def headline(results: Sequence[Result]) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from llm_bench.report.compare import METRICS, Row, compare
+from llm_bench.report.compare import METRICS, Row, compare, show
 from llm_bench.report.headline import nothing_completed
-from llm_bench.report.units import ratio, show
 from llm_bench.results.result import Result
+from llm_report.units import ratio
 
 
 def render_markdown(results: Sequence[Result], title: str) -> str:

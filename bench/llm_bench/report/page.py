@@ -15,13 +15,14 @@ from markupsafe import Markup
 from llm_bench.measure.record import OK, RequestRecord
 from llm_bench.measure.stats import CONFIDENCE, PERCENTILES, samples_needed
 from llm_bench.measure.verdict import rates
-from llm_bench.report import charts, gpu_charts, server_charts, units
-from llm_bench.report.compare import METRICS, compare
+from llm_bench.report import charts, gpu_charts, server_charts
+from llm_bench.report.compare import METRICS, compare, show
 from llm_bench.report.headline import headline, times
 from llm_bench.report.template import fill_template
 from llm_bench.results.result import Result
 from llm_bench.workload.arrivals import ClosedLoop
 from llm_bench.workload.recorded import TraceArrivals
+from llm_report import units
 
 SLO_REACH = 4.0
 """An SLO up to this many times the slowest sample stretches the axis; one further out would only flatten the data."""
@@ -56,7 +57,7 @@ def _content(results: Sequence[Result], title: str) -> dict[str, Any]:
         "hues": {name: charts.hue(first, name) for name in first.scenario.classes},
         "metrics": METRICS,
         "rows": _rows(results),
-        "show": units.show,
+        "show": show,
         "timelines": _timelines(results),
         "server_panels": [server_charts.panels(result, _span(results)) for result in results],
         "gpu_panels": [gpu_charts.panels(result, _span(results)) for result in results],

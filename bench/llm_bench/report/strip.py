@@ -7,8 +7,9 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from llm_bench.report import svg
-from llm_bench.report.charts import Frame, seconds_tick
+from llm_bench.report.charts import Frame
+from llm_report import svg
+from llm_report.units import duration
 
 FRAME = Frame(480, 104, top=8, bottom=22)
 HUES = ("hue5", "hue2", "hue0", "hue1", "hue3", "hue4")
@@ -42,12 +43,12 @@ def _draw(label: str, times: Sequence[float], lines: Mapping[str, Values], span:
     parts = []
     for tick in [0.0, 0.5, 1.0] if unit == "share" else y.ticks()[::2]:
         shown = f"{tick:.0%}" if unit == "share" else f"{tick:g}"
-        parts.append(svg.line(FRAME.left, y(tick), FRAME.x_end, y(tick), css="grid"))
-        parts.append(svg.text(FRAME.left - 6, y(tick) + 4, shown, "small", anchor="end"))
-    parts += [svg.text(x(tick), FRAME.y_end + 16, seconds_tick(tick), "small", anchor="middle") for tick in x.ticks()]
+        parts.append(svg.line((FRAME.left, y(tick)), (FRAME.x_end, y(tick)), css="grid"))
+        parts.append(svg.text((FRAME.left - 6, y(tick) + 4), shown, "small", anchor="end"))
+    parts += [svg.text((x(tick), FRAME.y_end + 16), duration(tick), "small", anchor="middle") for tick in x.ticks()]
     for position, values in enumerate(lines.values()):
         shown_values = [(at, value) for at, value in zip(times, values, strict=True) if value is not None]
         points = [(x(at), y(value)) for at, value in shown_values if 0 <= at <= span]
         parts.append(svg.polyline(points, f"thin {HUES[position % len(HUES)]}"))
-    parts.append(svg.line(FRAME.left, FRAME.y_end, FRAME.x_end, FRAME.y_end, css="axis"))
+    parts.append(svg.line((FRAME.left, FRAME.y_end), (FRAME.x_end, FRAME.y_end), css="axis"))
     return svg.document(FRAME.width, FRAME.height, label, parts)

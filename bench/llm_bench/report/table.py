@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from llm_bench.measure.summary import ClassSummary
-from llm_bench.report.compare import METRICS, THROUGHPUT, Metric, Row, compare
+from llm_bench.report.compare import METRICS, THROUGHPUT, Metric, Row, compare, show
 from llm_bench.report.headline import nothing_completed
-from llm_bench.report.units import ratio, show
 from llm_bench.results.result import Result
+from llm_report.units import ratio
 
 
 def print_table(results: Sequence[Result], console: Console | None = None) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from llm_bench.report import units
+from llm_report import units
+from llm_report.theme import style_sheet
 
 
 def fill_template(name: str, **content: Any) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(seconds=units.seconds, share=units.share, count=units.count, ratio=units.ratio)
-    return environment.from_string(_read(name)).render(style=Markup(_read("style.css")), **content)
+    return environment.from_string(_read(name)).render(style=Markup(style_sheet() + _read("style.css")), **content)
 
 
 def _read(name: str) -> str:

@@ -6,12 +6,12 @@ one URL may be several (data parallel); their counts are added up, and the fulle
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from dataclasses import dataclass
 
 from llm_contract import metrics
+from llm_contract.exposition import read_samples
 
 _RUNNING = metrics.REQUESTS_RUNNING.name.encode()
 _WAITING = metrics.REQUESTS_WAITING.name.encode()
@@ -30,8 +30,8 @@ _WANTED = frozenset(
         *(_PREFIX_QUERIES, _PREFIX_HITS, _TTFT_SUM),
     )
 )
-_BLOCKS = re.compile(rb'[{,]num_gpu_blocks="(\d{1,12})"')
-_BLOCK_SIZE = re.compile(rb'[{,]block_size="(\d{1,9})"')
+_BLOCKS = re.compile(rb'(?:^|,)num_gpu_blocks="(\d{1,12})"')
+_BLOCK_SIZE = re.compile(rb'(?:^|,)block_size="(\d{1,9})"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,19 +68,14 @@ class Signals:
 
 
 def parse(page: bytes, now: float) -> Signals | None:
-    """None unless the page counts running requests: then it is not an engine's. Never raises; skips what is odd."""
+    """Read a scrape; None unless it counts running requests, as an engine's does. Never raises; skips odd lines."""
     values: dict[bytes, list[float]] = {}
     kv_tokens = 0
-    for line in page.split(b"\n"):
-        if not line.startswith(b"vllm:"):
-            continue
-        name = line.partition(b" ")[0].partition(b"{")[0]
-        if name not in _WANTED:
-            continue
-        if name == _CACHE_CONFIG:
-            kv_tokens += _kv_tokens(line)
-        elif (value := _value(line)) is not None:
-            values.setdefault(name, []).append(value)
+    for sample in read_samples(page.split(b"\n"), _WANTED):
+        if sample.name == _CACHE_CONFIG:
+            kv_tokens += _kv_tokens(sample.raw_labels)
+        elif sample.value >= 0:
+            values.setdefault(sample.name, []).append(sample.value)
     return _signals(values, kv_tokens, now) if _RUNNING in values else None
 
 
@@ -102,15 +97,6 @@ def _signals(values: dict[bytes, list[float]], kv_tokens: int, now: float) -> Si
     )
 
 
-def _value(line: bytes) -> float | None:
-    """The number after the labels; a label's value may hold spaces. Every metric here is finite and not negative."""
-    try:
-        value = float(line[line.rfind(b"}") + 1 :].split()[0] if b"}" in line else line.split()[1])
-    except (ValueError, IndexError):
-        return None
-    return value if math.isfinite(value) and value >= 0 else None
-
-
-def _kv_tokens(line: bytes) -> int:
-    blocks, size = _BLOCKS.search(line), _BLOCK_SIZE.search(line)
+def _kv_tokens(labels: bytes) -> int:
+    blocks, size = _BLOCKS.search(labels), _BLOCK_SIZE.search(labels)
     return int(blocks[1]) * int(size[1]) if blocks and size else 0

@@ -2,7 +2,7 @@
 
 attainment   met / requests; rejected and failed requests are misses, excluded ones are not in `requests`
 goodput      requests that met their targets, per second
-percentile   nearest rank, the smallest value that at least p% of the values do not exceed; never interpolated
+percentile   interpolated between the two nearest values, as everywhere in this project (`llm_report.percentile`)
 jain         Jain's index of fairness (Jain, Chiu, Hawe 1984), (sum x)^2 / (n sum x^2), over the tenants'
              x = (prompt + output tokens) / weight; 1 is equal shares. It says something only while tenants contend.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from llm_gateway.request.classes import PriorityClass
 from llm_gateway.sla.record import Verdict
 from llm_gateway.sla.window import Floats, Integers, Window
+from llm_report import percentile as definition
 
 TENANT_ROWS = 500
 """A summary names at most so many pairs of class and tenant, those with the most requests."""
@@ -105,10 +106,9 @@ def rows_of_class(window: Window, name: str) -> Integers:
     return np.flatnonzero(window.class_code == window.classes.index(name))
 
 
-def percentile(ordered: Floats, percent: int) -> float | None:
-    """Nearest rank, of values in ascending order."""
-    count = len(ordered)
-    return float(ordered[(count * percent + 99) // 100 - 1]) if count else None
+def percentile(values: Floats, percent: int) -> float | None:
+    """Return the project's percentile (`llm_report.percentile`), None without values."""
+    return definition.percentile(values, percent) if len(values) else None
 
 
 def known(values: Floats) -> Floats:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llm_gateway.request.classes import DEFAULT_CLASSES
 from llm_gateway.sla.record import SlaRecord
-from llm_gateway.sla.report import render_page, svg, units
+from llm_gateway.sla.report import render_page
 from llm_gateway.sla.report.page import shown_span
 from llm_gateway.sla.store import SlaStore
 from llm_gateway.sla.summary import summarise
@@ -97,34 +97,3 @@ def test_whatever_is_stored_can_be_drawn(records: list[SlaRecord], seconds: floa
     assert page.rstrip().endswith("</html>")
     drawings = [drawing.split("</svg>")[0] for drawing in page.split("<svg")[1:]]
     assert not any("nan" in drawing or "inf" in drawing for drawing in drawings)
-
-
-@given(st.lists(st.floats(0, 1e7), max_size=5), st.booleans())
-def test_scales_keep_inside_their_ends_and_have_ticks(values: list[float], log: bool) -> None:
-    scale = svg.logarithmic(values, 200, 10) if log else svg.linear(max(values, default=0.0), 200, 10)
-    assert all(10 <= scale(value) <= 200 for value in values)
-    assert 1 <= len(scale.ticks()) <= 12
-    assert all(scale.low <= tick <= scale.high for tick in scale.ticks())
-
-
-@pytest.mark.parametrize(
-    ("shown", "says"),
-    [
-        (units.seconds(None), "–"),
-        (units.seconds(0.0042), "4.2 ms"),
-        (units.seconds(0.9994), "999 ms"),
-        (units.seconds(1.234), "1.23 s"),
-        (units.seconds(123.4), "123 s"),
-        (units.duration(0.5), "500 ms"),
-        (units.duration(30.0), "30 s"),
-        (units.share(0.98999), "98%"),
-        (units.share(0.9999), "99.9%"),
-        (units.share(1.0), "100%"),
-        (units.rate(1.234), "1.23/s"),
-        (units.span(86400), "day"),
-        (units.span(7200), "2 hours"),
-        (units.span(61), "61 seconds"),
-    ],
-)
-def test_numbers_for_people(shown: str, says: str) -> None:
-    assert shown == says

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from llm_gateway.sla.record import Verdict
-from llm_gateway.sla.report import svg, units
 from llm_gateway.sla.report.series import SLICES, ClassSeries, Span, Values
 from llm_gateway.sla.summary import ClassSummary, Figures
+from llm_report import svg, units
 
 SHOWN_VERDICTS = (Verdict.MET, Verdict.LATE, Verdict.REJECTED, Verdict.FAILED)
 """From the bottom of a stack to its top."""
@@ -51,7 +51,7 @@ def attainment(span: Span, hues: dict[str, str], series: dict[str, ClassSeries],
     for quarter in range(5):
         tick = low + quarter * (1 - low) / 4
         parts += _level(frame, y(tick), f"{100 * tick:g}%")
-    parts.append(svg.line(frame.left, y(objective), frame.x_end, y(objective), css="target ink"))
+    parts.append(svg.line((frame.left, y(objective)), (frame.x_end, y(objective)), css="target ink"))
     parts += [svg.polyline(_points(span, x, y, one.attainment), f"curve {hues[name]}") for name, one in series.items()]
     return svg.document(frame.width, frame.height, "Share of requests on time over time, by class", parts)
 
@@ -72,7 +72,9 @@ def outcomes(span: Span, counts: Sequence[Sequence[int]]) -> str:
             if top > floor:
                 left = frame.left + place * width + 0.6
                 parts.append(
-                    svg.rectangle(left, y(top), width - 1.2, height=y(floor) - y(top), css=f"bar {css_of(verdict)}")
+                    svg.rectangle(
+                        (left, y(top)), width - 1.2, height=y(floor) - y(top), css=f"bar {css_of(verdict)}", radius=0
+                    )
                 )
             floor = top
     return svg.document(frame.width, frame.height, "Requests over time, by what became of their promise", parts)
@@ -88,7 +90,7 @@ def first_token(span: Span, cls: ClassSummary, hue: str, series: ClassSeries) ->
     for tick in y.ticks():
         parts += _level(frame, y(tick), units.duration(tick))
     if target is not None:
-        parts.append(svg.line(frame.left, y(target), frame.x_end, y(target), css="target ink"))
+        parts.append(svg.line((frame.left, y(target)), (frame.x_end, y(target)), css="target ink"))
     parts.append(svg.polyline(_points(span, x, y, series.ttft_p50), f"curve thin {hue}"))
     parts.append(svg.polyline(_points(span, x, y, series.ttft_p99), f"curve {hue}"))
     return svg.document(frame.width, frame.height, f"Time to first token of {cls.name} over time, P50 and P99", parts)
@@ -100,12 +102,12 @@ def queue_wait(classes: Sequence[ClassSummary], hues: dict[str, str]) -> str:
     waits = {cls.name: _waits(cls.figures) for cls in classes}
     x = svg.logarithmic((wait for ones in waits.values() for wait in ones), left + 6, right - 6)
     height = row * len(classes) + 30
-    parts = [svg.line(x(tick), 4, x(tick), height - 24, css="grid") for tick in x.ticks()]
-    parts += [svg.text(x(tick), height - 6, units.duration(tick), "small", anchor="middle") for tick in x.ticks()]
+    parts = [svg.line((x(tick), 4), (x(tick), height - 24), css="grid") for tick in x.ticks()]
+    parts += [svg.text((x(tick), height - 6), units.duration(tick), "small", anchor="middle") for tick in x.ticks()]
     for place, cls in enumerate(classes):
         y, hue = row * (place + 0.5) + 2, hues[cls.name]
-        parts.append(svg.text(0, y + 4, _short(cls.name, 12), f"strong fill {hue}"))
-        parts += _range([x(wait) for wait in waits[cls.name]], y, hue) or [svg.text(left + 6, y + 4, "none", "small")]
+        parts.append(svg.text((0, y + 4), _short(cls.name, 12), f"strong fill {hue}"))
+        parts += _range([x(wait) for wait in waits[cls.name]], y, hue) or [svg.text((left + 6, y + 4), "none", "small")]
     return svg.document(500, height, "Wait in the queue by class: P50, P99 and the longest", parts)
 
 
@@ -115,16 +117,18 @@ def verdicts(classes: Sequence[ClassSummary]) -> str:
     parts = []
     for place, cls in enumerate(classes):
         y, figures = row * (place + 0.5) + 2, cls.figures
-        parts.append(svg.text(0, y + 4, _short(cls.name, 12), "strong"))
-        parts.append(svg.rectangle(x(0), y - 8, x(1) - x(0), height=16, css="track", radius=3))
+        parts.append(svg.text((0, y + 4), _short(cls.name, 12), "strong"))
+        parts.append(svg.rectangle((x(0), y - 8), x(1) - x(0), height=16, css="track", radius=3))
         floor = 0
         for verdict, count in zip(SHOWN_VERDICTS, counts_of(figures), strict=True):
             begin, end = x(floor / (figures.requests or 1)), x((floor + count) / (figures.requests or 1))
             parts.append(
-                svg.rectangle(begin, y - 8, end - begin, height=16, css=f"bar {css_of(verdict)}") if count else ""
+                svg.rectangle((begin, y - 8), end - begin, height=16, css=f"bar {css_of(verdict)}", radius=0)
+                if count
+                else ""
             )
             floor += count
-        parts.append(svg.text(500, y + 4, units.count(figures.requests), "small", anchor="end"))
+        parts.append(svg.text((500, y + 4), units.count(figures.requests), "small", anchor="end"))
     return svg.document(500, row * len(classes) + 8, "What became of the requests, by class", parts)
 
 
@@ -148,11 +152,11 @@ def _range(places: Sequence[float], y: float, hue: str) -> Iterable[str]:
         return []
     p50, p99, longest = places
     return [
-        svg.line(p50, y, longest, y, css=f"reach {hue}"),
-        svg.line(p50, y, p99, y, css=f"range {hue}"),
-        svg.circle(p50, y, 4.5, f"hollow {hue}"),
-        svg.circle(p99, y, 5.5, f"mark {hue}"),
-        svg.line(longest, y - 6, longest, y + 6, css=f"end {hue}"),
+        svg.line((p50, y), (longest, y), css=f"reach {hue}"),
+        svg.line((p50, y), (p99, y), css=f"range {hue}"),
+        svg.circle((p50, y), 4.5, f"hollow {hue}"),
+        svg.circle((p99, y), 5.5, f"mark {hue}"),
+        svg.line((longest, y - 6), (longest, y + 6), css=f"end {hue}"),
     ]
 
 
@@ -165,11 +169,11 @@ def _time_axis(span: Span, frame: Frame, x: svg.Scale, ticks: int = 6) -> list[s
     first = (int(span.start // step) + 1) * step
     marks = [first + step * index for index in range(ticks * 2) if first + step * index <= span.end]
     labels = [
-        svg.text(x(mark), frame.y_end + 18, units.clock(mark), "small", anchor="middle")
+        svg.text((x(mark), frame.y_end + 18), units.clock(mark), "small", anchor="middle")
         for mark in marks
         if frame.left + 8 <= x(mark) <= frame.x_end - 8
     ]
-    return [*labels, svg.line(frame.left, frame.y_end, frame.x_end, frame.y_end, css="axis")]
+    return [*labels, svg.line((frame.left, frame.y_end), (frame.x_end, frame.y_end), css="axis")]
 
 
 def _round_step(rough: float) -> float:
@@ -180,8 +184,8 @@ def _round_step(rough: float) -> float:
 
 def _level(frame: Frame, y: float, label: str) -> list[str]:
     return [
-        svg.line(frame.left, y, frame.x_end, y, css="grid"),
-        svg.text(frame.left - 8, y + 4, label, "small", anchor="end"),
+        svg.line((frame.left, y), (frame.x_end, y), css="grid"),
+        svg.text((frame.left - 8, y + 4), label, "small", anchor="end"),
     ]
 
 

@@ -10,9 +10,11 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from llm_gateway.sla.report import charts, series, units
+from llm_gateway.sla.report import charts, series
 from llm_gateway.sla.summary import ClassSummary, Summary
 from llm_gateway.sla.window import Window
+from llm_report import units
+from llm_report.theme import style_sheet
 
 OBJECTIVE = 0.99
 """A promise is kept while at least this part of the class's requests met their targets."""
@@ -94,4 +96,5 @@ def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     for name in ("seconds", "duration", "share", "count", "rate", "span", "date"):
         environment.filters[name] = getattr(units, name)
+    environment.globals["style_sheet"] = Markup(style_sheet())
     return environment.from_string(resources.files("llm_gateway.sla.report").joinpath("page.html").read_text("utf-8"))
