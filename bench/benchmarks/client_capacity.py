@@ -59,7 +59,7 @@ def measure_ours(server: Server, workers: int, seconds: float, folder: Path) -> 
 
     def attempt(rate: float) -> Trial:
         before, out = server.cpu_seconds(), folder / f"{workers}-{len(runs)}"
-        result = send(server.url, rate, workers, scraper=seconds, gpus=out)
+        result = send(server.url, rate, workers, seconds, out=out)
         runs.append(describe_run(result, rate, workers, server.cpu_seconds() - before))
         verdict, late = "VALID  " if result.verdict.valid else "INVALID", 1e3 * (runs[-1]["lag_p99"] or 0.0)
         print(f"  processes {workers}, {rate:7.0f}/s  {verdict}  lag P99 {late:.1f} ms", flush=True)

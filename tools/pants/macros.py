@@ -12,7 +12,7 @@ def project(package, *, command=None, data=(), test_dependencies=(), test_timeou
     """
     resources(name="data", sources=[f"{package}/py.typed", *data])
     python_sources(name="lib", sources=[f"{package}/**/*.py"], dependencies=[":data"])
-    python_test_utils(name="test_utils", sources=["tests/conftest.py", "tests/support_*.py"], skip_mypy=True)
+    python_test_utils(name="test_utils", sources=["tests/**/conftest.py", "tests/support_*.py"], skip_mypy=True)
     python_tests(
         name="tests",
         sources=["tests/**/test_*.py"],
