@@ -19,7 +19,7 @@ class LoopLag:
         """Seconds that the loop was late."""
 
     def watch(self) -> None:
-        """Runs beside the load until it is killed."""
+        """Run next to the load until it is killed."""
         while True:
             asked = perf_counter()
             gevent.sleep(TICK)

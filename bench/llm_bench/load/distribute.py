@@ -82,7 +82,7 @@ def run_distributed(
     stop: Event,
     watch: Callable[[Callable[[], Tally]], None],
 ) -> Distributed:
-    """Sends the schedule from `workers` processes of this machine; `stop` ends it early, `watch` runs beside it."""
+    """Send the schedule from `workers` processes of this machine; `stop` ends it early, `watch` runs next to it."""
     environment = Environment(user_classes=[type("OpenLoop", (OpenLoopUser,), {"abstract": False, "fixed_count": 0})])
     runner = environment.create_master_runner("127.0.0.1", 0)
     parts = [_Part([planned.index for planned in share]) for share in split(schedule, workers)]

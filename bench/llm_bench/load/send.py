@@ -104,7 +104,7 @@ def _looking_on(scraper: Scraper, gpus: GpuSampler | None) -> Iterator[None]:
 
 
 def _sample(gpus: GpuSampler | None) -> None:
-    """Runs beside the load until it is killed; the driver is asked in a thread, it may take its time."""
+    """Run next to the load until it is killed; the driver answers in a thread, because it can be slow."""
     while gpus is not None:
         gevent.get_hub().threadpool.apply(gpus.sample)
         gevent.sleep(INTERVAL)

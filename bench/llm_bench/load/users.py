@@ -65,7 +65,7 @@ class Load:
     following: dict[int, int] = field(default_factory=dict)
     """Index of the next turn by that of a turn."""
     on_end: Callable[[RequestRecord], None] | None = None
-    """Is told of each request that has ended."""
+    """Count a request that has ended."""
     credentials: Credentials = NO_CREDENTIALS
     ran_out: bool = False
     """A closed loop had sent all its requests before its time was over."""
@@ -191,7 +191,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def run_open_loop(load: Load, *, stop: Event, watch: Callable[[Callable[[], Tally]], None]) -> None:
-    """Sends the load; returns when it is done or when `stop` is set. `watch` runs beside it, in its own greenlet."""
+    """Send the load; return when it is done or when `stop` is set. `watch` runs next to it, in its own greenlet."""
     environment = Environment(user_classes=[type("OpenLoop", (OpenLoopUser,), {"load": load, "abstract": False})])
     runner = environment.create_local_runner()
     watcher = gevent.spawn(watch, lambda: load.tally)

@@ -40,7 +40,7 @@ class History:
         self._began = monotonic()
 
     def watch(self, environment: Any) -> None:
-        """Runs beside the tests, for ever."""
+        """Run next to the tests, without end."""
         while True:
             gevent.sleep(INTERVAL)
             if environment.runner is not None and environment.runner.state in ("spawning", "running"):

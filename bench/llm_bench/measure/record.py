@@ -1,8 +1,8 @@
 """One request's row: when it was due, what happened when, how many tokens, how it ended.
 
-Times ending in `_at` are seconds from the start of the run. Latencies come twice: from the *scheduled* time, which is
-what a user who came at that moment lived through and is the headline (MLPerf's definition: a client that falls behind
-cannot hide it), and from the actual send.
+Times ending in `_at` are seconds from the start of the run. Latencies come twice. The headline counts from the
+*scheduled* time, as a user who came at that moment would. This cures coordinated omission: a client that falls behind
+makes its latencies longer instead of hiding them (MLPerf's definition). The other counts from the actual send.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fetches the server's `/metrics` beside the load. Pages are kept as bytes and read when the run is over."""
+"""Fetches the server's `/metrics` during the load. Pages are kept as bytes and read when the run is over."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Scraper:
         return True
 
     def watch(self) -> None:
-        """Runs beside the load until it is killed."""
+        """Run next to the load until it is killed."""
         while True:
             gevent.sleep(INTERVAL)
             self.scrape()

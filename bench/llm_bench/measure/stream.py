@@ -205,7 +205,7 @@ def spread(tokens: int, lengths: Sequence[int]) -> list[int]:
 
 
 def _located(arrivals: Sequence[float], tokens: int) -> bool:
-    """Whether the tokens of these events can be told apart: they came in one read, or one with each event."""
+    """Return whether each token has a time of its own: one came with each event, or all came in one read."""
     return arrivals[0] == arrivals[-1] or abs(tokens - len(arrivals)) <= 1 + TEXTLESS_SHARE * tokens
 
 

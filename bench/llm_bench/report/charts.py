@@ -1,6 +1,6 @@
 """The report's pictures. Each function draws one panel; the page lays panels out in grids.
 
-Classes are told apart by hue everywhere. Where runs share a panel, the first run is grey and later runs have the
+Hue distinguishes classes everywhere. Where runs share a panel, the first run is grey and later runs have the
 class's hue; the caption says which is which.
 """
 
@@ -18,7 +18,7 @@ from llm_report import svg
 from llm_report.units import duration, seconds, share
 
 CURVE_POINTS = 240
-"""A curve with more samples than this is drawn through so many of its quantiles."""
+"""A curve with more samples than this is drawn through this many of its quantiles."""
 OPEN_WHISKER = 26
 """Drawing units of a whisker that has no end."""
 
@@ -270,7 +270,7 @@ def _steps(curve: Curve, x: svg.Scale, y: svg.Scale) -> list[svg.Point]:
 
 
 def run_css(results: Sequence[Result], class_name: str, position: int, kind: str) -> str:
-    """Grey for the first of several runs, the class's hue for the others, told apart by dashes from the third on."""
+    """Grey for the first of several runs, the class's hue for the others, distinguished by dashes from the third on."""
     if position == 0 and len(results) > 1:
         return f"{kind} base"
     return f"{kind} {hue(results[0], class_name)} run{position}"

@@ -24,7 +24,7 @@ def write_report(
     json: Path | None = None,
     markdown: Path | None = None,
 ) -> None:
-    """Any of the files may be left out; their folders are made."""
+    """Write the files that are named, and make their folders."""
     heading = title or " vs ".join(result.run.name for result in results)
     if html is not None:
         write_file(html, render_page(results, heading).encode())

@@ -43,7 +43,7 @@ def prepare_folder(folder: Path) -> None:
 
 @contextmanager
 def room_for(folder: Path, requests: int) -> Iterator[None]:
-    """Holds room on the disk for the essence of so many requests, until just before it is written."""
+    """Reserve disk space for the essential results of that many requests; release it just before they are written."""
     reserve, size = folder / RESERVE_FILE, BYTES_PER_RUN + requests * BYTES_PER_REQUEST
     try:
         try:

@@ -67,7 +67,7 @@ class SharedPrefix(_Part):
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the class's requests (or conversations) that begin with it; all others are unique throughout."""
     variants: PositiveInt = 1
-    """So many different prefixes take turns."""
+    """Number of different prefixes, which take turns."""
 
 
 class Turns(_Part):
@@ -190,7 +190,7 @@ def load_scenario(path: Path, overrides: Mapping[str, Any] | None = None) -> Sce
 
 
 def _beside(scenario: Scenario, folder: Path) -> Scenario:
-    """Files that a scenario names are looked for beside it."""
+    """Resolve files that a scenario names relative to it."""
     changes: dict[str, Any] = {}
     if isinstance(scenario.arrivals, TraceArrivals):
         changes["arrivals"] = scenario.arrivals.model_copy(update={"file": folder / scenario.arrivals.file})

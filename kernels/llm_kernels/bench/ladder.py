@@ -1,4 +1,4 @@
-"""A ladder's rungs, checked and timed beside the library."""
+"""A ladder's rungs, checked, and timed together with the library."""
 
 from __future__ import annotations
 

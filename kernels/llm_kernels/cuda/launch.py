@@ -12,7 +12,7 @@ from llm_kernels.cuda import build
 from llm_kernels.errors import KernelError
 
 GEMV_ROWS = 4
-"""Up to so many rows `w4a16_gemv.cu` runs, which begins and ends sooner; from 8 on `w4a16.cu` is faster."""
+"""Most rows that `w4a16_gemv.cu` takes, which starts and ends sooner; from 8 on `w4a16.cu` is faster."""
 
 
 def gemm(x: Tensor, weight: Tensor) -> Tensor:

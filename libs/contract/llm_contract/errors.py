@@ -75,7 +75,7 @@ class ErrorResponse(BaseModel):
 
 
 class ApiError(Exception):
-    """A failure that the client is told about."""
+    """A failure that the client sees."""
 
     def __init__(
         self, kind: ErrorKind, message: str, *, param: str | None = None, retry_after: float | None = None

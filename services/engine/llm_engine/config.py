@@ -34,7 +34,7 @@ class EngineConfig:
     block_size: int = 16
     """Tokens in one KV block."""
     num_gpu_blocks_override: int | None = None
-    """Exactly so many KV blocks, on whatever device; wins over `kv_cache_memory_bytes`."""
+    """Exact number of KV blocks on any device; overrides `kv_cache_memory_bytes`."""
     kv_cache_memory_bytes: int | None = None
     """Memory for the KV cache; None: on a GPU all that `gpu_memory_utilization` leaves, on a CPU 512 MiB, or one full
     context if that is more."""

@@ -97,7 +97,7 @@ class Engine:
         return self._preparer.prepare(prompt_ids, params, only_final)
 
     def warm_up(self) -> None:
-        """Do now what would make the first requests of a kind hold up all others."""
+        """Do the work now that would make the first request of its kind delay all others."""
         self._preparer.warm_up()
 
     def add_request(
@@ -109,8 +109,7 @@ class Engine:
         *,
         only_final: bool = False,
     ) -> None:
-        """Prepare and queue a request; its outputs come from later steps, or, with `only_final`, one from each answer's
-        last."""
+        """Prepare and queue a request. Later steps return its outputs, or with `only_final` one when an answer ends."""
         self.enqueue(request_id, self.prepare(prompt_ids, params, only_final), priority)
 
     def enqueue(
@@ -141,9 +140,10 @@ class Engine:
         self._runner.close()
 
     def step(self) -> list[RequestOutput]:
-        """Compute one step; the news of the requests that got text or ended.
+        """Compute one step and return the outputs of requests that got text or ended.
 
-        With overlap, begin one step and then read the one before: the news are a step late, and the device never waits.
+        With overlap, launch one step and then read the previous one: results arrive one step late, so the device never
+        idles.
         """
         outputs: list[RequestOutput] = []
         before, self._in_flight = self._in_flight, None

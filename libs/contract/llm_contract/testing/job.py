@@ -49,7 +49,7 @@ class Job:
         return {**event, "object": kind, "usage": self.usage(self.max_tokens)}
 
     def usage(self, generated: int) -> dict[str, int]:
-        """When so many tokens of the answer are out."""
+        """Return the usage after that many tokens of the answer."""
         total = self.prompt_tokens + generated
         return {"prompt_tokens": self.prompt_tokens, "completion_tokens": generated, "total_tokens": total}
 

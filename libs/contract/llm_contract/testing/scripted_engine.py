@@ -68,9 +68,9 @@ class ScriptedEngine:
         self.chunk_gate = Gate()
         """Before every chunk; a chat stream's opening role chunk is not held."""
         self.die_after_chunks: int | None = None
-        """Reset the connection after so many chunks; 0 resets before the response's first byte."""
+        """Number of chunks after which the connection is reset; 0 resets before the response's first byte."""
         self.stall_after_chunks: int | None = None
-        """An answer stops after so many chunks until `stall_gate`, closed at first, lets it go on; /health is well."""
+        """Number of chunks after which an answer stops until `stall_gate`, closed at first, opens; /health is well."""
         self.stall_gate = Gate()
         self.stall_gate.close()
         self.answer: tuple[int, dict[str, Any]] | None = None

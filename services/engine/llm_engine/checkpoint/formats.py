@@ -91,5 +91,5 @@ class _Reader:
 
 
 def _words(count: int) -> int:
-    """int32 words that hold so many nibbles."""
+    """Return how many int32 words hold that many nibbles."""
     return -(-count // 8)

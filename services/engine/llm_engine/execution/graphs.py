@@ -75,7 +75,7 @@ def sizes_up_to(largest: int) -> list[int]:
 
 
 def _padding(size: int, max_model_len: int, num_blocks: int, device: torch.device) -> Batch:
-    """Decodes that are nobody's."""
+    """Decodes that belong to no sequence and fill the graph up."""
     none = torch.zeros(size, dtype=torch.int64, device=device)
     return Batch(
         token_ids=none.clone(),

@@ -1,4 +1,4 @@
-"""Runs one step on the device: move blocks, guess, build the batch, forward, draw. Owns weights and KV memory."""
+"""One step on the device: move blocks, draft, build the batch, forward, sample. Owns weights and KV memory."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class ModelRunner:
         self._workers = workers
         self._memory = memory
         self._drawn: Tensor | None = None
-        """The tokens of the step before, still on the device."""
+        """Tokens of the previous step, still on the device."""
 
     @torch.inference_mode()
     def launch(self, step: Step) -> Draw:
-        """Begin to compute the step's tokens; the draw of those that the sequences, thereby complete, get."""
+        """Launch the step's forward pass and return a handle to the sampled tokens."""
         self._copy(step.copies)
         if not step.num_tokens:
             if self._workers is not None and step.copies:

@@ -165,7 +165,7 @@ class KVCacheManager:
         return num_tokens % self.block_size != 0
 
     def _last_is_shared(self, sequence: Sequence) -> bool:
-        """The next token goes into a block that somebody else reads, too, or may want to."""
+        """Return whether the next token goes into a block that another sequence reads or can find."""
         if not self._is_partial(sequence.num_computed_tokens):
             return False
         block = sequence.block_table[-1]

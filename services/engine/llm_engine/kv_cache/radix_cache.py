@@ -1,4 +1,4 @@
-"""Which block holds the KV of which prefix: a tree of blocks, an alternative to chained hashes.
+"""The prefix cache as a radix tree: which block holds the KV of which prefix, an alternative to chained hashes.
 
     root ── [import os\n…] ── [def main():…] ── …
                            └─ [class A:…]

@@ -18,7 +18,7 @@ from torch._C._distributed_c10d import Store
 from llm_engine.parallel.sharding import Shard
 
 TIMEOUT = timedelta(seconds=60)
-"""For one rank to wait for another within a step; between steps nobody waits here."""
+"""Limit on one rank's wait for another within a step; between steps no rank waits here."""
 
 
 @dataclass(slots=True)

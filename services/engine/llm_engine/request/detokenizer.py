@@ -24,7 +24,7 @@ class IncrementalDecoder:
         """Tokens at the start of the window whose text is out already."""
         self._said = decode(self._window)
         self._num_unfinished = 0
-        """Tokens at the end of the window that may be a character's beginning."""
+        """Tokens at the end of the window that can be the beginning of a character."""
 
     def push(self, token_id: int) -> str:
         """The text that the token completes; empty while a character is unfinished."""
@@ -50,7 +50,7 @@ class IncrementalDecoder:
 
 
 class StopStrings:
-    """Looks for stop strings in text that comes in pieces, and holds back what may be the start of one."""
+    """A search for stop strings in text that comes in pieces; it holds back text that can be the start of one."""
 
     def __init__(self, stops: Sequence[str], include: bool = False) -> None:
         """`include`: the stop string itself belongs to the text."""

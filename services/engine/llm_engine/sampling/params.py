@@ -28,7 +28,7 @@ class SamplingParams:
     max_tokens: int | None = 16
     """None: up to the end of the context."""
     min_tokens: int = 0
-    """No end-of-text, stop token or stop string before so many tokens."""
+    """Tokens before which no end-of-text, stop token or stop string ends the answer."""
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
@@ -38,7 +38,7 @@ class SamplingParams:
     n: int = 1
     """Answers to one prompt, which is computed once."""
     logprobs: int | None = None
-    """So many of the likeliest tokens at each place of the output, and the chosen one; -1: all."""
+    """Number of likeliest tokens reported at each place of the output, besides the chosen one; -1: all."""
     prompt_logprobs: int | None = None
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0

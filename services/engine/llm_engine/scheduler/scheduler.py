@@ -124,7 +124,7 @@ class Scheduler:
                 step.take(sequence, num_tokens)
 
     def _schedule_drafts(self, sequence: Sequence, step: Step) -> bool:
-        """The next token and the guesses after it, if all fit; nobody is preempted for a guess."""
+        """Return the next token and the drafts after it, if all fit; no sequence is preempted for a draft."""
         num_tokens = sequence.num_uncomputed_tokens + len(sequence.draft_token_ids)
         if num_tokens <= step.budget and self.kv_cache.grow(sequence, num_tokens):
             step.take(sequence, num_tokens)
@@ -155,7 +155,7 @@ class Scheduler:
         while self.waiting and step.budget > 0 and len(self.running) < self.max_num_seqs:
             sequence = self.waiting[0]
             if not self.kv_cache.admit(sequence):
-                return  # nobody overtakes: a large prompt would otherwise starve
+                return  # no overtaking (head-of-line): a large prompt would otherwise starve
             self.waiting.pop(0)
             sequence.status = Status.RUNNING
             insort(self.running, sequence, key=self._order)

@@ -67,7 +67,7 @@ class Breaker:
         return BreakerState.OPEN if self._clock() < self._reopens_at else BreakerState.HALF_OPEN
 
     def allows(self) -> bool:
-        """Whether a request may be sent now."""
+        """Return whether a request can be sent now."""
         return self._reopens_at is None or (not self.probing and self._clock() >= self._reopens_at)
 
     def begin(self) -> int:

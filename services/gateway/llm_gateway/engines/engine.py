@@ -121,7 +121,7 @@ class Engine:
         return self.up and self.breaker.state is not BreakerState.OPEN
 
     def accepts(self, cost: int) -> bool:
-        """Whether a request of that many tokens may be sent to it now."""
+        """Return whether a request of that many tokens can be sent to it now."""
         able = self.up and self.rests_until is None and self.in_flight < self.share
         return able and self.budget.fits(cost) and self.breaker.allows()
 

@@ -119,7 +119,7 @@ class EnginePool:
         return self._held[class_name]
 
     def share_among(self, sharers: int) -> None:
-        """From now on each engine's limit is that of so many gateways, which cannot ask each other; 1: all of it."""
+        """Divide each engine's limit among that many gateways, which cannot ask each other; 1 takes all of it."""
         self._sharers = sharers
         for engine in self.watched():
             engine.sharers = sharers

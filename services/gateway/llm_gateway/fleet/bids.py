@@ -40,7 +40,7 @@ class BidBook:
             self._stale.append(bid.member)
 
     def granted(self, member: str) -> None:
-        """Redis took this bid out. If another request is served in its place it stays live, and is told again."""
+        """Redis took this bid out. If another request is served in its place it stays live, and is sent again."""
         bid = self.live.get(member)
         if bid is not None:
             self._unknown[member] = bid

@@ -88,7 +88,7 @@ class FleetGate:
         return self._book.offer(key, prefer, avoid)
 
     def withdraw(self, bid: Bid) -> None:
-        """May be called again."""
+        """Can be called again."""
         self._book.withdraw(bid)
         if self._book.changed():
             self._news.set()

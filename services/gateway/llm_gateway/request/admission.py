@@ -1,4 +1,4 @@
-"""From a client's bytes to a place in the order: who asks, for what class, what it will cost, and may it.
+"""Admission: identify the tenant and class, estimate the cost, and apply the limits.
 
 Everything that is refused here is refused before it waited: no key, a malformed body, an unknown class, a tenant over
 its limit. What a request will cost is predicted (estimate.py), and settled by what it cost when it has ended.

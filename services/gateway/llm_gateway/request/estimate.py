@@ -103,7 +103,7 @@ class PromptEstimator:
         self._tokens = PRIOR_PROMPT_TOKENS
 
     def predict(self, body_bytes: int) -> int:
-        """Prompt tokens of a request with a body of so many bytes, at least 1."""
+        """Predict the prompt tokens of a request from its body's size in bytes, at least 1."""
         return max(1, round(body_bytes * self._tokens / self._bytes))
 
     def observe(self, body_bytes: int, prompt_tokens: int) -> None:

@@ -79,7 +79,7 @@ class Dispatcher:
         queue.on_push_out = self._push_out
 
     async def acquire(self, request: Waiting) -> Permit:
-        """A slot, once it is this request's turn. One that had a slot before is not kept out by a full queue.
+        """Wait for this request's turn and return its slot. A full queue does not keep out one that had a slot before.
 
         Raises ApiError: QUEUE_FULL; QUEUE_TIMEOUT or OVERLOADED after its class's `queue_timeout`; ENGINE_UNAVAILABLE
         if every engine of its route is or goes down. Cancelled while it waits, it leaves the queue; cancelled in the
@@ -111,7 +111,7 @@ class Dispatcher:
             self._waiting.pop(request, None)
 
     def spare(self, request: Waiting) -> Permit | None:
-        """A slot for a second try beside the first, if nobody waits for it."""
+        """Return a slot for a second, hedged try, if no request waits for it."""
         return self._at_once(request)
 
     def _at_once(self, request: Waiting) -> Permit | None:
@@ -139,7 +139,7 @@ class Dispatcher:
             raise ApiError(ErrorKind.QUEUE_FULL, message, retry_after=wait) from None
 
     def _push_out(self, request: Waiting) -> None:
-        """Its tenant has more than its share of a full queue, and another tenant's request took its place."""
+        """Fail a request whose tenant has more than its share of a full queue, for another tenant's request."""
         self._left(request)
         if granted := self._undecided(request):
             wait = self.predicted_wait(request)
@@ -148,7 +148,7 @@ class Dispatcher:
             granted.set_exception(ApiError(ErrorKind.QUEUE_FULL, message, retry_after=wait))
 
     def _saturation(self, route: Route) -> float:
-        """How full the queue is; a class's own bound, which it cannot exceed, is not for shedding."""
+        """Return how full the queue is, 0 to 1; a class's own bound, which it cannot exceed, does not count."""
         return self._queue.length(route) / self._max_queue if self._max_queue else 0.0
 
     def _withdraw(self, request: Waiting, granted: asyncio.Future[Permit]) -> None:
@@ -207,10 +207,10 @@ class Dispatcher:
         granted.set_result(permit)
 
     def _entered(self, request: Waiting, route: Route) -> None:
-        """It is in the queue now; for a fleet, which has to know."""
+        """Called when a request has entered the queue; a fleet overrides it."""
 
     def _left(self, request: Waiting) -> None:
-        """It is not in the queue any more."""
+        """Called when a request has left the queue."""
 
     def _undecided(self, request: Waiting) -> Grant | None:
         """Return None if the request was cancelled a moment ago and has not left the queue yet."""
@@ -228,7 +228,7 @@ class Dispatcher:
         return full if others else NONE_EXCLUDED
 
     def _fail_stranded(self) -> None:
-        """Requests whose engines are all down."""
+        """Fail the requests whose engines are all down."""
         for route in self._queue.routes():
             if not self._pool.any_up(route):
                 for request in self._queue.waiting_for(route):

@@ -1,4 +1,4 @@
-"""Preempt and requeue: a request that the client has had no byte of may be pulled back from its engine.
+"""Preempt and requeue: a request can be withdrawn from its engine while the client has received nothing.
 
 Purpose     a more urgent request arrives while every slot is taken by less urgent ones that have not answered yet.
 Rule        The victim is of a less urgent class, has a larger key, went to its engine less than `within` seconds ago,
@@ -41,7 +41,7 @@ class Preemption:
             self._unanswered.setdefault(request.cls.priority, {})[request] = self._clock()
 
     def answered(self, request: Waiting) -> None:
-        """Its first byte is here, or it has ended; may be called again."""
+        """Note that its first byte has come or that it has ended; can be called again."""
         if self._settings.enabled:
             self._unanswered.get(request.cls.priority, {}).pop(request, None)
 

@@ -92,7 +92,7 @@ class RequestQueue:
         self._length = 0
         self._pushed = 0
         self.on_push_out: Callable[[Waiting], None] | None = None
-        """Tells a request that its place was taken. Without it nobody is pushed out."""
+        """Called with a request whose place was taken. Without it no request is pushed out."""
 
     def __len__(self) -> int:
         """Requests that wait, without those that went away."""

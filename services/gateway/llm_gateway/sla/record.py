@@ -24,7 +24,7 @@ REJECTED_OUTCOMES = frozenset(kind.label for kind in ErrorKind if kind.type == O
 EXCLUDED_OUTCOMES = frozenset(
     [ENGINE_REJECTED, *(kind.label for kind in ErrorKind if kind.status < 500 and kind.type != OVERLOADED)]
 )
-"""Nobody's promise: the client left, or asked for what it cannot have. Every other outcome but ok is a failure."""
+"""Outcomes that break no promise: the client left, or its request was invalid. Others, except ok, are failures."""
 
 
 class Verdict(IntEnum):

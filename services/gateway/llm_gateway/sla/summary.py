@@ -20,7 +20,7 @@ from llm_gateway.sla.window import Floats, Integers, Window
 from llm_report import percentile as definition
 
 TENANT_ROWS = 500
-"""A summary names at most so many pairs of class and tenant, those with the most requests."""
+"""Most pairs of class and tenant in a summary: those with the most requests."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from llm_gateway.sla.store import SlaStore
 
 FLUSH_SECONDS = 0.5
 FLUSH_RECORDS = 500
-"""So many waiting records are written at once, without waiting for the clock."""
+"""Number of waiting records that are written at once, without waiting for the clock."""
 WAITING_RECORDS = 20_000
 """Room for records that are not written yet, about 0.5 KiB each: 8 s at 2,500 requests/s."""
 

@@ -1,4 +1,4 @@
-"""Tenants: who sends a request, which classes they may have, and what part of the engines is theirs.
+"""Tenants: who sends a request, which classes they can use, and their share of the engines.
 
 With keys required, a request's API key names its tenant, and nothing else does. Without, on loopback, a key that is
 known still does; else `x-tenant` is believed; else the request is anonymous. A tenant that is not in the configuration

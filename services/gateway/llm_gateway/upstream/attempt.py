@@ -116,7 +116,7 @@ class Attempts:
         self._note(job, failure)
 
     def another(self, job: Job, failure: EngineError | None = None) -> bool:
-        """Whether the request may be tried again; if so, that is counted.
+        """Return whether the request can be tried again; if so, count the try.
 
         After a refusal only if there is an engine that did not see it yet: the same one would say the same again.
         """

@@ -160,7 +160,7 @@ class Response:
             connection.abort()
 
     def let_end(self, seconds: float) -> None:
-        """Drops the rest of the body, which nobody needs, so that the connection can be used again; then closes it."""
+        """Drop the unneeded rest of the body, so that the connection can be used again; then close it."""
         if self._connection is None:
             return
         self._parts, self._buffered = [], 0

@@ -1,4 +1,4 @@
-"""Token replay: a stream whose engine died goes on at another one, which is given the prompt and the text so far.
+"""Token replay: a stream whose engine died continues at another one, which gets the prompt and the text so far.
 
 Sound only where the rest of the answer depends on nothing but the text before it. That holds for one greedy or unseeded
 sample; it does not for seeds (their random numbers would start anew), penalties (they count generated tokens, which

@@ -1,4 +1,4 @@
-"""How many retries there may be, so that a failing fleet is not drowned in second tries.
+"""A limit on retries, so that a failing fleet is not drowned in second tries.
 
 A token bucket (Finagle's RetryBudget): each request puts in `ratio`, each second `per_second`, each retry takes 1. So
 over any stretch of time, retries <= reserve + ratio * requests + per_second * seconds. It starts full: an engine that

@@ -93,7 +93,7 @@ class FairQueue:
         requests.push(key, request)
 
     def turn(self) -> tuple[float, Waiting] | None:
-        """The smallest counter and its tenant's first request; None if nobody waits."""
+        """Return the smallest counter and its tenant's first request; None if the queue is empty."""
         turns = self._turns
         while turns:
             bound, _, tenant = turns[0]
