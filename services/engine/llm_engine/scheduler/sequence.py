@@ -9,12 +9,12 @@ from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from llm_engine.sampling.logprobs import TokenLogprobs
 from llm_engine.sampling.params import SamplingParams
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llm_engine.sampling.logprobs import TokenLogprobs
     from llm_engine.structured.grammar import Grammar
 
 
