@@ -1,10 +1,14 @@
-"""`./lab pages`: figures in Markdown pages come from results files; it puts them there, `--check` finds stale ones.
+"""`./lab pages`: figures and code in Markdown pages come from commands and files; `--check` finds stale ones.
 
     <!-- output: python services/gateway/benchmarks/tables.py overhead -->
-    … whatever the command printed …
+    … the command's output …
     <!-- end of output -->
 
-Commands run at the repository's root, with this environment's Python for `python`.
+    <!-- code: services/engine/llm_engine/scheduler/scheduler.py::Scheduler.schedule -->
+    … the method's source …
+    <!-- end of code -->
+
+Commands run at the repository's root, with this environment's Python for `python`; `snippets` says how code is named.
 """
 
 from __future__ import annotations
@@ -18,13 +22,14 @@ from pathlib import Path
 
 from llm_lab import paths
 from llm_lab.errors import LabError
+from llm_lab.snippets import snippet
 
-BLOCK = re.compile(r"^(<!-- output: (.+?) -->\n).*?^(<!-- end of output -->)", re.DOTALL | re.MULTILINE)
-"""At the beginning of a line: one that is indented is an example."""
+BLOCK = re.compile(r"^(<!-- (output|code): (.+?) -->\n).*?^(<!-- end of \2 -->)", re.DOTALL | re.MULTILINE)
+"""A block begins its line; an indented one is an example."""
 
 
 def refresh(pages: Iterator[Path], *, check: bool) -> list[Path]:
-    """The pages whose text was out of date; they are written anew unless `check`. Raises LabError for a command."""
+    """Return the pages that were out of date; write them anew unless `check`. LabError if a command or name fails."""
     stale = []
     for page in pages:
         old = page.read_text(encoding="utf-8")
@@ -44,8 +49,8 @@ def tracked_pages() -> Iterator[Path]:
 
 
 def _renewed(page: Path, block: re.Match[str]) -> str:
-    begin, command, end = block.groups()
-    return begin + _output(command, page) + end
+    begin, kind, source, end = block.groups()
+    return begin + (_output(source, page) if kind == "output" else snippet(paths.ROOT, source)) + end
 
 
 def _output(command: str, page: Path) -> str:
