@@ -131,6 +131,8 @@ def _pages(arguments: argparse.Namespace) -> None:
     stale = [str(page.relative_to(paths.ROOT)) for page in pages.refresh(pages.tracked_pages(), check=arguments.check)]
     if stale and arguments.check:
         raise LabError(f"out of date: {', '.join(stale)}; ./lab pages writes them anew")
+    if broken := pages.broken_links(pages.tracked_pages()):
+        raise LabError(f"links to files that are not there: {', '.join(broken)}")
     console.print("\n".join(stale) or "Every page is up to date.")
 
 
