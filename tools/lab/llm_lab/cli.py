@@ -12,7 +12,7 @@ from typing import NoReturn, TypeAlias
 
 from rich.console import Console
 
-from llm_lab import __version__, lock, pages, paths, service, stack, vllm
+from llm_lab import __version__, changed, lock, pages, paths, service, stack, vllm
 from llm_lab.demo import demo
 from llm_lab.errors import EXIT_INTERRUPTED, LabError, UsageError
 from llm_lab.priorities import priorities
@@ -136,6 +136,11 @@ def _pages(arguments: argparse.Namespace) -> None:
     console.print("\n".join(stale) or "Every page is up to date.")
 
 
+def _test(arguments: argparse.Namespace) -> None:
+    if status := changed.run(arguments.since):
+        raise LabError(f"pytest ended with status {status}")
+
+
 def _prepare(engine: str) -> None:
     if engine == "vllm":
         vllm.install()
@@ -206,6 +211,9 @@ def _add_engine(command: argparse.ArgumentParser) -> None:
 
 
 def _add_upkeep(commands: Commands) -> None:
+    test_ = commands.add_parser("test", help="the tests nearest to what changed since main")
+    test_.add_argument("--since", default="main", metavar="COMMIT", help="default: %(default)s")
+    test_.set_defaults(command=_test)
     commands.add_parser("vllm", help="install real vLLM for CPUs into .venv-vllm").set_defaults(command=_vllm)
     lock_ = commands.add_parser("lock", help="remake the files of hashes in 3rdparty/")
     lock_.add_argument("--upgrade", action="store_true", help="take the newest versions that 3rdparty/*.in allows")
