@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import Any
 
@@ -91,16 +92,17 @@ def test_three_requests_by_hand() -> None:
 
 @pytest.mark.parametrize("load", [0.3, 0.6, 0.8])
 def test_one_slot_and_equal_requests_are_an_m_d_1_queue(load: float) -> None:
-    """Pollaczek and Khinchine: mean wait = load * service / (2 * (1 - load))."""
+    """Lindley (1952): the next request's wait is this one's plus the service time less the time between them, or 0."""
     model = EngineModel(itl_base=0.1, itl_slope=0.0, prefill=0.01, max_running=1)
     service = 10 * 0.01 + 9 * 0.1
-    source = np.random.default_rng(11)
-    times = np.cumsum(source.exponential(service / load, 60_000))
-    trace = [TraceRequest(at, "standard", "", 10, 10) for at in times.tolist()]
+    between = np.random.default_rng(11).exponential(service / load, 4_000)
+    trace = [TraceRequest(at, "standard", "", 10, 10) for at in np.cumsum(between).tolist()]
     classes = [cls.model_copy(update={"max_queue": 10_000}) for cls in DEFAULT_CLASSES]
     result = replay(trace, "fcfs", gateway(model, classes=classes, max_queue=10_000), model)
     waits = [one.granted - one.request.at for one in result.sequences]
-    assert np.mean(waits) == pytest.approx(load * service / (2 * (1 - load)), rel=0.06)
+    expected = itertools.accumulate(between[1:], lambda wait, gap: max(0.0, wait + service - gap), initial=0.0)
+    assert waits == pytest.approx(list(expected), abs=1e-6)
+    assert max(waits) > service
 
 
 def test_a_saturated_engine_serves_its_capacity() -> None:
