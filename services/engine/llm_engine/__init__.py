@@ -22,13 +22,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llm_engine.config import EngineConfig
     from llm_engine.engine import Engine
     from llm_engine.llm import LLM
     from llm_engine.sampling.params import SamplingParams
+    from llm_engine.settings import EngineConfig
 
 __all__ = ["LLM", "Engine", "EngineConfig", "SamplingParams"]
-_MODULES = {"LLM": "llm", "Engine": "engine", "EngineConfig": "config", "SamplingParams": "sampling.params"}
+_MODULES = {"LLM": "llm", "Engine": "engine", "EngineConfig": "settings", "SamplingParams": "sampling.params"}
 
 
 def __getattr__(name: str) -> Any:

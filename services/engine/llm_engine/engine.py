@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from llm_engine.config import EngineConfig
 from llm_engine.errors import RequestError
 from llm_engine.kv_cache.manager import KVCacheManager
 from llm_engine.observers import invariants
@@ -30,6 +29,7 @@ from llm_engine.scheduler.overlap import InFlight, future
 from llm_engine.scheduler.policies import ORDERS, Policies
 from llm_engine.scheduler.scheduler import Scheduler, Step
 from llm_engine.scheduler.sequence import FinishReason, Sequence
+from llm_engine.settings import EngineConfig
 from llm_engine.startup import load as startup
 
 log = logging.getLogger(__name__)

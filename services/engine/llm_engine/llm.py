@@ -13,10 +13,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from llm_engine.config import EngineConfig
 from llm_engine.engine import Engine
 from llm_engine.request.outputs import Completion, CompletionOutput, RequestOutput
 from llm_engine.sampling.params import SamplingParams
+from llm_engine.settings import EngineConfig
 
 Prompt = str | list[int]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from llm_engine import Engine, SamplingParams
-from llm_engine.config import EngineConfig
 from llm_engine.errors import ContextLengthError, EngineError, RequestError
 from llm_engine.scheduler.sequence import FinishReason
+from llm_engine.settings import EngineConfig
 
 MakeEngine = Callable[..., Engine]
 GREEDY = SamplingParams(temperature=0, max_tokens=12)

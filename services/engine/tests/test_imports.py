@@ -8,7 +8,7 @@ import sys
 import pytest
 
 PURE = (
-    *("config", "errors", "sampling.params", "request.check", "request.detokenizer", "observers.invariants"),
+    *("settings", "errors", "sampling.params", "request.check", "request.detokenizer", "observers.invariants"),
     *("scheduler.sequence", "scheduler.scheduler", "scheduler.policies"),
     *("kv_cache.block_pool", "kv_cache.prefix_cache", "kv_cache.radix_cache", "kv_cache.manager"),
 )

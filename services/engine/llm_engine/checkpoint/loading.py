@@ -11,11 +11,11 @@ from llm_engine.checkpoint.families import parse_config
 from llm_engine.checkpoint.folder import read_json
 from llm_engine.checkpoint.source import Checkpoint, RandomWeights
 from llm_engine.checkpoint.weights import load_weights
-from llm_engine.config import EngineConfig
 from llm_engine.execution.decoder import Decoder
 from llm_engine.operators import backend
 from llm_engine.parallel.collectives import Collectives
 from llm_engine.parallel.sharding import Shard
+from llm_engine.settings import EngineConfig
 from llm_engine.startup import sizing
 
 

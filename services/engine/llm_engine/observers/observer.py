@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llm_engine.checkpoint.tokenizer import AnyTokenizer
-from llm_engine.config import EngineConfig
 from llm_engine.kv_cache.manager import KVCacheManager
 from llm_engine.sampling.sampler import Sampled
 from llm_engine.scheduler.scheduler import Scheduler, Step
 from llm_engine.scheduler.sequence import Sequence
+from llm_engine.settings import EngineConfig
 from llm_engine.speculation.speculation import Speculation
 
 log = logging.getLogger(__name__)

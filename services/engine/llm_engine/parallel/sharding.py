@@ -15,9 +15,9 @@ from typing import TypeVar
 from torch import Tensor
 
 from llm_engine.checkpoint.families import DecoderConfig
-from llm_engine.config import EngineConfig
 from llm_engine.errors import ModelError
 from llm_engine.operators.quantized import QuantizedWeight, Weight
+from llm_engine.settings import EngineConfig
 
 W = TypeVar("W", Tensor, QuantizedWeight, Weight)
 """Whatever can be cut."""

@@ -23,12 +23,12 @@ from torch._C._distributed_c10d import TCPStore
 from llm_engine.checkpoint.families import parse_config
 from llm_engine.checkpoint.folder import read_json
 from llm_engine.checkpoint.loading import load_decoder
-from llm_engine.config import EngineConfig
 from llm_engine.execution.batch import Batch
 from llm_engine.execution.transfer import to_device
 from llm_engine.kv_cache.memory import BlockCopy
 from llm_engine.parallel.collectives import TIMEOUT, Collectives
 from llm_engine.parallel.sharding import Shard
+from llm_engine.settings import EngineConfig
 from llm_engine.startup import sizing
 
 log = logging.getLogger(__name__)

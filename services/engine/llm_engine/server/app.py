@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 # Starlette imports it with the first streamed answer, which would wait for it.
@@ -24,33 +23,18 @@ from llm_engine.server.reading.intake import Intake
 from llm_engine.server.reading.reader import Reader
 from llm_engine.server.reading.requests import EngineRequest
 from llm_engine.server.request_id import RequestId
+from llm_engine.settings import ServerConfig
 from llm_engine.version import __version__
 
 Asked = TypeVar("Asked", bound=EngineRequest)
 
 
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    trust_request_chat_template: bool = False
-    """A request may bring a chat template of its own."""
-    enable_tokenizer_info_endpoint: bool = False
-    """GET /tokenizer_info shows tokenizer_config.json, the chat template included."""
-    enable_force_include_usage: bool = False
-    """Every event of a stream has the usage so far, and its last one the whole, asked for or not."""
-    return_tokens_as_token_ids: bool = False
-    """Log-probabilities name tokens `token_id:<id>`, asked for or not."""
-    api_key: str | None = None
-    """Key that requests below /v1 need."""
-    root_path: str = ""
-    """Path under which a proxy in front of the server serves it."""
-
-
-def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: ServerOptions | None = None) -> FastAPI:
+def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: ServerConfig | None = None) -> FastAPI:
     """Return the application, which starts and stops the engine's thread.
 
     `app.state.draining = True` refuses new work.
     """
-    options = options or ServerOptions()
+    options = options or ServerConfig()
     routes = Routes(engine, metrics, model_name, options)
     app = FastAPI(title="llm-engine", version=__version__, lifespan=routes.lifespan, docs_url=None, redoc_url=None)
     app.root_path = options.root_path
@@ -68,7 +52,7 @@ def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: 
 class Routes:
     """The routes of one engine's server."""
 
-    def __init__(self, engine: Engine, metrics: EngineMetrics, model_name: str, options: ServerOptions) -> None:
+    def __init__(self, engine: Engine, metrics: EngineMetrics, model_name: str, options: ServerConfig) -> None:
         self.runner = AsyncEngine(engine)
         self._engine = engine
         self._metrics = metrics

@@ -11,12 +11,12 @@ from prometheus_client.registry import Collector
 
 from llm_contract import metrics as names
 from llm_contract.metrics import ENGINE_LABELS, Metric, token_count_buckets
-from llm_engine.config import EngineConfig
 from llm_engine.kv_cache.manager import PrefixCacheStats
 from llm_engine.observers.observer import EngineView
 from llm_engine.sampling.sampler import Sampled
 from llm_engine.scheduler.scheduler import Step
 from llm_engine.scheduler.sequence import FinishReason, Sequence
+from llm_engine.settings import EngineConfig
 from llm_engine.speculation.speculation import SpeculationStats
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

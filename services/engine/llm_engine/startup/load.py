@@ -13,7 +13,6 @@ from llm_engine.checkpoint.folder import read_json, resolve_model
 from llm_engine.checkpoint.loading import load_decoder
 from llm_engine.checkpoint.quantization import check_flag
 from llm_engine.checkpoint.tokenizer import AnyTokenizer, NoTokenizer, Tokenizer
-from llm_engine.config import EngineConfig
 from llm_engine.errors import EngineError, ModelError
 from llm_engine.execution.batch import BatchBuilder
 from llm_engine.execution.decoder import Decoder
@@ -24,6 +23,7 @@ from llm_engine.operators import backend
 from llm_engine.parallel.sharding import Shard
 from llm_engine.parallel.workers import Workers
 from llm_engine.sampling.sampler import Sampler
+from llm_engine.settings import EngineConfig
 from llm_engine.speculation.draft_model import DraftModel
 from llm_engine.speculation.speculation import Proposer, Speculation, SpeculativeConfig, propose_ngram
 from llm_engine.startup import sizing

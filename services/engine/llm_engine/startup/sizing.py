@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from llm_engine.checkpoint.families import DecoderConfig
-from llm_engine.config import EngineConfig
 from llm_engine.errors import ModelError
+from llm_engine.settings import EngineConfig
 
 DEFAULT_KV_CACHE_BYTES = 512 * 2**20
 """On a CPU, whose memory is not for us alone."""

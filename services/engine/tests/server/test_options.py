@@ -12,8 +12,9 @@ from fastapi.testclient import TestClient
 
 from llm_contract import sse
 from llm_engine import Engine, EngineConfig
-from llm_engine.server.app import ServerOptions, build_app
+from llm_engine.server.app import build_app
 from llm_engine.server.metrics import EngineMetrics
+from llm_engine.settings import ServerConfig
 
 KEY = "a key with ü"
 ASKED = {"prompt": "def f(", "max_tokens": 3, "temperature": 0}
@@ -22,7 +23,7 @@ TALK = {"messages": [{"role": "user", "content": "add"}], "max_tokens": 3, "temp
 
 @pytest.fixture(scope="module")
 def client(models: Path) -> Iterator[TestClient]:
-    options = ServerOptions(
+    options = ServerConfig(
         api_key=KEY, root_path="/llm", enable_force_include_usage=True, return_tokens_as_token_ids=True
     )
     engine = Engine(EngineConfig(str(models / "zoo" / "llama"), num_gpu_blocks_override=256))
