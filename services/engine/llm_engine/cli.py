@@ -98,8 +98,8 @@ def _name_positional(arguments: list[str]) -> list[str]:
 def _serve(config: EngineConfig, server: ServerConfig) -> int:
     # Imported late: torch takes a second, and a wrong flag should not have to wait for it.
     from llm_engine.engine import Engine
+    from llm_engine.metrics import EngineMetrics
     from llm_engine.server.app import build_app
-    from llm_engine.server.metrics import EngineMetrics
     from llm_engine.server.serve import serve
 
     name = server.served_model_name or config.model

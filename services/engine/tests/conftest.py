@@ -14,8 +14,8 @@ import torch
 import uvicorn
 
 from llm_engine import Engine, EngineConfig
+from llm_engine.metrics import EngineMetrics
 from llm_engine.server.app import build_app
-from llm_engine.server.metrics import EngineMetrics
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)

@@ -14,10 +14,10 @@ from fastapi import FastAPI, Request, Response
 from llm_contract.errors import ApiError, ErrorKind
 from llm_contract.openai import ModelCard, ModelList, StreamOptions
 from llm_engine.engine import Engine
+from llm_engine.metrics import CONTENT_TYPE, EngineMetrics
 from llm_engine.server import completions, errors
 from llm_engine.server.api_key import ApiKey
 from llm_engine.server.async_engine import AsyncEngine
-from llm_engine.server.metrics import CONTENT_TYPE, EngineMetrics
 from llm_engine.server.reading import body
 from llm_engine.server.reading.intake import Intake
 from llm_engine.server.reading.reader import Reader

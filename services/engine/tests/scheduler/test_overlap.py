@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from llm_engine import Engine, EngineConfig, SamplingParams
 from llm_engine.errors import EngineError
+from llm_engine.metrics import EngineMetrics
 from llm_engine.request.outputs import RequestOutput
 from llm_engine.scheduler.overlap import future, resolve
-from llm_engine.server.metrics import EngineMetrics
 
 MakeEngine = Callable[..., Engine]
 TIGHT: dict[str, Any] = {

@@ -19,12 +19,12 @@ import pytest
 from llm_contract import sse
 from llm_engine import Engine, SamplingParams
 from llm_engine.errors import EngineDead
+from llm_engine.metrics import EngineMetrics
 from llm_engine.operators import logits_processors
 from llm_engine.request.choice import Choice
 from llm_engine.request.detokenizer import StopStrings
 from llm_engine.sampling import logprobs, sampler
 from llm_engine.server.choices import TextChoices
-from llm_engine.server.metrics import EngineMetrics
 from llm_engine.server.serve import DEATH_GRACE_SECONDS
 from llm_engine.speculation.speculation import Speculation
 from llm_engine.structured.grammar import Grammar, GrammarCompiler

@@ -12,8 +12,8 @@ from fastapi.testclient import TestClient
 
 from llm_contract import sse
 from llm_engine import Engine, EngineConfig
+from llm_engine.metrics import EngineMetrics
 from llm_engine.server.app import build_app
-from llm_engine.server.metrics import EngineMetrics
 from llm_engine.settings import ServerConfig
 
 KEY = "a key with ü"

@@ -202,7 +202,7 @@ def test_what_a_template_gets_from_the_request(start_server: Callable[..., Any])
 def test_a_trusting_server_takes_the_requests_template(make_engine: Callable[..., Any]) -> None:
     from fastapi.testclient import TestClient
 
-    from llm_engine.server.metrics import EngineMetrics
+    from llm_engine.metrics import EngineMetrics
 
     options = ServerConfig(trust_request_chat_template=True, enable_tokenizer_info_endpoint=True)
     with TestClient(build_app(make_engine(), EngineMetrics("tiny"), "tiny", options)) as client:

@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from llm_engine import LLM, Engine, EngineConfig, SamplingParams
 from llm_engine.errors import EngineError, ModelError
+from llm_engine.metrics import EngineMetrics
 from llm_engine.sampling.sampler import Sampled
 from llm_engine.scheduler.sequence import Sequence
-from llm_engine.server.metrics import EngineMetrics
 from llm_engine.speculation.speculation import Speculation, SpeculativeConfig, propose_ngram
 
 MakeEngine = Callable[..., Engine]
