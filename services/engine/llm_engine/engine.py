@@ -25,7 +25,8 @@ from llm_engine.request.outputs import RequestOutput
 from llm_engine.request.preparation import Prepared, Preparer
 from llm_engine.sampling.params import SamplingParams
 from llm_engine.sampling.sampler import Sampled
-from llm_engine.scheduler.overlap import InFlight, future
+from llm_engine.scheduler.overlap import InFlight
+from llm_engine.scheduler.placeholders import placeholder
 from llm_engine.scheduler.policies import ORDERS, Policies
 from llm_engine.scheduler.scheduler import Scheduler, Step
 from llm_engine.scheduler.sequence import FinishReason, Sequence
@@ -174,7 +175,7 @@ class Engine:
         self._observers.launched(step, now)
         self.scheduler.advance(step)
         for row, sequence in enumerate(draw.sequences):
-            sequence.token_ids.append(future(row))
+            sequence.token_ids.append(placeholder(row))
         self.num_preemptions += len(step.preempted)
         return InFlight(step, draw)
 

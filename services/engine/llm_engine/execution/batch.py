@@ -36,7 +36,7 @@ class Batch:
     """Tensors on the device; on a CPU they are views of the builder's buffers, valid until the next batch is built."""
 
     token_ids: Tensor
-    """[tokens] Below 0: a token that the step before is still drawing; see `overlap`."""
+    """[tokens]"""
     positions: Tensor
     """[tokens] Position of each token in its sequence."""
     slots: Tensor
@@ -50,7 +50,8 @@ class Batch:
     query_lens: list[int]
     """[sequences] Tokens in this step, ascending."""
     max_context_len: int
-    has_futures: bool
+    has_placeholders: bool
+    """Whether some of `token_ids` are still being drawn: see `scheduler.placeholders`."""
     logit_rows: Tensor | None
     """[rows] Indices of the tokens whose logits are wanted; None: all tokens."""
     wanted: list[LogitRows]
@@ -108,7 +109,7 @@ class BatchBuilder:
             **{"logit_rows": None, **tensors},
             query_lens=query_lens,
             max_context_len=max_context_len,
-            has_futures=any(sequence.token_ids[-1] < 0 for sequence in sequences),
+            has_placeholders=any(sequence.ends_in_placeholder for sequence in sequences),
             wanted=wanted,
         )
 

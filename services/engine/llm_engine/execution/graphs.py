@@ -86,7 +86,7 @@ def _padding(size: int, max_model_len: int, num_blocks: int, device: torch.devic
         query_starts=torch.arange(size + 1, device=device),
         query_lens=[1] * size,
         max_context_len=max_model_len,
-        has_futures=False,
+        has_placeholders=False,
         logit_rows=None,
         wanted=[],
     )

@@ -10,7 +10,7 @@ from llm_engine.execution.graphs import Forward
 from llm_engine.kv_cache.memory import BlockCopy, KVMemory
 from llm_engine.parallel.workers import Workers
 from llm_engine.sampling.sampler import NOTHING, Draw, Sampler
-from llm_engine.scheduler.overlap import resolve
+from llm_engine.scheduler.placeholders import resolve
 from llm_engine.scheduler.scheduler import Step
 from llm_engine.speculation.draft_model import DraftModel
 
@@ -46,7 +46,7 @@ class ModelRunner:
         if self._draft_model is not None:
             self._draft_model.fill(step.num_tokens)
         batch = self._builder.build(step.num_tokens)
-        if batch.has_futures and self._drawn is not None:
+        if batch.has_placeholders and self._drawn is not None:
             batch.token_ids = resolve(batch.token_ids, self._drawn)
         if self._workers is not None:
             self._workers.tell(step.copies, batch)

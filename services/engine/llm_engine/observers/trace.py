@@ -19,6 +19,7 @@ from typing import Any
 from llm_engine.errors import EngineError
 from llm_engine.observers.observer import EngineView
 from llm_engine.sampling.sampler import Sampled
+from llm_engine.scheduler.placeholders import is_placeholder
 from llm_engine.scheduler.scheduler import Step
 from llm_engine.scheduler.sequence import Sequence
 
@@ -82,7 +83,7 @@ class Trace:
             for item in sampled
         ]
         for sequence, item in zip(step.num_tokens, event["sequences"], strict=True):
-            if item["token_ids"][-1] < 0:  # was being drawn when the step began
+            if is_placeholder(item["token_ids"][-1]):  # drawn by now
                 item["token_ids"][-1] = sequence.token_ids[item["first_token"]]
         self._write(event)
 

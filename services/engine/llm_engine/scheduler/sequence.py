@@ -10,6 +10,7 @@ from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING
 
 from llm_engine.sampling.params import SamplingParams
+from llm_engine.scheduler.placeholders import is_placeholder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +44,7 @@ class Sequence:
 
     request_id: str
     token_ids: list[int]
-    """The prompt, then the output. A last one below 0 is still being drawn: see `overlap`."""
+    """The prompt, then the output. The last one can be a placeholder: see `placeholders`."""
     params: SamplingParams
     _: KW_ONLY
     index: int = 0
@@ -118,6 +119,11 @@ class Sequence:
     @property
     def num_uncomputed_tokens(self) -> int:
         return len(self.token_ids) - self.num_computed_tokens
+
+    @property
+    def ends_in_placeholder(self) -> bool:
+        """Whether the last token is still being drawn."""
+        return is_placeholder(self.token_ids[-1])
 
     @property
     def is_full(self) -> bool:

@@ -37,7 +37,7 @@ def make_batch(query_lens: list[int], contexts: list[int], tables: torch.Tensor)
         query_starts=starts,
         query_lens=query_lens,
         max_context_len=max(contexts),
-        has_futures=False,
+        has_placeholders=False,
         logit_rows=None,
         wanted=[],
     )
