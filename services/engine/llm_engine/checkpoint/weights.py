@@ -107,8 +107,8 @@ class _Fused:
         sizes = [part.size for part in parts.values()]
         if self._has(f"{prefix}.{name}"):
             whole, b = self._weight_and_bias(f"{prefix}.{name}", sum(sizes), in_features, bias)
-            starts = list(accumulate(sizes, initial=0))
-            weights = [whole.narrow(0, start, size) for start, size in zip(starts, sizes, strict=False)]
+            starts = (0, *accumulate(sizes[:-1]))
+            weights = [whole.narrow(0, start, size) for start, size in zip(starts, sizes, strict=True)]
             biases = [] if b is None else list(torch.split(b, sizes))
         else:
             pairs = [

@@ -22,13 +22,27 @@ from llm_engine.scheduler.sequence import Sequence
 
 @dataclass(slots=True)
 class LogitRows:
-    """The rows of logits of one sequence and their use; they lie together, in this order."""
+    """The adjacent rows of logits that belong to one sequence: first `num_prompt` rows, then `num_sampled`."""
 
     sequence: Sequence
+    start: int
+    """The sequence's first row."""
     num_prompt: int
-    """Rows that only say how likely the prompt's next token was."""
+    """Rows that only say how likely the next token of the prompt was."""
     num_sampled: int
-    """Rows a token is chosen from: none in the middle of a prompt, else 1 and one for each draft token."""
+    """Rows to choose a token from: none in the middle of a prompt, else 1 plus one for each draft token."""
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.num_prompt + self.num_sampled
+
+    @property
+    def prompt(self) -> slice:
+        return slice(self.start, self.start + self.num_prompt)
+
+    @property
+    def sampled(self) -> slice:
+        return slice(self.start + self.num_prompt, self.stop)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,8 +104,8 @@ class BatchBuilder:
             total += count
             max_context_len = max(max_context_len, first + count)
             self._query_starts[row + 1] = total
-            rows = _logit_rows(sequence, first, count)
-            if size := rows.num_prompt + rows.num_sampled:
+            rows = _logit_rows(sequence, first, count, start=len(logit_rows))
+            if size := rows.stop - rows.start:
                 wanted.append(rows)
                 logit_rows.extend(range(total - size, total))
         arrays = {
@@ -138,8 +152,8 @@ class BatchBuilder:
         self._slots[start : start + count] = self._tables[row, positions // size] * size + positions % size
 
 
-def _logit_rows(sequence: Sequence, first: int, count: int) -> LogitRows:
-    """`count` tokens from `first` on, drafts included, are computed: which of them need logits?"""
+def _logit_rows(sequence: Sequence, first: int, count: int, *, start: int) -> LogitRows:
+    """Return which of the `count` computed tokens from `first` on, drafts included, need logits."""
     num_sampled = min(count, max(0, first + count - sequence.num_tokens + 1))
     num_prompt = count - num_sampled if sequence.wants_prompt_logprobs else 0
-    return LogitRows(sequence, num_prompt, num_sampled)
+    return LogitRows(sequence, start, num_prompt, num_sampled)

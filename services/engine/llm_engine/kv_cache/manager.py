@@ -18,7 +18,7 @@ from llm_engine.scheduler.policies import EvictionPolicy, evict_least_recently_u
 from llm_engine.scheduler.sequence import Sequence
 
 PREFIX_CACHES: dict[str, Callable[[int], PrefixCache]] = {
-    "off": NoPrefixCache,
+    "off": lambda block_size: NoPrefixCache(),
     "hash": HashPrefixCache,
     "radix": RadixPrefixCache,
 }

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 from math import inf, isfinite
 
 import torch
@@ -74,36 +73,28 @@ class Sampler:
 
     def sample(self, logits: Tensor, wanted: list[LogitRows]) -> Draw:
         """`logits` [rows, vocabulary], which may be overwritten; `wanted` says whose they are."""
-        logits = _report_prompt(logits, wanted)
-        wanted = [rows for rows in wanted if rows.num_sampled]
+        logits, wanted = _take_prompt_rows(logits, wanted)
         if not wanted:
             return NOTHING
-        starts = list(accumulate((rows.num_sampled for rows in wanted), initial=0))
-        for start, rows in zip(starts, wanted, strict=False):
+        for rows in wanted:
             if rows.sequence.grammar is not None:
                 with rows.sequence.blamed():
-                    rows.sequence.grammar.mask(logits[start])
-        raw = {
-            start: logits[start : start + rows.num_sampled].clone()
-            for start, rows in zip(starts, wanted, strict=False)
-            if rows.sequence.params.logprobs is not None
-        }
+                    rows.sequence.grammar.mask(logits[rows.start])
+        raw = {rows.start: logits[rows.sampled].clone() for rows in wanted if rows.sequence.params.logprobs is not None}
         if any(rows.sequence.params.edits_logits for rows in wanted):
             places = (
-                (start + offset, offset, rows.sequence)
-                for start, rows in zip(starts, wanted, strict=False)
-                for offset in range(rows.num_sampled)
+                (rows.start + offset, offset, rows.sequence) for rows in wanted for offset in range(rows.num_sampled)
             )
             logits_processors.process(logits, places, self._eos_token_ids)
         sequences = [rows.sequence for rows in wanted]
         if len(logits) == len(wanted):
             return self._one_each(logits, sequences, raw)
         peaks: list[float] = truncation.peaks(logits).tolist()
-        tokens = self._verify(logits, starts, wanted)
+        tokens = self._verify(logits, wanted)
         sampled = []
-        for start, rows, chosen in zip(starts, wanted, tokens, strict=False):
-            _check_peaks([rows.sequence] * rows.num_sampled, peaks[start : start + rows.num_sampled])
-            sampled.append(_sampled(rows, chosen, raw.get(start)))
+        for rows in wanted:
+            _check_peaks([rows.sequence] * rows.num_sampled, peaks[rows.sampled])
+            sampled.append(_sampled(rows, tokens[rows.start], raw.get(rows.start)))
         return Draw(sequences, None, lambda: sampled)
 
     def distribution(self, logits: Tensor, params: list[SamplingParams]) -> Tensor:
@@ -135,21 +126,21 @@ class Sampler:
         places = [sequence.num_tokens for sequence in sequences]
         return Draw(sequences, tokens, partial(_read, HostCopy(tokens, peaks), sequences, places, told))
 
-    def _verify(self, logits: Tensor, starts: list[int], wanted: list[LogitRows]) -> list[list[int]]:
-        """The draft tokens that are right, and one token after them."""
+    def _verify(self, logits: Tensor, wanted: list[LogitRows]) -> dict[int, list[int]]:
+        """Return, by the sequence's first row, the accepted draft tokens and one token after them."""
         best = truncation.likeliest(logits).tolist()
-        tokens: list[list[int]] = []
-        random: list[tuple[int, LogitRows]] = []
-        for start, rows in zip(starts, wanted, strict=False):
-            if not rows.sequence.params.is_greedy:
-                random.append((len(tokens), rows))
-            drafts = rows.sequence.draft_token_ids[: rows.num_sampled - 1]
-            tokens.append(accept_greedy(best[start : start + rows.num_sampled], drafts))
+        tokens: dict[int, list[int]] = {}
+        random: list[LogitRows] = []
+        for rows in wanted:
+            if rows.sequence.params.is_greedy:
+                drafts = rows.sequence.draft_token_ids[: rows.num_sampled - 1]
+                tokens[rows.start] = accept_greedy(best[rows.sampled], drafts)
+            else:
+                random.append(rows)
         if random:
-            picked = [row for index, rows in random for row in range(starts[index], starts[index] + rows.num_sampled)]
-            chosen = self._reject(logits[picked], [rows for _, rows in random])
-            for (index, _), new in zip(random, chosen, strict=True):
-                tokens[index] = new
+            picked = [row for rows in random for row in range(rows.start, rows.stop)]
+            for rows, chosen in zip(random, self._reject(logits[picked], random), strict=True):
+                tokens[rows.start] = chosen
         return tokens
 
     def _reject(self, logits: Tensor, wanted: list[LogitRows]) -> list[list[int]]:
@@ -172,19 +163,22 @@ class Sampler:
         return self._seed * 0x9E3779B1 + sequence.arrival
 
 
-def _report_prompt(logits: Tensor, wanted: list[LogitRows]) -> Tensor:
-    """Note how likely each prompt token was, for those who asked; the rows that remain are there to choose from."""
+def _take_prompt_rows(logits: Tensor, wanted: list[LogitRows]) -> tuple[Tensor, list[LogitRows]]:
+    """Note how likely each prompt token was, and return the rows that remain: those to choose tokens from."""
     if not any(rows.num_prompt for rows in wanted):
-        return logits
-    kept, start = [], 0
+        return logits, wanted
+    kept: list[Tensor] = []
+    remaining: list[LogitRows] = []
+    start = 0
     for rows in wanted:
-        middle = start + rows.num_prompt
         if rows.num_prompt:
             with rows.sequence.blamed():
-                _note_prompt(rows.sequence, logits[start:middle])
-        kept.append(logits[middle : middle + rows.num_sampled])
-        start = middle + rows.num_sampled
-    return torch.cat(kept)
+                _note_prompt(rows.sequence, logits[rows.prompt])
+        if rows.num_sampled:
+            kept.append(logits[rows.sampled])
+            remaining.append(LogitRows(rows.sequence, start, 0, rows.num_sampled))
+            start += rows.num_sampled
+    return torch.cat(kept) if kept else logits[:0], remaining
 
 
 def _note_prompt(sequence: Sequence, logits: Tensor) -> None:

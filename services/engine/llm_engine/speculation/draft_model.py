@@ -60,11 +60,7 @@ class DraftModel:
     ) -> None:
         batch = self._builder.build(num_tokens, starts)
         logits = self._forward(batch)
-        last, row = [], -1
-        for rows in batch.wanted:
-            row += rows.num_prompt + rows.num_sampled
-            if rows.sequence in starts:
-                last.append((row, rows.sequence))
+        last = [(rows.stop - 1, rows.sequence) for rows in batch.wanted if rows.sequence in starts]
         if not last:
             return
         logits = logits[[row for row, _ in last]]
