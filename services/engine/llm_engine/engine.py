@@ -17,8 +17,8 @@ from pathlib import Path
 from llm_engine.errors import RequestError
 from llm_engine.kv_cache.manager import KVCacheManager
 from llm_engine.observers import invariants
-from llm_engine.observers.observer import EngineView, Observer, Observers
-from llm_engine.observers.trace import Trace
+from llm_engine.observers.observer import ObservedEngine, Observer, Observers
+from llm_engine.observers.trace import StepTrace
 from llm_engine.request.check import RequestCheck
 from llm_engine.request.choice import Choice
 from llm_engine.request.outputs import RequestOutput
@@ -72,10 +72,10 @@ class Engine:
         self._requests: dict[str, list[Choice]] = {}
         self._num_arrivals = 0
         self.num_preemptions = 0
-        trace = () if config.trace is None else (Trace(Path(config.trace)),)
+        trace = () if config.trace is None else (StepTrace(Path(config.trace)),)
         self._observers = Observers([*observers, *trace])
         self._observers.watch(
-            EngineView(
+            ObservedEngine(
                 config=config,
                 num_blocks=self.num_blocks,
                 max_model_len=self.max_model_len,

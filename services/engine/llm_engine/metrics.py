@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from llm_contract import metrics as names
 from llm_contract.metrics import ENGINE_LABELS, Metric, token_count_buckets
 from llm_engine.kv_cache.manager import PrefixCacheStats
-from llm_engine.observers.observer import EngineView
+from llm_engine.observers.observer import ObservedEngine
 from llm_engine.sampling.sampler import Sampled
 from llm_engine.scheduler.scheduler import Step
 from llm_engine.scheduler.sequence import FinishReason, Sequence
@@ -33,7 +33,7 @@ class EngineMetrics:
         self.registry = CollectorRegistry()
         self._model_name = model_name
 
-    def watch(self, engine: EngineView) -> None:
+    def watch(self, engine: ObservedEngine) -> None:
         scheduler, self._prefix = engine.scheduler, engine.kv_cache.stats
         self._gauge(names.REQUESTS_RUNNING).set_function(lambda: len(scheduler.running))
         self._gauge(names.REQUESTS_WAITING).set_function(lambda: len(scheduler.waiting))

@@ -1,4 +1,4 @@
-"""All settings, each defined once: name, type, default, limits and description. Names are vLLM's where it has them.
+"""All settings, each defined once: name, type, default, bounds and description. Names are vLLM's where it has them.
 
 `cli` derives flags, environment variables and the YAML file's keys from the two dataclasses, and the README's table is
 this module's output:
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Bounds:
     """The range of a number."""
 
     at_least: float = -inf
@@ -42,21 +42,21 @@ class Limits:
         return " and ".join(f"{word} {limit}" for word, limit in words.items() if isfinite(limit))
 
 
-ANY = Limits()
-AT_LEAST_ONE = Limits(at_least=1)
+ANY = Bounds()
+AT_LEAST_ONE = Bounds(at_least=1)
 
 
-def setting(default: T, description: str, limits: Limits = ANY, *, secret: bool = False) -> T:
-    """Declare a field with its default, help text and limits. A secret is never printed."""
-    return field(default=default, metadata={"description": description, "limits": limits, "secret": secret})
+def setting(default: T, description: str, bounds: Bounds = ANY, *, secret: bool = False) -> T:
+    """Declare a field with its default, help text and bounds. A secret is never printed."""
+    return field(default=default, metadata={"description": description, "bounds": bounds, "secret": secret})
 
 
-def check_limits(config: EngineConfig | ServerConfig) -> None:
-    """Raise EngineError for the first number that is outside its limits; None is always allowed."""
+def check_bounds(config: EngineConfig | ServerConfig) -> None:
+    """Raise EngineError for the first number that is outside its bounds; None is always allowed."""
     for each in fields(config):
-        value, limits = getattr(config, each.name), each.metadata.get("limits", ANY)
-        if limits is not ANY and value is not None and value not in limits:
-            raise EngineError(f"{each.name} is {value}; it must be {limits}")
+        value, bounds = getattr(config, each.name), each.metadata.get("bounds", ANY)
+        if bounds is not ANY and value is not None and value not in bounds:
+            raise EngineError(f"{each.name} is {value}; it must be {bounds}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class EngineConfig:
     gpu_memory_utilization: float = setting(
         0.9,
         "share of the device's memory (on a CPU, of the available memory) for weights, activations and KV cache",
-        Limits(above=0, at_most=1),
+        Bounds(above=0, at_most=1),
     )
     scheduling_policy: SchedulingPolicy = setting(
         "fcfs", "order of requests; priority: the lowest number first, ties by arrival"
@@ -95,7 +95,7 @@ class EngineConfig:
         "hash", "hash: find whole blocks by chained hashes; radix: walk a tree, which also shares part of a block"
     )
     num_cpu_blocks: int = setting(
-        0, "KV blocks in host memory, to which preempted sequences are swapped; 0: recompute them", Limits(at_least=0)
+        0, "KV blocks in host memory, to which preempted sequences are swapped; 0: recompute them", Bounds(at_least=0)
     )
     dtype: DType = setting(
         "auto", "type of weights and KV cache; auto: float32 on a CPU (exact), the checkpoint's type on a GPU"
@@ -118,7 +118,7 @@ class EngineConfig:
         None, "CPU threads of one operator; null: 1 for small models, else torch's choice", AT_LEAST_ONE
     )
     max_logprobs: int = setting(
-        20, "most log-probabilities that a request can ask for at one position; -1: no limit", Limits(at_least=-1)
+        20, "most log-probabilities that a request can ask for at one position; -1: no limit", Bounds(at_least=-1)
     )
     tensor_parallel_size: int = setting(1, "processes that split every layer, all on this machine", AT_LEAST_ONE)
     pipeline_parallel_size: int = setting(1, "stages of consecutive layers, each a process", AT_LEAST_ONE)
@@ -151,7 +151,7 @@ class EngineConfig:
         return on_gpu and self.why_not_overlap is None if self.async_scheduling is None else self.async_scheduling
 
     def __post_init__(self) -> None:
-        check_limits(self)
+        check_bounds(self)
         if self.async_scheduling and (why := self.why_not_overlap):
             raise EngineError(f"async_scheduling does not work with {why}; leave one of them out")
         if self.max_num_batched_tokens < self.max_num_seqs:
@@ -166,7 +166,7 @@ class ServerConfig:
     """Settings of the HTTP server in front of the engine. EngineError if one is out of range."""
 
     host: str = setting("127.0.0.1", "address to listen on")
-    port: int = setting(8000, "port to listen on; 0 takes a free one", Limits(at_least=0, at_most=65535))
+    port: int = setting(8000, "port to listen on; 0 takes a free one", Bounds(at_least=0, at_most=65535))
     served_model_name: str | None = setting(None, "model name in the API; null: MODEL as given")
     trust_request_chat_template: bool = setting(False, "allow requests to bring a chat_template of their own")
     enable_tokenizer_info_endpoint: bool = setting(
@@ -183,10 +183,10 @@ class ServerConfig:
     )
     root_path: str = setting("", "path under which a proxy in front exposes this server")
     debug: bool = setting(False, "show the traceback of an error that ends the program")
-    shutdown_timeout: float = setting(30, "seconds that running requests have to finish after SIGTERM", Limits(above=0))
+    shutdown_timeout: float = setting(30, "seconds that running requests have to finish after SIGTERM", Bounds(above=0))
 
     def __post_init__(self) -> None:
-        check_limits(self)
+        check_bounds(self)
         if self.api_key == "":
             raise EngineError("api_key is empty; give a key, or leave it out to serve without one")
 

@@ -11,7 +11,7 @@ from llm_engine.checkpoint.families import parse_config
 from llm_engine.checkpoint.folder import read_json
 from llm_engine.checkpoint.source import Checkpoint, RandomWeights
 from llm_engine.checkpoint.weights import load_weights
-from llm_engine.execution.decoder import Decoder
+from llm_engine.execution.decoder import DecoderModel
 from llm_engine.operators import backend
 from llm_engine.parallel.collectives import Collectives
 from llm_engine.parallel.sharding import Shard
@@ -26,7 +26,7 @@ def load_decoder(
     shard: Shard | None = None,
     *,
     collectives: Collectives | None = None,
-) -> Decoder:
+) -> DecoderModel:
     """This rank's part of the model; by default all of it."""
     shard = shard or Shard()
     model = parse_config(read_json(folder / "config.json"))
@@ -36,4 +36,4 @@ def load_decoder(
     weights = load_weights(source, model, shard, name)
     part, max_model_len = shard.config(model), sizing.max_model_len(config, model)
     operators = backend.make(name, part, max_model_len, block_size=config.block_size, dtype=dtype, device=device)
-    return Decoder(part, weights, operators, config.block_size, collectives=collectives)
+    return DecoderModel(part, weights, operators, config.block_size, collectives=collectives)

@@ -19,7 +19,7 @@ from llm_engine.operators.weights import DecoderWeights
 from llm_engine.parallel.collectives import Collectives
 
 
-class Decoder:
+class DecoderModel:
     def __init__(
         self,
         config: DecoderConfig,

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineView:
+class ObservedEngine:
     """The parts of an engine that observers read; they belong to the engine's thread."""
 
     config: EngineConfig
@@ -32,7 +32,7 @@ class EngineView:
 
 
 class Observer(Protocol):
-    def watch(self, engine: EngineView) -> None:
+    def watch(self, engine: ObservedEngine) -> None:
         """Called once, when the engine is made."""
         ...
 
@@ -60,7 +60,7 @@ class Observers:
         self._observers = observers
         self._logged: set[tuple[type, str]] = set()
 
-    def watch(self, engine: EngineView) -> None:
+    def watch(self, engine: ObservedEngine) -> None:
         for observer in self._observers:
             observer.watch(engine)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_engine.errors import EngineError
-from llm_engine.observers.observer import EngineView
+from llm_engine.observers.observer import ObservedEngine
 from llm_engine.sampling.sampler import Sampled
 from llm_engine.scheduler.placeholders import is_placeholder
 from llm_engine.scheduler.scheduler import Step
@@ -28,7 +28,7 @@ SCHEMA = Path(__file__).with_name("trace.schema.json")
 Event = dict[str, Any]
 
 
-class Trace:
+class StepTrace:
     """An observer that writes."""
 
     def __init__(self, path: Path) -> None:
@@ -41,7 +41,7 @@ class Trace:
         self._num_steps = 0
         self._launched: dict[Step, Event] = {}
 
-    def watch(self, engine: EngineView) -> None:
+    def watch(self, engine: ObservedEngine) -> None:
         self._engine, config = engine, engine.config
         start = {
             "event": "start",

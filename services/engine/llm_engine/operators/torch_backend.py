@@ -24,7 +24,7 @@ from llm_engine.operators.weights import DecoderWeights
 
 
 @dataclass(slots=True, kw_only=True)
-class Group:
+class AttentionGroup:
     """Sequences that are computed in one call."""
 
     first_token: int
@@ -47,7 +47,7 @@ class Group:
 @dataclass(slots=True)
 class TorchPlan:
     slots: Tensor
-    groups: list[Group]
+    groups: list[AttentionGroup]
     rope: tuple[Tensor, Tensor]
     """cos and sin of the batch's positions."""
 
@@ -105,7 +105,7 @@ class TorchBackend:
     def gated_activation(self, gate_up: Tensor, activation: str) -> Tensor:
         return layers.gated_activation(gate_up, activation)
 
-    def _attend(self, query: Tensor, cache: Tensor, group: Group, window: int | None) -> Tensor:
+    def _attend(self, query: Tensor, cache: Tensor, group: AttentionGroup, window: int | None) -> Tensor:
         size, length, folded = group.size, group.query_len, self._queries_per_kv
         heads, head_dim = self._config.num_kv_heads, self._config.head_dim
         kv = cache.index_select(0, group.blocks).view(size, -1, 2, heads, head_dim)[:, : group.context_len]
@@ -124,12 +124,12 @@ class TorchBackend:
 
     def _group(
         self, batch: Batch, context_lens: np.ndarray, start: int, *, stop: int, first_token: int, last_token: int
-    ) -> Group:
+    ) -> AttentionGroup:
         device = batch.token_ids.device
         query_lens = np.array(batch.query_lens[start:stop])
         length, context = int(query_lens[-1]), int(context_lens.max())
         pad, unpad = _padding(query_lens, length)
-        return Group(
+        return AttentionGroup(
             first_token=first_token,
             last_token=last_token,
             size=stop - start,

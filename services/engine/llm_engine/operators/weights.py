@@ -12,7 +12,7 @@ from llm_engine.execution.batch import Batch
 from llm_engine.operators.linear import Linear
 
 FusedForward: TypeAlias = Callable[[Batch, list[Tensor]], Tensor]
-"""`Decoder.forward` of a whole model: batch and caches -> logits."""
+"""`DecoderModel.forward` of a whole model: batch and caches -> logits."""
 
 
 @dataclass(frozen=True, slots=True)

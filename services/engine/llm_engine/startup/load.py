@@ -15,7 +15,7 @@ from llm_engine.checkpoint.quantization import check_flag
 from llm_engine.checkpoint.tokenizer import AnyTokenizer, NoTokenizer, Tokenizer
 from llm_engine.errors import EngineError, ModelError
 from llm_engine.execution.batch import BatchBuilder
-from llm_engine.execution.decoder import Decoder
+from llm_engine.execution.decoder import DecoderModel
 from llm_engine.execution.graphs import CudaCapture, DecodeGraphs, Forward
 from llm_engine.execution.model_runner import ModelRunner
 from llm_engine.kv_cache.memory import KVMemory
@@ -58,7 +58,7 @@ class Machine:
         config = self.config
         return BatchBuilder(config.max_num_seqs, max_tokens, self.max_model_len, config.block_size, device=self.device)
 
-    def prepare(self, decoder: Decoder) -> tuple[Forward, KVMemory]:
+    def prepare(self, decoder: DecoderModel) -> tuple[Forward, KVMemory]:
         """Give the decoder KV memory and, where they can be had, CUDA graphs for its decodes."""
         config = self.config
         memory = decoder.new_kv_memory(self.num_blocks, config.num_cpu_blocks)
