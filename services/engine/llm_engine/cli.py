@@ -63,7 +63,10 @@ ServeSettings = create_model("ServeSettings", __base__=ServeFlags, __doc__=Serve
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The process's exit status: 0 well, 1 the model cannot be served or the engine died, 2 the command is wrong."""
+    """Run a command and return its exit status.
+
+    0: it ended well; 1: the model cannot be served, or the engine died; 2: the command or a setting is wrong.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = arguments.pop(0) if arguments else "--help"
     if command in ("-h", "--help"):
@@ -89,14 +92,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _name_positional(arguments: list[str]) -> list[str]:
-    """`serve MODEL …` is short for `serve --model MODEL …`."""
+    """Read `serve MODEL …` as `serve --model MODEL …`."""
     if arguments and not arguments[0].startswith("-"):
         return ["--model", *arguments]
     return arguments
 
 
 def _serve(config: EngineConfig, server: ServerConfig) -> int:
-    # Imported late: torch takes a second, and a wrong flag should not have to wait for it.
+    # Imported here because torch takes a second to import, and a wrong flag should fail at once.
     from llm_engine.engine import Engine
     from llm_engine.metrics import EngineMetrics
     from llm_engine.server.app import build_app

@@ -1,4 +1,4 @@
-"""From a configuration and a folder to a decoder that can run: this rank's part of the model, on its device."""
+"""Loading: from a config and a folder to this rank's part of the model, on its device."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_decoder(
     *,
     collectives: Collectives | None = None,
 ) -> DecoderModel:
-    """This rank's part of the model; by default all of it."""
+    """Load this rank's part of the model; without a shard, the whole model. ModelError if the folder does not fit."""
     shard = shard or Shard()
     model = parse_config(read_json(folder / "config.json"))
     dtype = sizing.dtype(config, model, device)

@@ -1,8 +1,8 @@
 """Prefix caching: find the blocks that hold the KV of a prefix, by one chained hash per full block.
 
-A block's key covers its own tokens and, through the parent's key, all tokens before it; equal keys mean equal
-prefixes, so a lookup is a walk along the chain until the first miss. Only full blocks are shared: they are never
-written again. Source: vLLM's automatic prefix caching, https://docs.vllm.ai/en/latest/design/prefix_caching.html
+A block's key is a hash of its own tokens and of the key of the block before it, so equal keys mean equal prefixes. A
+lookup walks along the chain until the first miss. Only full blocks are shared, because they are never written again.
+Source: vLLM's automatic prefix caching, https://docs.vllm.ai/en/latest/design/prefix_caching.html
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def test_gemma_scales_its_embeddings_and_shifts_its_norms() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "gpt2"}, "model_type 'gpt2' is not supported; supported are gemma, llama"),
+        ({"model_type": "gpt2"}, "model_type 'gpt2' is not supported; supported: gemma, llama"),
         ({"model_type": None}, "not supported"),
         ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config lacks 'bits'"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "rope type 'yarn'"),
@@ -149,7 +149,7 @@ def test_gemma_scales_its_embeddings_and_shifts_its_norms() -> None:
         ({**QWEN, "use_sliding_window": True, "sliding_window": 1, "max_window_layers": 0}, "sliding_window is 1"),
         ({**QWEN, "layer_types": ["full_attention"]}, "one for each of the 4 layers"),
         ({**QWEN, "layer_types": ["full_attention"] * 3 + ["linear_attention"]}, "linear_attention"),
-        ({"num_key_value_heads": 3}, "num_key_value_heads 3"),
+        ({"num_key_value_heads": 3}, r"num_key_value_heads \(3\)"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "only causal language models"),
         ({"model_type": "gemma", "use_bidirectional_attention": True}, "use_bidirectional_attention"),
     ],

@@ -36,9 +36,9 @@ def test_device_and_type_choose_the_back_end(models: Path, monkeypatch: pytest.M
     assert backend.choose("auto", replace(model, head_dim=12), FLOAT32, CPU) == "torch"
     assert backend.choose("auto", model, BFLOAT16, GPU) == "triton"
     assert backend.choose("torch", model, BFLOAT16, GPU) == "torch"
-    with pytest.raises(ModelError, match=r"heads of a multiple of 8 dimensions, and these have 12; use .* torch"):
+    with pytest.raises(ModelError, match=r"head_dim to be a multiple of 8, but it is 12; use .* torch"):
         backend.choose("cpp", replace(model, head_dim=12), FLOAT32, CPU)
-    with pytest.raises(ModelError, match="is for float32 on a CPU, and this is bfloat16 on cuda"):
+    with pytest.raises(ModelError, match="needs float32 on a CPU, but this is bfloat16 on cuda"):
         backend.choose("cpp", model, BFLOAT16, GPU)
     monkeypatch.setattr(cpu, "why_not", lambda: "no C++ compiler was found")
     assert backend.choose("auto", model, FLOAT32, CPU) == "torch"

@@ -160,11 +160,11 @@ CHANNEL = {"num_bits": 8, "type": "int", "strategy": "channel"}
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"quant_method": "fbgemm_fp8"}, "'fbgemm_fp8' is not supported; supported are compressed-tensors, gptq, awq"),
-        ({"quant_method": "gptq", "bits": 8, "group_size": 32}, "bits of gptq is 8; supported is 4"),
+        ({"quant_method": "fbgemm_fp8"}, "'fbgemm_fp8' is not supported; supported: compressed-tensors, gptq, awq"),
+        ({"quant_method": "gptq", "bits": 8, "group_size": 32}, "bits of gptq is 8; supported: 4"),
         ({"quant_method": "gptq", "bits": 4}, "lacks 'group_size'"),
         ({"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemv"}, "version of awq is 'gemv'"),
-        ({**COMPRESSED, "format": "marlin-24"}, "format is 'marlin-24'; supported is 'pack-quantized' or 'int-q"),
+        ({**COMPRESSED, "format": "marlin-24"}, "format is 'marlin-24'; supported: 'pack-quantized' or 'int-q"),
         ({**COMPRESSED, "kv_cache_scheme": {"num_bits": 8}}, "kv_cache_scheme is"),
         ({**COMPRESSED, "config_groups": {}}, "number of config_groups is 0"),
         (
@@ -173,7 +173,7 @@ CHANNEL = {"num_bits": 8, "type": "int", "strategy": "channel"}
                 "format": "int-quantized",
                 "config_groups": {"group_0": {"weights": CHANNEL, "input_activations": STATIC}},
             },
-            "input_activations is .'tensor', False.; supported is .'token', True.",
+            "input_activations is .'tensor', False.; supported: .'token', True.",
         ),
     ],
 )
@@ -205,7 +205,7 @@ def test_the_flag_must_agree_with_the_checkpoint(models: Path, rounded: Checkpoi
             r"scales has shape \(1, 128\), but .* asks for \(2, 128\)",
         ),
         ("gptq", "qzeros", None, "lack .*q_proj.qzeros"),
-        ("gptq", "g_idx", lambda t: t + 1, "q_proj.g_idx names groups outside 0 to 1"),
+        ("gptq", "g_idx", lambda t: t + 1, "q_proj.g_idx has groups outside 0 to 1"),
         ("int8", "weight", lambda t: t.float(), "q_proj.weight is torch.float32, but quantization_config asks for"),
     ],
 )

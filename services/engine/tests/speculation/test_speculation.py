@@ -215,5 +215,5 @@ def test_what_does_not_fit_together_is_refused(models: Path, tmp_path: Path) -> 
         Engine(EngineConfig(model, speculative_config={"num_speculative_tokens": 30}))
     config = (models / "draft" / "config.json").read_text(encoding="utf-8")
     (tmp_path / "config.json").write_text(config.replace('"vocab_size": 4096', '"vocab_size": 50'))
-    with pytest.raises(ModelError, match="50 tokens and the model 4096"):
+    with pytest.raises(ModelError, match="50 tokens, the model 4096"):
         Engine(EngineConfig(model, speculative_config={"model": str(tmp_path), "num_speculative_tokens": 2}))
