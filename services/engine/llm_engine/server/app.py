@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-# Starlette imports it with the first streamed answer, which would wait for it.
+# Starlette would import this with the first streamed answer and delay it.
 import anyio._backends._asyncio  # noqa: F401  # pants: no-infer-dep
 from fastapi import FastAPI, Request, Response
 
@@ -30,9 +30,9 @@ Asked = TypeVar("Asked", bound=EngineRequest)
 
 
 def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: ServerConfig | None = None) -> FastAPI:
-    """Return the application, which starts and stops the engine's thread.
+    """Build the application, which starts and stops the engine's thread.
 
-    `app.state.draining = True` refuses new work.
+    With `app.state.draining = True` it refuses new requests.
     """
     options = options or ServerConfig()
     routes = Routes(engine, metrics, model_name, options)
@@ -63,6 +63,7 @@ class Routes:
         self._created = int(time.time())
 
     def install(self, app: FastAPI) -> None:
+        """Add the routes to the application."""
         app.post("/v1/completions")(self.complete)
         app.post("/v1/chat/completions")(self.chat)
         app.get("/v1/models")(self.models)
@@ -123,7 +124,7 @@ class Routes:
         return Response()
 
     async def ready(self, request: Request) -> Response:
-        """Answer 200 while new requests are welcome."""
+        """Answer 200 while new requests are accepted."""
         self._require_ready(request)
         return Response()
 
@@ -143,7 +144,7 @@ class Routes:
             raise ApiError(ErrorKind.ENGINE_UNAVAILABLE, "the engine has stopped; restart the server")
 
     def _with_defaults(self, asked: Asked) -> Asked:
-        """Apply what the server's flags ask of every request."""
+        """Apply the server's flags to a request."""
         if self._options.return_tokens_as_token_ids and asked.return_tokens_as_token_ids is None:
             asked.return_tokens_as_token_ids = True
         if self._options.enable_force_include_usage and asked.stream:

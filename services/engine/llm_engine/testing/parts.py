@@ -1,4 +1,4 @@
-"""Parts of an engine that tests and benchmarks look into."""
+"""Private parts of an engine that tests and benchmarks read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llm_engine.llm import LLM
 
 
 def decoder_of(llm: LLM) -> DecoderModel:
-    """The main model's, of an engine without graphs."""
+    """Return the main model's decoder. The engine must not use CUDA graphs."""
     forward: Any = llm.engine._runner._forward
     decoder: DecoderModel = forward.func.__self__
     return decoder

@@ -74,7 +74,7 @@ FAULTS = {
         logits_processors, "_process_row", lambda scores, sequence: marked(sequence), {"logit_bias": {"5": 1}}
     ),
     "its logprobs gathered": Fault(logprobs, "gather", fields={"logprobs": 2}),
-    "its logprobs read": Fault(logprobs, "told", fields={"logprobs": 2}),
+    "its logprobs read": Fault(logprobs, "collect", fields={"logprobs": 2}),
     "its prompt's logprobs noted": Fault(sampler, "_note_prompt", fields={"echo": True, "logprobs": 1}),
     "its first token taken": Fault(Choice, "take", lambda self, *rest: marked(self.sequence)),
     "its tenth token taken": Fault(
