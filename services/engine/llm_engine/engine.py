@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
+    """One model with its scheduler, its KV cache and its requests."""
+
     def __init__(
         self, config: EngineConfig, observers: Iterable[Observer] = (), policies: Policies | None = None
     ) -> None:

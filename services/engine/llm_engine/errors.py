@@ -17,11 +17,11 @@ class EngineError(Exception):
 
 
 class ModelError(EngineError):
-    """The model cannot be served with these settings."""
+    """A model that cannot be served with these settings."""
 
 
 class RequestError(EngineError):
-    """The request cannot be served; `param` names the field at fault."""
+    """A request that cannot be served; `param` names the field at fault."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -29,16 +29,16 @@ class RequestError(EngineError):
 
 
 class ContextLengthError(RequestError):
-    """Prompt and requested output do not fit in the model's context."""
+    """A prompt and an output that do not fit in the model's context."""
 
 
 class RequestFailed(EngineError):
-    """An error inside the engine ended one request; the others go on."""
+    """An error inside the engine that ended one request; the others go on."""
 
 
 class NumericalError(EngineError):
-    """The model's logits hold NaN or infinity, so no token can be drawn."""
+    """Logits with NaN or infinity, from which no token can be drawn."""
 
 
 class EngineDead(EngineError):
-    """The engine stopped after an error inside a step."""
+    """An error inside a step, which stopped the engine."""

@@ -22,6 +22,8 @@ Prompt = str | list[int]
 
 
 class LLM:
+    """A model for offline use."""
+
     def __init__(self, model: str, **settings: Any) -> None:
         """Load the model. `settings` are the fields of EngineConfig. ModelError if it cannot be served."""
         self.engine = Engine(EngineConfig(model=model, **settings))

@@ -39,7 +39,7 @@ class ChatTemplates:
     """The templates of a model folder, by name."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        """Find the templates without compiling them. Files win over `settings`, which is tokenizer_config.json."""
+        """Find the templates without compiling them. Files take precedence over `settings` (tokenizer_config.json)."""
         self._sources = _from_files(folder) or _from_settings(settings.get("chat_template"))
 
     @property

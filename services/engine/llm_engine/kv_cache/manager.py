@@ -81,7 +81,10 @@ class KVCacheManager:
         return missing + ownerless <= self.pool.num_available
 
     def grow(self, sequence: Sequence, num_tokens: int) -> bool:
-        """Make room for the KV of the next `num_tokens` tokens. Return False, changing nothing, if blocks lack."""
+        """Make room for the KV of the next `num_tokens` tokens.
+
+        Return False, and change nothing, if too few blocks are available.
+        """
         missing = self.num_blocks_for(sequence.num_computed_tokens + num_tokens) - len(sequence.block_table)
         copies = self._last_is_shared(sequence)
         if missing + copies > self.pool.num_available:

@@ -106,7 +106,8 @@ class Speculation:
     def _most(self, sequence: Sequence) -> int:
         """Return how many guesses the sequence can use.
 
-        None in a prompt, past the end, or if penalties, bad words or a grammar make logits depend on every token.
+        It can use none in a prompt, none past the end, and none if penalties, bad words or a grammar apply, because
+        logits then depend on every token before.
         """
         if sequence.num_uncomputed_tokens != 1 or sequence.params.depends_on_output:
             return 0
