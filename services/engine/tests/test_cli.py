@@ -75,14 +75,14 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
 
 
 def serve(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    """Exit status, and what is on the standard error stream."""
+    """Run `serve`. Return the exit status and the text on standard error."""
     status = main(["serve", *arguments])
     return status, capsys.readouterr().err
 
 
 @pytest.fixture
 def folder(models: Path, tmp_path: Path) -> Path:
-    """A model that a test may break."""
+    """A model that a test can break."""
     return Path(shutil.copytree(models / "zoo" / "llama", tmp_path / "model"))
 
 

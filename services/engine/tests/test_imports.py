@@ -1,4 +1,4 @@
-"""Modules that decide about tokens and blocks are plain Python: importing them loads no torch and takes no second."""
+"""Modules that decide about tokens and blocks are plain Python and import quickly, without torch."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from llm_engine.testing.parts import decoder_of
 
 @pytest.fixture
 def folder(models: Path, tmp_path: Path) -> Path:
-    """A copy of the zoo's llama that a test may break."""
+    """A copy of the zoo's llama that a test can break."""
     return Path(shutil.copytree(models / "zoo" / "llama", tmp_path / "model"))
 
 

@@ -1,4 +1,4 @@
-"""CUDA graphs as far as a CPU shows them: sizes, padding, fixed inputs. "Recording" a function just calls it."""
+"""CUDA graphs as far as a CPU can test them: sizes, padding, fixed inputs. Here a capture just calls the function."""
 
 from __future__ import annotations
 

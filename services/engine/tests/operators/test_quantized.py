@@ -1,4 +1,4 @@
-"""Quantised checkpoints in every format: read, cut, multiplied, and served as transformers serves what they mean."""
+"""Quantised checkpoints in every format: read, split, multiplied, and served like their dequantised weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROMPT = list(range(5, 45))
 
 @pytest.fixture(scope="module")
 def rounded(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
-    """rounded(family, format): the folder, and what its weights mean."""
+    """rounded(family, format): the folder and its dequantised weights."""
 
     @cache
     def make(family: str, name: str) -> tuple[Path, dict[str, Tensor]]:
@@ -45,7 +45,7 @@ def greedy(folder: Path, **settings: Any) -> list[int]:
 
 
 def reference(models: Path, family: str, meant: dict[str, Tensor], rounds_to: torch.dtype | None) -> list[int]:
-    """transformers with the weights as they are meant, each projection's inputs rounded token by token."""
+    """Run transformers with the dequantised weights, quantising each projection's inputs token by token."""
     model = AutoModelForCausalLM.from_pretrained(models / "zoo" / family, dtype=torch.float32)
     model.load_state_dict(meant, strict=False)
     if rounds_to is not None:
@@ -80,12 +80,12 @@ def test_it_writes_what_its_weights_mean(models: Path, rounded: Checkpoints, fam
     folder, meant = rounded(family, name)
     expected = reference(models, family, meant, ROUNDED_INPUTS.get(name))
     assert greedy(folder) == expected
-    assert greedy(folder, attention_backend="triton") == expected  # as the kernels see it, through their references
+    assert greedy(folder, attention_backend="triton") == expected  # through the references of the kernels
 
 
 @pytest.mark.parametrize("name", ["int4, act-order", "int8"])
 def test_two_ranks_write_the_same(rounded: Checkpoints, name: str) -> None:
-    """The MLP's 96 inputs in groups of 32 are cut in the middle of a group."""
+    """Split the MLP's 96 inputs, in groups of 32, in the middle of a group."""
     folder, _ = rounded("llama", name)
     assert greedy(folder, tensor_parallel_size=2) == greedy(folder)
 

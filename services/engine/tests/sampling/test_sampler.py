@@ -24,7 +24,7 @@ def sampler() -> Sampler:
 
 
 def sample(logits: torch.Tensor, sequences: list[Sequence], by: Sampler | None = None) -> list[int]:
-    """One token for each row."""
+    """Return one token per row."""
     sampled = (
         (by or sampler())
         .sample(logits, [LogitRows(sequence, row, 0, 1) for row, sequence in enumerate(sequences)])

@@ -1,4 +1,4 @@
-"""Steps begun before the one before is read: the same answers, one step later, and nothing owned by nobody."""
+"""Overlap: the same answers, one step later, and no block without an owner."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_what_is_computed_past_an_unforeseen_end_is_dropped(make_engine: MakeEng
     ]
     expected = answers(plain, requests)
     assert answers(ahead, requests) == expected
-    assert answers(ahead, requests) == expected  # what was dropped is in nobody's cache
+    assert answers(ahead, requests) == expected  # the dropped tokens are in no cache
 
 
 @pytest.mark.parametrize(

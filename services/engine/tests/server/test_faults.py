@@ -1,4 +1,4 @@
-"""One request fails, wherever it is: it ends with an error of its own, and the others write what they would have."""
+"""Isolation: a request that fails anywhere ends with its own error, and all others write the same as without it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from llm_engine.speculation.speculation import Speculation
 from llm_engine.structured.grammar import Grammar, GrammarCompiler
 
 MARK = 666
-"""The seed of the request that is to fail."""
+"""Seed of the request that has to fail."""
 
 
 class Boom(Exception):
-    """A defect of ours."""
+    """An unexpected error: a defect of the engine."""
 
 
 def marked(sequence: Any) -> bool:
@@ -46,9 +46,9 @@ class Fault:
     owner: Any
     name: str
     hits: Callable[..., bool] = lambda *args, **kwargs: True
-    """Decides from a call's arguments whether it raises."""
+    """Whether a call with these arguments raises."""
     fields: dict[str, Any] = field(default_factory=dict)
-    """Fields that bring the request to the fault."""
+    """Fields that make the request reach the fault."""
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         original = getattr(self.owner, self.name)

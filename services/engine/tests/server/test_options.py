@@ -1,4 +1,4 @@
-"""Flags that change what the server answers: its key, its path behind a proxy, what every request gets."""
+"""Flags of the server: its key, its path behind a proxy, and defaults of every request."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_log_probabilities_name_ids_unless_a_request_says_otherwise(
 
 
 def test_running_usage_counts_the_tokens_so_far(client: TestClient) -> None:
-    """The event that only names the role has none of the answer's tokens yet."""
+    """Check that the event with the role has none of the answer's tokens."""
     first, *chunks, last = events(client, "/v1/chat/completions", TALK)
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert first["usage"]["completion_tokens"] == 0

@@ -1,4 +1,4 @@
-"""How many KV blocks there are, and what is said when there is no room for them."""
+"""The number of KV blocks, and the errors if they do not fit."""
 
 from __future__ import annotations
 

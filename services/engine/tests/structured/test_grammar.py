@@ -1,4 +1,4 @@
-"""Structured output: whatever the model would like to write, what it writes has the shape."""
+"""Structured output: the text satisfies the constraint, whatever the model prefers."""
 
 from __future__ import annotations
 
