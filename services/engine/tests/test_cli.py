@@ -18,7 +18,7 @@ import httpx2
 import pytest
 import yaml
 
-from llm_engine.cli import ServeSettings, main
+from llm_engine.cli import ServeFlags, ServeSettings, main
 from llm_engine.errors import ModelError
 from llm_engine.settings import EngineConfig, ServerConfig, markdown_table
 
@@ -173,10 +173,14 @@ def test_a_switch_has_a_flag_and_its_opposite(capsys: pytest.CaptureFixture[str]
     assert printed_config(capsys, f"--no-{flag}")[name] is False
 
 
+def settings_of(**values: str) -> ServeFlags:
+    return ServeSettings.model_validate({"model": "m", **values})
+
+
 def test_every_setting_is_a_flag_with_its_default_and_its_description(capsys: pytest.CaptureFixture[str]) -> None:
     shown = printed_config(capsys)
-    assert ServeSettings(model="m").part(EngineConfig) == EngineConfig("m")
-    assert ServeSettings(model="m").part(ServerConfig) == ServerConfig()
+    assert settings_of().part(EngineConfig) == EngineConfig("m")
+    assert settings_of().part(ServerConfig) == ServerConfig()
     for config in (EngineConfig, ServerConfig):
         for each in fields(config):
             assert ServeSettings.model_fields[each.name].description == each.metadata["description"]
@@ -185,7 +189,7 @@ def test_every_setting_is_a_flag_with_its_default_and_its_description(capsys: py
 
 
 def test_a_key_reaches_the_server_and_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ServeSettings(model="m", api_key="hush").part(ServerConfig).api_key == "hush"
+    assert settings_of(api_key="hush").part(ServerConfig).api_key == "hush"
     assert "hush" not in str(printed_config(capsys, "--api-key", "hush"))
 
 
