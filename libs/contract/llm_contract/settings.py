@@ -28,7 +28,12 @@ class ServiceSettings(BaseSettings):
     """Frozen; subclasses set `env_prefix` and their fields, each with a default or required."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_nested_delimiter="__", cli_kebab_case=True, cli_implicit_flags=True
+        frozen=True,
+        extra="forbid",
+        env_nested_delimiter="__",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
     )
 
 
@@ -102,7 +107,7 @@ def _describe(problem: Any) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "configuration"
     if problem["type"] == "extra_forbidden":
         return f"{where}: unknown setting"
-    return f"{where}: {problem['msg']}"
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _fail(prog: str, message: str) -> NoReturn:

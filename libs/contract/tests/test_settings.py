@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 import pytest
 import yaml
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from llm_contract.settings import ServiceSettings, load
 
@@ -17,7 +18,14 @@ class Example(ServiceSettings, env_prefix="LLM_EXAMPLE_"):
     port: int = Field(8000, ge=1, le=65535, description="where it listens")
     host_name: str = "localhost"
     fast: bool = False
+    cached: bool | None = None
     limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.fast and self.cached:
+            raise ValueError("fast and cached exclude each other")
+        return self
 
 
 @pytest.fixture
@@ -39,7 +47,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 
 def test_defaults() -> None:
-    expected = {"port": 8000, "host_name": "localhost", "fast": False, "limits": {"requests": 8}}
+    expected = {"port": 8000, "host_name": "localhost", "fast": False, "cached": None, "limits": {"requests": 8}}
     assert example().model_dump() == expected
 
 
@@ -58,6 +66,8 @@ def test_nested_keys_from_environment_and_flags(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_flag_for_a_boolean() -> None:
     assert example("--fast").fast
+    assert example("--cached").cached is True
+    assert example("--no-cached").cached is False
     assert not example("--no-fast").fast
 
 
@@ -85,6 +95,11 @@ def test_a_bad_value_says_where_and_what_is_allowed(
     assert message in refusal(capsys, "--port", value)
 
 
+def test_settings_that_contradict_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    expected = "example: configuration: fast and cached exclude each other\n"
+    assert refusal(capsys, "--fast", "--cached") == expected
+
+
 @pytest.mark.parametrize("text", ["- a\n- b\n", "port: [1\n"])
 def test_a_file_that_is_no_mapping(config: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
     config.write_text(text)
@@ -109,6 +124,7 @@ def test_print_config_shows_the_result_and_can_be_read_back(config: Path, capsys
         "port": 4444,
         "host_name": "from-file",
         "fast": False,
+        "cached": None,
         "limits": {"requests": 3},
     }
     config.write_text(printed)

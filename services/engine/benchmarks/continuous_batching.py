@@ -1,4 +1,4 @@
-"""Continuous batching beside static batching: nano-vllm's workload, a tenth as long, on the shipped main model.
+"""Continuous batching compared with static batching: nano-vllm's workload, a tenth as long, on the shipped main model.
 
     python services/engine/benchmarks/continuous_batching.py
 

@@ -1,4 +1,4 @@
-"""Greedy decoding on a CPU, beside Hugging Face's generate, at batch 1 and 16: paired runs, float32, the same tokens.
+"""Greedy decoding on a CPU, compared with transformers' generate: batch 1 and 16, paired runs, float32, same tokens.
 
     python services/engine/benchmarks/cpu_against_transformers.py
 

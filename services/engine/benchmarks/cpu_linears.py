@@ -5,7 +5,7 @@
 rows       [out, in], as checkpoints have them
 columns    [in, out], what the back end torch does
 packed     oneDNN's own blocks
-panels     16 outputs beside each other, what the back end cpp does, with kernels of our own
+panels     16 outputs next to each other, as in the cpp backend, with kernels of our own
 
 Everything else is the back end torch's in all of them, on one thread.
 """

@@ -57,8 +57,10 @@ def preemption(found: Found) -> str:
 
 def continuous_batching(found: Found) -> str:
     ways = [(way, *_rate(item)) for way, item in _contenders(found)]
-    beside = found["continuous"]["ratio_to_static_same_size"]
-    return f"{_table(('way', *RATE), ways)}\n\nBeside static batches of the same size: {beside:.3g}×. {_on(found)}"
+    ratio = found["continuous"]["ratio_to_static_same_size"]
+    return (
+        f"{_table(('way', *RATE), ways)}\n\nCompared with static batches of the same size: {ratio:.3g}×. {_on(found)}"
+    )
 
 
 def gpu_batching(found: Found) -> str:
@@ -128,12 +130,12 @@ def gpu_throughput(cards: list[Found]) -> str:
         if item["shape"] == shape
     ]
     copies = {f"{found['device']}: {found['copy_bytes_per_second'] / 1e12:.2f} TB/s" for found in cards}
-    rest = "bandwidth: the weights' bytes over the time of a token at batch 1, beside what a copy moves"
+    rest = "bandwidth: the weights' bytes over the time of a token at batch 1, compared with a copy"
     return f"{_table(header, rows)}\n\nvLLM's: vLLM 0.26.0 on one H200; {rest} ({', '.join(sorted(copies))})."
 
 
 def gpu_vllm(cards: list[Found]) -> str:
-    """vLLM's figures beside ours of the same card, from `gpu_throughput`."""
+    """Return vLLM's figures next to ours on the same card, from `gpu_throughput`."""
     header = ("shape", "card", "engine, tokens/s", "vLLM", "ratio", "engine, ms a token at batch 1", "vLLM", "ratio")
     rows, measured = [], []
     for theirs in cards:

@@ -1,4 +1,4 @@
-"""Continuous batching beside static batching on a GPU: nano-vllm's workload, random weights, equal KV memory.
+"""Continuous batching compared with static batching on a GPU: nano-vllm's workload, random weights, equal KV memory.
 
     PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_batching.py
 

@@ -1,4 +1,4 @@
-"""How far bfloat16 on a GPU is from float32, ours beside transformers'; and whether float32 writes the same tokens.
+"""The distance of bfloat16 on a GPU from float32, for this engine and transformers, and the tokens in float32.
 
     PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_parity.py
 
@@ -143,8 +143,8 @@ def reference(folder: Path, dtype: torch.dtype, sequences: list[list[int]], firs
     ids = torch.tensor(sequences, device=DEVICE)
     with torch.inference_mode():
         logits = model(ids).logits[:, first:-1].float()
-    told: Tensor = logits.log_softmax(-1).gather(2, ids[:, first + 1 :].unsqueeze(2)).flatten().cpu()
-    return told
+    chosen: Tensor = logits.log_softmax(-1).gather(2, ids[:, first + 1 :].unsqueeze(2)).flatten().cpu()
+    return chosen
 
 
 if __name__ == "__main__":

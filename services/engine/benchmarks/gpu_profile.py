@@ -133,7 +133,7 @@ def floor_milliseconds(model: DecoderConfig, batch: int, bandwidth: float) -> di
 
 
 def timed_steps(llm: LLM, count: int) -> tuple[float, float]:
-    """Seconds of so many steps, and how many of them the host waited for the device."""
+    """Return the seconds that `count` steps take, and the seconds that the host waits for the device."""
     waited, wait = 0.0, HostCopy.wait
 
     def timed_wait(copy: HostCopy) -> tuple[Tensor, ...]:

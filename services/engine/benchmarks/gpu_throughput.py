@@ -153,7 +153,7 @@ def workload(count: int, vocab_size: int) -> list[Request]:
 
 
 def rotated(requests: list[Request], number: int) -> list[Request]:
-    """The prompts rotated by so many tokens: no run finds the prompts of the one before in the prefix cache."""
+    """Rotate the prompts by some tokens, so that no run finds the prompts of the last one in the prefix cache."""
     return [([*prompt[number:], *prompt[:number]], params) for prompt, params in requests]
 
 

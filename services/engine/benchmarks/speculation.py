@@ -1,4 +1,4 @@
-"""Speculative decoding at batch 1 beside none: paired runs on the shipped main and draft models, on a GPU or a CPU.
+"""Speculative decoding at batch 1 compared with none: paired runs of the shipped models, on a GPU or a CPU.
 
 python services/engine/benchmarks/speculation.py
 """

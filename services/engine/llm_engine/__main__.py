@@ -1,4 +1,4 @@
-"""`python -m llm_engine`"""
+"""The entry point of `python -m llm_engine`."""
 
 from llm_engine.cli import main
 

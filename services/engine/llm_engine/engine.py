@@ -1,4 +1,6 @@
-"""The engine: requests in, steps, text out. Synchronous and single-threaded; `async_engine` gives it a thread.
+"""The engine: requests go in, steps compute, text comes out.
+
+It is synchronous and single-threaded; `async_engine` runs it in a thread of its own.
 
 engine = Engine(EngineConfig("models/main"))
 engine.add_request("a", prompt_ids, SamplingParams(max_tokens=20))
@@ -14,32 +16,35 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from llm_engine.config import EngineConfig
 from llm_engine.errors import RequestError
 from llm_engine.kv_cache.manager import KVCacheManager
 from llm_engine.observers import invariants
-from llm_engine.observers.observer import EngineView, Observer, Observers
-from llm_engine.observers.trace import Trace
+from llm_engine.observers.observer import ObservedEngine, Observer, Observers
+from llm_engine.observers.trace import StepTrace
 from llm_engine.request.check import RequestCheck
 from llm_engine.request.choice import Choice
 from llm_engine.request.outputs import RequestOutput
 from llm_engine.request.preparation import Prepared, Preparer
 from llm_engine.sampling.params import SamplingParams
 from llm_engine.sampling.sampler import Sampled
-from llm_engine.scheduler.overlap import InFlight, future
+from llm_engine.scheduler.overlap import InFlight
+from llm_engine.scheduler.placeholders import placeholder
 from llm_engine.scheduler.policies import ORDERS, Policies
 from llm_engine.scheduler.scheduler import Scheduler, Step
 from llm_engine.scheduler.sequence import FinishReason, Sequence
+from llm_engine.settings import EngineConfig
 from llm_engine.startup import load as startup
 
 log = logging.getLogger(__name__)
 
 
 class Engine:
+    """One model with its scheduler, its KV cache and its requests."""
+
     def __init__(
         self, config: EngineConfig, observers: Iterable[Observer] = (), policies: Policies | None = None
     ) -> None:
-        """Load the model; ModelError if it cannot be served as asked."""
+        """Load the model. ModelError if it cannot be served with this config."""
         policies = policies or Policies()
         parts = startup.load(config)
         self.config = config
@@ -71,10 +76,10 @@ class Engine:
         self._requests: dict[str, list[Choice]] = {}
         self._num_arrivals = 0
         self.num_preemptions = 0
-        trace = () if config.trace is None else (Trace(Path(config.trace)),)
+        trace = () if config.trace is None else (StepTrace(Path(config.trace)),)
         self._observers = Observers([*observers, *trace])
         self._observers.watch(
-            EngineView(
+            ObservedEngine(
                 config=config,
                 num_blocks=self.num_blocks,
                 max_model_len=self.max_model_len,
@@ -90,14 +95,14 @@ class Engine:
         return self.scheduler.has_work or self._in_flight is not None
 
     def prepare(self, prompt_ids: list[int], params: SamplingParams, only_final: bool = False) -> Prepared:
-        """Check a request and make it ready; RequestError if it can never be served.
+        """Check a request and prepare it for the queue. RequestError if it can never be served.
 
-        Any thread can call this. It may take long: a grammar is compiled here. `only_final`: see `add_request`.
+        Any thread can call this. It can take long, because it compiles grammars. `only_final`: see `add_request`.
         """
         return self._preparer.prepare(prompt_ids, params, only_final)
 
     def warm_up(self) -> None:
-        """Do the work now that would make the first request of its kind delay all others."""
+        """Do work now that would otherwise delay the first requests."""
         self._preparer.warm_up()
 
     def add_request(
@@ -109,15 +114,18 @@ class Engine:
         *,
         only_final: bool = False,
     ) -> None:
-        """Prepare and queue a request. Later steps return its outputs, or with `only_final` one when an answer ends."""
+        """Prepare and queue a request. RequestError if it can never be served.
+
+        Later steps return its outputs. With `only_final` there is one output per answer, when the answer ends.
+        """
         self.enqueue(request_id, self.prepare(prompt_ids, params, only_final), priority)
 
     def enqueue(
         self, request_id: str, prepared: Prepared, priority: int = 0, arrival_time: float | None = None
     ) -> None:
-        """Queue a prepared request.
+        """Queue a prepared request. RequestError if its id is in use.
 
-        Of n answers the first is queued now and the others when its prompt is computed: they share its blocks.
+        The first of n answers is queued now. The others are queued once its prompt is computed, and share its blocks.
         """
         if request_id in self._requests:
             raise RequestError(f"a request with id {request_id} is already running", "request_id")
@@ -132,15 +140,15 @@ class Engine:
         self.scheduler.add(prepared.sequence)
 
     def abort_request(self, request_id: str) -> None:
-        """Forget the request and take back its blocks; unknown and finished ones are ignored."""
+        """Drop the request and free its blocks. Unknown and finished requests are ignored."""
         self._drop(self._requests.pop(request_id, []), FinishReason.ABORT)
 
     def close(self) -> None:
-        """End the processes of other ranks, if there are any."""
+        """Stop the processes of other ranks, if there are any."""
         self._runner.close()
 
     def step(self) -> list[RequestOutput]:
-        """Compute one step and return the outputs of requests that got text or ended.
+        """Compute one step and return the outputs of the requests that got text or ended.
 
         With overlap, launch one step and then read the previous one: results arrive one step late, so the device never
         idles.
@@ -158,7 +166,7 @@ class Engine:
         return outputs
 
     def _begin_step(self) -> InFlight | None:
-        """Schedule a step and send it on its way; None if all that runs is about to end."""
+        """Schedule and launch a step. None if everything that runs is about to end."""
         if self.speculation is not None:
             self.speculation.prepare(self.scheduler.running)
         step = self.scheduler.schedule()
@@ -174,12 +182,12 @@ class Engine:
         self._observers.launched(step, now)
         self.scheduler.advance(step)
         for row, sequence in enumerate(draw.sequences):
-            sequence.token_ids.append(future(row))
+            sequence.token_ids.append(placeholder(row))
         self.num_preemptions += len(step.preempted)
         return InFlight(step, draw)
 
     def _finish_step(self, flight: InFlight) -> list[RequestOutput]:
-        """Read the step's tokens; what ended or was aborted meanwhile gets none."""
+        """Read the step's tokens. A sequence that ended or was aborted in the meantime gets none."""
         step, sampled = flight.step, flight.draw.read()
         now = time.monotonic()
         for item in sampled:
@@ -202,16 +210,16 @@ class Engine:
         return [self._fail(sequence, sequence.error) for sequence in broken if sequence.error and not sequence.is_over]
 
     def _advance_or_fail(self, item: Sampled, now: float) -> RequestOutput | None:
-        """An error that one request causes ends that request; the others do not notice."""
+        """Advance one sequence. An error ends its request and no other."""
         if item.sequence.is_over:
             return None
         try:
             return self._advance(item, now)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach the other requests
+        except Exception as error:  # noqa: BLE001 - no error may reach the other requests
             return self._fail(item.sequence, error)
 
     def _fail(self, sequence: Sequence, error: Exception) -> RequestOutput:
-        """End all answers of the sequence's request; its last output carries the error."""
+        """End all answers of the sequence's request. Its last output carries the error."""
         if not isinstance(error, RequestError):
             log.error("request %s failed", sequence.request_id, exc_info=error)
         choices = self._requests.pop(sequence.request_id)
@@ -219,16 +227,16 @@ class Engine:
         return choices[sequence.index].take_failure(error)
 
     def _drop(self, choices: list[Choice], reason: FinishReason) -> None:
-        """Finish what has not finished; an observer that fails here cannot keep blocks from being freed."""
+        """Finish the answers that are still running. Their blocks are freed even if an observer fails."""
         for choice in choices:
             if not choice.sequence.is_over:
                 try:
                     self._finish(choice.sequence, reason)
                 except Exception:
-                    log.exception("request %s: an observer of its end failed", choice.sequence.request_id)
+                    log.exception("request %s: an observer failed when it finished", choice.sequence.request_id)
 
     def _advance(self, item: Sampled, now: float) -> RequestOutput | None:
-        """Turn the new tokens into text, see whether they end the answer, and say what there is to say."""
+        """Turn the new tokens into text, end the answer if they end it, and return its output if there is any."""
         sequence = item.sequence
         choices = self._requests[sequence.request_id]
         choice = choices[sequence.index]
@@ -246,7 +254,7 @@ class Engine:
         return choice.take_output()
 
     def _start_followers(self, choices: list[Choice], sequence: Sequence) -> None:
-        """The leader's prompt is computed: its other answers can share it."""
+        """Queue the other answers once the leader's prompt is computed, so that they can share its blocks."""
         if sequence.leader is None:
             for choice in choices[1:]:
                 choice.sequence.prompt_logprobs = sequence.prompt_logprobs

@@ -13,17 +13,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from llm_engine.config import EngineConfig
 from llm_engine.engine import Engine
 from llm_engine.request.outputs import Completion, CompletionOutput, RequestOutput
 from llm_engine.sampling.params import SamplingParams
+from llm_engine.settings import EngineConfig
 
 Prompt = str | list[int]
 
 
 class LLM:
+    """A model for offline use."""
+
     def __init__(self, model: str, **settings: Any) -> None:
-        """`settings`: the fields of EngineConfig."""
+        """Load the model. `settings` are the fields of EngineConfig. ModelError if it cannot be served."""
         self.engine = Engine(EngineConfig(model=model, **settings))
 
     def generate(
@@ -32,7 +34,10 @@ class LLM:
         params: SamplingParams | Sequence[SamplingParams] | None = None,
         use_tqdm: bool = True,
     ) -> list[Completion]:
-        """One completion per prompt (text or token ids), in the prompts' order; RequestError before any work."""
+        """Return one completion per prompt (text or token ids), in the same order.
+
+        RequestError, before anything is computed, if a request can never be served.
+        """
         batch = _as_batch(prompts)
         each = _params_for(batch, params)
         ids = [self.engine.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt for prompt in batch]
@@ -44,7 +49,7 @@ class LLM:
             for index, request in enumerate(prepared):
                 self.engine.enqueue(str(index), request)
             return self._run(batch, ids, use_tqdm)
-        finally:  # interrupted: nothing is left behind
+        finally:  # after an interrupt, leave no request behind
             for index in range(len(batch)):
                 self.engine.abort_request(str(index))
 

@@ -14,8 +14,8 @@ import torch
 import uvicorn
 
 from llm_engine import Engine, EngineConfig
+from llm_engine.metrics import EngineMetrics
 from llm_engine.server.app import build_app
-from llm_engine.server.metrics import EngineMetrics
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
@@ -89,7 +89,7 @@ def models() -> Path:
 
 @pytest.fixture(scope="session")
 def heldout(models: Path) -> str:
-    """Text that no shipped model was trained on."""
+    """A text that no shipped model was trained on."""
     return (models / "eval" / "heldout.txt").read_text(encoding="utf-8").removeprefix("<|endoftext|>")
 
 
@@ -112,7 +112,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def start_server() -> Iterator[Callable[..., Server]]:
-    """start_server(**settings): a server of the test's own."""
+    """start_server(**settings): a new server."""
     from contextlib import ExitStack
 
     with ExitStack() as stack:

@@ -9,17 +9,18 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from queue import Queue
 
 import httpx2
 import pytest
+import yaml
 
-from llm_engine.cli import ServeSettings, main
-from llm_engine.config import EngineConfig
+from llm_engine.cli import ServeFlags, ServeSettings, main
 from llm_engine.errors import ModelError
+from llm_engine.settings import EngineConfig, ServerConfig, markdown_table
 
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -74,14 +75,14 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
 
 
 def serve(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    """Exit status, and what is on the standard error stream."""
+    """Run `serve`. Return the exit status and the text on standard error."""
     status = main(["serve", *arguments])
     return status, capsys.readouterr().err
 
 
 @pytest.fixture
 def folder(models: Path, tmp_path: Path) -> Path:
-    """A model that a test may break."""
+    """A model that a test can break."""
     return Path(shutil.copytree(models / "zoo" / "llama", tmp_path / "model"))
 
 
@@ -128,6 +129,8 @@ def test_debug_shows_where(folder: Path) -> None:
         (["serve", "m", "--no-such-flag", "1"], "no-such-flag"),
         (["serve", "m", "--port", "99999"], "port"),
         (["serve", "m", "--dtype", "float8"], "dtype"),
+        (["serve", "m", "--max-num-seqs", "0"], "max_num_seqs is 0; it must be at least 1"),
+        (["serve", "m", "--shutdown-timeout", "0"], "shutdown_timeout is 0.0; it must be above 0"),
         (["dance"], "unknown command 'dance'"),
     ],
 )
@@ -155,21 +158,45 @@ def test_flags_win_over_the_environment_and_that_over_the_file(
     assert all(line in shown for line in ("model: from-file\n", "block_size: 8\n", "port: 2\n", "seed: 5\n"))
 
 
-def test_prefix_caching_has_a_flag_and_its_opposite(capsys: pytest.CaptureFixture[str]) -> None:
-    show: Callable[[str], str]
-
-    def show(flag: str) -> str:
-        with pytest.raises(SystemExit):
-            main(["serve", "m", flag, "--print-config"])
-        return capsys.readouterr().out
-
-    assert "enable_prefix_caching: false" in show("--no-enable-prefix-caching")
-    assert "enable_prefix_caching: true" in show("--enable-prefix-caching")
+def printed_config(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, object]:
+    with pytest.raises(SystemExit) as exit:
+        main(["serve", "m", *flags, "--print-config"])
+    assert exit.value.code == 0
+    shown: dict[str, object] = yaml.safe_load(capsys.readouterr().out)
+    return shown
 
 
-def test_the_engine_gets_every_setting_with_the_default_it_would_choose_itself() -> None:
-    assert ServeSettings(model="m").engine_config() == EngineConfig("m")
-    assert {field.name for field in fields(EngineConfig)} <= set(ServeSettings.model_fields)
+@pytest.mark.parametrize("name", ["enable_prefix_caching", "async_scheduling"])
+def test_a_switch_has_a_flag_and_its_opposite(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    flag = name.replace("_", "-")
+    assert printed_config(capsys, f"--{flag}")[name] is True
+    assert printed_config(capsys, f"--no-{flag}")[name] is False
+
+
+def settings_of(**values: str) -> ServeFlags:
+    return ServeSettings.model_validate({"model": "m", **values})
+
+
+def test_every_setting_is_a_flag_with_its_default_and_its_description(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = printed_config(capsys)
+    assert settings_of().part(EngineConfig) == EngineConfig("m")
+    assert settings_of().part(ServerConfig) == ServerConfig()
+    for config in (EngineConfig, ServerConfig):
+        for each in fields(config):
+            assert ServeSettings.model_fields[each.name].description == each.metadata["description"]
+            assert shown.pop(each.name) == ("m" if each.name == "model" else each.default)
+    assert not shown
+
+
+def test_a_key_reaches_the_server_and_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert settings_of(api_key="hush").part(ServerConfig).api_key == "hush"
+    assert "hush" not in str(printed_config(capsys, "--api-key", "hush"))
+
+
+def test_the_table_of_the_readme_has_every_flag() -> None:
+    table = list(markdown_table())
+    assert "| `--block-size` | 16 | tokens in one KV block |" in table
+    assert len(table) == 2 + len(ServeSettings.model_fields) - len(["model"])
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Offline use needs torch, numpy, safetensors, tokenizers, jinja2 and tqdm: what the server needs is not imported."""
+"""Offline use needs torch, numpy, safetensors, tokenizers, jinja2 and tqdm, and imports nothing of the server's."""
 
 from __future__ import annotations
 

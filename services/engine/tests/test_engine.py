@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from llm_engine import Engine, SamplingParams
-from llm_engine.config import EngineConfig
 from llm_engine.errors import ContextLengthError, EngineError, RequestError
 from llm_engine.scheduler.sequence import FinishReason
+from llm_engine.settings import EngineConfig
 
 MakeEngine = Callable[..., Engine]
 GREEDY = SamplingParams(temperature=0, max_tokens=12)
@@ -122,7 +122,7 @@ def test_an_aborted_request_frees_its_blocks_at_once(make_engine: MakeEngine, st
 
 
 def test_outputs_do_not_depend_on_the_batch_the_cache_or_preemption(make_engine: MakeEngine, heldout: str) -> None:
-    """Greedy and seeded requests alike, alone and in a crowd that does not fit."""
+    """Check that greedy and seeded requests write the same alone and in a batch that does not fit."""
     ids = make_engine().tokenizer.encode(heldout[:6000])
     rng = random.Random(3)
     requests: dict[str, tuple[list[int], SamplingParams]] = {}
@@ -141,7 +141,7 @@ def test_outputs_do_not_depend_on_the_batch_the_cache_or_preemption(make_engine:
     crowded = make_engine(
         num_gpu_blocks_override=40, block_size=4, max_model_len=150, max_num_batched_tokens=32, max_num_seqs=10
     )
-    for _ in range(2):  # the second time with a cache that holds something
+    for _ in range(2):  # the second time with a filled cache
         assert run(crowded, requests) == alone
     assert crowded.num_preemptions > 0
     assert available(crowded) == 40

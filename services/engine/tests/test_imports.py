@@ -1,4 +1,4 @@
-"""Modules that decide about tokens and blocks are plain Python: importing them loads no torch and takes no second."""
+"""Modules that decide about tokens and blocks are plain Python and import quickly, without torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 PURE = (
-    *("config", "errors", "sampling.params", "request.check", "request.detokenizer", "observers.invariants"),
+    *("settings", "errors", "sampling.params", "request.check", "request.detokenizer", "observers.invariants"),
     *("scheduler.sequence", "scheduler.scheduler", "scheduler.policies"),
     *("kv_cache.block_pool", "kv_cache.prefix_cache", "kv_cache.radix_cache", "kv_cache.manager"),
 )

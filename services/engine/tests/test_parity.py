@@ -1,4 +1,4 @@
-"""Greedy tokens equal Hugging Face transformers', float32 on a CPU, whatever the engine does to the batch.
+"""Greedy tokens equal those of transformers, in float32 on a CPU, whatever the engine does to the batch.
 
 The six shipped models of models/zoo, and random tiny models for what those leave out: small sliding windows, layers
 that slide beside layers that do not, biases, partial rotation, scaled rotation.
@@ -28,13 +28,13 @@ from llm_engine.checkpoint.tokenizer import Tokenizer
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "phi3")
 NEW_TOKENS = 24
 PROMPT_LENGTHS = (1, 17, 33, 64, 150, 240)
-"""One token, a block and one, two blocks and one, whole blocks, beyond the zoo's sliding window of 128."""
+"""Prompt lengths: one token, a block and one, two blocks and one, whole blocks, beyond the sliding window of 128."""
 
 WAYS: dict[str, dict[str, Any]] = {
     "batched": {},
     "chunked": {"max_num_batched_tokens": 13, "max_num_seqs": 4, "block_size": 8},
     "uncached": {"enable_prefix_caching": False},
-    # 40 blocks of 8 for 649 tokens of prompts and outputs: the batch cannot be held at once.
+    # 40 blocks of 8 for 649 tokens of prompts and outputs: the batch does not fit at once.
     "preempted": {"num_gpu_blocks_override": 40, "block_size": 8, "max_model_len": 320},
     "radix, preempted": {
         "num_gpu_blocks_override": 40,
@@ -191,7 +191,7 @@ def random_folder(models: Path, tmp_path_factory: pytest.TempPathFactory):  # ty
         torch.manual_seed(len(name))
         model = AutoModelForCausalLM.from_config(RANDOM_MODELS[name], dtype=torch.float32)
         for parameter_name, parameter in model.named_parameters():
-            if "bias" in parameter_name:  # zeros, and the ones of norms, would hide a mistake
+            if "bias" in parameter_name:  # zeros, and ones in norms, would hide a mistake
                 torch.nn.init.normal_(parameter, std=0.5)
             elif "norm" in parameter_name:
                 torch.nn.init.uniform_(parameter, 0.3, 1.7)

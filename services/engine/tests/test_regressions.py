@@ -1,4 +1,4 @@
-"""Defects that bit other engines of this kind, as nano-vllm's issues name them; each must not bite this one."""
+"""Regression tests for defects of similar engines, with the numbers of nano-vllm's issues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tools/loc` counts lines of code, and every package of the engine."""
+"""Tests of `tools/loc`: it counts lines of code, in every package of the engine."""
 
 from __future__ import annotations
 

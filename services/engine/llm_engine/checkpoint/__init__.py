@@ -1,1 +1,1 @@
-"""A model's folder: its configuration, its tokenizer and its weights, plain or quantised."""
+"""Reading a model folder: configuration, tokenizer, chat template and weights, plain or quantised."""

@@ -1,7 +1,7 @@
-"""How a chat becomes a prompt: the model's Jinja template, found and rendered as transformers does it.
+"""Chat templates: find the model's Jinja template and render a chat to a prompt, as transformers does.
 
-The environment, the variables and the treatment of a message to be continued are those of transformers 5
-(`utils/chat_template_utils.py`); importing them would take seconds. Tests hold the two against each other.
+The Jinja environment, the variables and the way to continue a message are those of transformers 5
+(`utils/chat_template_utils.py`). They are written again here because that import takes seconds; tests compare the two.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ PLAIN = (
     "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
-"""For models that bring no template."""
+"""The template of models without one."""
 CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG "
+"""Marks the end of the message to continue, while the template is rendered."""
 REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
-"""Names under which a message's reasoning is passed; templates read the first, and gpt-oss's the second."""
+"""Names of a message's reasoning. Templates read the first, and that of gpt-oss the second."""
 
 Message = dict[str, Any]
 
 
 class ChatTemplates:
-    """The templates of a model's folder, by name."""
+    """The templates of a model folder, by name."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        """`settings`: tokenizer_config.json. Files win over it; nothing is compiled yet."""
+        """Find the templates without compiling them. Files take precedence over `settings` (tokenizer_config.json)."""
         self._sources = _from_files(folder) or _from_settings(settings.get("chat_template"))
 
     @property
@@ -47,13 +48,13 @@ class ChatTemplates:
 
     @property
     def default(self) -> str | None:
-        """The default template, as the model brings it."""
+        """The model's default template."""
         return self._sources.get("default")
 
     def select(self, given: str | None = None, has_tools: bool = False) -> Template:
-        """Return the template to use: the one named or written out in `given`, the one for tools, or the default.
+        """Return the template to use: `given` (a name or a source), else the one for tools, else the default.
 
-        RequestError if it does not compile, or if the model has several and none of them is the default.
+        RequestError if it does not compile, or if the model has several templates and no default.
         """
         if given is not None:
             return compile_template(self._sources.get(given, given))
@@ -70,18 +71,18 @@ class Template:
     """One compiled template."""
 
     def __init__(self, source: str) -> None:
-        """TemplateError if it does not compile."""
+        """Compile the template. TemplateError if it does not compile."""
         self._source = source
         self._compiled = environment().from_string(source)
 
     @cached_property
     def wants_parts(self) -> bool:
-        """It walks through the parts of a message's content, so texts are to be given as parts: vLLM's rule."""
+        """Whether the template loops over a message's content, so that text must be passed as parts (vLLM's rule)."""
         return any(_is_content(loop.iter) for loop in environment().parse(self._source).find_all(nodes.For))
 
     @property
     def knows_developer(self) -> bool:
-        """It has a case for the role "developer": vLLM's rule."""
+        """Whether the template has a case for the role "developer" (vLLM's rule)."""
         return '"developer"' in self._source or "'developer'" in self._source
 
     def render(
@@ -94,10 +95,10 @@ class Template:
         add_generation_prompt: bool = True,
         continue_final_message: bool = False,
     ) -> str:
-        """Return the prompt up to where the assistant speaks, or, to continue the last message, up to where that ends.
+        """Return the prompt, up to the point where the assistant speaks or where the last message to continue ends.
 
-        `variables`: the special tokens, and whatever else the template reads. RequestError with the template's own
-        words if it refuses the messages.
+        `variables`: the special tokens and other names that the template reads. RequestError, with the template's own
+        words, if the template refuses the messages.
         """
         chat = [_alias_reasoning({key: value for key, value in m.items() if value is not None}) for m in messages]
         if continue_final_message:
@@ -112,7 +113,7 @@ class Template:
                     "add_generation_prompt": add_generation_prompt,
                 }
             )
-        except Exception as error:  # a template can raise whatever Python can
+        except Exception as error:  # a template can raise any exception
             raise RequestError(f"the chat template refuses the messages: {error}", "messages") from error
         return _up_to_tag(text) if continue_final_message else text
 
@@ -128,7 +129,7 @@ class Template:
 
 @lru_cache(maxsize=32)
 def compile_template(source: str) -> Template:
-    """Compile a template; RequestError if it does not compile, since only chats need it."""
+    """Compile a template. RequestError if it does not compile: only chats need it, so only chats fail."""
     try:
         return Template(source)
     except (jinja2.TemplateError, RecursionError) as error:
@@ -137,7 +138,7 @@ def compile_template(source: str) -> Template:
 
 @cache
 def environment() -> ImmutableSandboxedEnvironment:
-    """Return the environment, sandboxed, since a template comes with the model and may come from anybody."""
+    """Return the Jinja environment. It is sandboxed, because a template is code from the model's author."""
     made = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
     )
@@ -149,7 +150,7 @@ def environment() -> ImmutableSandboxedEnvironment:
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks what the assistant wrote, for training; here its body is just text."""
+    """The tag `{% generation %}`, which marks the assistant's text for training. Here its body is plain text."""
 
     tags = {"generation"}  # noqa: RUF012 - as Jinja declares it
 
@@ -163,7 +164,7 @@ class _Generation(Extension):
 
 
 class _Dict:
-    """`dict` without the type's attributes."""
+    """A `dict` for templates, without the type's attributes."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
         return dict(*args, **kwargs)
@@ -211,7 +212,7 @@ def _alias_reasoning(message: Message) -> Message:
 
 
 def _up_to_tag(text: str) -> str:
-    """Cut `text` at the tag; blanks in front of it go if the template trims them."""
+    """Cut `text` at the tag, and the blanks before it if the template trims the tag's own blank."""
     place = text.rfind(CONTINUE_TAG.strip())
     if place < 0:
         raise RequestError("the chat template leaves out the last message, so it cannot be continued", "messages")
@@ -219,7 +220,7 @@ def _up_to_tag(text: str) -> str:
 
 
 def _is_content(node: nodes.Node) -> bool:
-    """`message.content` or `message['content']`, filtered or sliced, or a variable of that name."""
+    """Return whether the node is `message.content`, `message['content']` or `content`, maybe filtered or sliced."""
     while isinstance(node, nodes.Filter) or (isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice)):
         if node.node is None:
             return False
@@ -232,14 +233,14 @@ def _is_content(node: nodes.Node) -> bool:
 
 
 def _from_files(folder: Path) -> dict[str, str]:
-    """`chat_template.jinja`, and others by name in `additional_chat_templates`."""
+    """Read `chat_template.jinja`, and other templates by name from `additional_chat_templates`."""
     files = {"default": folder / "chat_template.jinja"}
     files |= {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
     return {name: path.read_text(encoding="utf-8") for name, path in files.items() if path.is_file()}
 
 
 def _from_settings(template: Any) -> dict[str, str]:
-    """One template, or a list of several by name."""
+    """Read one template, or a list of templates with names."""
     if isinstance(template, list):
         return {entry["name"]: entry["template"] for entry in template}
     return {"default": template} if template else {}

@@ -1,8 +1,9 @@
-"""The differences between the supported architectures, read from a Hugging Face config.json.
+"""Model families: the differences between the supported architectures, read from a Hugging Face config.json.
 
-One decoder serves them all; a family is a handful of answers: are the projections biased, are queries and keys
-normalised, which layers slide, how is the norm's weight applied, are the embeddings scaled. Fused checkpoints (Phi-3)
-and split ones end up as the same fused weights. To add a family, add a function here and to FAMILIES.
+One decoder serves all of them. A family answers a few questions: do the projections have biases, are queries and keys
+normalised, which layers use a sliding window, how is the norm's weight applied, are the embeddings scaled? Fused
+checkpoints (Phi-3) and split ones become the same fused weights. To add a family, write a function here and add it to
+FAMILIES.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from llm_engine.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class RopeConfig:
+    """The rotary position embedding of a model."""
+
     theta: float
     dim: int
-    """Rotated dimensions of a head; the rest passes through."""
+    """Rotated dimensions of a head. The others stay as they are."""
     kind: str = "default"
     """default, linear or llama3."""
     factor: float = 1.0
@@ -31,6 +34,8 @@ class RopeConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderConfig:
+    """The architecture of a model, whatever its family."""
+
     family: str
     vocab_size: int
     hidden_size: int
@@ -43,7 +48,7 @@ class DecoderConfig:
     rms_norm_eps: float
     rope: RopeConfig
     windows: tuple[int | None, ...]
-    """Per layer: how many tokens back, itself included, a token sees; None: all."""
+    """Per layer: how many tokens a token attends to, itself included. None: all."""
     tie_embeddings: bool
     activation: str
     """silu, gelu or gelu_tanh."""
@@ -53,7 +58,7 @@ class DecoderConfig:
     mlp_bias: bool = False
     qk_norm: bool = False
     norm_offset: float = 0.0
-    """Added to every norm's weight: Gemma stores w - 1."""
+    """Added to the weight of every norm: Gemma stores w - 1."""
     embed_scale: float = 1.0
     quantization: Quantization | None = None
 
@@ -67,7 +72,7 @@ class DecoderConfig:
 
     @property
     def num_linear_parameters(self) -> int:
-        """Return the number of weights in all layers' projections."""
+        """The number of weights in the projections of all layers."""
         attention = self.hidden_size * 2 * (self.q_size + self.kv_size)
         return self.num_layers * (attention + 3 * self.hidden_size * self.intermediate_size)
 
@@ -77,11 +82,11 @@ class DecoderConfig:
 
 
 def parse_config(config: dict[str, Any]) -> DecoderConfig:
-    """The decoder that `config` (a parsed config.json) describes; ModelError if we cannot build it."""
+    """Return the decoder that `config`, a parsed config.json, describes. ModelError if it is not supported."""
     family = config.get("model_type")
     if family not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
-        raise ModelError(f"model_type {family!r} is not supported; supported are {known}")
+        raise ModelError(f"model_type {family!r} is not supported; supported: {known}")
     _check_architecture(config)
     quantization = parse_quantization(config.get("quantization_config"))
     config = {**DEFAULTS[family], **config}
@@ -91,11 +96,11 @@ def parse_config(config: dict[str, Any]) -> DecoderConfig:
         raise ModelError(f"config.json lacks {error.args[0]!r}") from None
     if decoder.num_heads % decoder.num_kv_heads:
         raise ModelError(
-            f"num_attention_heads is {decoder.num_heads} and num_key_value_heads {decoder.num_kv_heads}; the one must "
-            f"be a multiple of the other"
+            f"num_attention_heads ({decoder.num_heads}) must be a multiple of num_key_value_heads "
+            f"({decoder.num_kv_heads})"
         )
     if any(window is not None and window < 2 for window in decoder.windows):
-        # With a window of 1 transformers generates other tokens with its cache than without.
+        # With a window of 1, transformers itself generates other tokens with its cache than without.
         raise ModelError(f"sliding_window is {config['sliding_window']}; it must be at least 2, or null for none")
     return decoder
 
@@ -113,7 +118,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "phi3": {"rms_norm_eps": 1e-5},
 }
-"""Values of keys that config.json leaves out: transformers'. The model's sizes must be there."""
+"""Values of keys that config.json leaves out, as in transformers. The model's sizes have no default."""
 
 
 def _check_architecture(config: dict[str, Any]) -> None:
@@ -127,7 +132,7 @@ def _common(config: dict[str, Any]) -> DecoderConfig:
     head_dim = config.get("head_dim") or config["hidden_size"] // num_heads
     activation = config.get("hidden_act", "silu")
     if activation not in ACTIVATIONS:
-        raise ModelError(f"hidden_act {activation!r} is not supported; supported are {', '.join(ACTIVATIONS)}")
+        raise ModelError(f"hidden_act {activation!r} is not supported; supported: {', '.join(ACTIVATIONS)}")
     return DecoderConfig(
         family=config["model_type"],
         vocab_size=config["vocab_size"],
@@ -173,7 +178,7 @@ def _gemma(base: DecoderConfig, config: dict[str, Any]) -> DecoderConfig:
         base,
         qkv_bias=bias,
         o_bias=bias,
-        # `hidden_act: gelu` in old checkpoints means the tanh form as well
+        # In old Gemma checkpoints, `hidden_act: gelu` means the tanh form.
         activation="gelu_tanh" if base.activation == "gelu" else base.activation,
         norm_offset=1.0,
         embed_scale=math.sqrt(base.hidden_size),
@@ -182,7 +187,7 @@ def _gemma(base: DecoderConfig, config: dict[str, Any]) -> DecoderConfig:
 
 def _phi3(base: DecoderConfig, config: dict[str, Any]) -> DecoderConfig:
     if base.rope.kind != "default":
-        raise ModelError(f"rope type {base.rope.kind!r} is not supported for phi3; supported is default")
+        raise ModelError(f"rope type {base.rope.kind!r} is not supported for phi3; supported: default")
     return replace(base, windows=(config.get("sliding_window"),) * base.num_layers)
 
 
@@ -212,11 +217,11 @@ def _qwen_windows(config: dict[str, Any]) -> tuple[int | None, ...]:
 
 
 def _rope(config: dict[str, Any], head_dim: int) -> RopeConfig:
-    """transformers 5 writes `rope_parameters`; before, there were `rope_theta` and `rope_scaling`, which wins there."""
+    """Read `rope_scaling`, which older versions of transformers write, or else `rope_parameters`."""
     rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind not in ("default", "linear", "llama3"):
-        raise ModelError(f"rope type {kind!r} is not supported; supported are default, linear and llama3")
+        raise ModelError(f"rope type {kind!r} is not supported; supported: default, linear, llama3")
     scaled = RopeConfig(
         theta=rope.get("rope_theta") or config.get("rope_theta") or 10_000.0,
         dim=_rotated_dim(
@@ -238,7 +243,10 @@ def _rope(config: dict[str, Any], head_dim: int) -> RopeConfig:
 
 
 def _rotated_dim(config: dict[str, Any], partial: float | None, kind: str, head_dim: int) -> int:
-    """Only Phi-3 rotates a part of a head. Elsewhere transformers ignores `partial_rotary_factor`, or cannot run it."""
+    """Return how many dimensions of a head are rotated. Only Phi-3 rotates a part.
+
+    For other families transformers ignores `partial_rotary_factor`, or cannot run the model.
+    """
     if partial is None or partial == 1:
         return head_dim
     if config["model_type"] == "phi3":
@@ -256,4 +264,4 @@ ACTIVATIONS = {
     "gelu_fast": "gelu_tanh",
     "gelu": "gelu",
 }
-"""transformers' name -> ours."""
+"""Name in transformers -> name here."""

@@ -1,4 +1,4 @@
-"""A model's folder: one on this machine, or one fetched from the Hugging Face hub by its name."""
+"""The model folder: on this machine, or fetched from the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from llm_engine.errors import ModelError
 
 
 def resolve_model(name: str) -> Path:
-    """The model's folder; a name that is no path is fetched from the Hugging Face hub."""
+    """Return the model's folder; fetch it from the Hugging Face hub if `name` is no path. ModelError if it fails."""
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelError(f"{path} is no model folder: it has no config.json")
         return path
     if path.exists() or path.is_absolute() or name.startswith(".") or name.count("/") != 1:
-        raise ModelError(f"{name} is no model folder, and no name on the Hugging Face hub (owner/name)")
+        raise ModelError(f"{name} is neither a model folder nor a name on the Hugging Face hub (owner/name)")
     return _download(name)
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """Read a file that holds a JSON object. ModelError if it does not."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Quantised weights, from the tensors of each format to one form. `llm_kernels.layouts` describes the layouts."""
+"""Readers of quantised weights: from each format's tensors to one form. `llm_kernels.layouts` explains the layouts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llm_engine.operators.quantized import QuantizedWeight
 def read_quantized(
     source: Source, scheme: Quantization, name: str, out_features: int, *, in_features: int
 ) -> QuantizedWeight | None:
-    """The weight of the projection `name`; None if the checkpoint has it unquantised."""
+    """Return the weight of the projection `name`, or None if the checkpoint does not quantise it."""
     group_size = in_features if scheme.group_size == -1 else scheme.group_size
     reader = _Reader(source, scheme, name, out_features=out_features, in_features=in_features, group_size=group_size)
     if f"{name}.qweight" in source:
@@ -65,7 +65,7 @@ class _Reader:
         return self._weight(values[:, : self._in], scales, zeros[: self._out], self._groups("weight_g_idx"))
 
     def channels(self) -> QuantizedWeight:
-        """8 bits, a scale for each output."""
+        """Read 8-bit values with one scale per output channel."""
         values, wanted = self._get("weight", self._out, self._in), self._scheme.value_type
         if values.dtype is not wanted:
             raise ModelError(f"{self._name}.weight is {values.dtype}, but quantization_config asks for {wanted}")
@@ -78,12 +78,12 @@ class _Reader:
         return QuantizedWeight(values, scales.float().contiguous(), groups, zeros, self._scheme.rounds_inputs)
 
     def _groups(self, tensor: str) -> Tensor | None:
-        """Act-order: the group of each input, where it is not simply every `group_size` inputs."""
+        """Return the group of each input under act-order; None if groups are consecutive inputs."""
         if f"{self._name}.{tensor}" not in self._source:
             return None
         groups = self._get(tensor, self._in).long()
         if groups.min() < 0 or groups.max() >= self._num_groups:
-            raise ModelError(f"{self._name}.{tensor} names groups outside 0 to {self._num_groups - 1}")
+            raise ModelError(f"{self._name}.{tensor} has groups outside 0 to {self._num_groups - 1}")
         return groups
 
     def _get(self, tensor: str, *shape: int) -> Tensor:
@@ -91,5 +91,5 @@ class _Reader:
 
 
 def _words(count: int) -> int:
-    """Return how many int32 words hold that many nibbles."""
+    """Return how many int32 words hold `count` nibbles."""
     return -(-count // 8)

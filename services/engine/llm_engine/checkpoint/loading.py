@@ -1,4 +1,4 @@
-"""From a configuration and a folder to a decoder that can run: this rank's part of the model, on its device."""
+"""Loading: from a config and a folder to this rank's part of the model, on its device."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from llm_engine.checkpoint.families import parse_config
 from llm_engine.checkpoint.folder import read_json
 from llm_engine.checkpoint.source import Checkpoint, RandomWeights
 from llm_engine.checkpoint.weights import load_weights
-from llm_engine.config import EngineConfig
-from llm_engine.execution.decoder import Decoder
+from llm_engine.execution.decoder import DecoderModel
 from llm_engine.operators import backend
 from llm_engine.parallel.collectives import Collectives
 from llm_engine.parallel.sharding import Shard
+from llm_engine.settings import EngineConfig
 from llm_engine.startup import sizing
 
 
@@ -26,8 +26,8 @@ def load_decoder(
     shard: Shard | None = None,
     *,
     collectives: Collectives | None = None,
-) -> Decoder:
-    """This rank's part of the model; by default all of it."""
+) -> DecoderModel:
+    """Load this rank's part of the model; without a shard, the whole model. ModelError if the folder does not fit."""
     shard = shard or Shard()
     model = parse_config(read_json(folder / "config.json"))
     dtype = sizing.dtype(config, model, device)
@@ -36,4 +36,4 @@ def load_decoder(
     weights = load_weights(source, model, shard, name)
     part, max_model_len = shard.config(model), sizing.max_model_len(config, model)
     operators = backend.make(name, part, max_model_len, block_size=config.block_size, dtype=dtype, device=device)
-    return Decoder(part, weights, operators, config.block_size, collectives=collectives)
+    return DecoderModel(part, weights, operators, config.block_size, collectives=collectives)

@@ -1,10 +1,10 @@
-"""How a checkpoint's weights are quantised, read from config.json's `quantization_config`.
+"""The quantisation of a checkpoint, read from `quantization_config` in config.json.
 
     compressed-tensors   pack-quantized (int4, in groups), int-quantized (int8), float-quantized (fp8)
     gptq                 int4 in groups, with or without act-order
     awq                  int4 in groups, asymmetric ("gemm")
 
-Which layers are quantised the tensors themselves say; whatever this engine cannot compute exactly is refused.
+The tensors themselves show which layers are quantised. A scheme that this engine cannot compute exactly is refused.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from llm_engine.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
+    """A quantisation scheme."""
+
     method: str
     """compressed-tensors, gptq or awq."""
     bits: int
     group_size: int = -1
-    """Inputs that share a scale; -1: all of them."""
+    """Number of inputs that share a scale; -1: all of them."""
     has_zero_points: bool = False
     """Whether compressed-tensors stores zero points; the other formats always do."""
     is_float: bool = False
-    """8 bits are fp8 (e4m3), not int8."""
+    """Whether 8-bit values are fp8 (e4m3) and not int8."""
     rounds_inputs: bool = False
-    """The inputs are quantised too, each token with a scale of its own."""
+    """Whether inputs are quantised as well, with one scale per token."""
     zero_offset: int = 1
-    """Number that GPTQ subtracted from its zero points before it stored them: 1, or 0 in its second version."""
+    """Number that GPTQ subtracts from zero points before it stores them: 1, or 0 in the second version."""
 
     @property
     def value_type(self) -> torch.dtype:
@@ -39,12 +41,12 @@ class Quantization:
 
 
 def parse_quantization(config: dict[str, Any] | None) -> Quantization | None:
-    """`config`: quantization_config. ModelError that names what is not supported."""
+    """Read quantization_config. ModelError if it is not supported."""
     if not config:
         return None
     method = config.get("quant_method")
     if method not in METHODS:
-        raise ModelError(f"quantization {method!r} is not supported; supported are {', '.join(METHODS)}")
+        raise ModelError(f"quantization {method!r} is not supported; supported: {', '.join(METHODS)}")
     try:
         return METHODS[method](config)
     except KeyError as error:
@@ -52,7 +54,7 @@ def parse_quantization(config: dict[str, Any] | None) -> Quantization | None:
 
 
 def check_flag(flag: str | None, found: Quantization | None) -> None:
-    """ModelError if `--quantization` says otherwise than the checkpoint."""
+    """Raise ModelError if `--quantization` contradicts the checkpoint."""
     method = None if found is None else found.method
     if flag not in (None, method):
         raise ModelError(
@@ -105,10 +107,10 @@ COMPRESSED_FORMATS = {
     "int-quantized": (8, "int", ("channel",)),
     "float-quantized": (8, "float", ("channel",)),
 }
-"""bits, type and strategies of the weights"""
+"""Format -> bits, type and strategies of the weights."""
 METHODS = {"compressed-tensors": _compressed_tensors, "gptq": _gptq, "awq": _awq}
 
 
 def _require(name: str, value: object, *allowed: object) -> None:
     if value not in allowed:
-        raise ModelError(f"quantization: {name} is {value!r}; supported is {' or '.join(map(repr, allowed))}")
+        raise ModelError(f"quantization: {name} is {value!r}; supported: {' or '.join(map(repr, allowed))}")

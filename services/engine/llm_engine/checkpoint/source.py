@@ -1,4 +1,4 @@
-"""Where weights come from: a folder's safetensors files, every shape checked, or a random generator."""
+"""Sources of weights: the safetensors files of a folder, with every shape checked, or a random generator."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ INDEX = "model.safetensors.index.json"
 
 
 class Source(Protocol):
-    """Tensors by name."""
+    """The tensors of a model, by name."""
 
     dtype: torch.dtype
-    """The engine's."""
+    """The engine's type."""
 
     def __contains__(self, name: str) -> bool: ...
 
     def get(self, name: str, *shape: int, raw: bool = False) -> Tensor:
-        """On the device and, unless it is wanted `raw`, in the engine's type. ModelError if it is missing or shaped
-        otherwise."""
+        """Return a tensor on the device, in the engine's type unless `raw`. ModelError if it or its shape is wrong."""
         ...
 
 
 class Checkpoint:
-    """The tensors of a folder's safetensors files, read when asked for."""
+    """The tensors of a folder's safetensors files, each read on demand."""
 
     def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
         self.dtype = dtype
@@ -43,7 +42,7 @@ class Checkpoint:
             try:
                 handle: Any = safe_open(path, framework="pt", device="cpu")
             except (OSError, SafetensorError) as error:
-                raise ModelError(f"{path} is no safetensors file: {error}") from None
+                raise ModelError(f"{path} is not a safetensors file: {error}") from None
             names = [name for name in handle.keys() if index is None or index.get(name) == path.name]  # noqa: SIM118
             if twice := self._files.keys() & names:
                 raise ModelError(f"{folder}: {min(twice)} is in two files; keep the files of one checkpoint only")
@@ -73,21 +72,21 @@ class Checkpoint:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Return whether all of it is finite. One pass at the speed of memory: a sum is finite only if its parts are."""
+    """Return whether all values are finite. The sum, one pass at memory speed, is finite only if all values are."""
     if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32):
         return True
     return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
 
 
 def _weight_files(folder: Path, index: dict[str, str] | None) -> list[Path]:
-    """Return the files of the model, and none that happens to lie in the same folder: transformers' choice.
+    """Return the weight files, chosen as in transformers. Other files in the folder are left alone.
 
-    `model.safetensors` if it is there, else what the index names, else, without an index, all files.
+    `model.safetensors` if it exists, else the files in the index, else (without an index) all safetensors files.
     """
     if index is not None:
         paths = [folder / name for name in sorted(set(index.values()))]
         if missing := [path for path in paths if not path.is_file()]:
-            raise ModelError(f"{folder}: {INDEX} names {missing[0].name}, which is not there")
+            raise ModelError(f"{folder}: {INDEX} names {missing[0].name}, which does not exist")
         return paths
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
@@ -98,7 +97,7 @@ def _weight_files(folder: Path, index: dict[str, str] | None) -> list[Path]:
 
 
 def _read_index(folder: Path) -> dict[str, str] | None:
-    """Return tensor -> file name; None if there is no index, or a single file that goes before it."""
+    """Return the index, tensor -> file name. None if there is none, or a single file that takes precedence."""
     if (folder / SINGLE).is_file() or not (folder / INDEX).is_file():
         return None
     weights = read_json(folder / INDEX).get("weight_map")
@@ -108,7 +107,7 @@ def _read_index(folder: Path) -> dict[str, str] | None:
 
 
 class RandomWeights:
-    """Any tensor that is asked for: `--load-format dummy`. The norms are ones, and small numbers all the rest."""
+    """Random tensors, for `--load-format dummy`. Norms are ones, all other values are small."""
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
         self.dtype = dtype

@@ -1,6 +1,6 @@
-"""The bytes that each token stands for, read from the tokenizer's vocabulary and its decoder.
+"""The bytes of each token, read from the tokenizer's vocabulary and decoder.
 
-A decoder of text cannot give them: half a UTF-8 character decodes to U+FFFD, and a leading blank is stripped.
+Decoding to text loses them: half a UTF-8 character decodes to U+FFFD, and a leading blank is stripped.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 from tokenizers import Tokenizer as FastTokenizer
 
 BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")
-"""How vocabularies with byte fallback write a byte."""
+"""A byte, as vocabularies with byte fallback write it."""
 
 
 class TokenBytes:
-    """token_bytes(token id) -> bytes; none for an id that the tokenizer does not know."""
+    """A function from token id to bytes; empty for an id that the tokenizer does not know."""
 
     def __init__(self, tokenizer: FastTokenizer) -> None:
         self._tokenizer = tokenizer
@@ -55,7 +55,7 @@ class TokenBytes:
 
 @cache
 def byte_alphabet() -> dict[str, int]:
-    """Character -> byte, in GPT-2's vocabulary: printable bytes are themselves, the others follow from U+0100 on."""
+    """Return GPT-2's alphabet, character -> byte: printable bytes stand for themselves, others start at U+0100."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}

@@ -1,4 +1,4 @@
-"""Text to tokens and back, straight from tokenizer.json, and which tokens end a text."""
+"""The tokenizer: text to tokens and back, from tokenizer.json, and the tokens that end a text."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from llm_engine.errors import ModelError, RequestError
 from llm_engine.request.detokenizer import IncrementalDecoder
 
 MAX_BAD_WORDS = 128
-"""vLLM's limit; each is looked for before every token."""
+"""vLLM's limit. Every word is checked before every token."""
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 class Tokenizer:
+    """A model's tokenizer. ModelError if the folder has no valid tokenizer.json."""
+
     has_text = True
 
     def __init__(self, folder: Path) -> None:
@@ -35,14 +37,14 @@ class Tokenizer:
         self._fast.no_truncation()
         self._fast.no_padding()
         self.longest_token = max(map(len, self._fast.get_vocab(with_added_tokens=True)), default=1)
-        """Characters of the longest token as the vocabulary writes it: one for each byte, or fewer."""
+        """Characters of the longest token in the vocabulary's notation: at most one per byte."""
         self.token_bytes = TokenBytes(self._fast)
         self.settings = _read_optional(folder / "tokenizer_config.json")
         self.eos_token_ids = self._find_eos_token_ids(folder)
         self.chat_templates = ChatTemplates(folder, self.settings)
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        # A batch, since that lets go of the interpreter lock; "fast" leaves out offsets, not tokens.
+        # The batch call releases the interpreter lock. The "fast" variant leaves out offsets, not tokens.
         ids: list[int] = self._fast.encode_batch_fast([text], add_special_tokens=add_special_tokens)[0].ids
         return ids
 
@@ -51,10 +53,10 @@ class Tokenizer:
         return text
 
     def split(self, text: str, add_special_tokens: bool = True) -> tuple[list[int], list[str]]:
-        """Encode `text`; return its tokens and the piece of `text` that each one covers.
+        """Encode `text`. Return its tokens and the piece of `text` that each one covers.
 
-        The pieces join to `text`. A character that several tokens share belongs to the last of them, and a token that
-        the tokenizer adds covers nothing.
+        The pieces join to `text`. A character that several tokens share belongs to the last of them. A token that the
+        tokenizer adds covers nothing.
         """
         (encoding,) = self._fast.encode_batch([text], add_special_tokens=add_special_tokens)
         ends, following = [], len(text)
@@ -68,7 +70,7 @@ class Tokenizer:
         return encoding.ids, [text[start:end] for start, end in pairwise(bounds)]
 
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
-        """Return the text that each token adds to those before it, special ones included."""
+        """Return the text that each token adds to the tokens before it, special tokens included."""
         decoder = IncrementalDecoder(partial(self.decode, skip_special_tokens=False), ())
         pieces = [decoder.push(token) for token in token_ids]
         if pieces:
@@ -76,22 +78,25 @@ class Tokenizer:
         return pieces
 
     def info(self) -> dict[str, object]:
-        """Return tokenizer_config.json, with the chat template wherever that comes from."""
+        """Return tokenizer_config.json with the chat template, even if that comes from a file of its own."""
         template = self.chat_templates.default
         shown = {} if template is None else {"chat_template": template}
         return {"tokenizer_class": "PreTrainedTokenizerFast", **self.settings, **shown}
 
     def names(self, token_ids: Sequence[int]) -> list[str]:
-        """Return the tokens as the vocabulary writes them."""
+        """Return the tokens in the vocabulary's notation."""
         return [self._fast.id_to_token(token) or "" for token in token_ids]
 
     def decode_one(self, token_id: int) -> str:
-        """The token's own text, special ones included."""
+        """Return the text of a single token, special tokens included."""
         return self.decode([token_id], skip_special_tokens=False)
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
-        """Each word's tokens, as it begins a text and, where that is as many tokens and begins otherwise, after a
-        space: vLLM's reading of `bad_words`."""
+        """Return the tokens of each word, at the start of a text and after a space (vLLM's rule for `bad_words`).
+
+        The second form is left out unless it has as many tokens as the first and another first token. RequestError if
+        there are too many words.
+        """
         if not words:
             return []
         if len(words) > MAX_BAD_WORDS or sum(map(len, words)) > MAX_BAD_WORDS * 100:
@@ -101,7 +106,7 @@ class Tokenizer:
         encoded: list[list[int]] = []
         for word, begin, middle in zip(words, ids[::2], ids[1::2], strict=True):
             if not begin:
-                raise RequestError(f"bad_words: {word!r} is no token without the blanks before it", "bad_words")
+                raise RequestError(f"bad_words: {word!r} has no token apart from blanks", "bad_words")
             encoded.append(begin)
             if middle and middle[0] != begin[0] and len(middle) == len(begin):
                 encoded.append(middle)
@@ -109,7 +114,7 @@ class Tokenizer:
 
     @property
     def special_tokens(self) -> dict[str, str]:
-        """The special tokens that have a name, as chat templates see them."""
+        """The special tokens by name, as chat templates see them."""
         return {name: text for name in SPECIAL_TOKENS if (text := self._special(name))}
 
     def _special(self, name: str) -> str:
@@ -122,7 +127,7 @@ class Tokenizer:
 
 
 class NoTokenizer:
-    """`--skip-tokenizer-init`: token ids in and out, no text. RequestError where a request needs one."""
+    """The tokenizer of `--skip-tokenizer-init`: token ids only. RequestError if a request needs text."""
 
     has_text = False
     longest_token = 1
@@ -144,14 +149,14 @@ class NoTokenizer:
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         if words:
-            raise RequestError("the engine runs without a tokenizer, and bad_words need one", "bad_words")
+            raise RequestError("the engine runs without a tokenizer, which bad_words need", "bad_words")
         return []
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         return ""
 
     def decode_one(self, token_id: int) -> str:
-        """vLLM's notation for a token without text."""
+        """Return vLLM's notation for a token without text."""
         return f"token_id:{token_id}"
 
     def info(self) -> dict[str, object]:
@@ -165,7 +170,7 @@ AnyTokenizer: TypeAlias = Tokenizer | NoTokenizer
 
 
 def configured_eos_token_ids(folder: Path) -> tuple[int, ...]:
-    """From the generation config (chat models name several there), else from config.json."""
+    """Read the end-of-text tokens from generation_config.json, where chat models list several, else config.json."""
     for name in ("generation_config.json", "config.json"):
         value = _read_optional(folder / name).get("eos_token_id")
         if value is not None:

@@ -1,7 +1,7 @@
-"""From tensors to the decoder's weights.
+"""From a checkpoint's tensors to the decoder's weights.
 
-Split projections are joined on the way and fused ones taken apart, so that the decoder sees one form only and each rank
-gets its part. Every tensor's shape is checked against config.json, and whatever is missing or disagrees is named.
+Split projections are joined, and fused ones are split for sharding, so the decoder sees a single form and each rank
+gets its part. Every tensor's shape is checked against config.json. Errors name the tensor that is missing or wrong.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ W = TypeVar("W", Tensor, Weight)
 def load_weights(
     source: Source, config: DecoderConfig, shard: Shard | None = None, backend: str = "torch"
 ) -> DecoderWeights:
-    """`config` describes the whole model; what is loaded is the shard's part. `backend`: whose linear layers."""
+    """Load the shard's part of the weights. ModelError if a tensor is missing or wrong.
+
+    `config` describes the whole model. `backend` names the kind of linear layers to make.
+    """
     shard = shard or Shard()
     if f"model.layers.{config.num_layers}.input_layernorm.weight" in source:
-        raise ModelError(f"the weights have more layers than the {config.num_layers} that config.json names")
+        raise ModelError(f"the weights have more than the {config.num_layers} layers in config.json")
     fused = _Fused(source, config.quantization, shard, backend)
     hidden, norm = config.hidden_size, _NormReader(source, config)
     embedding = source.get("model.embed_tokens.weight", config.vocab_size, hidden)
@@ -46,8 +49,10 @@ def load_weights(
 
 
 def _head(source: Source, config: DecoderConfig, embedding: Tensor) -> Tensor:
-    """Return the embedding if the two are tied, unless the checkpoint has another head all the same: as in transformers
-    5, that one counts."""
+    """Return the weights of the output head: the embedding if they are tied and the checkpoint has no other head.
+
+    A head in the checkpoint that differs from the embedding takes precedence, as in transformers 5.
+    """
     if config.tie_embeddings and "lm_head.weight" not in source:
         return embedding
     head = source.get("lm_head.weight", config.vocab_size, config.hidden_size)
@@ -80,15 +85,15 @@ def _layer(fused: _Fused, norm: _NormReader, prefix: str, config: DecoderConfig)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One of the projections that make a fused one."""
+    """One of the projections in a fused projection."""
 
     size: int
     num_kv_heads: int | None = None
-    """Heads of a key or value projection, which is cut by heads."""
+    """Number of heads of a key or value projection, which is split by heads."""
 
 
 class _Fused:
-    """The linear layers, of projections as the checkpoint has them: cut for this rank, split ones joined."""
+    """The linear layers of this rank, made from the checkpoint's split or fused projections."""
 
     def __init__(self, source: Source, quantization: Quantization | None, shard: Shard, backend: str) -> None:
         self._source = source
@@ -97,18 +102,20 @@ class _Fused:
         self._backend = backend
 
     def rows(self, name: str, out_features: int, in_features: int, bias: bool) -> Linear:
-        """A projection whose inputs are spread over the ranks; the sum of their results has the bias once."""
+        """Make a projection whose inputs are split over the ranks. Only rank 0 has the bias: results are summed."""
         weight, b = self._weight_and_bias(name, out_features, in_features, bias)
         return self._linear(self._shard.part(weight, 1), b if self._shard.tensor_rank == 0 else None)
 
     def columns(self, prefix: str, name: str, parts: dict[str, Part], in_features: int, *, bias: bool) -> Linear:
-        """A projection whose outputs are spread over the ranks: `parts` stacked in order, `name` where the checkpoint
-        has them in one."""
+        """Make a projection whose outputs are split over the ranks, with `parts` stacked in order.
+
+        `name` is the projection's name in checkpoints that store the parts fused.
+        """
         sizes = [part.size for part in parts.values()]
         if self._has(f"{prefix}.{name}"):
             whole, b = self._weight_and_bias(f"{prefix}.{name}", sum(sizes), in_features, bias)
-            starts = list(accumulate(sizes, initial=0))
-            weights = [whole.narrow(0, start, size) for start, size in zip(starts, sizes, strict=False)]
+            starts = (0, *accumulate(sizes[:-1]))
+            weights = [whole.narrow(0, start, size) for start, size in zip(starts, sizes, strict=True)]
             biases = [] if b is None else list(torch.split(b, sizes))
         else:
             pairs = [
@@ -145,7 +152,7 @@ class _Fused:
 
 
 class _NormReader:
-    """Norm weights; with an offset (Gemma's 1 + w) in float32, since the sum would not survive bfloat16."""
+    """Norm weights. With an offset (Gemma's 1 + w) they are float32, because bfloat16 would round the sum."""
 
     def __init__(self, source: Source, config: DecoderConfig) -> None:
         self._source = source

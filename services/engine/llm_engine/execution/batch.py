@@ -1,10 +1,10 @@
-"""A step as tensors: the tokens of all sequences in one flat row, the shortest pieces (the decodes) first.
+"""The step as tensors: the tokens of all sequences in one flat row, fewest tokens (the decodes) first.
 
     tokens      d0 d1 d2 | p p p p p | q q q q q q       3 decodes, then prefill chunks of 5 and 6 tokens
     sequences   0  1  2  | 3         | 4
 
-Buffers are made once and filled in place; a sequence that keeps its row keeps its block table there, and only new
-blocks are written.
+The buffers are allocated once and filled in place. A sequence that keeps its row also keeps its block table there, so
+only new blocks are written.
 """
 
 from __future__ import annotations
@@ -22,42 +22,59 @@ from llm_engine.scheduler.sequence import Sequence
 
 @dataclass(slots=True)
 class LogitRows:
-    """The rows of logits of one sequence and their use; they lie together, in this order."""
+    """The adjacent rows of logits that belong to one sequence: first `num_prompt` rows, then `num_sampled`."""
 
     sequence: Sequence
+    start: int
+    """The sequence's first row."""
     num_prompt: int
-    """Rows that only say how likely the prompt's next token was."""
+    """Rows that only say how likely the next token of the prompt was."""
     num_sampled: int
-    """Rows a token is chosen from: none in the middle of a prompt, else 1 and one for each draft token."""
+    """Rows to choose a token from: none in the middle of a prompt, else 1 plus one for each draft token."""
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.num_prompt + self.num_sampled
+
+    @property
+    def prompt(self) -> slice:
+        return slice(self.start, self.start + self.num_prompt)
+
+    @property
+    def sampled(self) -> slice:
+        return slice(self.start + self.num_prompt, self.stop)
 
 
 @dataclass(slots=True, kw_only=True)
 class Batch:
-    """Tensors on the device; on a CPU they are views of the builder's buffers, valid until the next batch is built."""
+    """The tensors of one step, on the device. On a CPU they are views of buffers, valid until the next batch."""
 
     token_ids: Tensor
-    """[tokens] Below 0: a token that the step before is still drawing; see `overlap`."""
+    """[tokens]"""
     positions: Tensor
     """[tokens] Position of each token in its sequence."""
     slots: Tensor
-    """[tokens] Where each token's KV goes: block * block_size + offset."""
+    """[tokens] Slot of each token's KV: block * block_size + offset. This is the slot mapping."""
     block_tables: Tensor
-    """[sequences, blocks] Padded with any block; attention masks the padding out."""
+    """[sequences, blocks] Padded with arbitrary blocks, which attention masks."""
     context_lens: Tensor
-    """[sequences] Tokens whose KV exists when the step is done."""
+    """[sequences] Tokens whose KV exists after the step."""
     query_starts: Tensor
-    """[sequences + 1] Where each sequence's tokens begin, and where the last one's end."""
+    """[sequences + 1] Index of each sequence's first token, then the number of tokens."""
     query_lens: list[int]
     """[sequences] Tokens in this step, ascending."""
     max_context_len: int
-    has_futures: bool
+    has_placeholders: bool
+    """Whether some of `token_ids` are still being drawn: see `scheduler.placeholders`."""
     logit_rows: Tensor | None
-    """[rows] Indices of the tokens whose logits are wanted; None: all tokens."""
+    """[rows] Indices of the tokens whose logits are wanted. None: all tokens."""
     wanted: list[LogitRows]
-    """The sequences that the logits belong to."""
+    """The owners of the rows of logits, in order."""
 
 
 class BatchBuilder:
+    """The buffers from which each step's batch is made."""
+
     def __init__(
         self, max_num_seqs: int, max_tokens: int, max_model_len: int, block_size: int, *, device: torch.device
     ) -> None:
@@ -70,13 +87,16 @@ class BatchBuilder:
         self._query_starts = np.zeros(max_num_seqs + 1, dtype=np.int64)
         self._tables = np.zeros((max_num_seqs, -(-max_model_len // block_size)), dtype=np.int64)
         self._occupants: list[tuple[Sequence | None, int, int]] = [(None, 0, 0)] * max_num_seqs
-        """For each row of `_tables`: the sequence, its table's version, how many blocks are written."""
+        """For each row of `_tables`: its sequence, the version of its table, and how many blocks are written."""
 
     def build(self, num_tokens: dict[Sequence, int], starts: dict[Sequence, int] | None = None) -> Batch:
-        """`num_tokens`: how many tokens each sequence computes in this step, from its first uncomputed one on, or from
-        `starts`."""
+        """Build the batch of a step.
+
+        `num_tokens`: how many tokens each sequence computes. `starts`: position of the first one; by default, the
+        sequence's first uncomputed token.
+        """
         begin = starts or {}
-        # Of equally many tokens the longest context first: on a GPU the short ones then fill up the end of attention.
+        # With equal numbers of tokens, the longest context comes first: on a GPU short ones then fill the tail.
         sequences = sorted(num_tokens, key=lambda item: (num_tokens[item], -item.num_computed_tokens))
         query_lens = [num_tokens[sequence] for sequence in sequences]
         wanted: list[LogitRows] = []
@@ -89,8 +109,8 @@ class BatchBuilder:
             total += count
             max_context_len = max(max_context_len, first + count)
             self._query_starts[row + 1] = total
-            rows = _logit_rows(sequence, first, count)
-            if size := rows.num_prompt + rows.num_sampled:
+            rows = _logit_rows(sequence, first, count, start=len(logit_rows))
+            if size := rows.stop - rows.start:
                 wanted.append(rows)
                 logit_rows.extend(range(total - size, total))
         arrays = {
@@ -108,7 +128,7 @@ class BatchBuilder:
             **{"logit_rows": None, **tensors},
             query_lens=query_lens,
             max_context_len=max_context_len,
-            has_futures=any(sequence.token_ids[-1] < 0 for sequence in sequences),
+            has_placeholders=any(sequence.ends_in_placeholder for sequence in sequences),
             wanted=wanted,
         )
 
@@ -137,8 +157,8 @@ class BatchBuilder:
         self._slots[start : start + count] = self._tables[row, positions // size] * size + positions % size
 
 
-def _logit_rows(sequence: Sequence, first: int, count: int) -> LogitRows:
-    """`count` tokens from `first` on, drafts included, are computed: which of them need logits?"""
+def _logit_rows(sequence: Sequence, first: int, count: int, *, start: int) -> LogitRows:
+    """Return which of the `count` computed tokens from `first` on, drafts included, need logits."""
     num_sampled = min(count, max(0, first + count - sequence.num_tokens + 1))
     num_prompt = count - num_sampled if sequence.wants_prompt_logprobs else 0
-    return LogitRows(sequence, num_prompt, num_sampled)
+    return LogitRows(sequence, start, num_prompt, num_sampled)

@@ -1,8 +1,8 @@
-"""The transformer itself: one decoder for every family, on flat tokens and a paged KV cache.
+"""The transformer: one decoder for every model family, on flat tokens and a paged KV cache.
 
 x = embed(tokens)
 per layer:  x += o(attention(qkv(norm(x))));  x += down(act(gate_up(norm(x))))
-logits = head(norm(x[rows that are asked for]))
+logits = head(norm(x[rows whose logits are wanted]))
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from llm_engine.operators.weights import DecoderWeights
 from llm_engine.parallel.collectives import Collectives
 
 
-class Decoder:
+class DecoderModel:
+    """The transformer of one rank, with its weights."""
+
     def __init__(
         self,
         config: DecoderConfig,
@@ -29,7 +31,7 @@ class Decoder:
         *,
         collectives: Collectives | None = None,
     ) -> None:
-        """`config` and `weights`: one rank's part; without `collectives`, all of the model."""
+        """Take one rank's part of `config` and `weights`; without `collectives`, the whole model."""
         self.config = config
         self.dtype = weights.embedding.dtype
         self.device = weights.embedding.device
@@ -40,7 +42,7 @@ class Decoder:
         self._fused = backend.fuse(weights) if collectives is None else None
 
     def new_kv_memory(self, num_blocks: int, num_host_blocks: int = 0) -> KVMemory:
-        """Zeroed: stale memory could hold NaN, and a masked NaN is still NaN."""
+        """Allocate the KV cache, zeroed: stale memory could hold NaN, and a masked NaN is still NaN."""
         shape = (self._block_size, 2, self.config.num_kv_heads, self.config.head_dim)
         pin = self.device.type == "cuda" and num_host_blocks > 0
 
@@ -53,9 +55,9 @@ class Decoder:
         return KVMemory(layers(num_blocks, self.device), layers(num_host_blocks, torch.device("cpu"), pin))
 
     def forward(self, batch: Batch, kv_cache: list[Tensor]) -> Tensor:
-        """Logits [logit rows, vocabulary]; the KV of the batch's tokens is written to the cache on the way.
+        """Return logits [logit rows, vocabulary] and write the KV of the batch's tokens to the cache.
 
-        In a pipeline every stage calls it with the same batch; only rank 0's result means anything.
+        In a pipeline every stage calls this with the same batch, and only rank 0's result is valid.
         """
         if self._fused is not None:
             return self._fused(batch, kv_cache)
@@ -68,15 +70,15 @@ class Decoder:
             delta = self._sum(layer.o(backend.attend(layer.qkv(h), layer.qk_norms, cache, plan, window=window)))
             h, x = backend.add_rms_norm(x, delta, layer.mlp_norm, config.rms_norm_eps)
             delta = self._sum(layer.down(backend.gated_activation(layer.gate_up(h), config.activation)))
-        assert delta is not None  # there is a layer
+        assert delta is not None  # a model has at least one layer
         x += delta
         if ranks is None:
             return self._logits(x, batch)
         if ranks.shard.is_last_stage:
-            return ranks.bring_home(ranks.gather_logits(self._logits(x, batch)))
-        ranks.send_on(x)
+            return ranks.send_to_sampler(ranks.gather_logits(self._logits(x, batch)))
+        ranks.send_to_next_stage(x)
         rows = len(x) if batch.logit_rows is None else len(batch.logit_rows)
-        return ranks.bring_home(x.new_empty(rows, config.vocab_size))
+        return ranks.send_to_sampler(x.new_empty(rows, config.vocab_size))
 
     def _embed(self, token_ids: Tensor) -> Tensor:
         x = F.embedding(token_ids, self._weights.embedding)
@@ -85,9 +87,9 @@ class Decoder:
         return x
 
     def _receive(self, ranks: Collectives, batch: Batch) -> Tensor:
-        """The hidden states that the stage before has made of the batch."""
+        """Receive the batch's hidden states from the previous stage."""
         shape = (len(batch.token_ids), self.config.hidden_size)
-        return ranks.receive(torch.empty(shape, dtype=self.dtype, device=self.device))
+        return ranks.receive_from_previous_stage(torch.empty(shape, dtype=self.dtype, device=self.device))
 
     def _sum(self, x: Tensor) -> Tensor:
         return x if self._collectives is None else self._collectives.all_reduce(x)

@@ -1,13 +1,13 @@
-"""CUDA graphs for decodes: a step's hundreds of kernels, recorded once for each batch size and replayed as one launch.
+"""CUDA graphs for decodes: the hundreds of kernels of a step, captured once per batch size and replayed as one launch.
 
-A decode of a small model is over before the host has launched its next kernel. A graph replays fixed kernels on fixed
-memory, so each recorded size has its inputs at fixed addresses, into which a batch is copied, padded to the next size:
+The GPU finishes each kernel of a small decode before the host has launched the next one. A graph removes that gap: it
+replays fixed kernels on fixed memory. A batch is copied to the fixed inputs and padded to the next captured size:
 
     7 decodes -> the graph of 8:   tokens  t t t t t t t 0     slots  s s s s s s s -1     contexts  c c c c c c c 0
 
-A padded row writes nowhere (slot -1) and attends to nothing (context 0). A sequence with guesses becomes as many
-decodes, each with one token more in its context: keys and values are written before any of them attends. Longer pieces
-of prompts are computed kernel by kernel. Needs a back end that never waits for the device: triton.
+A padded row writes no KV (slot -1) and attends to nothing (context 0). A sequence with drafts becomes several decodes,
+each with a context one token longer: all keys and values are written before attention reads them. Longer prompt chunks
+run without a graph. Graphs need a backend that never waits for the device: triton.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ from llm_engine.execution.batch import Batch
 Forward: TypeAlias = Callable[[Batch], Tensor]
 Run: TypeAlias = Callable[[], Tensor]
 Capture: TypeAlias = Callable[[Run], Run]
-"""Record what a function does on the device; calling the result does it again, into the same output."""
+"""Capture what a function does on the device. The result replays it, into the same output."""
 
 
 LONGEST_QUERY = 16
-"""Tokens of a sequence that are worth being decodes, each of which reads the sequence's keys and values for itself."""
+"""Most tokens of a sequence that are computed as separate decodes. Each reads the sequence's keys and values again."""
 
 
 class DecodeGraphs:
+    """A forward pass that replays a captured graph for decodes and runs everything else kernel by kernel."""
+
     def __init__(
         self,
         forward: Forward,
@@ -44,14 +46,14 @@ class DecodeGraphs:
         block_size: int,
         device: torch.device,
     ) -> None:
-        """Record every size, the largest first: the smaller ones then use its memory."""
+        """Capture every size, largest first, so that smaller sizes reuse its memory."""
         self._forward = forward
         self._sizes = sizes_up_to(largest)
         self._inputs = _padding(largest, max_model_len, -(-max_model_len // block_size), device)
         self._runs = {size: capture(partial(forward, _first(self._inputs, size))) for size in reversed(self._sizes)}
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Logits [logit rows, vocabulary], valid until the next call."""
+        """Return logits [logit rows, vocabulary], valid until the next call."""
         count, tables = len(batch.token_ids), batch.block_tables
         if batch.query_lens[-1] > LONGEST_QUERY or count > self._sizes[-1]:
             return self._forward(batch)
@@ -70,12 +72,12 @@ class DecodeGraphs:
 
 
 def sizes_up_to(largest: int) -> list[int]:
-    """1, 2, 4, 8, 16, 24, …, and the largest itself: padding adds at most 7 rows."""
+    """Return 1, 2, 4, 8, 16, 24, … and `largest`: padding adds at most 7 rows."""
     return [*(size for size in (1, 2, 4) if size < largest), *range(8, largest, 8), largest]
 
 
 def _padding(size: int, max_model_len: int, num_blocks: int, device: torch.device) -> Batch:
-    """Decodes that belong to no sequence and fill the graph up."""
+    """Return a batch of padding: decodes without a sequence."""
     none = torch.zeros(size, dtype=torch.int64, device=device)
     return Batch(
         token_ids=none.clone(),
@@ -86,7 +88,7 @@ def _padding(size: int, max_model_len: int, num_blocks: int, device: torch.devic
         query_starts=torch.arange(size + 1, device=device),
         query_lens=[1] * size,
         max_context_len=max_model_len,
-        has_futures=False,
+        has_placeholders=False,
         logit_rows=None,
         wanted=[],
     )
@@ -100,7 +102,7 @@ def _first(batch: Batch, size: int) -> Batch:
 
 
 class CudaCapture:
-    """All recordings share one pool of memory: only one of them runs at a time."""
+    """Capture with CUDA. All graphs share one memory pool, because only one of them runs at a time."""
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
@@ -109,7 +111,7 @@ class CudaCapture:
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            run()  # compiles kernels and makes workspaces, which a recording must not
+            run()  # compile kernels and allocate workspaces, which is not allowed during capture
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):

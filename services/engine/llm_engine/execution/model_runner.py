@@ -1,4 +1,4 @@
-"""One step on the device: move blocks, draft, build the batch, forward, sample. Owns weights and KV memory."""
+"""One step on the device: copy blocks, draft, build the batch, run the forward pass, sample."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from llm_engine.execution.graphs import Forward
 from llm_engine.kv_cache.memory import BlockCopy, KVMemory
 from llm_engine.parallel.workers import Workers
 from llm_engine.sampling.sampler import NOTHING, Draw, Sampler
-from llm_engine.scheduler.overlap import resolve
+from llm_engine.scheduler.placeholders import resolve
 from llm_engine.scheduler.scheduler import Step
 from llm_engine.speculation.draft_model import DraftModel
 
 
 class ModelRunner:
+    """The device's side of the engine. It owns the weights and the KV memory."""
+
     def __init__(
         self,
         forward: Forward,
@@ -33,7 +35,7 @@ class ModelRunner:
         self._workers = workers
         self._memory = memory
         self._drawn: Tensor | None = None
-        """Tokens of the previous step, still on the device."""
+        """Tokens that the previous step drew, still on the device."""
 
     @torch.inference_mode()
     def launch(self, step: Step) -> Draw:
@@ -41,22 +43,22 @@ class ModelRunner:
         self._copy(step.copies)
         if not step.num_tokens:
             if self._workers is not None and step.copies:
-                self._workers.tell(step.copies, None)
+                self._workers.send(step.copies, None)
             return NOTHING
         if self._draft_model is not None:
             self._draft_model.fill(step.num_tokens)
         batch = self._builder.build(step.num_tokens)
-        if batch.has_futures and self._drawn is not None:
+        if batch.has_placeholders and self._drawn is not None:
             batch.token_ids = resolve(batch.token_ids, self._drawn)
         if self._workers is not None:
-            self._workers.tell(step.copies, batch)
+            self._workers.send(step.copies, batch)
         logits = self._forward(batch)
         draw = self._sampler.sample(logits, batch.wanted) if batch.wanted else NOTHING
         self._drawn = draw.tokens
         return draw
 
     def close(self) -> None:
-        """End the other ranks."""
+        """Stop the other ranks."""
         if self._workers is not None:
             self._workers.close()
 

@@ -1,4 +1,4 @@
-"""Between host and device without waiting: from and to pinned memory, in the order of the device's other work."""
+"""Asynchronous copies between host and device, through pinned memory, in order with the device's other work."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ Array = npt.NDArray[Any]
 
 
 def to_device(arrays: Sequence[Array], device: torch.device) -> list[Tensor]:
-    """The arrays, all of one type, in one transfer. On a CPU they are not copied: the tensors are views."""
+    """Copy arrays of one type to the device in one transfer. On a CPU return views of them."""
     if device.type == "cpu":
         return [torch.from_numpy(array) for array in arrays]
     flat = [aligned(array) for array in arrays]
-    # Pinned anew each time: torch keeps the memory until the device has read it, and then uses it again.
+    # Pin new memory each time: torch keeps it until the device has read it, and then reuses it.
     there = torch.from_numpy(np.concatenate(flat)).pin_memory().to(device, non_blocking=True)
     parts = torch.split(there, [len(each) for each in flat])
     return [part[: array.size].view(array.shape) for part, array in zip(parts, arrays, strict=True)]
 
 
 def aligned(array: Array) -> Array:
-    """Flat, and with zeros at its end, so that what is behind it begins at a multiple of 16 bytes: for other places
-    Triton compiles its kernels once more, and that in the middle of serving."""
+    """Flatten the array and pad it with zeros to a multiple of 16 bytes, so that the next array is aligned.
+
+    For unaligned pointers Triton would compile its kernels again, in the middle of serving.
+    """
     return np.append(array, np.zeros(-array.size % (16 // array.itemsize), array.dtype))
 
 
 class HostCopy:
-    """Tensors on their way to the host: the copies are begun when it is made, and waited for when they are wanted."""
+    """Copies of tensors to the host. The constructor starts them, `wait` waits for them."""
 
     def __init__(self, *tensors: Tensor) -> None:
         self._tensors = tensors
@@ -44,6 +46,7 @@ class HostCopy:
             self._done.record()
 
     def wait(self) -> tuple[Tensor, ...]:
+        """Wait for the copies and return them."""
         if self._done is not None:
             self._done.synchronize()
         return self._tensors

@@ -1,7 +1,7 @@
 """Paged KV memory.
 
-block_pool       who owns which block
-prefix_cache     blocks that hold equal prefixes are shared, found by chained hashes; radix_cache: by a tree
-manager          gives sequences blocks, takes them back, swaps them out
+block_pool       which block is free, cached or owned
+prefix_cache     finds blocks of equal prefixes by chained hashes; radix_cache finds them in a tree
+manager          gives blocks to sequences, takes them back and swaps them out
 memory           the tensors
 """

@@ -1,12 +1,12 @@
 """Ownership of KV blocks. A block is in exactly one of three states:
 
-    free     nobody owns it and what it holds is worth nothing
-    cached   nobody owns it, but its content is known to the prefix cache and may be taken up again
-    owned    `ref_counts[block]` block tables name it
+    free     it has no owner, and its content is worthless
+    cached   it has no owner, but the prefix cache knows its content and can find it again
+    owned    it is in `ref_counts[block]` block tables
 
-allocate: free -> owned, else cached -> owned (evicted: the prefix cache forgets it, and what is worthless without it)
-share:    cached or owned -> owned, one reference more
-release:  one reference less; the last one makes it cached or free
+allocate: free -> owned, else cached -> owned (an eviction: the prefix cache forgets it and what depends on it)
+share:    cached or owned -> owned, with one more reference
+release:  one reference less; without the last one it is cached or free
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from llm_engine.scheduler.policies import EvictionPolicy, evict_least_recently_u
 
 
 class BlockPool:
+    """The state and the reference count of every KV block."""
+
     def __init__(
         self,
         num_blocks: int,
@@ -35,16 +37,16 @@ class BlockPool:
 
     @property
     def num_available(self) -> int:
-        """Blocks that `allocate` could hand out now."""
+        """The number of blocks that `allocate` can hand out now."""
         return len(self.free) + len(self.cached)
 
     @property
     def usage(self) -> float:
-        """Owned blocks over all blocks, 0 to 1."""
+        """The share of blocks that are owned, 0 to 1."""
         return 1 - self.num_available / self.num_blocks
 
     def allocate(self) -> int:
-        """A block with one reference. The caller has made sure that one is available."""
+        """Return a block with one reference. One must be available; the caller checks that."""
         if self.free:
             block = self.free.pop()
         else:
@@ -58,12 +60,12 @@ class BlockPool:
         return block
 
     def share(self, block: int) -> None:
-        """One reference more to a cached or owned block."""
+        """Add a reference to a cached or owned block."""
         self.cached.pop(block, None)
         self.ref_counts[block] += 1
 
     def release(self, block: int, keep: bool) -> None:
-        """One reference less; the last one makes the block cached if `keep`, else free."""
+        """Remove a reference. Without the last one the block is cached if `keep`, else free."""
         self.ref_counts[block] -= 1
         if self.ref_counts[block]:
             return

@@ -1,8 +1,8 @@
-"""The KV memory of sequences: gives them blocks, takes blocks back, and shares the blocks of equal prefixes.
+"""The KV cache manager: gives sequences blocks, takes blocks back, and shares the blocks of equal prefixes.
 
 Between two steps a sequence owns exactly the blocks that its computed tokens fill:
-`len(block_table) == ceil(num_computed_tokens / block_size)`. Tokens count as computed once their step is on its way to
-the device, and are shared with others once it is known which tokens they are.
+`len(block_table) == ceil(num_computed_tokens / block_size)`. Tokens count as computed once their step is launched. Full
+blocks can be shared once the step is read and its tokens are known.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llm_engine.scheduler.policies import EvictionPolicy, evict_least_recently_u
 from llm_engine.scheduler.sequence import Sequence
 
 PREFIX_CACHES: dict[str, Callable[[int], PrefixCache]] = {
-    "off": NoPrefixCache,
+    "off": lambda block_size: NoPrefixCache(),
     "hash": HashPrefixCache,
     "radix": RadixPrefixCache,
 }
@@ -33,6 +33,8 @@ class PrefixCacheStats:
 
 
 class KVCacheManager:
+    """The block tables of all sequences, over one block pool and one prefix cache."""
+
     def __init__(
         self,
         num_blocks: int,
@@ -53,14 +55,14 @@ class KVCacheManager:
         return -(-num_tokens // self.block_size)
 
     def admit(self, sequence: Sequence) -> bool:
-        """Give a waiting sequence the cached blocks of its prefix, if the rest of its tokens would fit too.
+        """Give a waiting sequence the cached blocks of its prefix. Return False if the rest would not fit.
 
-        The rest is not reserved (`grow` takes it chunk by chunk), but a sequence that could not hold even what it has
-        now is not started only to be preempted.
+        The rest is not reserved: `grow` takes it chunk by chunk. The check avoids starting a sequence that would be
+        preempted before its prompt is computed.
         """
         blocks, num_tokens = self._find_computed(sequence)
         if not self._fits(sequence, blocks, num_tokens):
-            # Half a block of prefix costs a whole one until it is copied; without it there may be room.
+            # A partly used block costs a second block for its copy. Without it the sequence may fit.
             blocks, num_tokens = _whole_blocks(blocks, num_tokens, self.block_size)
             if not self._fits(sequence, blocks, num_tokens):
                 return False
@@ -79,7 +81,10 @@ class KVCacheManager:
         return missing + ownerless <= self.pool.num_available
 
     def grow(self, sequence: Sequence, num_tokens: int) -> bool:
-        """Make room for the KV of the next `num_tokens` tokens; False, and nothing changed, if there is not enough."""
+        """Make room for the KV of the next `num_tokens` tokens.
+
+        Return False, and change nothing, if too few blocks are available.
+        """
         missing = self.num_blocks_for(sequence.num_computed_tokens + num_tokens) - len(sequence.block_table)
         copies = self._last_is_shared(sequence)
         if missing + copies > self.pool.num_available:
@@ -91,13 +96,15 @@ class KVCacheManager:
         return True
 
     def take_copies(self) -> list[BlockCopy]:
-        """Take the copies that must be made, in this order, before the step's tokens are written."""
+        """Return the pending copies. They must be made in this order, before the step writes any KV."""
         copies, self._copies = self._copies, []
         return copies
 
     def commit(self, sequence: Sequence, start: int, end: int, num_rejected: int = 0) -> None:
-        """The tokens `start <= i < end` are computed and known, but for rejected drafts at their end, whose room is
-        given back; blocks that became full can be shared from now on."""
+        """Share the blocks that the tokens `start <= i < end` have filled, now that these are computed and known.
+
+        The last `num_rejected` of them are rejected drafts: their room is given back.
+        """
         if num_rejected:
             sequence.num_computed_tokens -= num_rejected
             self._trim(sequence)
@@ -106,7 +113,7 @@ class KVCacheManager:
             self.prefix_cache.insert(sequence, first, last)
 
     def preempt(self, sequence: Sequence) -> None:
-        """Take the blocks back; what they hold is kept in host memory if there is room, else computed again."""
+        """Take the blocks back. Swap their content to host memory if there is room; else it will be recomputed."""
         needed = self.num_blocks_for(sequence.num_computed_tokens)
         swapped, num_tokens = [], sequence.num_computed_tokens
         if needed <= len(self.free_host_blocks):
@@ -117,7 +124,7 @@ class KVCacheManager:
         sequence.host_blocks, sequence.num_swapped_tokens = swapped, num_tokens if swapped else 0
 
     def release(self, sequence: Sequence) -> None:
-        """Take everything back. The last block first: a prefix is worth more than its continuation."""
+        """Take all blocks back, last block first, so that a prefix is evicted after its continuation."""
         self._release_host(sequence)
         for block in reversed(sequence.block_table):
             self.pool.release(block, keep=self.prefix_cache.holds(block))
@@ -126,7 +133,7 @@ class KVCacheManager:
         sequence.num_computed_tokens = 0
 
     def _trim(self, sequence: Sequence) -> None:
-        """Give back the blocks at the end that only rejected drafts had needed."""
+        """Give back the blocks at the end that only rejected drafts needed."""
         needed = self.num_blocks_for(sequence.num_computed_tokens)
         if len(sequence.block_table) > needed:
             for block in reversed(sequence.block_table[needed:]):
@@ -135,18 +142,18 @@ class KVCacheManager:
             sequence.table_version += 1
 
     def _find_computed(self, sequence: Sequence) -> tuple[list[int], int]:
-        """Blocks that hold the KV of the sequence's first tokens, and how many tokens that are."""
+        """Return the blocks that hold the KV of the sequence's first tokens, and the number of these tokens."""
         if sequence.host_blocks:
             return _whole_blocks(*self.prefix_cache.match(sequence), self.block_size)
         blocks, num_tokens = ([], 0) if sequence.wants_prompt_logprobs else self.prefix_cache.match(sequence)
-        shared = sequence.num_prompt_tokens - 1  # the last one is computed again: its logits are needed
+        shared = sequence.num_prompt_tokens - 1  # the last one is recomputed for its logits
         leader = sequence.leader
         if leader is not None and leader.num_computed_tokens > shared > num_tokens:
             return leader.block_table[: self.num_blocks_for(shared)], shared
         return blocks, num_tokens
 
     def _swap_in(self, sequence: Sequence) -> None:
-        """Fetch from the host what the prefix cache did not have."""
+        """Fetch from the host the blocks that the prefix cache did not have."""
         first = len(sequence.block_table)
         for host_block in sequence.host_blocks[first:]:
             sequence.block_table.append(self.pool.allocate())
@@ -165,14 +172,14 @@ class KVCacheManager:
         return num_tokens % self.block_size != 0
 
     def _last_is_shared(self, sequence: Sequence) -> bool:
-        """Return whether the next token goes into a block that another sequence reads or can find."""
+        """Return whether the next token goes into a block that another sequence uses or can find."""
         if not self._is_partial(sequence.num_computed_tokens):
             return False
         block = sequence.block_table[-1]
         return self.pool.ref_counts[block] > 1 or self.prefix_cache.holds(block)
 
     def _copy_last(self, sequence: Sequence) -> None:
-        """Copy on write: a block of its own instead of the shared one, with the same content."""
+        """Copy on write: replace the shared last block by a private copy."""
         source, target = sequence.block_table[-1], self.pool.allocate()
         self._copies.append(BlockCopy(source, target))
         self.pool.release(source, keep=self.prefix_cache.holds(source))
@@ -187,6 +194,6 @@ class KVCacheManager:
 
 
 def _whole_blocks(blocks: list[int], num_tokens: int, block_size: int) -> tuple[list[int], int]:
-    """Without a last block of which only the beginning is used."""
+    """Leave out a last block that is only partly used."""
     count = num_tokens // block_size
     return blocks[:count], count * block_size

@@ -1,4 +1,4 @@
-"""The KV cache as memory: a tensor for each layer on the device, and, for swapping, as many in host memory."""
+"""The KV cache's memory: one tensor per layer on the device, and one per layer in host memory for swapping."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 
 class Move(Enum):
+    """Where a block is copied from and to."""
+
     COPY = auto()
     """Device to device."""
     OUT = auto()
@@ -21,7 +23,7 @@ class Move(Enum):
 
 @dataclass(frozen=True, slots=True)
 class BlockCopy:
-    """One block is copied before the step is computed."""
+    """The copy of one block, made before a step is computed."""
 
     source: int
     target: int
@@ -30,12 +32,15 @@ class BlockCopy:
 
 @dataclass(frozen=True, slots=True)
 class KVMemory:
+    """The KV tensors of one model."""
+
     device: list[Tensor]
     """Per layer [blocks, block_size, 2 (K, V), kv_heads, head_dim]."""
     host: list[Tensor]
+    """The same for swapped blocks; 0 blocks without swapping."""
 
     def copy(self, copies: list[BlockCopy]) -> None:
-        """In order: a later copy may read what an earlier one wrote."""
+        """Make the copies in order: a later copy can read what an earlier one wrote."""
         for copy in copies:
             for device, host in zip(self.device, self.host, strict=True):
                 source = host if copy.move is Move.IN else device

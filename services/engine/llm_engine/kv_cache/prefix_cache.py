@@ -1,8 +1,8 @@
-"""Which block holds the KV of which prefix: a chained hash per full block.
+"""Prefix caching: find the blocks that hold the KV of a prefix, by one chained hash per full block.
 
-A block's key covers its own tokens and, through the parent's key, all tokens before it; equal keys mean equal
-prefixes, so a lookup is a walk along the chain until the first miss. Only full blocks are shared: they are never
-written again. Source: vLLM's automatic prefix caching, https://docs.vllm.ai/en/latest/design/prefix_caching.html
+A block's key is a hash of its own tokens and of the key of the block before it, so equal keys mean equal prefixes. A
+lookup walks along the chain until the first miss. Only full blocks are shared, because they are never written again.
+Source: vLLM's automatic prefix caching, https://docs.vllm.ai/en/latest/design/prefix_caching.html
 """
 
 from __future__ import annotations
@@ -17,26 +17,63 @@ ROOT = b""
 
 
 class PrefixCache(Protocol):
-    """The interface to `manager`; `radix_cache` implements it as well."""
+    """The interface to the manager, with three implementations: off, hash and radix (`radix_cache`)."""
 
-    def match(self, sequence: Sequence) -> tuple[list[int], int]: ...
-    def insert(self, sequence: Sequence, first: int, last: int) -> None: ...
-    def holds(self, block: int) -> bool: ...
-    def forget(self, block: int) -> list[int]: ...
-    def __len__(self) -> int: ...
+    def match(self, sequence: Sequence) -> tuple[list[int], int]:
+        """Return the blocks that hold the longest cached prefix, and how many tokens that is.
+
+        At least one token is always left to compute: without it there would be no logits to sample from.
+        """
+        ...
+
+    def insert(self, sequence: Sequence, first: int, last: int) -> None:
+        """Remember the blocks `first <= i < last` of the block table; all are full and computed.
+
+        A block whose prefix is cached already stays private to the sequence.
+        """
+        ...
+
+    def holds(self, block: int) -> bool:
+        """Return whether the block can be found by its prefix."""
+        ...
+
+    def forget(self, block: int) -> list[int]:
+        """Forget a block that is about to be overwritten, and return the other blocks that become unreachable."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of cached blocks."""
+        ...
+
+
+class NoPrefixCache:
+    """Prefix caching switched off: finds nothing and remembers nothing."""
+
+    def match(self, sequence: Sequence) -> tuple[list[int], int]:
+        return [], 0
+
+    def insert(self, sequence: Sequence, first: int, last: int) -> None:
+        return
+
+    def holds(self, block: int) -> bool:
+        return False
+
+    def forget(self, block: int) -> list[int]:
+        return []
+
+    def __len__(self) -> int:
+        return 0
 
 
 class HashPrefixCache:
+    """Prefix caching by chained hashes of full blocks."""
+
     def __init__(self, block_size: int) -> None:
         self._block_size = block_size
         self._block_of: dict[bytes, int] = {}
         self._key_of: dict[int, bytes] = {}
 
     def match(self, sequence: Sequence) -> tuple[list[int], int]:
-        """The blocks that hold the longest cached prefix, and its tokens.
-
-        At least one token is always left to compute: without it there would be no logits to sample from.
-        """
         blocks: list[int] = []
         for key in self._keys(sequence, (sequence.num_tokens - 1) // self._block_size):
             block = self._block_of.get(key)
@@ -46,10 +83,6 @@ class HashPrefixCache:
         return blocks, len(blocks) * self._block_size
 
     def insert(self, sequence: Sequence, first: int, last: int) -> None:
-        """Make the blocks `first <= i < last` of the table, full and computed, known.
-
-        Where another block already holds the same prefix, that one stays the shared one.
-        """
         keys = self._keys(sequence, last)
         for index in range(first, last):
             block, key = sequence.block_table[index], keys[index]
@@ -61,8 +94,7 @@ class HashPrefixCache:
         return block in self._key_of
 
     def forget(self, block: int) -> list[int]:
-        """The block is about to be overwritten. No other block becomes worthless by that at once: those after it can
-        not be found until somebody computes it again, and age until then."""
+        # Blocks further along the chain keep their keys: if this block is recomputed, they are found again.
         del self._block_of[self._key_of.pop(block)]
         return []
 
@@ -71,7 +103,7 @@ class HashPrefixCache:
 
     def _keys(self, sequence: Sequence, count: int) -> list[bytes]:
         keys, size = sequence.block_hashes, self._block_size
-        if not keys and sequence.leader is not None:  # the prompt is the same; of 128 answers one hashes it
+        if not keys and sequence.leader is not None:  # answers share a prompt, and only the leader hashes it
             keys.extend(sequence.leader.block_hashes[: sequence.num_prompt_tokens // size])
         while len(keys) < count:
             start = len(keys) * size
@@ -79,13 +111,3 @@ class HashPrefixCache:
             tokens = array("q", sequence.token_ids[start : start + size]).tobytes()
             keys.append(blake2b(parent + tokens, digest_size=16).digest())
         return keys[:count]
-
-
-class NoPrefixCache(HashPrefixCache):
-    """Caching off: nothing is ever found, nothing is kept."""
-
-    def match(self, sequence: Sequence) -> tuple[list[int], int]:
-        return [], 0
-
-    def insert(self, sequence: Sequence, first: int, last: int) -> None:
-        return

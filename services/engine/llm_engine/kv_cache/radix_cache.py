@@ -1,15 +1,15 @@
-"""The prefix cache as a radix tree: which block holds the KV of which prefix, an alternative to chained hashes.
+"""Prefix caching with a radix tree: find the blocks that hold the KV of a prefix without hashing.
 
     root ── [import os\n…] ── [def main():…] ── …
                            └─ [class A:…]
 
-Each node is one full block; its path from the root spells the prefix. A walk finds the longest prefix without hashing,
-and where it ends inside a block it still uses that block's beginning: the sequence shares it and copies it on its
-first write. Source: SGLang's RadixAttention (Zheng et al., 2024), here with edges of one block.
+Each node is one full block, and the path from the root spells the prefix. A walk down the tree finds the longest
+prefix. If it ends inside a block, the sequence still shares the beginning of that block and copies it on its first
+write. Source: SGLang's RadixAttention (Zheng et al., 2024), here with edges of one block.
 
-Whoever owns a node's block owns those of its ancestors, so blocks that nobody owns form whole subtrees. They are
-released leaf first, and least-recently-used eviction takes leaves first; another policy may take an inner node, and
-what is below goes with it.
+A sequence that owns a node's block also owns the blocks of its ancestors, so blocks without an owner form whole
+subtrees. They are released leaf first, and least-recently-used eviction takes leaves first. Another policy can evict an
+inner node; the nodes below it then go as well.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from llm_engine.scheduler.sequence import Sequence
 
 @dataclass(slots=True, eq=False)
 class Node:
+    """One full block in the tree."""
+
     tokens: tuple[int, ...]
     block: int
     parent: Node | None
@@ -30,15 +32,17 @@ class Node:
 
 
 class RadixPrefixCache:
+    """A prefix cache that can also share the beginning of a block."""
+
     def __init__(self, block_size: int) -> None:
         self._block_size = block_size
         self._root = Node((), -1, None)
         self._node_of: dict[int, Node] = {}
 
     def match(self, sequence: Sequence) -> tuple[list[int], int]:
-        """The blocks that hold the longest cached prefix, and its tokens; of the last block maybe only some."""
+        """Return the blocks of the longest cached prefix and its length, which can end inside the last block."""
         tokens, size, node = sequence.token_ids, self._block_size, self._root
-        usable = sequence.num_tokens - 1  # one is left to compute, for its logits
+        usable = sequence.num_tokens - 1  # the last token is computed for its logits
         blocks: list[int] = []
         for start in range(0, usable - size + 1, size):
             child = node.children.get(tuple(tokens[start : start + size]))
@@ -54,9 +58,9 @@ class RadixPrefixCache:
         return (blocks, start) if length == 0 else ([*blocks, block], start + length)
 
     def insert(self, sequence: Sequence, first: int, last: int) -> None:
-        """Make the blocks `first <= i < last` of the table, full and computed, known.
+        """Add the blocks `first <= i < last` of the block table; all are full and computed.
 
-        Nothing goes below a block that another sequence made known first: a node's owner must own its ancestors.
+        Stop at a block whose prefix another sequence added first: the owner of a node must own its ancestors.
         """
         node = self._node_of.get(sequence.block_table[first - 1]) if first else self._root
         for index in range(first, last):
@@ -73,7 +77,7 @@ class RadixPrefixCache:
         return block in self._node_of
 
     def forget(self, block: int) -> list[int]:
-        """The block is about to be overwritten; the blocks below it, which nobody can find any more."""
+        """Remove a block and return the blocks below it, which can no longer be found."""
         node = self._node_of[block]
         assert node.parent is not None
         del node.parent.children[node.tokens]
@@ -93,5 +97,5 @@ def _subtree(node: Node) -> Iterator[Node]:
 
 
 def _common(left: tuple[int, ...], right: list[int]) -> int:
-    """Length of the common beginning."""
+    """Return the length of the common prefix."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))

@@ -1,1 +1,1 @@
-"""Listeners to the engine's steps: the interface (observer), the trace as JSON lines, and the invariants."""
+"""Observers of the engine's steps: their interface, the step trace and the invariants."""

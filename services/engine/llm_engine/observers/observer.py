@@ -1,4 +1,4 @@
-"""Listeners to what the engine does, such as metrics and traces. It calls them in its thread, between its phases."""
+"""The interface of observers such as metrics and the step trace. The engine calls them in its own thread."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llm_engine.checkpoint.tokenizer import AnyTokenizer
-from llm_engine.config import EngineConfig
 from llm_engine.kv_cache.manager import KVCacheManager
 from llm_engine.sampling.sampler import Sampled
 from llm_engine.scheduler.scheduler import Scheduler, Step
 from llm_engine.scheduler.sequence import Sequence
+from llm_engine.settings import EngineConfig
 from llm_engine.speculation.speculation import Speculation
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineView:
-    """The parts of an engine that observers read; they belong to the engine's thread."""
+class ObservedEngine:
+    """The parts of an engine that observers read. They belong to the engine's thread."""
 
     config: EngineConfig
     num_blocks: int
@@ -32,35 +32,37 @@ class EngineView:
 
 
 class Observer(Protocol):
-    def watch(self, engine: EngineView) -> None:
-        """Called once, when the engine is made."""
+    """A listener to the events of one engine."""
+
+    def watch(self, engine: ObservedEngine) -> None:
+        """Receive the engine to observe, once, when it is made."""
         ...
 
     def queued(self, sequence: Sequence) -> None: ...
 
     def launched(self, step: Step, now: float) -> None:
-        """Called when the step, scheduled at `now`, is on its way to the device; its outcome is not known yet."""
+        """Observe a step that was scheduled at `now` and launched. Its tokens are not known yet."""
         ...
 
     def computed(self, step: Step, sampled: list[Sampled], now: float) -> None:
-        """Called when the step's tokens are known and noted in their sequences, before the times are."""
+        """Observe a step whose tokens are in their sequences. The sequences' times are not updated yet."""
         ...
 
     def finished(self, sequence: Sequence) -> None: ...
 
 
 class Observers:
-    """All listeners of one engine.
+    """All observers of one engine.
 
-    An error about one sequence is that sequence's and goes to the caller. An error about a step belongs to no request:
-    it is logged, once for each kind, and the step goes on.
+    An error in an event of one sequence is raised and ends its request. An error in an event of a step belongs to no
+    request: it is logged once per observer and event, and the step goes on.
     """
 
     def __init__(self, observers: Ordered[Observer]) -> None:
         self._observers = observers
         self._logged: set[tuple[type, str]] = set()
 
-    def watch(self, engine: EngineView) -> None:
+    def watch(self, engine: ObservedEngine) -> None:
         for observer in self._observers:
             observer.watch(engine)
 
@@ -76,7 +78,7 @@ class Observers:
         for observer in self._observers:
             try:
                 observer.launched(step, now)
-            except Exception:  # noqa: BLE001 - records have a gap; requests do not suffer
+            except Exception:  # noqa: BLE001 - records get a gap; requests go on
                 self._log_once(observer, "launched")
 
     def computed(self, step: Step, sampled: list[Sampled], now: float) -> None:
@@ -89,4 +91,4 @@ class Observers:
     def _log_once(self, observer: Observer, event: str) -> None:
         if (type(observer), event) not in self._logged:
             self._logged.add((type(observer), event))
-            log.exception("%s.%s failed; its records have gaps from now on", type(observer).__name__, event)
+            log.exception("%s.%s failed; its records will have gaps", type(observer).__name__, event)

@@ -1,12 +1,12 @@
-"""A record of every step, as lines of JSON that pictures and tests replay.
+"""The step trace: a record of every step as JSON lines, which pictures and tests replay.
 
-    start      block size, number of blocks, budget: once
-    request    a sequence is known: its prompt and the text of each prompt token
-    step       what was computed, from whose blocks, with what result
-    finish     a sequence ended, and gave everything back
+    start      the block size, the number of blocks and the token budget, once
+    request    a new sequence: its prompt and the text of each prompt token
+    step       the tokens computed, the blocks used and the tokens sampled
+    finish     the end of a sequence, whose blocks are free again
 
-Times are seconds since the file was begun. The fields are described in trace.schema.json, beside this file. A step's
-`copies` are carried out first, in order, then its tokens are written to the places that `block_table` names.
+Times are seconds since the file was opened. trace.schema.json, in this folder, describes the fields. A step first makes
+its `copies`, in order, and then writes the KV of its tokens to the blocks in `block_table`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from llm_engine.errors import EngineError
-from llm_engine.observers.observer import EngineView
+from llm_engine.observers.observer import ObservedEngine
 from llm_engine.sampling.sampler import Sampled
+from llm_engine.scheduler.placeholders import is_placeholder
 from llm_engine.scheduler.scheduler import Step
 from llm_engine.scheduler.sequence import Sequence
 
@@ -27,11 +28,11 @@ SCHEMA = Path(__file__).with_name("trace.schema.json")
 Event = dict[str, Any]
 
 
-class Trace:
-    """An observer that writes."""
+class StepTrace:
+    """An observer that writes the trace."""
 
     def __init__(self, path: Path) -> None:
-        """EngineError if the file cannot be written."""
+        """Open the file. EngineError if it cannot be written."""
         try:
             self._file = path.open("w", encoding="utf-8")
         except OSError as error:
@@ -40,7 +41,7 @@ class Trace:
         self._num_steps = 0
         self._launched: dict[Step, Event] = {}
 
-    def watch(self, engine: EngineView) -> None:
+    def watch(self, engine: ObservedEngine) -> None:
         self._engine, config = engine, engine.config
         start = {
             "event": "start",
@@ -59,7 +60,7 @@ class Trace:
         self._write({"event": "request", "id": name(sequence), **arrival, **prompt})
 
     def launched(self, step: Step, now: float) -> None:
-        """The step's event as far as it is known before anything is computed; `computed` writes it."""
+        """Record the part of the step's event that is known at launch. `computed` completes and writes it."""
         pool = self._engine.kv_cache.pool
         self._launched[step] = {
             "event": "step",
@@ -82,7 +83,7 @@ class Trace:
             for item in sampled
         ]
         for sequence, item in zip(step.num_tokens, event["sequences"], strict=True):
-            if item["token_ids"][-1] < 0:  # was being drawn when the step began
+            if is_placeholder(item["token_ids"][-1]):  # drawn by now
                 item["token_ids"][-1] = sequence.token_ids[item["first_token"]]
         self._write(event)
 
@@ -95,7 +96,7 @@ class Trace:
 
 
 def name(sequence: Sequence) -> str:
-    """Return a name that is unique for each of a request's n answers."""
+    """Return a name that is unique for each of the n answers to a request."""
     return f"{sequence.request_id}/{sequence.index}"
 
 

@@ -1,1 +1,1 @@
-"""The operations that `llm_kernels` has kernels for: each in plain torch, and the calls of the kernels."""
+"""The hot operations, each in plain torch and as a call of `llm_kernels`."""

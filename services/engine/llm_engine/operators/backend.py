@@ -1,8 +1,8 @@
-"""The decoder's operations between its matrix products, behind one small interface.
+"""Backends: the decoder's operations between its matrix products, behind one small interface.
 
-torch    plain torch: exact on a CPU, right on any GPU
-cpp      the kernels of `llm_kernels` for CPUs, in float32, where there is a C++ compiler
-triton   the kernels of `llm_kernels` for GPUs; on a CPU their references, for tests
+torch    plain torch: exact on a CPU, correct on any GPU
+cpp      the CPU kernels of `llm_kernels`, in float32; they need a C++ compiler
+triton   the GPU kernels of `llm_kernels`; on a CPU their references, for tests
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from llm_engine.operators.truncation import DrawRows
 from llm_engine.operators.weights import DecoderWeights, FusedForward
 
 Plan: TypeAlias = Any
-"""Values that a back end computes once per step for itself."""
+"""Values that a backend computes once per step, for its own use."""
 
 
 class Backend(Protocol):
-    """`plan` once per step, then the others in every layer."""
+    """The operations of one backend. The decoder calls `plan` once per step and the others in every layer."""
 
     def fuse(self, weights: DecoderWeights) -> FusedForward | None:
-        """All of a step in one call, with the same result; None: there is none, or not for these weights."""
+        """Return a function that computes the forward pass in one call, or None if there is none for `weights`."""
         ...
 
     def plan(self, batch: Batch) -> Plan: ...
@@ -36,26 +36,30 @@ class Backend(Protocol):
     def attend(
         self, qkv: Tensor, norms: tuple[Tensor, Tensor] | None, cache: Tensor, plan: Plan, *, window: int | None
     ) -> Tensor:
-        """Normalise queries and keys, if there are `norms`; rotate them; write keys and values to the cache; attend.
+        """Normalise queries and keys (if there are `norms`), rotate them, write K and V to the cache, and attend.
 
-        `qkv` [tokens, q_size + 2 * kv_size], which may be overwritten -> [tokens, q_size]; `cache` [blocks, block_size,
-        2 (K, V), kv_heads, head_dim]; `window`: how many tokens back, itself included, a token sees; None: all.
+        `qkv` [tokens, q_size + 2 * kv_size] is overwritten; the result is [tokens, q_size]. `cache` [blocks,
+        block_size, 2 (K, V), kv_heads, head_dim]. `window`: how many tokens a token attends to, itself included; None:
+        all.
         """
         ...
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor: ...
 
     def add_rms_norm(self, x: Tensor, delta: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        """(the norm of the sum, the sum), which may reuse the memory of `x`; without `delta`, of `x` alone."""
+        """Return (norm(x + delta), x + delta). The sum can reuse the memory of `x`. Without `delta`, the sum is `x`."""
         ...
 
     def gated_activation(self, gate_up: Tensor, activation: str) -> Tensor:
-        """[tokens, 2 * intermediate] -> [tokens, intermediate]: act(gate) * up."""
+        """Return act(gate) * up: [tokens, 2 * intermediate] -> [tokens, intermediate]."""
         ...
 
 
 def choose(name: str, model: DecoderConfig, dtype: torch.dtype, device: torch.device) -> str:
-    """`auto` is cpp on a CPU and triton on a GPU, or torch where they cannot run. ModelError if another one cannot."""
+    """Return the backend to use. `auto` is cpp on a CPU and triton on a GPU, or torch if they cannot run.
+
+    ModelError if another backend is named that cannot run.
+    """
     if name == "torch" or (name == "triton" and device.type == "cpu"):
         return name
     best = "cpp" if device.type == "cpu" else "triton"
@@ -68,18 +72,18 @@ def choose(name: str, model: DecoderConfig, dtype: torch.dtype, device: torch.de
 
 
 def _why_not(name: str, model: DecoderConfig, dtype: torch.dtype, device: torch.device) -> str | None:
-    """Why a back end cannot run here; None: it can."""
+    """Return the reason why a backend cannot run here, or None if it can."""
     packages = ("llm_kernels", "triton") if name == "triton" else ("llm_kernels",)
     if missing := [package for package in packages if find_spec(package) is None]:
         return f"needs {' and '.join(missing)}"
     if name == "triton":
         return None
     if device.type != "cpu" or dtype is not torch.float32:
-        return f"is for float32 on a CPU, and this is {str(dtype).removeprefix('torch.')} on {device.type}"
+        return f"needs float32 on a CPU, but this is {str(dtype).removeprefix('torch.')} on {device.type}"
     from llm_kernels import cpu
 
     if model.head_dim % cpu.HEAD_DIM_MULTIPLE:
-        return f"takes heads of a multiple of {cpu.HEAD_DIM_MULTIPLE} dimensions, and these have {model.head_dim}"
+        return f"needs head_dim to be a multiple of {cpu.HEAD_DIM_MULTIPLE}, but it is {model.head_dim}"
     reason = cpu.why_not()
     return None if reason is None else f"cannot run: {reason}"
 
@@ -87,6 +91,7 @@ def _why_not(name: str, model: DecoderConfig, dtype: torch.dtype, device: torch.
 def make(
     name: str, config: DecoderConfig, max_model_len: int, *, block_size: int, dtype: torch.dtype, device: torch.device
 ) -> Backend:
+    """Make the backend `name`, as `choose` returned it."""
     if name == "triton":
         from llm_engine.operators.triton_backend import TritonBackend
 
@@ -101,6 +106,7 @@ def make(
 
 
 def draw_rows(name: str) -> DrawRows:
+    """Return the function of backend `name` that draws tokens."""
     if name == "triton":
         from llm_engine.operators.triton_backend import draw
 

@@ -1,5 +1,7 @@
-"""The decoder's operators as the C++ kernels of `llm_kernels` for CPUs: attention reads keys and values where they lie
-in the paged cache, linear layers read packed weights, and what stands between them is one call each. float32 only.
+"""The cpp backend: the decoder's operations through the CPU kernels of `llm_kernels`. float32 only.
+
+Attention reads keys and values directly from the paged cache, linear layers read packed weights, and each operation
+between them is one call.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from llm_kernels.cpu.decoder import Decoder, Heads, Layer
 
 
 class CppBackend:
+    """The CPU kernels for one model."""
+
     def __init__(self, config: DecoderConfig, max_model_len: int, block_size: int) -> None:
         self._config = config
         self._block_size = block_size
@@ -24,7 +28,7 @@ class CppBackend:
         self._cos_sin = torch.cat((turns.cos(), turns.sin()), dim=-1)
         """[max_model_len, rotated dimensions]"""
         self.decoder: Decoder | None = None
-        """That of `fuse`."""
+        """The decoder that `fuse` made."""
 
     def fuse(self, weights: DecoderWeights) -> FusedForward | None:
         config, head = self._config, weights.head
@@ -78,7 +82,7 @@ class CppBackend:
 
 
 def _packed(layer: LayerWeights, window: int | None) -> Layer | None:
-    """The layer for the call of all, if that has such layers."""
+    """Return the layer for the fused call, or None if one of its projections is not packed."""
     qkv, o, gate_up, down = layer.qkv, layer.o, layer.gate_up, layer.down
     if not (
         isinstance(qkv, cpu.PackedLinear)

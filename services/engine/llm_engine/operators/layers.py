@@ -1,4 +1,4 @@
-"""The decoder's parts that are not attention, in plain torch: norm, gated MLP activation, rotary embedding."""
+"""The decoder's operations apart from attention, in plain torch: norm, gated activation, rotary embedding."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from llm_engine.checkpoint.families import RopeConfig
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """x / rms(x) * weight over the last dimension (Zhang & Sennrich, 2019); statistics in float32.
+    """Return x / rms(x) * weight over the last dimension, with statistics in float32 (Zhang & Sennrich, 2019).
 
-    A weight of wider type than `x` (Gemma's 1 + w) is multiplied in that type, before rounding back.
+    A weight of a wider type than `x` (Gemma's 1 + w) is multiplied in that type before the result is rounded.
     """
     if weight.dtype is x.dtype:
         return F.rms_norm(x, weight.shape, weight, eps)
@@ -22,7 +22,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 def gated_activation(gate_up: Tensor, activation: str) -> Tensor:
-    """[tokens, 2 * intermediate] -> [tokens, intermediate]: act(gate) * up (Shazeer, 2020)."""
+    """Return act(gate) * up: [tokens, 2 * intermediate] -> [tokens, intermediate] (Shazeer, 2020)."""
     gate, up = gate_up.chunk(2, dim=-1)
     if activation == "silu":
         return F.silu(gate).mul_(up)
@@ -30,10 +30,10 @@ def gated_activation(gate_up: Tensor, activation: str) -> Tensor:
 
 
 class RotaryEmbedding:
-    """cos and sin of every position, computed once. (Su et al., "RoFormer", 2021)
+    """Tables of cos and sin for every position (Su et al., "RoFormer", 2021).
 
-    With the halves [a, b] of the rotated dimensions: [a cos - b sin, b cos + a sin]. The sign lives in the sin table,
-    so that rotating is one multiply, one roll by half and one multiply-add.
+    The halves [a, b] of the rotated dimensions become [a cos - b sin, b cos + a sin]. The sin table contains the sign,
+    so a rotation is one multiply, one roll by half and one multiply-add.
     """
 
     def __init__(self, rope: RopeConfig, max_position: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -43,7 +43,7 @@ class RotaryEmbedding:
         self._sin = torch.cat((-turns.sin(), turns.sin()), dim=-1).to(device, dtype)
 
     def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin, each [tokens, 1, dim], to be shared by all layers of a step."""
+        """Return cos and sin, each [tokens, 1, dim]. All layers of a step share them."""
         return self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)
 
     def rotate_(self, heads: Tensor, cos: Tensor, sin: Tensor) -> None:
@@ -54,12 +54,12 @@ class RotaryEmbedding:
 
 
 def angles(rope: RopeConfig, max_position: int) -> Tensor:
-    """[max_position, dim / 2] radians by which each pair of dimensions is turned at each position."""
+    """Return the angle of each pair of dimensions at each position: [max_position, dim / 2] radians."""
     return torch.outer(torch.arange(max_position, dtype=torch.float32), inverse_frequencies(rope))
 
 
 def inverse_frequencies(rope: RopeConfig) -> Tensor:
-    """[dim / 2] radians per position, from the fastest to the slowest."""
+    """Return the rotation per position: [dim / 2] radians, fastest first."""
     exponents = torch.arange(0, rope.dim, 2, dtype=torch.float32) / rope.dim
     frequencies = 1.0 / (rope.theta**exponents)
     if rope.kind == "linear":
@@ -70,7 +70,7 @@ def inverse_frequencies(rope: RopeConfig) -> Tensor:
 
 
 def _llama3_frequencies(frequencies: Tensor, rope: RopeConfig) -> Tensor:
-    """Slow frequencies are stretched by `factor`, fast ones stay, those between are blended (Llama 3.1)."""
+    """Divide slow frequencies by `factor`, keep fast ones, and blend those in between (Llama 3.1)."""
     wavelengths = 2 * math.pi / frequencies
     turns = rope.original_max_position / wavelengths
     blend = ((turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor)).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""A matrix multiplication with fixed weights."""
+"""Linear layers: matrix multiplications with fixed weights."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from torch import Tensor
 
 
 class Linear(Protocol):
+    """A linear layer."""
+
     def __call__(self, x: Tensor) -> Tensor:
-        """[rows, in] -> [rows, out]"""
+        """Multiply: [rows, in] -> [rows, out]."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class DenseLinear:
+    """A linear layer in plain torch."""
+
     weight: Tensor
     """[out, in]"""
     bias: Tensor | None = None
@@ -27,7 +31,7 @@ class DenseLinear:
 
 @dataclass(frozen=True, slots=True)
 class KernelLinear(DenseLinear):
-    """One row, a single sequence's decode, goes through a kernel that reads the weights faster than cuBLAS does."""
+    """A linear layer that uses a GEMV kernel, faster than cuBLAS, for a single row: the decode of one sequence."""
 
     def __call__(self, x: Tensor) -> Tensor:
         from llm_kernels import ops
@@ -36,7 +40,10 @@ class KernelLinear(DenseLinear):
 
 
 def make_linear(weight: Tensor, bias: Tensor | None = None, backend: str = "torch") -> Linear:
-    """`weight` [out, in]. With torch on a CPU it is laid out [in, out], which few rows are multiplied by faster."""
+    """Make a linear layer for `backend` from `weight` [out, in].
+
+    With torch on a CPU the memory layout is [in, out], which is faster for few rows.
+    """
     if backend == "cpp":
         from llm_kernels.cpu import PackedLinear
 

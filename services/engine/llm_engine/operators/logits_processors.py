@@ -1,8 +1,9 @@
-"""Changes to logits before a token is drawn, each in place on the rows that ask for it, in vLLM's order:
+"""Logits processors: changes to logits before a token is drawn, in place, on the rows of requests that ask for them.
 
 minimum length -> allowed tokens -> bad words -> bias -> penalties
 
-(vLLM has the minimum length third, which gives the same: what is masked stays masked.)
+The order is vLLM's, except that vLLM applies the minimum length third. The result is the same: a masked logit stays
+masked.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from llm_engine.operators.truncation import MASKED, on_host
 from llm_engine.scheduler.sequence import Sequence
 
 LARGEST = 1e30
-"""The bound of a penalised logit: far beyond any other, and finite when it is divided by the lowest temperature."""
+"""Bound of a penalised logit: far beyond any logit, yet finite after division by the lowest temperature."""
 
 
 def process(logits: Tensor, rows: Iterable[tuple[int, int, Sequence]], eos_token_ids: tuple[int, ...]) -> None:
-    """`rows`: (row of `logits`, tokens after the sequence's last one that stand before the row's token, sequence)."""
+    """Apply all processors to `logits` [rows, vocabulary].
+
+    `rows`: (row, offset, sequence); `offset` is the number of drafts between the sequence's last token and the row's.
+    """
     editing = [(row, offset, sequence) for row, offset, sequence in rows if sequence.params.edits_logits]
     forbid_ends(logits, editing, eos_token_ids)
     for row, _, sequence in editing:
@@ -45,7 +49,7 @@ def _process_row(scores: Tensor, sequence: Sequence) -> None:
 
 
 def forbid_ends(logits: Tensor, rows: Iterable[tuple[int, int, Sequence]], eos_token_ids: tuple[int, ...]) -> None:
-    """Forbid end-of-text tokens in answers that are shorter than their minimum, all in one write."""
+    """Forbid end-of-text and stop tokens in answers shorter than their minimum, for all rows in one write."""
     places = [
         (row, token)
         for row, offset, sequence in rows
@@ -63,24 +67,29 @@ def forbid_ends(logits: Tensor, rows: Iterable[tuple[int, int, Sequence]], eos_t
 
 
 def keep_only(scores: Tensor, token_ids: tuple[int, ...]) -> None:
+    """Forbid all other tokens in one row of logits."""
     kept = scores[list(token_ids)]
     scores.fill_(MASKED)
     scores[list(token_ids)] = kept
 
 
 def forbid_words(scores: Tensor, words: list[list[int]], output: list[int]) -> None:
-    """Forbid the last token of each word whose other tokens are the end of the output."""
+    """Forbid the last token of each word whose other tokens the output ends with."""
     last = [word[-1] for word in words if output[len(output) - len(word) + 1 :] == word[:-1]]
     if last:
         scores[last] = MASKED
 
 
 def add_bias(scores: Tensor, bias: dict[int, float]) -> None:
+    """Add each token's bias to its logit."""
     scores[list(bias)] += torch.tensor(list(bias.values()), dtype=scores.dtype, device=scores.device)
 
 
 def penalize(scores: Tensor, sequence: Sequence) -> None:
-    """Repetition over prompt and output (Keskar et al., 2019); frequency and presence over the output (OpenAI)."""
+    """Apply the repetition penalty to tokens of prompt and output, frequency and presence penalties to the output's.
+
+    Sources: Keskar et al., 2019 (repetition); OpenAI's API (frequency, presence).
+    """
     array = on_host(scores)
     if array is not None:
         _penalize(array, sequence, np.where, lambda values: values)
@@ -89,7 +98,7 @@ def penalize(scores: Tensor, sequence: Sequence) -> None:
 
 
 def _penalize(scores: Any, sequence: Sequence, where: Callable[..., Any], load: Callable[[Array], Any]) -> None:
-    """`where` and `load` make numpy or torch of it; the arithmetic is the same."""
+    """Apply the penalties with numpy or torch, depending on `where` and `load`; the arithmetic is the same."""
     params = sequence.params
     if params.repetition_penalty != 1:
         seen = load(np.unique(sequence.token_ids))

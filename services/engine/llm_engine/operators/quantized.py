@@ -1,10 +1,10 @@
-"""Linear layers with quantised weights: on a GPU kernels that read them as they are, elsewhere a reference.
+"""Linear layers with quantised weights: kernels that read packed weights on a GPU, a reference elsewhere.
 
-A weight, from whatever format, is values, scales and zero points:
+A weight of any format is represented by values, scales and zero points:
 
     weight[n, k] = (values[n, k] - zeros[n, groups[k]]) * scales[n, groups[k]]
 
-In this form it can be cut and joined along both dimensions like a tensor: the groups go with the inputs.
+In this form a weight can be split and joined along both dimensions like a tensor, because each input has its group.
 """
 
 from __future__ import annotations
@@ -23,27 +23,30 @@ if TYPE_CHECKING:
     from llm_kernels.layouts import W4
 
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
+"""Largest value of each 8-bit type."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizedWeight:
+    """A quantised weight of any format."""
+
     values: Tensor
-    """[out, in] uint8 of 4 bits, int8 or float8_e4m3fn."""
+    """[out, in] uint8 with 4-bit values, int8 or float8_e4m3fn."""
     scales: Tensor
     """[out, groups] float32"""
     groups: Tensor
-    """[in] int64: which group each input is in."""
+    """[in] int64: the group of each input."""
     zeros: Tensor | None = None
     """[out, groups] uint8; None: 0."""
     rounds_inputs: bool = False
-    """Each token's inputs are rounded to the values' type, by a scale of its own, before they are multiplied."""
+    """Whether inputs are quantised to the values' type before the multiplication, with one scale per token."""
 
     @property
     def shape(self) -> torch.Size:
         return self.values.shape
 
     def narrow(self, dim: int, start: int, length: int) -> QuantizedWeight:
-        """As torch's."""
+        """Return a part of the weight, like `Tensor.narrow`."""
         values = self.values.narrow(dim, start, length)
         if dim == 1:
             return replace(self, values=values, groups=self.groups.narrow(0, start, length))
@@ -51,7 +54,7 @@ class QuantizedWeight:
         return replace(self, values=values, scales=self.scales.narrow(0, start, length), zeros=zeros)
 
     def dequantize(self) -> Tensor:
-        """[out, in] float32"""
+        """Return the weight in full precision: [out, in] float32."""
         values = self.values.float()
         if self.zeros is not None:
             values -= self.zeros.float()[:, self.groups]
@@ -62,7 +65,10 @@ Weight = Tensor | QuantizedWeight
 
 
 def join(weights: Sequence[Weight]) -> Weight:
-    """Stacked along the outputs; in full precision if their inputs are grouped differently."""
+    """Stack weights along the outputs. They are dequantised if they group their inputs differently.
+
+    ModelError if only some of them quantise their inputs.
+    """
     tensors = [weight for weight in weights if isinstance(weight, Tensor)]
     quantized = [weight for weight in weights if isinstance(weight, QuantizedWeight)]
     if not quantized:
@@ -77,13 +83,13 @@ def join(weights: Sequence[Weight]) -> Weight:
         )
     if any(weight.rounds_inputs for weight in quantized):
         raise ModelError(
-            "of projections that read the same inputs, some round them and some do not; quantise all or none"
+            "some projections quantise their inputs, but others that read the same inputs do not; quantise all or none"
         )
     return torch.cat([weight if isinstance(weight, Tensor) else weight.dequantize() for weight in weights])
 
 
 def quantized_linear(weight: QuantizedWeight, bias: Tensor | None, dtype: torch.dtype, backend: str) -> Linear:
-    """`triton`: through llm_kernels' ops, where they can read the weight; else the reference."""
+    """Make a linear layer of a quantised weight: a kernel for `triton` if it can read the weight, else a reference."""
     kernels = backend == "triton"
     if weight.rounds_inputs:
         return KernelW8A8.of(weight, bias) if kernels else RoundedInputs.of(weight, bias, backend)
@@ -93,9 +99,9 @@ def quantized_linear(weight: QuantizedWeight, bias: Tensor | None, dtype: torch.
 
 @dataclass(frozen=True, slots=True)
 class RoundedInputs:
-    """The reference of W8A8: integers, held as floats, are multiplied, and both scales come after.
+    """The reference of W8A8: multiply quantised values, held as floats, then apply both scales.
 
-    Of several ranks that share the inputs of a layer each rounds its own part, as vLLM's do.
+    If several ranks share a layer's inputs, each rank quantises its own part, as in vLLM.
     """
 
     linear: Linear
@@ -121,6 +127,8 @@ class RoundedInputs:
 
 @dataclass(frozen=True, slots=True)
 class KernelW8A8:
+    """W8A8 through kernels: 8-bit weights and 8-bit inputs."""
+
     values: Tensor
     scales: Tensor
     """[out] float32"""
@@ -140,12 +148,14 @@ class KernelW8A8:
 
 @dataclass(frozen=True, slots=True)
 class KernelW4A16:
+    """W4A16 through kernels: 4-bit weights and 16-bit inputs."""
+
     packed: W4
     bias: Tensor | None
 
     @classmethod
     def of(cls, weight: QuantizedWeight, bias: Tensor | None, dtype: torch.dtype) -> KernelW4A16 | None:
-        """None if the kernels cannot read it: they want the inputs in whole groups of one size."""
+        """Pack the weight, or return None if the kernels cannot read it: they need whole groups of one size."""
         from llm_kernels import layouts
 
         assert weight.zeros is not None

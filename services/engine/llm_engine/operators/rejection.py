@@ -1,9 +1,11 @@
-"""Verification of draft tokens, so that speculation changes the speed and never the distribution of the output.
+"""Rejection sampling of draft tokens: speculation changes the speed, but never the distribution of the output.
 
-A draft x, drawn from q, is accepted with probability min(1, p(x) / q(x)), where p is what the model says at that
-place. The first rejected place draws from the rest, max(0, p - q) normalised; if all are accepted, one token more is
-drawn from p. A draft that was not drawn but looked up (n-grams) has q(x) = 1, and under greedy sampling p is 1 at the
-likeliest token. Source: Leviathan et al., "Fast Inference from Transformers via Speculative Decoding", 2023.
+The acceptance rule: a draft x, drawn from q, is accepted with probability min(1, p(x) / q(x)), where p is the model's
+distribution at that position. At the first rejected position a token is drawn from max(0, p - q), normalised. If all
+drafts are accepted, one more token is drawn from p. A draft that was looked up and not drawn (n-grams) has q(x) = 1.
+Under greedy sampling p is 1 at the most likely token.
+
+Source: Leviathan et al., "Fast Inference from Transformers via Speculative Decoding", 2023.
 """
 
 from __future__ import annotations
@@ -17,16 +19,19 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The guesses for one sequence, and where its rows begin: one for each guess, and one for the token after them."""
+    """The guesses for one sequence. Its rows start at `first_row`: one per guess, and one for the token after them."""
 
     first_row: int
     token_ids: Sequence[int]
     probabilities: Tensor | None
-    """[drafts, vocabulary] What each was drawn from; None: certain."""
+    """[drafts, vocabulary] Distribution from which each guess was drawn. None: q(x) = 1."""
 
 
 def accept_greedy(best: Sequence[int], drafts: Sequence[int]) -> list[int]:
-    """`best`: the likeliest token at each place -> the drafts up to the first wrong one, and the right one instead."""
+    """Return the drafts up to the first wrong one, and then the right token.
+
+    `best`: the most likely token at each position.
+    """
     accepted = 0
     while accepted < len(drafts) and best[accepted] == drafts[accepted]:
         accepted += 1
@@ -34,9 +39,10 @@ def accept_greedy(best: Sequence[int], drafts: Sequence[int]) -> list[int]:
 
 
 def accept(p: Tensor, drafts: list[Draft], uniforms: Sequence[float]) -> tuple[list[int], Tensor]:
-    """`p` [rows, vocabulary] of all drafts, one uniform number in [0, 1) for each draft token.
+    """Return how many tokens of each draft are accepted, and the distribution of the token after them.
 
-    How many tokens of each draft are accepted, and the distribution [drafts, vocabulary] of the token after them.
+    `p` [rows, vocabulary]: the model's distributions; `uniforms`: a number in [0, 1) for each draft token. The second
+    result is [drafts, vocabulary].
     """
     accepted, finals, used = [], [], 0
     for draft in drafts:
@@ -70,5 +76,5 @@ def _final(p: Tensor, draft: Draft, accepted: int) -> Tensor:
         rest[draft.token_ids[accepted]] = 0
     else:
         rest = (row - draft.probabilities[accepted]).clamp_(min=0)
-    total = rest.sum()  # 0 where rounding leaves nothing
+    total = rest.sum()  # 0 if rounding leaves nothing
     return torch.where(total > 0, rest / total, row)

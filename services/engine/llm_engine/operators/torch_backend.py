@@ -1,8 +1,9 @@
-"""The decoder's operators in plain torch. Attention over the paged cache: gather the blocks, mask, scaled dot product.
+"""The torch backend. Attention over the paged cache: gather the blocks, mask, scaled dot product.
 
-Exact on a CPU and on any GPU. There is no loop over sequences: those with about as many queries (1 for all decodes;
-2; 3-4; 5-8; … for prefill chunks) form a group, which is padded to its longest and computed in one call. Grouped
-queries (GQA) cost no copies of K and V: the queries that share a KV head are folded into the query dimension.
+It is exact on a CPU and correct on any GPU. There is no loop over sequences. Sequences with similar numbers of queries
+(1 for all decodes; 2; 3-4; 5-8; … for prefill chunks) form a group, which is padded to its longest and computed in one
+call. Grouped-query attention needs no copies of K and V: queries that share a KV head are folded into the query
+dimension.
 
 Source: Kwon et al., "Efficient Memory Management for LLM Serving with PagedAttention", SOSP 2023.
 """
@@ -24,35 +25,39 @@ from llm_engine.operators.weights import DecoderWeights
 
 
 @dataclass(slots=True, kw_only=True)
-class Group:
-    """Sequences that are computed in one call."""
+class AttentionGroup:
+    """Sequences whose attention is computed in one call."""
 
     first_token: int
     last_token: int
     size: int
     query_len: int
-    """The longest; shorter ones are padded."""
+    """Number of queries of the longest; shorter ones are padded."""
     context_len: int
-    """The longest; shorter ones are masked."""
+    """Longest context; shorter ones are masked."""
     blocks: Tensor
-    """[size * blocks] flat ids of the blocks to gather."""
+    """[size * blocks] Ids of the blocks to gather."""
     masks: dict[int | None, Tensor | None]
-    """Window -> what is added to the scores, [size, 1, group * query_len, context_len]; None: everything is seen."""
+    """Window -> mask to add to the scores, [size, 1, group * query_len, context_len]. None: no mask."""
     pad: Tensor | None
-    """[size * query_len] which token stands at each padded place; None: nothing is padded."""
+    """[size * query_len] Index of the token at each padded position. None: no padding."""
     unpad: Tensor | None
-    """[tokens] the padded place of each token."""
+    """[tokens] Padded position of each token. None: no padding."""
 
 
 @dataclass(slots=True)
 class TorchPlan:
+    """The values that all layers of a step share."""
+
     slots: Tensor
-    groups: list[Group]
+    groups: list[AttentionGroup]
     rope: tuple[Tensor, Tensor]
     """cos and sin of the batch's positions."""
 
 
 class TorchBackend:
+    """The operations of one model in plain torch."""
+
     def __init__(
         self, config: DecoderConfig, max_model_len: int, block_size: int, dtype: torch.dtype, *, device: torch.device
     ) -> None:
@@ -105,7 +110,7 @@ class TorchBackend:
     def gated_activation(self, gate_up: Tensor, activation: str) -> Tensor:
         return layers.gated_activation(gate_up, activation)
 
-    def _attend(self, query: Tensor, cache: Tensor, group: Group, window: int | None) -> Tensor:
+    def _attend(self, query: Tensor, cache: Tensor, group: AttentionGroup, window: int | None) -> Tensor:
         size, length, folded = group.size, group.query_len, self._queries_per_kv
         heads, head_dim = self._config.num_kv_heads, self._config.head_dim
         kv = cache.index_select(0, group.blocks).view(size, -1, 2, heads, head_dim)[:, : group.context_len]
@@ -124,12 +129,12 @@ class TorchBackend:
 
     def _group(
         self, batch: Batch, context_lens: np.ndarray, start: int, *, stop: int, first_token: int, last_token: int
-    ) -> Group:
+    ) -> AttentionGroup:
         device = batch.token_ids.device
         query_lens = np.array(batch.query_lens[start:stop])
         length, context = int(query_lens[-1]), int(context_lens.max())
         pad, unpad = _padding(query_lens, length)
-        return Group(
+        return AttentionGroup(
             first_token=first_token,
             last_token=last_token,
             size=stop - start,
@@ -146,7 +151,7 @@ class TorchBackend:
     ) -> dict[int | None, Tensor | None]:
         if len(query_lens) == 1 and length == 1 and all(w is None or w >= context for w in self._windows):
             return dict.fromkeys(self._windows)
-        # The position of each query; a padded one stands at 0 and sees only that, which keeps its softmax finite.
+        # A padded query gets position 0 and attends to that one token, which keeps its softmax finite.
         offsets = np.arange(length)
         positions = np.where(offsets < query_lens[:, None], (context_lens - query_lens)[:, None] + offsets, 0)
         query_positions = torch.from_numpy(positions).to(device).unsqueeze(-1)
@@ -159,7 +164,7 @@ class TorchBackend:
         return masks
 
     def _additive(self, seen: Tensor) -> Tensor:
-        """[size, query_len, context] bool -> [size, 1, group * query_len, context], 0 or -inf."""
+        """Turn a mask [size, query_len, context] of bools into 0 and -inf, [size, 1, group * query_len, context]."""
         size, length, context = seen.shape
         mask = torch.zeros(seen.shape, dtype=self._dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
         folded = mask.unsqueeze(1).expand(size, self._queries_per_kv, length, context)
@@ -167,7 +172,7 @@ class TorchBackend:
 
 
 def _runs_of_similar_length(lengths: list[int]) -> Iterator[tuple[int, int]]:
-    """Ranges of the ascending lengths within which the longest is less than twice the shortest's power of two."""
+    """Yield ranges of the ascending `lengths` that round up to the same power of two."""
     start = 0
     for index in range(1, len(lengths) + 1):
         if index == len(lengths) or (lengths[index] - 1).bit_length() != (lengths[start] - 1).bit_length():
@@ -176,7 +181,7 @@ def _runs_of_similar_length(lengths: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def _padding(query_lens: np.ndarray, length: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Token index of each padded place, and padded place of each token; (None, None) if all are equally long."""
+    """Return each padded position's token and each token's padded position; (None, None) if lengths are equal."""
     if (query_lens == length).all():
         return None, None
     starts = np.cumsum(query_lens) - query_lens

@@ -1,8 +1,10 @@
-"""The decoder's operators as the kernels of `llm_kernels`: one paged attention kernel for prefill chunks and decodes,
-rotation fused with the norms before it and the cache's write after it, norms fused with the residual addition.
+"""The triton backend: the decoder's operations through the GPU kernels of `llm_kernels`.
 
-Everything is sized by what the host knows, and nothing waits for the device: a step of decodes can be captured as a
-CUDA graph. A slot below 0 is not written and a context of 0 tokens gives zeros, which is how graphs pad their batches.
+One paged attention kernel serves prefill chunks and decodes. The rotation is fused with the norms before it and the
+cache write after it, and norms are fused with the residual addition.
+
+The host knows all sizes and nothing waits for the device, so a step of decodes can be captured as a CUDA graph. Graphs
+pad their batches with negative slots, which are not written, and empty contexts, for which attention gives zeros.
 """
 
 from __future__ import annotations
@@ -25,11 +27,15 @@ from llm_kernels import ops
 
 @dataclass(frozen=True, slots=True)
 class TritonPlan:
+    """The values that all layers of a step share."""
+
     batch: Batch
     max_query_len: int
 
 
 class TritonBackend:
+    """The GPU kernels for one model."""
+
     def __init__(self, config: DecoderConfig, max_model_len: int, device: torch.device) -> None:
         self._config = config
         turns = angles(config.rope, max_model_len)
@@ -85,7 +91,7 @@ class TritonBackend:
 
 
 def draw(logits: Tensor, params: list[SamplingParams], uniforms: Array) -> Tensor:
-    """`truncation.draw` in one kernel, without a sort."""
+    """Draw one token per row like `truncation.draw`, in one kernel and without a sort."""
     device, numbers = logits.device, uniforms.astype(np.float32)
     if any(p.min_p or truncates(p) for p in params):
         return _draw_truncated(logits, params, numbers)

@@ -1,4 +1,4 @@
-"""The weights of a decoder, and the form of a step in one call."""
+"""The weights of a decoder, and the type of a fused forward pass."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from llm_engine.execution.batch import Batch
 from llm_engine.operators.linear import Linear
 
 FusedForward: TypeAlias = Callable[[Batch, list[Tensor]], Tensor]
-"""`Decoder.forward` of a whole model: batch and caches -> logits."""
+"""The forward pass of a whole model in one call: batch and KV caches -> logits."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
+    """The weights of one layer."""
+
     input_norm: Tensor
     qkv: Linear
     """Query, key and value projections in one: [q_size + 2 * kv_size, hidden]."""
     qk_norms: tuple[Tensor, Tensor] | None
-    """Weights of the norms of each head's queries and keys."""
+    """Weights of the norms of queries and keys, shared by all heads. None: no such norms."""
     o: Linear
     mlp_norm: Tensor
     gate_up: Linear
@@ -30,6 +32,8 @@ class LayerWeights:
 
 @dataclass(frozen=True, slots=True)
 class DecoderWeights:
+    """The weights of one rank."""
+
     embedding: Tensor
     """Unused on pipeline stages after the first."""
     layers: tuple[LayerWeights, ...]

@@ -1,1 +1,1 @@
-"""Tensor and pipeline parallelism: what each rank holds, what ranks send each other, and their processes."""
+"""Tensor and pipeline parallelism: each rank's part of the model, the collectives, and the ranks' processes."""

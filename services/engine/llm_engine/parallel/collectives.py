@@ -1,6 +1,6 @@
-"""Messages between ranks while they compute a step, over torch.distributed: gloo on CPUs, NCCL on GPUs.
+"""Communication between ranks within a step, over torch.distributed: gloo on CPUs, NCCL on GPUs.
 
-Every call is counted with its bytes and seconds; a tensor of n bytes counts n, whatever the algorithm moves.
+Calls, bytes and seconds are counted. A tensor of n bytes counts n, however many bytes the algorithm moves.
 """
 
 from __future__ import annotations
@@ -18,23 +18,27 @@ from torch._C._distributed_c10d import Store
 from llm_engine.parallel.sharding import Shard
 
 TIMEOUT = timedelta(seconds=60)
-"""Limit on one rank's wait for another within a step; between steps no rank waits here."""
+"""Longest wait of one rank for another within a step. Between steps no rank waits in a collective."""
 
 
 @dataclass(slots=True)
 class Traffic:
+    """Counts of one kind of call."""
+
     calls: int = 0
     num_bytes: int = 0
     seconds: float = 0.0
 
 
 class Collectives:
+    """One rank's connection to the others."""
+
     def __init__(self, shard: Shard, rank: int, store: Store, device: torch.device) -> None:
-        """All ranks make one at the same time. A process can be a rank of one model only."""
+        """Connect to the other ranks, which must do so at the same time. A process can be a rank of one model only."""
         world = shard.tensor_size * shard.num_stages
         backend = "nccl" if device.type == "cuda" else "gloo"
         if device.type == "cuda":
-            torch.cuda.set_device(device)  # where kernels are launched, too
+            torch.cuda.set_device(device)  # kernels are launched on the current device
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT)
         groups = [
             dist.new_group(list(range(stage * shard.tensor_size, (stage + 1) * shard.tensor_size)))
@@ -47,30 +51,30 @@ class Collectives:
         self._last_stage_rank = (shard.num_stages - 1) * shard.tensor_size
 
     def all_reduce(self, x: Tensor) -> Tensor:
-        """The sum over the ranks of the stage, in place."""
+        """Sum `x` over the ranks of the stage, in place."""
         if self.shard.tensor_size > 1:
             self._timed("all_reduce", x, lambda: dist.all_reduce(x, group=self._group))
         return x
 
     def gather_logits(self, logits: Tensor) -> Tensor:
-        """The parts of the vocabulary side by side: [rows, vocabulary / ranks] -> [rows, vocabulary]."""
+        """Concatenate the ranks' parts of the vocabulary: [rows, vocabulary / ranks] -> [rows, vocabulary]."""
         if self.shard.tensor_size == 1:
             return logits
         parts = [torch.empty_like(logits) for _ in range(self.shard.tensor_size)]
         self._timed("all_gather", logits, lambda: dist.all_gather(parts, logits.contiguous(), group=self._group))
         return torch.cat(parts, dim=-1)
 
-    def send_on(self, x: Tensor) -> None:
-        """To the same tensor rank of the next stage."""
+    def send_to_next_stage(self, x: Tensor) -> None:
+        """Send hidden states to the same tensor rank of the next stage."""
         self._timed("send", x, lambda: dist.send(x, self._rank + self.shard.tensor_size))
 
-    def receive(self, x: Tensor) -> Tensor:
-        """Into `x`, from the stage before."""
+    def receive_from_previous_stage(self, x: Tensor) -> Tensor:
+        """Receive hidden states into `x` and return it."""
         self._timed("receive", x, lambda: dist.recv(x, self._rank - self.shard.tensor_size))
         return x
 
-    def bring_home(self, logits: Tensor) -> Tensor:
-        """From the last stage to rank 0, where they are sampled; `logits`: they, or in rank 0 the place for them."""
+    def send_to_sampler(self, logits: Tensor) -> Tensor:
+        """Move logits from the last stage to rank 0, which samples. In rank 0, `logits` is the buffer for them."""
         if self._last_stage_rank and self._rank == self._last_stage_rank:
             self._timed("send", logits, lambda: dist.send(logits.contiguous(), 0))
         elif self._last_stage_rank and self._rank == 0:
@@ -81,7 +85,7 @@ class Collectives:
         dist.destroy_process_group()
 
     def report(self) -> str:
-        """One line for each kind: calls, bytes, seconds."""
+        """Return the counts in one line: calls, bytes and seconds of each kind of call."""
         lines = [
             f"{name}: {item.calls} calls, {item.num_bytes} bytes, {item.seconds:.3f} s"
             for name, item in sorted(self.traffic.items())

@@ -1,10 +1,10 @@
-"""Which part of the model one of several processes has.
+"""Sharding: the part of the model that each rank holds.
 
-tensor parallel     every layer is cut: each rank has some heads and some columns of the MLP, and one all-reduce
-                    after attention and one after the MLP adds the parts up (Shoeybi et al., Megatron-LM, 2019)
-pipeline parallel   each stage has some of the layers and hands its hidden states to the next one
+tensor parallel     every layer is split: each rank has some heads and some columns of the MLP. One all-reduce after
+                    attention and one after the MLP sum up the parts (Shoeybi et al., Megatron-LM, 2019)
+pipeline parallel   each stage has some of the layers and sends its hidden states to the next stage
 
-rank = stage * tensor_parallel_size + tensor rank; the scheduler and the sampler live in rank 0
+rank = stage * tensor_parallel_size + tensor rank; the scheduler and the sampler run in rank 0
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import TypeVar
 from torch import Tensor
 
 from llm_engine.checkpoint.families import DecoderConfig
-from llm_engine.config import EngineConfig
 from llm_engine.errors import ModelError
 from llm_engine.operators.quantized import QuantizedWeight, Weight
+from llm_engine.settings import EngineConfig
 
 W = TypeVar("W", Tensor, QuantizedWeight, Weight)
-"""Whatever can be cut."""
+"""A tensor that can be split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One rank's place; the default is all of the model."""
+    """One rank's position among the ranks. The default is the whole model."""
 
     tensor_rank: int = 0
     tensor_size: int = 1
@@ -46,22 +46,22 @@ class Shard:
         return self.stage == self.num_stages - 1
 
     def layers(self, num_layers: int) -> range:
-        """This stage's; stages differ by at most one layer."""
+        """Return this stage's layers. Stages differ by at most one layer."""
         return range(self.stage * num_layers // self.num_stages, (self.stage + 1) * num_layers // self.num_stages)
 
     def part(self, tensor: W, dim: int = 0) -> W:
-        """This rank's of equal parts."""
+        """Return this rank's part of a tensor that is split in equal parts along `dim`."""
         size = tensor.shape[dim] // self.tensor_size
         return tensor.narrow(dim, self.tensor_rank * size, size)
 
     def kv_part(self, tensor: W, num_kv_heads: int) -> W:
-        """This rank's KV heads; with more ranks than heads, several ranks have the same one."""
+        """Return this rank's KV heads. With more ranks than heads, several ranks have the same head."""
         size = tensor.shape[0] // num_kv_heads
         count = max(1, num_kv_heads // self.tensor_size)
         return tensor.narrow(0, self.tensor_rank * num_kv_heads // self.tensor_size * size, count * size)
 
     def config(self, model: DecoderConfig) -> DecoderConfig:
-        """The model as this rank sees it; ModelError if it cannot be cut so."""
+        """Return the config of this rank's part of the model. ModelError if the model cannot be split this way."""
         self._check(model)
         layers = self.layers(model.num_layers)
         return replace(

@@ -1,7 +1,8 @@
-"""The other ranks of a model that is spread over several processes of one machine.
+"""The processes of the other ranks, all on this machine.
 
-Rank 0 is the engine's own process: it schedules, builds the batch, tells the others, computes its part and samples.
-The others wait at a pipe for the next step, so that an idle engine waits in no collective, and end when the pipe does.
+Rank 0 is the engine's own process: it schedules, builds the batch, sends it to the other ranks, computes its part and
+samples. The others wait at a pipe for the next step, so no rank waits in a collective while the engine is idle. They
+end when the pipe is closed.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from torch._C._distributed_c10d import TCPStore
 from llm_engine.checkpoint.families import parse_config
 from llm_engine.checkpoint.folder import read_json
 from llm_engine.checkpoint.loading import load_decoder
-from llm_engine.config import EngineConfig
 from llm_engine.execution.batch import Batch
 from llm_engine.execution.transfer import to_device
 from llm_engine.kv_cache.memory import BlockCopy
 from llm_engine.parallel.collectives import TIMEOUT, Collectives
 from llm_engine.parallel.sharding import Shard
+from llm_engine.settings import EngineConfig
 from llm_engine.startup import sizing
 
 log = logging.getLogger(__name__)
@@ -36,10 +37,10 @@ HOST = "127.0.0.1"
 
 
 class Workers:
-    """Rank 0's view of the others."""
+    """The other ranks, as rank 0 sees them."""
 
     def __init__(self, config: EngineConfig, folder: Path, num_blocks: int, device: torch.device) -> None:
-        """Start them and meet them; they load their weights while rank 0 goes on to load its own."""
+        """Start the ranks and connect to them. They load their weights while rank 0 loads its own."""
         store = TCPStore(HOST, 0, config.num_ranks, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Connection] = []
@@ -57,11 +58,11 @@ class Workers:
         self.collectives = Collectives(Shard.of_rank(0, config), 0, store, device)
         self._log = config.log_collectives
 
-    def tell(self, copies: list[BlockCopy], batch: Batch | None) -> None:
-        """Send all other ranks the step; the caller computes the same in its own process."""
-        order = pickle.dumps((copies, None if batch is None else _on_host(batch)))
+    def send(self, copies: list[BlockCopy], batch: Batch | None) -> None:
+        """Send the step to all other ranks. The caller computes the same step in its own process."""
+        message = pickle.dumps((copies, None if batch is None else _on_host(batch)))
         for pipe in self._pipes:
-            pipe.send_bytes(order)
+            pipe.send_bytes(message)
 
     def close(self) -> None:
         for pipe in self._pipes:
@@ -74,8 +75,8 @@ class Workers:
 
 
 def run(config: EngineConfig, folder: Path, num_blocks: int, *, rank: int, port: int, pipe: Connection) -> None:
-    """A rank's process: steps from the pipe until it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the engine, which closes the pipe
+    """Run a rank's process: compute the steps that come through the pipe until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the engine, which then closes the pipe
     model = parse_config(read_json(folder / "config.json"))
     sizing.set_num_threads(config, model)
     device = sizing.device(config, rank)
@@ -98,7 +99,7 @@ def run(config: EngineConfig, folder: Path, num_blocks: int, *, rank: int, port:
 
 
 def _on_host(batch: Batch) -> dict[str, Any]:
-    """For the pipe: arrays of what is used of the buffers, and no sequences, which only rank 0 knows."""
+    """Return the batch's fields for the pipe: tensors as arrays, and no sequences, which only rank 0 knows."""
     values = {field.name: getattr(batch, field.name) for field in fields(batch)}
     arrays = {name: value.cpu().numpy() for name, value in values.items() if isinstance(value, Tensor)}
     return {**values, **arrays, "wanted": []}

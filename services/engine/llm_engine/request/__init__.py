@@ -1,6 +1,6 @@
-"""A request before it is queued and after it was sampled.
+"""A request before it is queued and after its tokens are sampled.
 
-check, preparation     what can be refused or made ready without the engine's thread
+check, preparation     refuse or prepare a request without the engine's thread
 choice, detokenizer    one answer: tokens to text, stop strings, the text not yet sent
-outputs                what the caller gets
+outputs                the results that the caller gets
 """

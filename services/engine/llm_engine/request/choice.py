@@ -1,4 +1,4 @@
-"""One answer under way: its sequence, its text so far, and what has not been said yet."""
+"""One answer in progress: its sequence, and the text and tokens that are not sent yet."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from llm_engine.scheduler.sequence import FinishReason, Sequence
 
 @dataclass(slots=True, kw_only=True)
 class Choice:
+    """One of the n answers to a request."""
+
     sequence: Sequence
     detokenizer: Detokenizer
     only_final: bool
-    """Nothing is said before the end."""
+    """Whether there is a single output, at the end."""
     text: str = ""
-    """Not said yet; so are the tokens and log-probabilities."""
+    """Text that is not sent yet; the same holds for the tokens and log-probabilities below."""
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     num_output_tokens: int = 0
-    """All so far, said or not."""
+    """All tokens so far, sent or not."""
     stop_reason: int | str | None = None
-    """The stop token or stop string that ended it."""
-    said_prompt: bool = False
+    """The stop token or stop string that ended the answer."""
+    sent_prompt_logprobs: bool = False
     num_ahead: int = 0
-    """Characters said before the token that they belong to: a stop string held a part of its text back."""
+    """Characters sent ahead of the token that they belong to, whose other text a stop string held back."""
 
     def take(self, item: Sampled, eos_token_ids: tuple[int, ...]) -> FinishReason | None:
-        """Add tokens, which the sequence has already, up to the one that ends the answer; why it ends, if it does."""
+        """Add the sequence's new tokens up to the one that ends the answer. Return the reason if one does."""
         sequence = self.sequence
         for place, token in enumerate(item.token_ids):
             if sequence.grammar is not None:
@@ -47,7 +49,7 @@ class Choice:
         return None
 
     def take_output(self) -> RequestOutput:
-        """Everything that has not been said yet; tokens with log-probabilities wait until their text is out."""
+        """Return everything that is not sent yet. With log-probabilities, a token waits until its text is sent."""
         sequence = self.sequence
         pieces = self._take_pieces()
         count = len(self.token_ids) if pieces is None else len(pieces)
@@ -69,7 +71,7 @@ class Choice:
         return output
 
     def _take_pieces(self) -> list[str] | None:
-        """Take the pieces of the tokens whose text is out; at the end, those of all tokens."""
+        """Take the pieces of the tokens whose text is sent; at the end, those of all tokens."""
         ready = self.detokenizer.pieces
         if ready is None:
             return None
@@ -86,7 +88,7 @@ class Choice:
         return pieces
 
     def take_failure(self, error: Exception) -> RequestOutput:
-        """Return the last output of a request that failed; what has not been said yet is dropped."""
+        """Return the last output of a request that failed. Text that is not sent yet is dropped."""
         sequence = self.sequence
         return RequestOutput(
             request_id=sequence.request_id,
@@ -101,7 +103,10 @@ class Choice:
         )
 
     def _push(self, token: int, eos_token_ids: tuple[int, ...]) -> FinishReason | None:
-        """Add the token's text; an end-of-text or stop token has none, unless the request asks for what stopped it."""
+        """Add the token's text and return the reason if the token ends the answer.
+
+        An end-of-text or stop token adds no text, unless the request includes stop strings in the output.
+        """
         params = self.sequence.params
         may_stop = self.num_output_tokens >= params.min_tokens
         if may_stop and (token in params.stop_token_ids or (not params.ignore_eos and token in eos_token_ids)):
@@ -121,7 +126,7 @@ class Choice:
         return None
 
     def _prompt_logprobs(self) -> list[TokenLogprobs | None] | None:
-        """Once, with the first output."""
-        told = self.said_prompt or (self.sequence.leader or self.sequence).params.prompt_logprobs is None
-        self.said_prompt = True
-        return None if told else self.sequence.prompt_logprobs
+        """Return the prompt's log-probabilities once, with the first output."""
+        wanted = (self.sequence.leader or self.sequence).params.prompt_logprobs is not None
+        first, self.sent_prompt_logprobs = not self.sent_prompt_logprobs, True
+        return self.sequence.prompt_logprobs if wanted and first else None

@@ -1,4 +1,4 @@
-"""Outputs of a step for one request, and the result of a whole generation."""
+"""The outputs of a step for one request, and the result of a whole generation."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from llm_engine.scheduler.sequence import FinishReason
 
 @dataclass(slots=True, kw_only=True)
 class RequestOutput:
-    """News since the last output of the same request."""
+    """The text and tokens of one answer since its last output."""
 
     request_id: str
     text: str
     token_ids: list[int]
     num_prompt_tokens: int
     num_output_tokens: int
-    """All so far."""
+    """All tokens so far."""
     num_cached_tokens: int
     index: int = 0
-    """Which of the n answers."""
+    """Index of the answer, 0 to n - 1."""
     finish_reason: FinishReason | None = None
     stop_reason: int | str | None = None
-    """The stop token or stop string that ended it."""
+    """The stop token or stop string that ended the answer."""
     logprobs: list[TokenLogprobs] | None = None
     """One for each of `token_ids`."""
     pieces: list[str] | None = None
-    """With `logprobs`, the text that each of `token_ids` adds. Over a whole answer they join to its text."""
+    """With `logprobs`, the text of each of `token_ids`. All pieces of an answer join to its text."""
     prompt_logprobs: list[TokenLogprobs | None] | None = None
     error: Exception | None = None
-    """Why the request failed; then this is its last output, whichever of its answers it belongs to."""
+    """The error that ended the request, with all its answers. This is then its last output."""
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class Completion:
 
     @property
     def text(self) -> str:
-        """The first answer's."""
+        """The text of the first answer."""
         return self.outputs[0].text
 
     @property

@@ -1,7 +1,7 @@
-"""Everything about a request that can be done before it is queued, so that the engine's thread only has to queue it.
+"""Preparation of a request before it is queued, so that the engine's thread only has to queue it.
 
-Checking, encoding bad words and compiling a grammar can fail, and a grammar can take seconds. Here it is the caller who
-fails or waits, in whatever thread it likes; the requests that are being served notice nothing.
+Checks, bad words and grammars can fail, and compiling a grammar can take seconds. All of that happens in the caller's
+thread, so running requests are not delayed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A checked request whose answers have all they need; `Engine.enqueue` takes it once."""
+    """A request that is checked and ready to queue, once, with `Engine.enqueue`."""
 
     choices: list[Choice]
 
@@ -37,7 +37,7 @@ class Prepared:
 
 
 class Preparer:
-    """Reads only what never changes, so any thread can use it."""
+    """The preparation of requests for one engine. It reads only immutable state, so any thread can use it."""
 
     def __init__(self, folder: Path, tokenizer: AnyTokenizer, check: RequestCheck) -> None:
         self.check = check
@@ -46,20 +46,20 @@ class Preparer:
 
     @cached_property
     def grammars(self) -> GrammarCompiler:
-        from llm_engine.structured.grammar import GrammarCompiler  # whose library nothing else needs
+        from llm_engine.structured.grammar import GrammarCompiler  # a library that nothing else needs
 
         return GrammarCompiler(self._folder, self._tokenizer.eos_token_ids, self.check.vocab_size)
 
     def warm_up(self) -> None:
-        """Load the grammar library's view of the tokenizer, where there are both."""
+        """Load the tokenizer into the grammar library, if both exist."""
         with suppress(ImportError, RequestError):
             self.grammars.warm_up()
 
     def prepare(self, prompt_ids: list[int], params: SamplingParams, only_final: bool = False) -> Prepared:
-        """Raise RequestError if the request can never be served."""
+        """Check and prepare a request. RequestError if it can never be served."""
         self.check(prompt_ids, params)
         if params.stop and not self._tokenizer.has_text:
-            raise RequestError("the engine runs without a tokenizer and cannot look for stop strings", "stop")
+            raise RequestError("the engine runs without a tokenizer and cannot find stop strings", "stop")
         bad_words = self._tokenizer.encode_words(params.bad_words)
         grammar = None if params.structured is None else self.grammars.compile(params.structured)
         longest = min(self.check.max_model_len, len(prompt_ids) + (params.max_tokens or self.check.max_model_len))

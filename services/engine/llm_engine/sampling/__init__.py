@@ -1,1 +1,1 @@
-"""From logits to tokens: parameters, the sampler, reproducible randomness, log-probabilities."""
+"""From logits to tokens: sampling parameters, the sampler, reproducible randomness, log-probabilities."""

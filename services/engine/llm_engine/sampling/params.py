@@ -1,4 +1,4 @@
-"""How one request wants its tokens chosen and when it ends; names and defaults are vLLM's."""
+"""Sampling parameters: how a request chooses its tokens and when it ends. Names and defaults are vLLM's."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from llm_engine.errors import RequestError
 from llm_engine.structured.params import StructuredOutputs
 
 GREEDY_BELOW = 1e-5
-"""A temperature under this means greedy: dividing by it would overflow."""
+"""Temperatures below this mean greedy: dividing by them would overflow."""
 MAX_BIAS = 100.0
+"""Largest absolute value of a logit bias."""
 MAX_STOPS = 4
+"""Stop strings of one request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
+    """The sampling parameters of one request. RequestError if one is out of range."""
+
     temperature: float = 1.0
     """0: greedy."""
     top_p: float = 1.0
@@ -24,33 +28,34 @@ class SamplingParams:
     """0 or -1: off."""
     min_p: float = 0.0
     seed: int | None = None
-    """With a seed the output depends on prompt and parameters only, never on the batch."""
+    """With a seed, the output depends on the prompt and the parameters only, not on the batch."""
     max_tokens: int | None = 16
-    """None: up to the end of the context."""
+    """None: until the context is full."""
     min_tokens: int = 0
-    """Tokens before which no end-of-text, stop token or stop string ends the answer."""
+    """Shortest answer: before it, no end-of-text token, stop token or stop string ends the answer."""
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
-    """Special tokens of the output do not show in its text."""
+    """Leave special tokens out of the text."""
     n: int = 1
-    """Answers to one prompt, which is computed once."""
+    """Number of answers. The prompt is computed once for all of them."""
     logprobs: int | None = None
-    """Number of likeliest tokens reported at each place of the output, besides the chosen one; -1: all."""
+    """Number of most likely tokens to report at each output position, besides the chosen one; -1: all."""
     prompt_logprobs: int | None = None
+    """The same at each prompt position."""
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
-    """Token id -> added to its logit; cut to -100 to 100, as in vLLM."""
+    """Token id -> value added to its logit, clamped to -100 … 100 as in vLLM."""
     allowed_token_ids: tuple[int, ...] | None = None
     bad_words: tuple[str, ...] = ()
     structured: StructuredOutputs | None = None
     has_penalties: bool = field(init=False)
     edits_logits: bool = field(init=False)
-    """Logits are changed before temperature: `logits_processors` has work."""
+    """Whether `logits_processors` has to change the logits."""
 
     def __post_init__(self) -> None:
         self._check_range()
@@ -68,11 +73,11 @@ class SamplingParams:
 
     @property
     def depends_on_output(self) -> bool:
-        """The logits of a place depend on the tokens before it in ways that only the sampler knows."""
+        """Whether the sampler edits logits depending on the output so far: penalties, bad words, a grammar."""
         return self.has_penalties or bool(self.bad_words) or self.structured is not None
 
     def for_choice(self, index: int) -> SamplingParams:
-        """The parameters of answer `index` of n: a seed of its own, and the prompt is not reported again."""
+        """Return the parameters of answer `index` of n: its own seed, and no prompt log-probabilities."""
         seed = None if self.seed is None else self.seed + index
         return replace(self, n=1, seed=seed, prompt_logprobs=None)
 

@@ -1,4 +1,4 @@
-"""Uniform numbers that are a hash of (seed, position): the same in any batch, after any preemption, on any device."""
+"""Random numbers as a hash of (seed, position): the same in any batch, after any preemption, on any device."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 
 def uniform_numbers(seeds: list[int], positions: list[int]) -> npt.NDArray[np.float64]:
-    """One number in [0, 1) for each (seed, position): SplitMix64 (Steele et al., 2014), 53 bits."""
+    """Return a number in [0, 1), with 53 bits, for each (seed, position). Source: SplitMix64 (Steele et al., 2014)."""
     mask = (1 << 64) - 1
     state = np.array([seed & mask for seed in seeds], dtype=np.uint64)
     with np.errstate(over="ignore"):

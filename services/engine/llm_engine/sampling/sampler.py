@@ -1,10 +1,10 @@
-"""From logits to tokens, for the whole batch at once.
+"""The sampler: from logits to tokens, for the whole batch at once.
 
-Order as in vLLM: grammar, log-probabilities, bans and penalties, temperature, min-p, top-k, top-p, draw. A draw inverts
-the cumulative distribution at one uniform number, and that number is a hash of (the request's seed, the position): a
-seeded request gets the same tokens whatever else is in the batch, and after preemption.
+The order is vLLM's: grammar, log-probabilities, bans and penalties, temperature, min-p, top-k, top-p, draw. A draw
+inverts the cumulative distribution at a uniform number, which is a hash of the request's seed and the position. So a
+seeded request gets the same tokens in any batch and after any preemption.
 
-Drawing and reading what was drawn are apart: on a GPU the next step can be begun between them.
+Drawing tokens and reading them are two calls: on a GPU the next step can be launched between them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 from math import inf, isfinite
 
 import torch
@@ -31,21 +30,22 @@ from llm_engine.sampling.randomness import uniform_numbers
 from llm_engine.scheduler.sequence import Sequence
 
 ACCEPT_LANE, DRAFT_LANE = 1, 2
+"""Series of random numbers for accepting and for drawing drafts, independent of those for tokens (lane 0)."""
 
 
 @dataclass(slots=True)
 class Sampled:
-    """The tokens that a sequence gets from a step."""
+    """The tokens that one sequence gets from a step."""
 
     sequence: Sequence
     token_ids: list[int]
-    """One, or more if draft tokens were right."""
+    """One token, or more if drafts were accepted."""
     logprobs: list[TokenLogprobs] | None = None
     """One for each token."""
     num_drafts: int = 0
-    """Draft tokens that were verified; all but one of `token_ids` are among them."""
+    """Drafts that were verified. All of `token_ids` but the last are accepted drafts."""
     place: int = 0
-    """Where in the sequence the first token stands."""
+    """Position of the first token in the sequence."""
 
     @property
     def num_rejected(self) -> int:
@@ -54,13 +54,13 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """The tokens that a step draws; on a GPU they may still be under way."""
+    """A handle to the tokens that a step draws. On a GPU they can still be in flight."""
 
     sequences: list[Sequence]
     tokens: Tensor | None
-    """[sequences] On the device; None where drafts are verified, which give several tokens each."""
+    """[sequences] The tokens on the device. None if drafts were verified: a sequence then gets several tokens."""
     read: Callable[[], list[Sampled]]
-    """Wait for the tokens."""
+    """Wait for the tokens and return them."""
 
 
 NOTHING = Draw([], None, list)
@@ -73,46 +73,40 @@ class Sampler:
         self._draw_rows = draw_rows
 
     def sample(self, logits: Tensor, wanted: list[LogitRows]) -> Draw:
-        """`logits` [rows, vocabulary], which may be overwritten; `wanted` says whose they are."""
-        logits = _report_prompt(logits, wanted)
-        wanted = [rows for rows in wanted if rows.num_sampled]
+        """Draw the next tokens from `logits` [rows, vocabulary], which are overwritten. `wanted` lists their owners."""
+        logits, wanted = _take_prompt_rows(logits, wanted)
         if not wanted:
             return NOTHING
-        starts = list(accumulate((rows.num_sampled for rows in wanted), initial=0))
-        for start, rows in zip(starts, wanted, strict=False):
+        for rows in wanted:
             if rows.sequence.grammar is not None:
                 with rows.sequence.blamed():
-                    rows.sequence.grammar.mask(logits[start])
-        raw = {
-            start: logits[start : start + rows.num_sampled].clone()
-            for start, rows in zip(starts, wanted, strict=False)
-            if rows.sequence.params.logprobs is not None
-        }
+                    rows.sequence.grammar.mask(logits[rows.start])
+        raw = {rows.start: logits[rows.sampled].clone() for rows in wanted if rows.sequence.params.logprobs is not None}
         if any(rows.sequence.params.edits_logits for rows in wanted):
             places = (
-                (start + offset, offset, rows.sequence)
-                for start, rows in zip(starts, wanted, strict=False)
-                for offset in range(rows.num_sampled)
+                (rows.start + offset, offset, rows.sequence) for rows in wanted for offset in range(rows.num_sampled)
             )
             logits_processors.process(logits, places, self._eos_token_ids)
         sequences = [rows.sequence for rows in wanted]
         if len(logits) == len(wanted):
             return self._one_each(logits, sequences, raw)
         peaks: list[float] = truncation.peaks(logits).tolist()
-        tokens = self._verify(logits, starts, wanted)
+        tokens = self._verify(logits, wanted)
         sampled = []
-        for start, rows, chosen in zip(starts, wanted, tokens, strict=False):
-            _check_peaks([rows.sequence] * rows.num_sampled, peaks[start : start + rows.num_sampled])
-            sampled.append(_sampled(rows, chosen, raw.get(start)))
+        for rows in wanted:
+            _check_peaks([rows.sequence] * rows.num_sampled, peaks[rows.sampled])
+            sampled.append(_sampled(rows, tokens[rows.start], raw.get(rows.start)))
         return Draw(sequences, None, lambda: sampled)
 
     def distribution(self, logits: Tensor, params: list[SamplingParams]) -> Tensor:
-        """[rows, vocabulary] What each row is drawn from."""
+        """Return the distribution [rows, vocabulary] that each row is drawn from."""
         return truncation.truncate(truncation.scale(logits, params), params).softmax(dim=-1)
 
     def draw(self, probabilities: Tensor, sequences: list[Sequence], offsets: list[int], lane: int = 0) -> list[int]:
-        """One token for each row; `offsets`: tokens between the sequence's last one and the row's. A lane is a series
-        of numbers of its own, for drafts."""
+        """Draw one token per row of `probabilities`.
+
+        `offsets`: how many tokens stand between the sequence's last token and the row's. `lane`: see `DRAFT_LANE`.
+        """
         tokens: list[int] = truncation.invert(probabilities, self.uniforms(sequences, offsets, lane)).tolist()
         return tokens
 
@@ -121,35 +115,35 @@ class Sampler:
         return uniform_numbers(seeds, [s.num_tokens + offset for s, offset in zip(sequences, offsets, strict=True)])
 
     def _one_each(self, logits: Tensor, sequences: list[Sequence], raw: dict[int, Tensor]) -> Draw:
-        """The common case: no drafts. Nothing here waits for the device."""
+        """Draw one token per sequence, the case without drafts. Nothing here waits for the device."""
         params = [sequence.params for sequence in sequences]
         peaks = truncation.peaks(logits)
         if all(p.is_greedy for p in params):
             tokens = truncation.likeliest(logits)
         else:
             tokens = self._draw_rows(logits, params, self.uniforms(sequences, [0] * len(sequences)))
-        told: dict[int, HostCopy] = {}
+        gathered: dict[int, HostCopy] = {}
         for row, values in raw.items():
             with sequences[row].blamed():
-                told[row] = logprobs.gather(values, tokens[row : row + 1], params[row].logprobs or 0)
+                gathered[row] = logprobs.gather(values, tokens[row : row + 1], params[row].logprobs or 0)
         places = [sequence.num_tokens for sequence in sequences]
-        return Draw(sequences, tokens, partial(_read, HostCopy(tokens, peaks), sequences, places, told))
+        return Draw(sequences, tokens, partial(_read, HostCopy(tokens, peaks), sequences, places, gathered))
 
-    def _verify(self, logits: Tensor, starts: list[int], wanted: list[LogitRows]) -> list[list[int]]:
-        """The draft tokens that are right, and one token after them."""
+    def _verify(self, logits: Tensor, wanted: list[LogitRows]) -> dict[int, list[int]]:
+        """Return, by the sequence's first row, the accepted draft tokens and one token after them."""
         best = truncation.likeliest(logits).tolist()
-        tokens: list[list[int]] = []
-        random: list[tuple[int, LogitRows]] = []
-        for start, rows in zip(starts, wanted, strict=False):
-            if not rows.sequence.params.is_greedy:
-                random.append((len(tokens), rows))
-            drafts = rows.sequence.draft_token_ids[: rows.num_sampled - 1]
-            tokens.append(accept_greedy(best[start : start + rows.num_sampled], drafts))
+        tokens: dict[int, list[int]] = {}
+        random: list[LogitRows] = []
+        for rows in wanted:
+            if rows.sequence.params.is_greedy:
+                drafts = rows.sequence.draft_token_ids[: rows.num_sampled - 1]
+                tokens[rows.start] = accept_greedy(best[rows.sampled], drafts)
+            else:
+                random.append(rows)
         if random:
-            picked = [row for index, rows in random for row in range(starts[index], starts[index] + rows.num_sampled)]
-            chosen = self._reject(logits[picked], [rows for _, rows in random])
-            for (index, _), new in zip(random, chosen, strict=True):
-                tokens[index] = new
+            picked = [row for rows in random for row in range(rows.start, rows.stop)]
+            for rows, chosen in zip(random, self._reject(logits[picked], random), strict=True):
+                tokens[rows.start] = chosen
         return tokens
 
     def _reject(self, logits: Tensor, wanted: list[LogitRows]) -> list[list[int]]:
@@ -172,38 +166,41 @@ class Sampler:
         return self._seed * 0x9E3779B1 + sequence.arrival
 
 
-def _report_prompt(logits: Tensor, wanted: list[LogitRows]) -> Tensor:
-    """Note how likely each prompt token was, for those who asked; the rows that remain are there to choose from."""
+def _take_prompt_rows(logits: Tensor, wanted: list[LogitRows]) -> tuple[Tensor, list[LogitRows]]:
+    """Note how likely each prompt token was, and return the rows that remain: those to choose tokens from."""
     if not any(rows.num_prompt for rows in wanted):
-        return logits
-    kept, start = [], 0
+        return logits, wanted
+    kept: list[Tensor] = []
+    remaining: list[LogitRows] = []
+    start = 0
     for rows in wanted:
-        middle = start + rows.num_prompt
         if rows.num_prompt:
             with rows.sequence.blamed():
-                _note_prompt(rows.sequence, logits[start:middle])
-        kept.append(logits[middle : middle + rows.num_sampled])
-        start = middle + rows.num_sampled
-    return torch.cat(kept)
+                _note_prompt(rows.sequence, logits[rows.prompt])
+        if rows.num_sampled:
+            kept.append(logits[rows.sampled])
+            remaining.append(LogitRows(rows.sequence, start, 0, rows.num_sampled))
+            start += rows.num_sampled
+    return torch.cat(kept) if kept else logits[:0], remaining
 
 
 def _note_prompt(sequence: Sequence, logits: Tensor) -> None:
-    """A prompt that starts again after preemption overwrites what it noted before."""
+    """Note the log-probabilities of prompt tokens. A prompt recomputed after preemption overwrites its old ones."""
     first = sequence.num_computed_tokens + 1
     targets = sequence.token_ids[first : first + len(logits)]
     assert sequence.params.prompt_logprobs is not None
     sequence.prompt_logprobs[first:] = logprobs.of_rows(logits, targets, sequence.params.prompt_logprobs)
 
 
-def _read(copy: HostCopy, sequences: list[Sequence], places: list[int], told: dict[int, HostCopy]) -> list[Sampled]:
+def _read(copy: HostCopy, sequences: list[Sequence], places: list[int], gathered: dict[int, HostCopy]) -> list[Sampled]:
     tokens, peaks = (tensor.tolist() for tensor in copy.wait())
     _check_peaks(sequences, peaks)
     sampled = []
     for row, (sequence, token, place) in enumerate(zip(sequences, tokens, places, strict=True)):
         values = None
-        if row in told:
+        if row in gathered:
             with sequence.blamed():
-                values = logprobs.told(told[row])
+                values = logprobs.collect(gathered[row])
         sampled.append(Sampled(sequence, [token], values, 0, place))
     return sampled
 
@@ -217,7 +214,7 @@ def _sampled(rows: LogitRows, token_ids: list[int], raw: Tensor | None) -> Sampl
 
 
 def _check_peaks(sequences: list[Sequence], peaks: list[float]) -> None:
-    """A row has a distribution if its largest logit is finite: NaN wins every maximum."""
+    """Set the error of each sequence whose largest logit is not finite. NaN is the maximum of any row that holds it."""
     if all(map(isfinite, peaks)):
         return
     for sequence, peak in zip(sequences, peaks, strict=True):
@@ -228,10 +225,10 @@ def _check_peaks(sequences: list[Sequence], peaks: list[float]) -> None:
 def _no_distribution(peak: float) -> EngineError:
     if peak == -inf:
         return RequestError(
-            "no token is left that could come next: allowed_token_ids, bad_words, logit_bias, min_tokens and the "
-            "structured output together exclude all of them"
+            "no token can come next: allowed_token_ids, bad_words, logit_bias, min_tokens and the structured output "
+            "together exclude all of them"
         )
     return NumericalError(
-        f"the model's logits are {'infinite' if peak == inf else 'not numbers (NaN)'}: its weights are damaged, or "
-        f"too large for --dtype"
+        f"the model's logits are {'infinite' if peak == inf else 'not numbers (NaN)'}: its weights are damaged or too "
+        f"large for --dtype"
     )

@@ -1,8 +1,8 @@
-"""The three decisions somebody may want to make otherwise, each a small function with a default.
+"""Three decisions that can be replaced, each a small function with a default.
 
-scheduling order   which sequence is served first         ORDERS, by `--scheduling-policy`
-victim             who gives back its blocks when full    last_in_order
-eviction           which cached block is overwritten      evict_least_recently_used
+scheduling order     which sequence is served first                    ORDERS, by `--scheduling-policy`
+preemption victim    which sequence loses its blocks if none is free   last_in_order
+eviction             which cached block is overwritten                 evict_least_recently_used
 
     Engine(config, policies=Policies(evict=mine))
 """
@@ -17,10 +17,10 @@ from typing import TypeAlias
 from llm_engine.scheduler.sequence import Sequence
 
 Order: TypeAlias = Callable[[Sequence], tuple[int, ...]]
-"""Sort key: the smaller is served sooner. Must not change while a sequence is in the scheduler."""
+"""A sort key: the smallest is served first. It must not change while a sequence is in the scheduler."""
 VictimPolicy: TypeAlias = Callable[[Iterable[Sequence], Order], Sequence]
 EvictionPolicy: TypeAlias = Callable[["OrderedDict[int, None]"], int]
-"""From the cached blocks that nobody owns, the longest unused first, the one to overwrite."""
+"""Choose the block to overwrite among the cached blocks without an owner, given least recently used first."""
 
 
 def first_come_first_served(sequence: Sequence) -> tuple[int, ...]:
@@ -28,7 +28,7 @@ def first_come_first_served(sequence: Sequence) -> tuple[int, ...]:
 
 
 def by_priority(sequence: Sequence) -> tuple[int, ...]:
-    """vLLM's: the lower number sooner, ties in order of arrival."""
+    """Serve the lowest number first, and equal numbers in order of arrival, as in vLLM."""
     return (sequence.priority, sequence.arrival)
 
 
@@ -36,7 +36,7 @@ ORDERS: dict[str, Order] = {"fcfs": first_come_first_served, "priority": by_prio
 
 
 def last_in_order(running: Iterable[Sequence], order: Order) -> Sequence:
-    """The least urgent, and among equals the youngest: it has the least computed work to lose."""
+    """Choose the least urgent sequence; the last arrival among equals has the least work to lose."""
     return max(running, key=order)
 
 
@@ -47,6 +47,6 @@ def evict_least_recently_used(cached: OrderedDict[int, None]) -> int:
 @dataclass(frozen=True, slots=True)
 class Policies:
     order: Order | None = None
-    """None: what `--scheduling-policy` says."""
+    """None: the order that `--scheduling-policy` names."""
     select_victim: VictimPolicy = last_in_order
     evict: EvictionPolicy = evict_least_recently_used

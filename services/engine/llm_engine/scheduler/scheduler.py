@@ -1,12 +1,14 @@
-"""Continuous batching with chunked prefill: one token budget a step, shared by decodes and prefill chunks.
+"""Continuous batching with chunked prefill: decodes and prefill chunks share one token budget per step.
 
-There is no prefill phase and no decode phase. Every sequence has some tokens that are not computed yet (a decode one,
-a fresh prompt many), and a step hands out its budget: first to the decodes, so that no prompt makes them wait, then
-to prompts that are under way, then to waiting ones. A prompt that gets less than it has left is thereby chunked.
+There is no prefill phase and no decode phase. Every sequence has tokens that are not computed yet: a decode has one, a
+new prompt has many. A step hands out its budget: first to decodes, so that no prompt makes them wait, then to prompts
+that have started, then to waiting ones. A prompt that gets less than it needs continues in the next step: it is
+chunked.
 
-When blocks run out, a victim gives back all of its blocks and waits again; it is recomputed later, from whatever the
-prefix cache still holds, or, with room in host memory, swapped out and in. Source: vLLM's V1 scheduler; chunked
-prefill: Agrawal et al., "Sarathi-Serve", 2024.
+When blocks run out, the scheduler preempts a victim: it loses all its blocks and waits again. Later it is recomputed,
+except for the prefix that is still cached, or swapped back in if host memory had room for its blocks.
+
+Sources: vLLM's V1 scheduler; Agrawal et al., "Sarathi-Serve", 2024 (chunked prefill).
 """
 
 from __future__ import annotations
@@ -20,22 +22,23 @@ from llm_engine.scheduler.policies import Order, VictimPolicy, first_come_first_
 from llm_engine.scheduler.sequence import FinishReason, Sequence, Status
 
 PROMPT_LOGPROBS_TOKENS = 128
-"""Most tokens in one step of a prompt whose log-probabilities are wanted: each is a row of the whole vocabulary, which
-costs more than to compute the token, and the others wait."""
+"""Tokens per step of a prompt whose log-probabilities are wanted. Each needs a row of logits over the vocabulary, which
+costs more than computing the token, and the other sequences wait meanwhile."""
 
 
 @dataclass(slots=True, eq=False)
 class Step:
-    """How many tokens of which sequence are computed, and who lost its blocks for it."""
+    """The plan of one step: how many tokens of each sequence it computes, and which sequences were preempted."""
 
     budget: int
+    """Tokens that are still free."""
     num_tokens: dict[Sequence, int] = field(default_factory=dict)
     starts: dict[Sequence, int] = field(default_factory=dict)
-    """The first token of each that is computed."""
+    """Position of the first token that each sequence computes."""
     preempted: list[Sequence] = field(default_factory=list)
     admitted: list[Sequence] = field(default_factory=list)
     copies: list[BlockCopy] = field(default_factory=list)
-    """To be carried out, in this order, before anything is computed."""
+    """Copies to make, in this order, before the forward pass."""
 
     @property
     def total_tokens(self) -> int:
@@ -51,7 +54,7 @@ class Step:
 
 
 class Scheduler:
-    """`waiting` and `running` are sorted by `order`, the most urgent first."""
+    """The waiting and the running sequences, each sorted by `order`, most urgent first."""
 
     def __init__(
         self,
@@ -75,11 +78,12 @@ class Scheduler:
         return bool(self.waiting or self.running)
 
     def add(self, sequence: Sequence) -> None:
-        """The caller has made sure that the sequence, at its longest, fits in an empty cache."""
+        """Queue a sequence. At its longest it must fit in an empty cache; the caller checks that."""
         sequence.status = Status.WAITING
         insort(self.waiting, sequence, key=self._order)
 
     def schedule(self) -> Step:
+        """Plan the next step: running sequences first, then waiting ones, unless a sequence was preempted."""
         step = Step(self.max_num_batched_tokens)
         self._schedule_running(step)
         if not step.preempted:
@@ -88,20 +92,20 @@ class Scheduler:
         return step
 
     def advance(self, step: Step) -> None:
-        """The step is on its way to the device: whatever is scheduled from now on comes after it."""
+        """Count the tokens of a launched step as computed: all later steps come after it on the device."""
         for sequence, num_tokens in step.num_tokens.items():
             sequence.num_computed_tokens += num_tokens
 
     def commit(self, step: Step, num_rejected: dict[Sequence, int] | None = None) -> None:
-        """The step is computed and its tokens are known; the KV of rejected draft tokens is worth nothing."""
+        """Share the full blocks of a computed step and give back the room of rejected draft tokens."""
         for sequence, num_tokens in step.num_tokens.items():
-            if sequence.status is Status.RUNNING:  # it may have been preempted or finished meanwhile
+            if sequence.status is Status.RUNNING:  # else it was preempted or finished in the meantime
                 start = step.starts[sequence]
                 rejected = (num_rejected or {}).get(sequence, 0)
                 self.kv_cache.commit(sequence, start, start + num_tokens, rejected)
 
     def finish(self, sequence: Sequence, reason: FinishReason) -> None:
-        """Take the sequence out, whatever it is doing, and take back what it owns. Not during a step."""
+        """Remove the sequence, whatever its status, and free its blocks. Must not be called during a step."""
         if sequence.status is Status.FINISHED:
             return
         if sequence.status is not Status.NEW:
@@ -116,7 +120,7 @@ class Scheduler:
             if step.budget == 0:
                 return
             if sequence.status is not Status.RUNNING or sequence.is_full:
-                continue  # a victim of one before it, or about to end
+                continue  # preempted by a sequence before it, or about to end
             if sequence.draft_token_ids and self._schedule_drafts(sequence, step):
                 continue
             num_tokens = _next_piece(sequence, step.budget)
@@ -124,7 +128,7 @@ class Scheduler:
                 step.take(sequence, num_tokens)
 
     def _schedule_drafts(self, sequence: Sequence, step: Step) -> bool:
-        """Return the next token and the drafts after it, if all fit; no sequence is preempted for a draft."""
+        """Schedule the next token and its drafts if they all fit. Drafts never preempt another sequence."""
         num_tokens = sequence.num_uncomputed_tokens + len(sequence.draft_token_ids)
         if num_tokens <= step.budget and self.kv_cache.grow(sequence, num_tokens):
             step.take(sequence, num_tokens)
@@ -133,7 +137,7 @@ class Scheduler:
         return False
 
     def _make_room(self, sequence: Sequence, num_tokens: int, step: Step) -> bool:
-        """Preempt until the sequence's next tokens fit; False if it became the victim itself."""
+        """Preempt until the sequence's next tokens fit. Return False if it became the victim itself."""
         while not self.kv_cache.grow(sequence, num_tokens):
             victim = self._select_victim(self.running, self._order)
             self._preempt(victim, step)
@@ -155,7 +159,7 @@ class Scheduler:
         while self.waiting and step.budget > 0 and len(self.running) < self.max_num_seqs:
             sequence = self.waiting[0]
             if not self.kv_cache.admit(sequence):
-                return  # no overtaking (head-of-line): a large prompt would otherwise starve
+                return  # head-of-line blocking on purpose: if others could overtake, a large prompt would starve
             self.waiting.pop(0)
             sequence.status = Status.RUNNING
             insort(self.running, sequence, key=self._order)
@@ -166,6 +170,6 @@ class Scheduler:
 
 
 def _next_piece(sequence: Sequence, budget: int) -> int:
-    """Return how many tokens the sequence computes if nothing but the budget limits it."""
+    """Return how many tokens the sequence computes if only the budget limits it."""
     most = min(budget, PROMPT_LOGPROBS_TOKENS) if sequence.wants_prompt_logprobs else budget
     return min(sequence.num_uncomputed_tokens, most)

@@ -10,6 +10,7 @@ from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING
 
 from llm_engine.sampling.params import SamplingParams
+from llm_engine.scheduler.placeholders import is_placeholder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,14 +20,18 @@ if TYPE_CHECKING:
 
 
 class Status(Enum):
+    """The state of a sequence in the scheduler."""
+
     NEW = auto()
-    """Not with the scheduler yet."""
+    """Not queued yet."""
     WAITING = auto()
     RUNNING = auto()
     FINISHED = auto()
 
 
 class FinishReason(StrEnum):
+    """The reason why an answer ended; the values are the API's."""
+
     STOP = "stop"
     LENGTH = "length"
     ABORT = "abort"
@@ -35,15 +40,15 @@ class FinishReason(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """`num_computed_tokens <= len(token_ids)`; the KV of exactly the computed tokens lies in `block_table`.
+    """One answer to one request. `block_table` holds the KV of exactly the first `num_computed_tokens` tokens.
 
-    A running decode has one uncomputed token, the one sampled last. A preempted sequence keeps its tokens, sampled
-    ones included, and starts again with none computed, or with those whose KV was swapped to the host.
+    A decode has one uncomputed token: the one sampled last. A preempted sequence keeps its tokens, sampled ones
+    included. It starts again with no computed token, or with those whose KV was swapped to the host.
     """
 
     request_id: str
     token_ids: list[int]
-    """The prompt, then the output. A last one below 0 is still being drawn: see `overlap`."""
+    """The prompt, then the output. The last one can be a placeholder: see `placeholders`."""
     params: SamplingParams
     _: KW_ONLY
     index: int = 0
@@ -51,38 +56,38 @@ class Sequence:
     leader: Sequence | None = None
     """Answer 0 of the same request, whose prompt blocks this one shares."""
     arrival: int = 0
-    """Running number; the order of arrival."""
+    """Running number in order of arrival."""
     priority: int = 0
-    """Lower is sooner."""
+    """The lowest number is served first, under `--scheduling-policy priority`."""
     arrival_time: float = 0.0
     max_num_tokens: int = sys.maxsize
-    """Prompt and output at their longest."""
+    """Longest prompt plus output."""
     num_prompt_tokens: int = field(init=False)
     status: Status = Status.NEW
     finish_reason: FinishReason | None = None
     num_computed_tokens: int = 0
     num_cached_tokens: int = 0
-    """Prompt tokens that the prefix cache held when the sequence was first admitted."""
+    """Tokens that the prefix cache held when the sequence was first admitted."""
     block_table: list[int] = field(default_factory=list)
-    """Block ids, in the order of the tokens."""
+    """Ids of the blocks that hold its KV, in token order."""
     block_hashes: list[bytes] = field(default_factory=list)
-    """Chained hashes of the full blocks of `token_ids`, as far as anybody asked."""
+    """Chained hashes of the full blocks of `token_ids`, as far as they were needed."""
     table_version: int = 0
-    """Grows whenever `block_table` changes otherwise than by blocks at its end."""
+    """Incremented when `block_table` changes in any way other than by blocks appended to it."""
     host_blocks: list[int] = field(default_factory=list)
-    """Host memory blocks of a preempted sequence; empty if its KV is computed again."""
+    """Ids of the host blocks of a swapped sequence. Empty if its KV has to be recomputed."""
     num_swapped_tokens: int = 0
     """Tokens whose KV is in `host_blocks`."""
     draft_token_ids: list[int] = field(default_factory=list)
-    """Guesses of the next tokens, to be verified in the coming step."""
+    """Guesses of the next tokens, which the coming step verifies."""
     draft_probabilities: Tensor | None = None
-    """[drafts, vocabulary] What each guess was drawn from; None: it was not drawn."""
+    """[drafts, vocabulary] Distribution from which each guess was drawn. None: the guesses were not drawn."""
     prompt_logprobs: list[TokenLogprobs | None] = field(default_factory=lambda: [None])
-    """Log-probabilities of each prompt token given those before it, as far as computed; if asked for."""
+    """Log-probabilities of each prompt token given the tokens before it, as far as computed, if the request asks."""
     bad_word_ids: list[list[int]] = field(default_factory=list)
     grammar: Grammar | None = None
     error: Exception | None = None
-    """Why the step under way cannot give this sequence a token; the engine ends its request when the step is read."""
+    """The error for which the step in flight gives it no token. The engine ends its request when it reads the step."""
     num_preemptions: int = 0
     first_scheduled_time: float | None = None
     first_token_time: float | None = None
@@ -93,10 +98,10 @@ class Sequence:
 
     @contextmanager
     def blamed(self) -> Iterator[None]:
-        """Note an error of the enclosed lines as this sequence's own."""
+        """Record an error raised in the enclosed lines as this sequence's `error`."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach the other requests
+        except Exception as error:  # noqa: BLE001 - no error may reach the other requests
             self.error = self.error or error
 
     @property
@@ -120,6 +125,11 @@ class Sequence:
         return len(self.token_ids) - self.num_computed_tokens
 
     @property
+    def ends_in_placeholder(self) -> bool:
+        """Whether the last token is still being drawn."""
+        return is_placeholder(self.token_ids[-1])
+
+    @property
     def is_full(self) -> bool:
-        """Its last token is there, or being drawn."""
+        """Whether its last token is known or being drawn."""
         return len(self.token_ids) >= self.max_num_tokens

@@ -1,6 +1,6 @@
-"""ASGI middleware: requests below /v1 need the server's key, as `Authorization: Bearer <key>`.
+"""ASGI middleware that requires the server's key, as `Authorization: Bearer <key>`, for requests below /v1.
 
-As in vLLM, /health, /ready, /metrics and what else is not below /v1 answer without a key.
+As in vLLM, all other paths, such as /health, /ready and /metrics, need no key.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ GUARDED = "/v1/"
 
 
 class ApiKey:
-    """Compares in constant time, so that an answer's time says nothing about the key."""
+    """The check of the key, in constant time, so that response times reveal nothing about it."""
 
     def __init__(self, app: ASGIApp, key: str) -> None:
         self._app = app

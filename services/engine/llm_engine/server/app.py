@@ -5,52 +5,36 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
-# Starlette imports it with the first streamed answer, which would wait for it.
+# Starlette would import this with the first streamed answer and delay it.
 import anyio._backends._asyncio  # noqa: F401  # pants: no-infer-dep
 from fastapi import FastAPI, Request, Response
 
 from llm_contract.errors import ApiError, ErrorKind
 from llm_contract.openai import ModelCard, ModelList, StreamOptions
 from llm_engine.engine import Engine
+from llm_engine.metrics import CONTENT_TYPE, EngineMetrics
 from llm_engine.server import completions, errors
 from llm_engine.server.api_key import ApiKey
 from llm_engine.server.async_engine import AsyncEngine
-from llm_engine.server.metrics import CONTENT_TYPE, EngineMetrics
 from llm_engine.server.reading import body
 from llm_engine.server.reading.intake import Intake
 from llm_engine.server.reading.reader import Reader
 from llm_engine.server.reading.requests import EngineRequest
 from llm_engine.server.request_id import RequestId
+from llm_engine.settings import ServerConfig
 from llm_engine.version import __version__
 
 Asked = TypeVar("Asked", bound=EngineRequest)
 
 
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    trust_request_chat_template: bool = False
-    """A request may bring a chat template of its own."""
-    enable_tokenizer_info_endpoint: bool = False
-    """GET /tokenizer_info shows tokenizer_config.json, the chat template included."""
-    enable_force_include_usage: bool = False
-    """Every event of a stream has the usage so far, and its last one the whole, asked for or not."""
-    return_tokens_as_token_ids: bool = False
-    """Log-probabilities name tokens `token_id:<id>`, asked for or not."""
-    api_key: str | None = None
-    """Key that requests below /v1 need."""
-    root_path: str = ""
-    """Path under which a proxy in front of the server serves it."""
+def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: ServerConfig | None = None) -> FastAPI:
+    """Build the application, which starts and stops the engine's thread.
 
-
-def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: ServerOptions | None = None) -> FastAPI:
-    """Return the application, which starts and stops the engine's thread.
-
-    `app.state.draining = True` refuses new work.
+    With `app.state.draining = True` it refuses new requests.
     """
-    options = options or ServerOptions()
+    options = options or ServerConfig()
     routes = Routes(engine, metrics, model_name, options)
     app = FastAPI(title="llm-engine", version=__version__, lifespan=routes.lifespan, docs_url=None, redoc_url=None)
     app.root_path = options.root_path
@@ -68,7 +52,7 @@ def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: 
 class Routes:
     """The routes of one engine's server."""
 
-    def __init__(self, engine: Engine, metrics: EngineMetrics, model_name: str, options: ServerOptions) -> None:
+    def __init__(self, engine: Engine, metrics: EngineMetrics, model_name: str, options: ServerConfig) -> None:
         self.runner = AsyncEngine(engine)
         self._engine = engine
         self._metrics = metrics
@@ -79,6 +63,7 @@ class Routes:
         self._created = int(time.time())
 
     def install(self, app: FastAPI) -> None:
+        """Add the routes to the application."""
         app.post("/v1/completions")(self.complete)
         app.post("/v1/chat/completions")(self.chat)
         app.get("/v1/models")(self.models)
@@ -139,7 +124,7 @@ class Routes:
         return Response()
 
     async def ready(self, request: Request) -> Response:
-        """Answer 200 while new requests are welcome."""
+        """Answer 200 while new requests are accepted."""
         self._require_ready(request)
         return Response()
 
@@ -159,7 +144,7 @@ class Routes:
             raise ApiError(ErrorKind.ENGINE_UNAVAILABLE, "the engine has stopped; restart the server")
 
     def _with_defaults(self, asked: Asked) -> Asked:
-        """Apply what the server's flags ask of every request."""
+        """Apply the server's flags to a request."""
         if self._options.return_tokens_as_token_ids and asked.return_tokens_as_token_ids is None:
             asked.return_tokens_as_token_ids = True
         if self._options.enable_force_include_usage and asked.stream:

@@ -1,10 +1,10 @@
-"""The engine in a thread of its own, behind asyncio.
+"""The engine in its own thread, with an asyncio interface.
 
-Commands (add, abort) go in through a queue and are obeyed between steps; all outputs of a step come back in one call
-into the event loop. torch lets go of the interpreter lock inside its operators, so the loop runs beside the steps.
+Commands (add, abort) go in through a queue and run between steps. All outputs of a step come back in one call into the
+event loop. torch releases the interpreter lock inside its operators, so the event loop runs during the steps.
 
-A request that cannot be queued or that fails in a step ends alone, with RequestFailed. An error of the step itself is
-the engine's death: every request ends with EngineDead, and the server exits.
+A request that cannot be queued, or fails in a step, ends alone with RequestFailed. An error of the step itself ends the
+engine: every request ends with EngineDead, and the server exits.
 """
 
 from __future__ import annotations
@@ -30,21 +30,22 @@ from llm_engine.server.reading.submission import Submission
 
 log = logging.getLogger(__name__)
 
-News: TypeAlias = tuple[int, RequestOutput] | EngineError
+Item: TypeAlias = tuple[int, RequestOutput] | EngineError
+"""An output with the index of its prepared request, or the error that ends the requests."""
 
 
 @dataclass(slots=True)
 class _Stream:
-    """Where the outputs of one engine request go."""
+    """The queue for the outputs of one engine request."""
 
-    queue: asyncio.Queue[News]
+    queue: asyncio.Queue[Item]
     index: int
     unfinished: int
-    """Answers still to come to their end."""
+    """Answers that have not ended."""
 
 
 class AsyncEngine:
-    """All methods are for the event loop's thread; the engine's thread touches `engine` alone."""
+    """The asyncio interface. Its public methods belong to the event loop's thread, `engine` to the engine's thread."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -57,19 +58,20 @@ class AsyncEngine:
         self._dead: EngineDead | None = None
         self._slow_work = ThreadPoolExecutor(1, thread_name_prefix="prepare")
         self.died_at: float | None = None
-        """When an error ended the engine's thread, by the monotonic clock."""
+        """Time on the monotonic clock at which an error ended the engine's thread."""
 
     @property
     def is_alive(self) -> bool:
         return self._thread.is_alive() and self._dead is None
 
     async def start(self) -> None:
+        """Warm the engine up and start its thread."""
         self._loop = asyncio.get_running_loop()
         await self._loop.run_in_executor(self._slow_work, self.engine.warm_up)
         self._thread.start()
 
     async def stop(self) -> None:
-        """After the step that is under way; requests still running end with EngineDead."""
+        """Stop after the current step. Requests that are still running end with EngineDead."""
         self._commands.put(self._stop_thread)
         await asyncio.to_thread(self._thread.join)
         self._fail_all(EngineDead("the engine was stopped"))
@@ -77,7 +79,7 @@ class AsyncEngine:
         self.engine.close()
 
     async def prepare(self, submissions: Sequence[Submission], only_final: bool = False) -> list[Prepared]:
-        """Make the submissions ready for `generate`; RequestError if one of them can never be served."""
+        """Prepare the submissions for `generate`. RequestError if one of them can never be served."""
         prepare = partial(self._prepare, submissions, only_final)
         if any(item.is_slow_to_prepare for item in submissions):
             return await asyncio.get_running_loop().run_in_executor(self._slow_work, prepare)
@@ -89,23 +91,23 @@ class AsyncEngine:
     async def generate(
         self, prepared: Sequence[Prepared], priority: int = 0, request_id: str = ""
     ) -> AsyncGenerator[tuple[int, RequestOutput], None]:
-        """(index of the prepared request, output) as they come, until all are finished.
+        """Yield (index of the prepared request, output) as outputs arrive, until all requests are finished.
 
-        Leaving early, by `aclose` or cancellation, aborts what still runs. Raises EngineDead; RequestFailed or
-        RequestError if one of them fails. `request_id` is for the engine's log and trace.
+        `aclose` or cancellation aborts the requests that still run. Raises EngineDead if the engine dies, and
+        RequestFailed or RequestError if a request fails. `request_id` appears in the engine's log and trace.
         """
         if self._dead is not None:
             raise self._dead
-        queue: asyncio.Queue[News] = asyncio.Queue()
-        ids = [self._submit(item, index, queue, priority, request_id=request_id) for index, item in enumerate(prepared)]
-        unfinished = sum(len(item.choices) for item in prepared)
+        queue: asyncio.Queue[Item] = asyncio.Queue()
+        ids = [self._submit(each, index, queue, priority, request_id=request_id) for index, each in enumerate(prepared)]
+        unfinished = sum(len(each.choices) for each in prepared)
         try:
             while unfinished:
-                news = await queue.get()
-                if isinstance(news, EngineError):
-                    raise news
-                unfinished -= news[1].finish_reason is not None
-                yield news
+                item = await queue.get()
+                if isinstance(item, EngineError):
+                    raise item
+                unfinished -= item[1].finish_reason is not None
+                yield item
         finally:
             for request_id in ids:
                 if self._streams.pop(request_id, None) is not None:
@@ -115,7 +117,7 @@ class AsyncEngine:
         self,
         item: Prepared,
         index: int,
-        queue: asyncio.Queue[News],
+        queue: asyncio.Queue[Item],
         priority: int,
         *,
         request_id: str,
@@ -141,7 +143,7 @@ class AsyncEngine:
     def _fail(self, request_id: str, error: Exception) -> None:
         stream = self._streams.pop(request_id, None)
         if stream is not None:
-            stream.queue.put_nowait(_as_told(error))
+            stream.queue.put_nowait(_for_client(error))
 
     def _die(self, error: EngineDead) -> None:
         self.died_at = time.monotonic()
@@ -158,7 +160,7 @@ class AsyncEngine:
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self._obey()
+                self._run_commands()
                 if self.engine.has_work and (outputs := self.engine.step()):
                     self._call_in_loop(partial(self._deliver, outputs))
         except BaseException as error:
@@ -167,8 +169,8 @@ class AsyncEngine:
             dead.__cause__ = error
             self._call_in_loop(partial(self._die, dead))
 
-    def _obey(self) -> None:
-        """Commands that came meanwhile; with nothing to compute, wait for one."""
+    def _run_commands(self) -> None:
+        """Run the commands that have arrived. Wait for one if there is nothing to compute."""
         if not self.engine.has_work:
             self._commands.get()()
         with suppress(Empty):
@@ -184,15 +186,15 @@ class AsyncEngine:
 
     def _call_in_loop(self, callback: Callable[[], None]) -> None:
         assert self._loop is not None
-        with suppress(RuntimeError):  # the loop is closed: there is no client left
+        with suppress(RuntimeError):  # the loop is closed, so there are no clients
             self._loop.call_soon_threadsafe(callback)
 
     def _stop_thread(self) -> None:
         self._stopping = True
 
 
-def _as_told(error: Exception) -> EngineError:
-    """Return the error for the client: one made for people as it is, of any other its type."""
+def _for_client(error: Exception) -> EngineError:
+    """Return the error for the client: an EngineError with its message, any other one with its type only."""
     if isinstance(error, RequestError):
         return error
     failure = RequestFailed(str(error) if isinstance(error, EngineError) else type(error).__name__)

@@ -1,4 +1,4 @@
-"""An output of the engine as the `choices` of a response: the same object, whole or as an event of a stream."""
+"""The `choices` of a response, made from the engine's outputs: whole, or as events of a stream."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from llm_engine.server.reading.submission import Submission
 Json = dict[str, Any]
 
 EMPTY_MESSAGE: Json = dict.fromkeys(("refusal", "annotations", "audio", "function_call", "reasoning"))
+"""Fields of a message that are always null here."""
 
 
 class TextChoices:
-    """Completions. Remembers how far each choice's text and log-probabilities have come."""
+    """The choices of a completion. It keeps the text offset and the token reader of each choice."""
 
     def __init__(self, body: EngineCompletionRequest, submissions: list[Submission], tokenizer: AnyTokenizer) -> None:
         self._body = body
@@ -34,8 +35,8 @@ class TextChoices:
 
     def whole(self, prompt: int, output: RequestOutput) -> Json:
         at = output.prompt_logprobs
-        told = None if at is None else self._prompt_logprobs(prompt, at)
-        return {**self._choice(prompt, output), "prompt_logprobs": told, "routed_experts": None}
+        prompt_logprobs = None if at is None else self._prompt_logprobs(prompt, at)
+        return {**self._choice(prompt, output), "prompt_logprobs": prompt_logprobs, "routed_experts": None}
 
     def events(self, prompt: int, output: RequestOutput) -> list[Json]:
         return [self._choice(prompt, output)]
@@ -80,7 +81,7 @@ class TextChoices:
 
 
 class ChatChoices:
-    """Chat. The first event of a choice names the role and has no text, as OpenAI's does."""
+    """The choices of a chat. The first event of a choice has the role and no text, as in OpenAI's API."""
 
     def __init__(self, body: EngineChatRequest, prompt_ids: list[int], tokenizer: AnyTokenizer) -> None:
         self._body = body
@@ -131,12 +132,13 @@ class ChatChoices:
 
 
 def _without_answer(output: RequestOutput) -> RequestOutput:
-    """Drop the one token that the engine has computed for a request that wants its prompt only."""
-    told: list[TokenLogprobs] | None = None if output.logprobs is None else []
+    """Drop the one token that the engine computes for a request with `max_tokens: 0`, which only scores its prompt."""
+    empty: list[TokenLogprobs] | None = None if output.logprobs is None else []
     return replace(
-        output, text="", token_ids=[], pieces=[], logprobs=told, finish_reason=FinishReason.LENGTH, stop_reason=None
+        output, text="", token_ids=[], pieces=[], logprobs=empty, finish_reason=FinishReason.LENGTH, stop_reason=None
     )
 
 
 def reason(output: RequestOutput) -> str | None:
+    """Return the API's `finish_reason`."""
     return None if output.finish_reason is None else output.finish_reason.value

@@ -1,6 +1,6 @@
-"""POST /v1/completions and /v1/chat/completions: the two shapes of one generation.
+"""The handlers of POST /v1/completions and /v1/chat/completions.
 
-A whole answer has every field that vLLM's has, null where it says nothing here.
+A whole answer has every field that vLLM's answer has. Fields that mean nothing here are null.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ EMPTY: Json = dict.fromkeys(
 async def complete(
     request: Request, engine: AsyncEngine, model: str, body: EngineCompletionRequest, *, submissions: list[Submission]
 ) -> Response:
+    """Answer a completion request, whole or as a stream."""
     with fields_named_by(body):
         results = await start(request, engine, submissions, body)
     shared = envelope("cmpl", request, "text_completion", model, named=body.request_id)
@@ -57,7 +58,7 @@ async def chat(
     submissions: list[Submission],
     text: str | None,
 ) -> Response:
-    """`text`: the rendered prompt, where the answer is to have it."""
+    """Answer a chat request, whole or as a stream. `text`: the rendered prompt, if the answer has to repeat it."""
     with fields_named_by(body):
         results = await start(request, engine, submissions, body)
     choices = ChatChoices(body, submissions[0].prompt_ids, engine.engine.tokenizer)

@@ -1,4 +1,4 @@
-"""Every failure becomes OpenAI's error object, whoever raised it: us, the router, the validator or a defect."""
+"""Error handling: every failure becomes OpenAI's error object, from refused requests to defects of the engine."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def install(app: FastAPI) -> None:
+    """Add the error handlers to the application."""
     handlers: dict[type[Exception] | int, Callable[[Exception], ApiError]] = {
         ApiError: _as_is,
         RequestError: from_request_error,
@@ -34,7 +35,7 @@ def install(app: FastAPI) -> None:
 
 
 def mid_stream(error: Exception, request_id: str) -> ApiError:
-    """Return the error event of a stream whose headers are out already."""
+    """Return the error event for a stream whose headers are already sent."""
     if isinstance(error, EngineDead):
         return ApiError(ErrorKind.ENGINE_FAILED, str(error))
     if isinstance(error, RequestError):
@@ -45,13 +46,14 @@ def mid_stream(error: Exception, request_id: str) -> ApiError:
 
 
 def from_request_error(error: Exception) -> ApiError:
+    """Return the response for a request that the engine refuses."""
     kind = ErrorKind.CONTEXT_LENGTH_EXCEEDED if isinstance(error, ContextLengthError) else ErrorKind.INVALID_REQUEST
     return ApiError(kind, str(error), param=getattr(error, "param", None))
 
 
 @contextmanager
 def fields_named_by(body: EngineRequest) -> Iterator[None]:
-    """Errors raised here name the field that the client sent, whatever the engine calls it."""
+    """Rename the field at fault in errors raised here, from the engine's name to the one that the client sent."""
     try:
         yield
     except RequestError as error:
@@ -60,7 +62,7 @@ def fields_named_by(body: EngineRequest) -> Iterator[None]:
 
 
 def from_validation(error: ValidationError, value: Any) -> ApiError:
-    """Report the problem that lies deepest in the body `value`: a union reports one for each of its members."""
+    """Return the deepest problem in the body `value`. Pydantic reports one problem for each member of a union."""
     problems = [(_path(problem, value), problem["msg"]) for problem in error.errors(include_url=False)]
     path, message = max(problems, key=lambda found: len(found[0]))
     if not path:
@@ -70,7 +72,7 @@ def from_validation(error: ValidationError, value: Any) -> ApiError:
 
 
 def _path(problem: Mapping[str, Any], value: Any) -> list[str | int]:
-    """Return the keys and places that lead to the problem, without pydantic's names for the members of unions."""
+    """Return the keys and indices that lead to the problem, without pydantic's names for members of unions."""
     path: list[str | int] = []
     for part in problem["loc"]:
         in_list = isinstance(value, list) and isinstance(part, int) and part < len(value)
@@ -96,14 +98,12 @@ def _no_route(error: Exception) -> ApiError:
 
 
 def _no_method(error: Exception) -> ApiError:
-    return ApiError(ErrorKind.METHOD_NOT_ALLOWED, "the path exists, but not with this method")
+    return ApiError(ErrorKind.METHOD_NOT_ALLOWED, "this path does not support this method")
 
 
 def _internal(error: Exception, request_id: str) -> ApiError:
     what = str(error) if isinstance(error, RequestFailed) else type(error).__name__
-    return ApiError(
-        ErrorKind.INTERNAL, f"request {request_id} failed: {what}; the server's log says more under this id"
-    )
+    return ApiError(ErrorKind.INTERNAL, f"request {request_id} failed: {what}; the server's log has more under this id")
 
 
 def _failed(request: Request, error: Exception) -> JSONResponse:
@@ -112,7 +112,7 @@ def _failed(request: Request, error: Exception) -> JSONResponse:
 
 
 def _defect(request: Request, error: Exception) -> JSONResponse:
-    """An error that no handler expects. It passes the middleware by, so the id is written here."""
+    """Answer an unexpected error. This response bypasses the middleware, so the request id is added here."""
     request_id = request.state.request_id
     log.error("request %s failed", request_id, exc_info=error)
     failure = _internal(error, request_id)

@@ -1,4 +1,4 @@
-"""The common part of completions and chat: run submissions, whole or as a stream of events, and count tokens."""
+"""The part that completions and chat share: run submissions, answer whole or as a stream, count tokens."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ T = TypeVar("T")
 
 Event = dict[str, Any]
 MANY_PLACES = 100
-"""Tokens whose log-probabilities take about a millisecond to name."""
+"""Number of tokens whose log-probabilities take about a millisecond to format."""
 Results = AsyncGenerator[tuple[int, RequestOutput], None]
-"""(index of the prompt, output), as they come."""
+"""(index of the prompt, output), in order of arrival."""
 Choices = Callable[[int, RequestOutput], list[Event]]
-"""(index, output) -> the `choices` of each event it makes, one choice an event."""
+"""(index of the prompt, output) -> the choices it makes, each for an event of its own."""
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class TokenCount:
     cached: dict[int, int] = field(default_factory=dict)
 
     def add_prompt(self, prompt: int, output: RequestOutput) -> None:
-        """The n answers to one prompt share its tokens."""
+        """Count the tokens of a prompt once, for all of its answers."""
         self.prompt[prompt] = output.num_prompt_tokens
         if output.index == 0:
             self.cached[prompt] = output.num_cached_tokens
@@ -63,7 +63,7 @@ class TokenCount:
 
 
 def envelope(prefix: str, request: Request, kind: str, model: str, *, named: str | None = None) -> Event:
-    """The fields that all events of a response, and its whole body, share. `named`: the body's request id."""
+    """Return the fields that every event of a response has, and the whole response. `named`: the body's request id."""
     given = headers.REQUEST_ID in request.headers
     return {
         "id": f"{prefix}-{named if named and not given else request.state.request_id}",
@@ -76,13 +76,13 @@ def envelope(prefix: str, request: Request, kind: str, model: str, *, named: str
 async def start(
     request: Request, engine: AsyncEngine, submissions: Sequence[Submission], body: GenerationRequest
 ) -> Results:
-    """Prepare the submissions and return their results, which begin when they are first asked for."""
+    """Prepare the submissions and return their results. The engine starts when the first result is requested."""
     prepared = await engine.prepare(submissions, only_final=not body.stream)
     return engine.generate(prepared, body.priority, request.state.request_id)
 
 
 async def collect(results: Results) -> tuple[list[tuple[int, RequestOutput]], Usage]:
-    """(index of the prompt, output) of every answer, in order."""
+    """Return (index of the prompt, output) of every answer, in order, and the usage."""
     outputs: list[tuple[int, RequestOutput]] = []
     count = TokenCount()
     async with aclosing(results):
@@ -95,9 +95,9 @@ async def collect(results: Results) -> tuple[list[tuple[int, RequestOutput]], Us
 async def events(
     results: Results, body: GenerationRequest, shared: Event, choices: Choices, *, first: Event | None = None
 ) -> AsyncIterator[bytes]:
-    """Server-sent events: choices as they come, usage if asked for, [DONE]. A failure is an event of its own.
+    """Yield server-sent events: choices as they arrive, then the usage if requested, then [DONE].
 
-    `first`: fields that the first event has beside `shared`.
+    A failure is sent as an event. `first`: additional fields of the first event.
     """
     options, count, extra = body.stream_options, TokenCount(), first or {}
     try:
@@ -106,7 +106,7 @@ async def events(
                 count.add_prompt(index, output)
                 made = await formatted(partial(choices, index, output), [output])
                 for position, choice in enumerate(made, start=1):
-                    if position == len(made):  # those before it have none of the new tokens
+                    if position == len(made):  # earlier ones have none of the new tokens
                         count.add(index, output)
                     event = {**shared, "choices": [choice], **extra}
                     extra = {}
@@ -115,13 +115,13 @@ async def events(
                     yield sse.encode(event)
         if options is not None and options.include_usage:
             yield sse.encode({**shared, "choices": [], "usage": count.usage().model_dump()})
-    except Exception as error:  # noqa: BLE001 - the headers are out: only an event can tell
+    except Exception as error:  # noqa: BLE001 - the headers are sent, so only an event can report it
         yield sse.encode(mid_stream(error, shared["id"]).body())
     yield sse.DONE
 
 
 async def formatted(make: Callable[[], T], outputs: Sequence[RequestOutput]) -> T:
-    """Return what `make` makes of the outputs, in a thread if it has many log-probabilities to name."""
+    """Call `make` and return its result. Use a thread if the outputs have many log-probabilities to format."""
     places = sum(len(output.logprobs or ()) + len(output.prompt_logprobs or ()) for output in outputs)
     return await asyncio.to_thread(make) if places > MANY_PLACES else make()
 
@@ -131,7 +131,7 @@ def as_json(answer: Event) -> Response:
 
 
 class EventStream(StreamingResponse):
-    """Closes its events when the client goes away, at once and not when the garbage collector comes by."""
+    """A response that closes its events as soon as the client disconnects, not when they are garbage-collected."""
 
     def __init__(self, content: AsyncIterator[bytes]) -> None:
         super().__init__(content, headers={"content-type": sse.CONTENT_TYPE, "cache-control": "no-cache"})
@@ -143,7 +143,7 @@ class EventStream(StreamingResponse):
 
 
 async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled if the client hangs up. The request's body has been read."""
+    """Return the result of `work`. Cancel it if the client disconnects. The request's body must be read before."""
     task, watcher = asyncio.ensure_future(work), asyncio.ensure_future(_disconnect(request))
     try:
         await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,8 +1,8 @@
-"""Log-probabilities as JSON: OpenAI's two shapes, and vLLM's for the prompt.
+"""Log-probabilities as JSON: OpenAI's two formats, and vLLM's format for the prompt.
 
-A token is named by the text that it adds to what precedes it, so that the names of an answer's tokens join to its text
-and `text[offset : offset + len(name)]` is the name. A token that begins a character and does not end it is named "";
-the one that ends it is named by the whole character. `bytes` are the token's own.
+A token's name is the text that it adds to the text before it. So the names of an answer's tokens join to its text, and
+`text[offset : offset + len(name)]` is the name. If several tokens make one character, the last one has the whole
+character as its name and the others have "". `bytes` are the token's own bytes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from llm_engine.checkpoint.tokenizer import AnyTokenizer
 from llm_engine.sampling.logprobs import TokenLogprobs
 
 LEAST = -9999.0
-"""Stands for minus infinity, which JSON cannot write: OpenAI's number."""
+"""OpenAI's number for minus infinity, which JSON cannot represent."""
 LONGEST_CHARACTER = 4
-"""Bytes of a character in UTF-8, and the most tokens that one can be spread over."""
+"""Most bytes of a character in UTF-8, so also the most tokens of a character."""
 
 _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A token in its text, and the tokens that could have stood there."""
+    """A token in its text, with the log-probabilities at its position."""
 
     token: int
     text: str
@@ -41,10 +41,10 @@ class Place:
 
 
 class PlaceReader:
-    """Name the tokens of one text, part by part."""
+    """A reader that names the tokens of one text, part by part."""
 
     def __init__(self, tokenizer: AnyTokenizer, before: Sequence[int] = (), as_token_ids: bool = False) -> None:
-        """`before`: the tokens in front. `as_token_ids`: tokens are named `token_id:5`."""
+        """Start after the tokens `before`. With `as_token_ids`, names have the form `token_id:5`."""
         self._bytes_of = tokenizer.token_bytes
         self._as_token_ids = as_token_ids
         self._unfinished = b""
@@ -57,7 +57,7 @@ class PlaceReader:
         logprobs: Iterable[TokenLogprobs | None],
         texts: Iterable[str | None] = repeat(None),
     ) -> list[Place]:
-        """The next places. `texts`: what each token adds; None: what its bytes add."""
+        """Return the places of the next tokens. `texts`: the text each token adds; None: decode its bytes."""
         places = []
         for token, at, text in zip(tokens, logprobs, texts, strict=False):
             adds = self._added(token) if text is None else text
@@ -81,7 +81,10 @@ class PlaceReader:
 
 
 def of_completion(places: Sequence[Place], count: int, offset: int) -> dict[str, Any]:
-    """`count` likeliest and the chosen token; `offset`: characters before the first token's text."""
+    """Format for completions: the chosen and the `count` most likely tokens.
+
+    `offset`: number of characters before the first token's text.
+    """
     ends = list(accumulate((len(place.text) for place in places), initial=offset))
     return {
         "text_offset": ends[:-1],
@@ -92,6 +95,8 @@ def of_completion(places: Sequence[Place], count: int, offset: int) -> dict[str,
 
 
 def of_chat(places: Sequence[Place], count: int, bytes_of: Callable[[int], bytes]) -> dict[str, Any]:
+    """Format for chats: the chosen and the `count` most likely tokens."""
+
     def entry(place: Place, token: int) -> dict[str, Any]:
         assert place.logprobs is not None
         logprob = max(place.logprobs[token].logprob, LEAST)
@@ -106,7 +111,7 @@ def of_chat(places: Sequence[Place], count: int, bytes_of: Callable[[int], bytes
 
 
 def of_prompt(places: Sequence[Place]) -> list[dict[str, Any] | None]:
-    """One for each prompt token; nothing is known of the first."""
+    """Format for prompts: one entry per token. The first one has no log-probability."""
     return [None if place.logprobs is None else _with_ranks(place, place.logprobs) for place in places]
 
 
@@ -122,7 +127,7 @@ def _with_ranks(place: Place, at: TokenLogprobs) -> dict[str, Any]:
 
 
 def _top_by_name(place: Place, count: int) -> dict[str, float] | None:
-    """Map names to log-probabilities. A name that several tokens have stands for the chosen one, else the likeliest."""
+    """Map names to log-probabilities. If tokens share a name, the chosen one wins, else the most likely one."""
     if place.logprobs is None:
         return None
     items = list(place.logprobs.items())

@@ -1,4 +1,4 @@
-"""ASGI middleware: every request has an id, the client's own `x-request-id` or a new one, and hears it back."""
+"""ASGI middleware that gives every request an id: the client's `x-request-id`, or a new one. It is returned as well."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from llm_contract import headers
 
 MAX_CHARS = 128
-"""A longer id is replaced: it goes into every event of a stream."""
+"""Longest id. A longer one is replaced, because every event of a stream contains it."""
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -20,7 +20,7 @@ NAME = headers.REQUEST_ID.encode("latin-1")
 
 
 class RequestId:
-    """Puts it in `request.state.request_id` and in the response's headers."""
+    """The request id, in `request.state.request_id` and in the response's headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

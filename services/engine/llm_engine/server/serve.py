@@ -1,6 +1,6 @@
-"""Runs the application on uvicorn. SIGTERM and SIGINT drain: no new work, what runs is finished, then the end.
+"""Serving the application with uvicorn. SIGTERM and SIGINT drain it: it refuses new requests and finishes running ones.
 
-When the engine's thread dies, the process ends with a status that makes a supervisor start it again.
+If the engine's thread dies, the process exits with status 1, so that a supervisor restarts it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ import uvicorn
 from fastapi import FastAPI
 
 DEATH_GRACE_SECONDS = 3.0
-"""From the engine's death to the end of the process: clients get their errors, and /health can be read."""
+"""Time from the engine's death to the exit, in which clients get their errors and /health can be read."""
 
 
 SWITCH_INTERVAL_SECONDS = 0.0005
-"""How long a thread that formats an answer can keep the interpreter lock from the engine's, which needs it some ten
-times a step. Python's default of 5 ms would make each of these waits a step of its own."""
+"""Longest time that a thread that formats an answer keeps the interpreter lock from the engine's thread, which needs it
+about ten times per step. With Python's default of 5 ms each of these waits could be longer than a step."""
 
 
 class DrainingServer(uvicorn.Server):
+    """A server that drains on a signal, ends after the engine's death, and prints a banner with its address."""
+
     def __init__(self, config: uvicorn.Config, app: FastAPI, banner: str) -> None:
         super().__init__(config)
         self._app = app
@@ -37,7 +39,7 @@ class DrainingServer(uvicorn.Server):
                 print(f"{self._banner} on http://{host}:{port}", file=sys.stderr, flush=True)
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second; true ends the server."""
+        """Return whether the server has to end. uvicorn calls this ten times a second."""
         died_at = self._app.state.engine.died_at
         is_over = died_at is not None and time.monotonic() - died_at > DEATH_GRACE_SECONDS
         return await super().on_tick(counter) or is_over
@@ -48,9 +50,9 @@ class DrainingServer(uvicorn.Server):
 
 
 def serve(app: FastAPI, host: str, port: int, shutdown_timeout: float, *, banner: str) -> int:
-    """Serve until a signal ends it, and return the process's status: 0, or 1 if the engine died.
+    """Serve until a signal arrives or the engine dies. Return the exit status: 0, or 1 if the engine died.
 
-    Port 0 takes a free one; the banner says which.
+    `port` 0 takes a free one, which the banner shows.
     """
     config = uvicorn.Config(
         app,
@@ -60,9 +62,9 @@ def serve(app: FastAPI, host: str, port: int, shutdown_timeout: float, *, banner
         access_log=False,
         timeout_graceful_shutdown=max(1, round(shutdown_timeout)),
     )
-    gc.freeze()  # what has been loaded stays: collections need not look at it while streams wait
+    gc.freeze()  # loaded objects stay, so collections can skip them while streams wait
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    # uvicorn raises the signal again when it has shut down; a drained server ends with status 0.
+    # uvicorn raises the signal again after shutdown. Ignore it: a drained server ends with status 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     DrainingServer(config, app, banner).run()

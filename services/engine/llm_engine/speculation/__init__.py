@@ -1,1 +1,1 @@
-"""Speculative decoding: drafts from n-grams or from a small model, verified in one step of the large one."""
+"""Speculative decoding: drafts from n-grams or from a small model, verified in one step of the large model."""

@@ -1,12 +1,13 @@
-"""A draft model: a smaller model that runs ahead of the main one, over the same blocks.
+"""The draft model: a smaller model that runs ahead of the main model, over the same blocks.
 
-Its KV cache is a second set of tensors with the main model's block ids. Whatever the main model computes, the draft
-model computes too, so sharing, copies and preemption need no bookkeeping of their own:
+Its KV cache is a second set of tensors with the main model's block ids. It computes every token that the main model
+computes, so block sharing, copies and preemption need no second bookkeeping:
 
     main      ... t5 | t6 [g7 g8 g9]        one step verifies three guesses
     draft     ... t5 | t5 t6 -> g7 -> g8 -> g9
 
-Each round begins one token back: after a round in which every guess was right, the last guess was never fed to it.
+The first round starts one token back: if every guess of the last step was accepted, the last guess was never fed to
+the draft model.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from llm_engine.scheduler.sequence import Sequence
 
 
 class DraftModel:
+    """A model that guesses tokens, with its own KV memory and the main model's block tables."""
+
     def __init__(self, forward: Forward, memory: KVMemory, builder: BatchBuilder, sampler: Sampler) -> None:
         self._forward = forward
         self._builder = builder
@@ -30,14 +33,14 @@ class DraftModel:
         self._memory = memory
 
     def propose(self, sequence: Sequence, count: int) -> list[int]:
-        """Places, so that the scheduler finds blocks for them; `fill` writes the guesses."""
+        """Return dummy guesses, for which the scheduler reserves blocks. `fill` replaces them."""
         return [0] * count
 
     def copy(self, copies: list[BlockCopy]) -> None:
         self._memory.copy(copies)
 
     def fill(self, num_tokens: dict[Sequence, int]) -> None:
-        """Compute the step's tokens and guess what follows, one token a round."""
+        """Compute the step's tokens, then guess the drafts, one token per round."""
         guessing = [sequence for sequence in num_tokens if sequence.draft_token_ids]
         starts = {sequence: max(0, sequence.num_tokens - 2) for sequence in guessing}
         first = {s: s.num_tokens - starts[s] if s in starts else count for s, count in num_tokens.items()}
@@ -60,11 +63,7 @@ class DraftModel:
     ) -> None:
         batch = self._builder.build(num_tokens, starts)
         logits = self._forward(batch)
-        last, row = [], -1
-        for rows in batch.wanted:
-            row += rows.num_prompt + rows.num_sampled
-            if rows.sequence in starts:
-                last.append((row, rows.sequence))
+        last = [(rows.stop - 1, rows.sequence) for rows in batch.wanted if rows.sequence in starts]
         if not last:
             return
         logits = logits[[row for row, _ in last]]
@@ -73,7 +72,7 @@ class DraftModel:
     def _guess(
         self, logits: Tensor, sequences: list[Sequence], depth: int, chosen: dict[Sequence, list[Tensor]]
     ) -> None:
-        """The likeliest token for greedy sequences; for others a draw, whose distribution is remembered."""
+        """Guess the most likely token for greedy sequences. Draw for the others and keep the distribution."""
         for sequence, token in zip(sequences, likeliest(logits).tolist(), strict=True):
             sequence.draft_token_ids[depth] = token
         rows = [row for row, sequence in enumerate(sequences) if not sequence.params.is_greedy]

@@ -1,1 +1,1 @@
-"""From a configuration to the parts of an engine: what the machine holds (sizing), and everything loaded (load)."""
+"""From a config to the parts of an engine: the machine's limits (sizing) and the loaded models (load)."""

@@ -1,4 +1,4 @@
-"""From a configuration to what an engine is made of: models loaded, memory measured out, everything checked."""
+"""Start-up: check the config, load the models and size the KV cache."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from llm_engine.checkpoint.folder import read_json, resolve_model
 from llm_engine.checkpoint.loading import load_decoder
 from llm_engine.checkpoint.quantization import check_flag
 from llm_engine.checkpoint.tokenizer import AnyTokenizer, NoTokenizer, Tokenizer
-from llm_engine.config import EngineConfig
 from llm_engine.errors import EngineError, ModelError
 from llm_engine.execution.batch import BatchBuilder
-from llm_engine.execution.decoder import Decoder
+from llm_engine.execution.decoder import DecoderModel
 from llm_engine.execution.graphs import CudaCapture, DecodeGraphs, Forward
 from llm_engine.execution.model_runner import ModelRunner
 from llm_engine.kv_cache.memory import KVMemory
@@ -24,6 +23,7 @@ from llm_engine.operators import backend
 from llm_engine.parallel.sharding import Shard
 from llm_engine.parallel.workers import Workers
 from llm_engine.sampling.sampler import Sampler
+from llm_engine.settings import EngineConfig
 from llm_engine.speculation.draft_model import DraftModel
 from llm_engine.speculation.speculation import Proposer, Speculation, SpeculativeConfig, propose_ngram
 from llm_engine.startup import sizing
@@ -31,6 +31,8 @@ from llm_engine.startup import sizing
 
 @dataclass(slots=True)
 class Parts:
+    """The parts of an engine."""
+
     folder: Path
     tokenizer: AnyTokenizer
     vocab_size: int
@@ -39,12 +41,12 @@ class Parts:
     runner: ModelRunner
     speculation: Speculation | None
     overlaps: bool
-    """Steps are begun before the one before is read."""
+    """Whether a step is launched before the previous one is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The place that models are loaded into."""
+    """The device and the limits that all models share."""
 
     config: EngineConfig
     device: torch.device
@@ -58,8 +60,8 @@ class Machine:
         config = self.config
         return BatchBuilder(config.max_num_seqs, max_tokens, self.max_model_len, config.block_size, device=self.device)
 
-    def prepare(self, decoder: Decoder) -> tuple[Forward, KVMemory]:
-        """Give the decoder KV memory and, where they can be had, CUDA graphs for its decodes."""
+    def prepare(self, decoder: DecoderModel) -> tuple[Forward, KVMemory]:
+        """Allocate KV memory for the decoder and capture CUDA graphs for its decodes, if the device can."""
         config = self.config
         memory = decoder.new_kv_memory(self.num_blocks, config.num_cpu_blocks)
         forward: Forward = partial(decoder.forward, kv_cache=memory.device)
@@ -77,7 +79,7 @@ class Machine:
 
 
 def load(config: EngineConfig) -> Parts:
-    """Load the models; ModelError or EngineError if they cannot be served as asked."""
+    """Load the models. ModelError or EngineError if they cannot be served with this config."""
     folder = resolve_model(config.model)
     model = parse_config(read_json(folder / "config.json"))
     check_flag(config.quantization, model.quantization)
@@ -86,7 +88,7 @@ def load(config: EngineConfig) -> Parts:
     sizing.set_num_threads(config, model)
     machine = _machine(config, model, draft)
     tokenizer = NoTokenizer(folder) if config.skip_tokenizer_init else Tokenizer(folder)
-    # Some configurations name an end-of-text token beyond the vocabulary, which no model can write.
+    # Some configs name an end-of-text token outside the vocabulary, which the model can never write.
     eos_token_ids = tuple(token for token in tokenizer.eos_token_ids if token < model.vocab_size)
     sampler = Sampler(eos_token_ids, config.seed, backend.draw_rows(machine.operators))
     draft_model = None if draft is None else _draft_model(machine, draft[0], sampler)
@@ -107,7 +109,7 @@ def _machine(config: EngineConfig, model: DecoderConfig, draft: tuple[Path, Deco
     dtype = sizing.dtype(config, model, device)
     max_model_len = sizing.max_model_len(config, model)
     shard = Shard.of_rank(0, config)
-    shard.config(model)  # refuses a model that cannot be cut, before processes are started
+    shard.config(model)  # fail before any process is started if the model cannot be split
     models = [model, draft[1]] if draft else [model]
     return Machine(
         config=config,
@@ -137,7 +139,7 @@ def _runner(machine: Machine, folder: Path, sampler: Sampler, draft_model: Draft
 def _draft_model(machine: Machine, folder: Path, sampler: Sampler) -> DraftModel:
     config = machine.config
     forward, memory = machine.prepare(load_decoder(config, folder, machine.device))
-    # The draft model's first round feeds up to one token more for each sequence.
+    # The draft model's first round can compute one more token per sequence.
     return DraftModel(forward, memory, machine.builder(config.max_num_batched_tokens + config.max_num_seqs), sampler)
 
 
@@ -146,7 +148,7 @@ def _draft(name: str, model: DecoderConfig) -> tuple[Path, DecoderConfig]:
     draft = parse_config(read_json(folder / "config.json"))
     if draft.vocab_size != model.vocab_size:
         raise ModelError(
-            f"the draft model {name} has {draft.vocab_size} tokens and the model {model.vocab_size}; they must be equal"
+            f"the draft model {name} has {draft.vocab_size} tokens, the model {model.vocab_size}; they must be equal"
         )
     return folder, draft
 
@@ -155,8 +157,8 @@ def _speculation(wanted: SpeculativeConfig, config: EngineConfig, draft_model: D
     needed = config.max_num_seqs * (1 + wanted.num_speculative_tokens)
     if config.max_num_batched_tokens < needed:
         raise EngineError(
-            f"max_num_batched_tokens ({config.max_num_batched_tokens}) is less than the {needed} that max_num_seqs "
-            f"({config.max_num_seqs}) decodes with {wanted.num_speculative_tokens} guesses each need; raise it"
+            f"max_num_batched_tokens is {config.max_num_batched_tokens}; it must be at least {needed} for max_num_seqs "
+            f"({config.max_num_seqs}) decodes with {wanted.num_speculative_tokens} guesses each"
         )
     propose: Proposer = partial(propose_ngram, longest=wanted.prompt_lookup_max, shortest=wanted.prompt_lookup_min)
     if draft_model is not None:

@@ -1,4 +1,4 @@
-"""The machine's limits: device, type, threads, context length and the number of KV blocks."""
+"""The limits of model and machine: device, type, threads, context length and number of KV blocks."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from pathlib import Path
 import torch
 
 from llm_engine.checkpoint.families import DecoderConfig
-from llm_engine.config import EngineConfig
 from llm_engine.errors import ModelError
+from llm_engine.settings import EngineConfig
 
 DEFAULT_KV_CACHE_BYTES = 512 * 2**20
-"""On a CPU, whose memory is not for us alone."""
+"""Default on a CPU, where other programs share the memory."""
 SINGLE_THREAD_HIDDEN_SIZE = 512
-"""Operators of models up to this size are so short that more threads mostly wait for each other."""
+"""Hidden size up to which one thread is fastest: operators are so short that more threads mostly wait."""
 
 
 def set_num_threads(config: EngineConfig, model: DecoderConfig) -> None:
+    """Set torch's number of CPU threads per operator."""
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     elif model.hidden_size <= SINGLE_THREAD_HIDDEN_SIZE:
@@ -27,7 +28,7 @@ def set_num_threads(config: EngineConfig, model: DecoderConfig) -> None:
 
 
 def device(config: EngineConfig, rank: int = 0) -> torch.device:
-    """Return this rank's device; each rank has a GPU of its own."""
+    """Return this rank's device. Each rank has its own GPU. ModelError if there are too few."""
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -35,12 +36,13 @@ def device(config: EngineConfig, rank: int = 0) -> torch.device:
         raise ModelError(f"device is {name!r}; it must be auto, cpu or cuda")
     if name == "cuda" and torch.cuda.device_count() < config.num_ranks:
         raise ModelError(
-            f"{config.num_ranks} GPUs are needed, and {torch.cuda.device_count()} are here; use --device cpu"
+            f"{config.num_ranks} GPUs are needed, but there are {torch.cuda.device_count()}; use --device cpu"
         )
     return torch.device(name, rank) if name == "cuda" and config.num_ranks > 1 else torch.device(name)
 
 
 def dtype(config: EngineConfig, model: DecoderConfig, device: torch.device) -> torch.dtype:
+    """Return the type of weights and KV cache."""
     name = config.dtype
     if name == "auto":
         name = "float32" if device.type == "cpu" or model.dtype == "float32" else "bfloat16"
@@ -48,6 +50,7 @@ def dtype(config: EngineConfig, model: DecoderConfig, device: torch.device) -> t
 
 
 def max_model_len(config: EngineConfig, model: DecoderConfig) -> int:
+    """Return the longest prompt plus output. ModelError if the model was trained for less than the config asks."""
     if config.max_model_len is None:
         return model.max_position
     if config.max_model_len > model.max_position:
@@ -60,7 +63,7 @@ def max_model_len(config: EngineConfig, model: DecoderConfig) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of the device that the KV cache and everything else share."""
+    """The device's memory in bytes: all that can be used, and the parts that are not for the KV cache."""
 
     available: int
     weights: int
@@ -72,14 +75,14 @@ class Memory:
 
 
 def memory(config: EngineConfig, models: Sequence[DecoderConfig], dtype: torch.dtype, device: torch.device) -> Memory:
-    """Estimated before anything is loaded: from the models' shapes, and from the largest step."""
+    """Estimate the memory from the models' shapes and the largest step, before anything is loaded."""
     weights = 0
-    for model in models:  # on a CPU quantised weights are held in full precision
+    for model in models:  # on a CPU, quantised weights are dequantised
         bits = 8 * dtype.itemsize if model.quantization is None or device.type == "cpu" else model.quantization.bits
         weights += model.num_linear_parameters * bits // 8 + model.num_embedding_parameters * dtype.itemsize
     rows = config.max_num_seqs * (1 + (config.speculative_config or {}).get("num_speculative_tokens", 0))
     activations = max(
-        # in float32: hidden states and what the MLP makes of them; the logits, sorted and summed up for sampling
+        # float32: hidden states and the MLP's intermediate values, then logits and their sorted and summed copies
         config.max_num_batched_tokens * (4 * m.hidden_size + 3 * m.intermediate_size + 2 * m.q_size) * 4
         + 4 * rows * m.vocab_size * 4
         for m in models
@@ -89,7 +92,7 @@ def memory(config: EngineConfig, models: Sequence[DecoderConfig], dtype: torch.d
 
 
 def available_bytes(device: torch.device, share: float) -> int:
-    """Return the share of a GPU's memory less what others use, or the share of a CPU's available memory."""
+    """Return `share` of the GPU's memory minus the memory in use, or `share` of the CPU's available memory."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return int(share * total) - (total - free)
@@ -108,8 +111,10 @@ def num_blocks(
     *,
     device: torch.device,
 ) -> int:
-    """As many as asked for, or as fit; ModelError if they do not, or if one sequence of full length would not fit in
-    them. `models` share block ids."""
+    """Return the number of KV blocks: the one that the config asks for, or as many as fit.
+
+    ModelError if they do not fit, or if they hold less than one sequence of full length. `models` share block ids.
+    """
     needed = -(-max_model_len // config.block_size)
     block_bytes = sum(config.block_size * 2 * m.kv_size * m.num_layers * dtype.itemsize for m in models)
     room = memory(config, models, dtype, device)
@@ -125,9 +130,9 @@ def num_blocks(
     if max(count, needed) > possible:
         wanted = max(count, needed)
         raise ModelError(
-            f"out of memory: {wanted} blocks of {config.block_size} tokens take {_mib(wanted * block_bytes)}, and "
-            f"there is room for {possible}: --gpu-memory-utilization {config.gpu_memory_utilization} allows "
-            f"{_mib(room.available)}, of which weights and activations take {_mib(room.weights + room.activations)}; "
+            f"out of memory: {wanted} blocks of {config.block_size} tokens need {_mib(wanted * block_bytes)}, but only "
+            f"{possible} fit: --gpu-memory-utilization {config.gpu_memory_utilization} allows "
+            f"{_mib(room.available)}, and weights and activations need {_mib(room.weights + room.activations)} of it; "
             f"lower {flag if count > needed else '--max-model-len'}"
         )
     if count < needed:

@@ -1,12 +1,12 @@
-"""Structured output: before each token, a grammar says which tokens may come next.
+"""Structured output: before each token, a grammar determines which tokens can come next.
 
-The grammar library (llguidance, which vLLM offers as well as xgrammar) walks a parser and the tokenizer's trie together
-and answers with one bit per token; a token whose bit is 0 gets a logit of -inf. When the text is complete only the
-end-of-text token is left.
+The grammar library is llguidance, which vLLM offers next to xgrammar. It walks a parser and the tokenizer's trie
+together and returns one bit per token. A token whose bit is 0 gets a logit of -inf. When the text is complete, only the
+end-of-text token is allowed.
 
-The library raises nothing: a matcher that hits a limit or finds no way on enters a state of error, in which it allows
-the end of the text. So each answer is followed by a question whether it is one; a text that was cut off must not pass
-for a finished one.
+The library does not raise. A matcher that hits a limit or a dead end enters an error state in which it allows the end
+of the text. So every call is followed by a check for that state: a text that was cut off must not pass for a complete
+one.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from llm_engine.structured.json_schema import without_unknown_formats
 from llm_engine.structured.params import PARAM, StructuredOutputs
 
 JSON_WHITESPACE = r"[ \t\r\n]{0,8}"
-"""Bounded: a small model that may write blanks without end sometimes does."""
+"""Whitespace between JSON tokens. It is bounded, because small models can write blanks without end."""
 COMPILER_STACK_BYTES = 512 * 2**20
-"""Address space for the compiler's recursion: a chain of 5,000 references overflows the usual 8 MiB and ends the
-process. No more than what is used is ever backed by memory."""
+"""Address space for the compiler's recursion: a chain of 5,000 references overflows the usual 8 MiB and crashes the
+process. Only the part that is used takes memory."""
 LIMITS = LLParserLimits(
     initial_lexer_fuel=200_000, step_max_items=10_000, step_lexer_fuel=100_000, verbose_errors=False
 )
-"""Limits for one token, about 10 ms: masks are computed between the steps of all requests. The initial one bounds how
-large the lexer starts, and with it each walk through it: `a{1000000}` took 65 ms for every token."""
+"""Limits for the mask of one token, about 10 ms, because masks are computed between the steps of all requests. The
+initial limit bounds the size of the lexer and with it the time of each mask: `a{1000000}` took 65 ms per token."""
 
 
 class Grammar:
-    """One sequence's place in its grammar. RequestError where the matcher gives up."""
+    """One sequence's position in its grammar. Methods raise RequestError if the matcher gives up."""
 
     def __init__(self, matcher: LLMatcher, num_words: int, vocab_size: int) -> None:
         self._matcher = matcher
@@ -46,22 +46,23 @@ class Grammar:
         self._bits = np.zeros(num_words, dtype=np.int32)
 
     def copy(self) -> Grammar:
-        """Return a place of its own for another answer."""
+        """Return an independent copy for another answer."""
         return Grammar(self._matcher.deep_copy(), self._num_words, self._vocab_size)
 
     def compute_mask(self) -> None:
-        """Find the tokens that can come next. The first time is the slowest: the lexer builds its states."""
+        """Find the tokens that can come next. The first call is the slowest, because it builds the lexer's states."""
         self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
         self._raise_if_failed()
 
     def mask(self, logits: Tensor) -> None:
-        """Forbid, in one row of logits [vocabulary], the tokens that cannot come next."""
+        """Mask the tokens that cannot come next in one row of logits [vocabulary]."""
         self.compute_mask()
         allowed = np.unpackbits(self._bits.view(np.uint8), bitorder="little").astype(bool)[: self._vocab_size]
         logits[: len(allowed)].masked_fill_(torch.from_numpy(~allowed).to(logits.device), float("-inf"))
         logits[len(allowed) :] = float("-inf")
 
     def accept(self, token_id: int) -> None:
+        """Advance by one token."""
         if not self._matcher.is_stopped():
             self._matcher.consume_token(token_id)
             self._raise_if_failed()
@@ -75,10 +76,11 @@ class Grammar:
 EXPLAINED = {
     "NoExtensionBias": "no text can satisfy it",
 }
+"""Error of the library -> plain words."""
 
 
 class GrammarCompiler:
-    """Grammars over one model's tokens. The tokenizer's trie is built on first use, by whichever thread asks."""
+    """A compiler of grammars over one model's tokens. The first use builds the tokenizer's trie, in any thread."""
 
     def __init__(self, folder: Path, eos_token_ids: tuple[int, ...], vocab_size: int) -> None:
         self._folder = folder
@@ -88,9 +90,9 @@ class GrammarCompiler:
         self._one_at_a_time = Lock()
 
     def compile(self, wanted: StructuredOutputs) -> Grammar:
-        """Return a grammar at its beginning; RequestError if it does not compile or if nothing can satisfy it.
+        """Compile a grammar. RequestError if it does not compile or if no text can satisfy it.
 
-        Takes up to seconds, most of them without the interpreter lock.
+        It can take seconds, most of them without the interpreter lock.
         """
         grammars: list[Grammar] = []
         errors: list[Exception] = []
@@ -107,7 +109,7 @@ class GrammarCompiler:
         return grammars[0]
 
     def warm_up(self) -> None:
-        """Build the trie, which holds the interpreter lock for long; RequestError if the tokenizer has none."""
+        """Build the trie, which holds the interpreter lock for long. RequestError if the tokenizer is not supported."""
         with self._one_at_a_time:
             self._trie()
 
@@ -116,7 +118,7 @@ class GrammarCompiler:
             trie = self._trie()
         try:
             source = _source(wanted)
-        except ValueError as error:  # such as a schema that nests deeper than the library reads
+        except ValueError as error:  # such as a schema that is nested too deeply for the library
             raise RequestError(f"the structured output cannot be compiled: {error}", PARAM) from None
         matcher = LLMatcher(trie, source, log_level=0, limits=LIMITS)
         if matcher.is_error():
@@ -134,7 +136,9 @@ class GrammarCompiler:
                 text = path.read_text(encoding="utf-8")
                 self._tokenizer = LLTokenizer(text, eos_token=list(self._eos_token_ids) or None)
             except ValueError as error:
-                raise RequestError(f"structured output does not know this model's tokenizer: {error}", PARAM) from None
+                raise RequestError(
+                    f"structured output does not support this model's tokenizer: {error}", PARAM
+                ) from None
         return self._tokenizer
 
 
@@ -150,7 +154,7 @@ def _source(wanted: StructuredOutputs) -> str:
 
 
 _STACK_SIZE = Lock()
-"""`stack_size` is a setting of the whole process."""
+"""Guards `stack_size`, a setting of the whole process."""
 
 
 def _run_on_a_deep_stack(target: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""JSON schemas as their specification reads them, where the grammar library is stricter."""
+"""JSON schemas, changed where the grammar library is stricter than the specification."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from llm_engine.errors import RequestError
 from llm_engine.structured.params import PARAM
 
 KNOWN_FORMATS = frozenset(("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"))
-"""Enforced by the library, which refuses all others."""
+"""Formats that the library enforces. It refuses all others."""
 DATA = frozenset(("const", "default", "enum", "example", "examples"))
 """Keywords whose value is data, not a schema."""
 NAMED_SCHEMAS = frozenset(("$defs", "definitions", "dependentSchemas", "patternProperties", "properties"))
-"""Keywords whose value maps names, which may look like keywords, to schemas."""
+"""Keywords whose value maps names to schemas. The names can look like keywords."""
 
 
 def without_unknown_formats(text: str) -> str:
-    """Return the schema without the `format`s that the library does not know: those are annotations (JSON Schema, draft
-    2020-12, Validation, section 7.2.1). RequestError if the text is no schema."""
+    """Return the schema without the `format`s that the library does not know. RequestError if the text is no schema.
+
+    Unknown formats are annotations (JSON Schema, draft 2020-12, Validation, section 7.2.1).
+    """
     try:
         schema = json.loads(text)
         if schema is False:
@@ -27,7 +29,7 @@ def without_unknown_formats(text: str) -> str:
             raise RequestError("the JSON schema must be an object or true", PARAM)
         return json.dumps({} if schema is True else _strip(schema))
     except ValueError as error:
-        raise RequestError(f"the JSON schema is no JSON: {error}", PARAM) from None
+        raise RequestError(f"the JSON schema is not valid JSON: {error}", PARAM) from None
     except RecursionError:
         raise RequestError("the JSON schema is nested too deeply", PARAM) from None
 

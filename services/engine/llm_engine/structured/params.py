@@ -12,7 +12,7 @@ from llm_engine.errors import RequestError
 
 @dataclass(frozen=True, slots=True)
 class StructuredOutputs:
-    """Names are vLLM's `structured_outputs`."""
+    """The constraint of one request, with the names of vLLM's `structured_outputs`. RequestError if it is wrong."""
 
     json: str | None = None
     """A JSON schema, serialised."""
@@ -45,4 +45,4 @@ class StructuredOutputs:
 
 PARAM = "structured_outputs"
 MAX_CHARS = 128 * 1024
-"""The time to compile a schema grows with the square of its properties: this much takes seconds."""
+"""Largest constraint. The time to compile a schema grows with the square of its size; this much takes seconds."""

@@ -1,7 +1,7 @@
-"""Requests that would hold up a server that reads them where it serves, and a stream to see whether they do.
+"""Hostile requests, which would stall a naive server, and a steady stream that shows whether they do.
 
-Some are served and some refused; either way the other requests must not notice. Bodies are for a model with a context
-of 2,048 tokens and a vocabulary of 4,096.
+Some are served and some are refused; in both cases other requests must not be delayed. The bodies suit a model with a
+context of 2,048 tokens and a vocabulary of 4,096.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 MANY_BYTES = 8 * 2**20 - 1000
-"""Nearly the largest body that is read."""
+"""Almost the largest body that the server accepts."""
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 
 
@@ -27,7 +27,7 @@ def completion(**fields: Any) -> bytes:
 
 
 def repeated(before: bytes, item: bytes, after: bytes, size: int = MANY_BYTES) -> bytes:
-    """A body of about `size` bytes with `item` in it as often as fits."""
+    """Return a body of about `size` bytes that repeats `item` as often as fits."""
     return before + b",".join([item] * ((size - len(before) - len(after)) // (len(item) + 1))) + after
 
 
@@ -111,7 +111,7 @@ def costly_requests() -> dict[str, tuple[str, bytes]]:
 
 
 def send(url: str, path: str, body: bytes) -> tuple[int, bytes]:
-    """(status, the answer's body)"""
+    """Send a request and return (status, body) of the answer."""
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=120)
     try:
@@ -124,19 +124,19 @@ def send(url: str, path: str, body: bytes) -> tuple[int, bytes]:
 
 @dataclass
 class Stream:
-    """When each event of an endless stream came."""
+    """The arrival times of the events of an endless stream."""
 
     times: list[float] = field(default_factory=list)
 
     def worst_gap(self, begin: float, end: float) -> float:
-        """Seconds: the longest pause that touches the time from `begin` to `end`, by the monotonic clock."""
+        """Return the longest pause between `begin` and `end` in seconds; both are times on the monotonic clock."""
         times = [begin, *(at for at in list(self.times) if begin < at < end), end]
         return max(after - before for before, after in pairwise(times))
 
 
 @contextmanager
 def steady_stream(url: str) -> Iterator[Stream]:
-    """A client that streams completions without a pause, in a thread."""
+    """Run a client that streams completions without a pause, in a thread."""
     stream, stop = Stream(), threading.Event()
     address = urlsplit(url)
 

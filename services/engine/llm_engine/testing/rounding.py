@@ -1,8 +1,8 @@
-"""Small quantised checkpoints by plain rounding, in every format the engine loads, and what each one's weights mean.
+"""Small checkpoints, quantised by plain rounding in every format that the engine loads, and their dequantised weights.
 
     dequantized = round_model(Path("models/main"), Path("out/gptq"), "gptq")
 
-Nothing is calibrated: this is for tests of loading, not for use.
+Nothing is calibrated: the checkpoints are for tests of loading, not for use.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from llm_kernels.layouts import AWQ_ORDER, pack_nibbles, pack_weight
 
 Tensors = dict[str, Tensor]
 Rounded = tuple[Tensors, Tensor]
-"""Tensors by their suffix, e.g. `qweight`, and the weight [out, in] float32 that they stand for."""
+"""Tensors by suffix, such as `qweight`, and the dequantised weight [out, in] float32."""
 
 
 def round_model(source: Path, target: Path, name: str, group_size: int = 32) -> Tensors:
-    """Write the model at `source` to the folder `target`, its layers' projections rounded as `name`, of FORMATS, says.
+    """Quantise the projections of the model at `source` in the format `name` of FORMATS, and write it to `target`.
 
-    Returns all of its weights by name, as that format has them, in full precision.
+    Return all weights by name, dequantised.
     """
     round_weight, quantization = FORMATS[name]
     shutil.copytree(source, target)
@@ -97,7 +97,7 @@ def _fp8(weight: Tensor, group_size: int) -> Rounded:
 
 
 def _groups(weight: Tensor, group_size: int, act_order: bool = False) -> Tensor:
-    """[in] Which group each input is in; with act-order those with the largest weights come first."""
+    """Return the group of each input: [in]. With act-order, the inputs with the largest weights come first."""
     groups = torch.arange(weight.shape[1]) // group_size
     if act_order:
         groups = torch.empty_like(groups).index_copy_(0, weight.abs().sum(0).argsort(descending=True), groups)
@@ -105,7 +105,7 @@ def _groups(weight: Tensor, group_size: int, act_order: bool = False) -> Tensor:
 
 
 def _symmetric(weight: Tensor, groups: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(values [out, in] 0..15, scales [out, groups], zeros [out, groups], what they mean)"""
+    """Return values [out, in] from 0 to 15, scales [out, groups], zeros [out, groups] and the dequantised weight."""
     scales = (_per_group(weight.abs(), groups).amax(dim=2) / 7.5).clamp(min=1e-6).to(dtype)
     return _rounded(weight, groups, scales, torch.full(scales.shape, 8))
 
@@ -124,7 +124,7 @@ def _rounded(weight: Tensor, groups: Tensor, scales: Tensor, zeros: Tensor) -> t
 
 
 def _per_group(weight: Tensor, groups: Tensor) -> Tensor:
-    """[out, groups, inputs of a group]"""
+    """Group the inputs: [out, in] -> [out, groups, inputs of a group]."""
     return weight[:, groups.argsort(stable=True)].view(len(weight), int(groups.max()) + 1, -1)
 
 
@@ -169,7 +169,7 @@ FORMATS: dict[str, tuple[Callable[[Tensor, int], Rounded], Callable[[int], dict[
         lambda g: _compressed("pack-quantized", g, actorder="group"),
     ),
     "int8": (_int8, lambda g: _compressed("int-quantized")),
-    # For libraries that sum products of int8 in int16 on CPUs without VNNI, where larger values overflow.
+    # 7 bits, because some libraries sum products of int8 in int16 on CPUs without VNNI, where 8 bits overflow.
     "int8, 7 bits": (lambda w, g: _int8(w, g, 63.5), lambda g: _compressed("int-quantized")),
     "fp8": (_fp8, lambda g: _compressed("float-quantized")),
 }

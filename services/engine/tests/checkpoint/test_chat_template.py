@@ -1,4 +1,4 @@
-"""Everything else that a template may do, where templates are found, and what messages they get."""
+"""Chat templates: the features that templates use, where they are found, and the messages they get."""
 
 # ruff: noqa: E501
 
@@ -66,7 +66,7 @@ def test_odd_templates_do_what_they_do_in_transformers(name: str) -> None:
     variables = {"eos_token": "</s>"}
     try:
         (expected,), _ = render_jinja_template([CHAT], chat_template=ODD[name], add_generation_prompt=True, **variables)
-    except Exception:  # noqa: BLE001 - whatever it is, here it must be a RequestError
+    except Exception:  # noqa: BLE001 - transformers raised any exception; here it must be a RequestError
         with pytest.raises(RequestError):
             compile_template(ODD[name]).render(CHAT, variables)
     else:

@@ -46,7 +46,7 @@ CHANGES: list[dict[str, Any]] = [
     {"rms_norm_eps": 0.5},
     {"hidden_act": "silu"},
     {"hidden_act": "gelu_new", "hidden_activation": "silu"},
-    # no effect on what is generated, there as here
+    # no effect on the generated tokens, there or here
     {"pretraining_tp": 2, "attention_dropout": 0.5, "initializer_range": 0.5, "use_cache": False},
     {"residual_multiplier": 3.0, "final_logit_softcapping": 1.0, "query_pre_attn_scalar": 3, "embd_pdrop": 0.5},
 ]
@@ -58,13 +58,13 @@ REFUSED_THERE = {
     ("phi3", "rope_theta", "rope_scaling"),
     ("phi3", "rope_scaling"),
 }
-"""Family and changed keys that transformers does not take."""
+"""Family and changed keys that transformers does not support."""
 
 
 @pytest.mark.parametrize("change", [*CHANGES, *ROPES], ids=str)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_key_means_what_it_means_in_transformers(family: str, change: dict[str, Any]) -> None:
-    """config.json as transformers writes it, all defaults spelled out, is the same model."""
+    """Check that config.json with all defaults written out, as transformers saves it, is the same model."""
     sizes = {**CONFIG, "num_attention_heads": 32, "hidden_size": 512}  # multiples of every default
     given = {**sizes, "model_type": family, **change}
     if (family, *change) in REFUSED_THERE:
@@ -79,7 +79,7 @@ def test_every_key_means_what_it_means_in_transformers(family: str, change: dict
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_key_that_transformers_reads_is_unknown(family: str) -> None:
-    """A key that a newer transformers adds to a family fails here until it is judged."""
+    """Fail on keys that a newer transformers adds to a family, until they are judged."""
     known = {*SIZES, *(key for change in (*CHANGES, *ROPES) for key in change)}
     assert set(type(AutoConfig.for_model(family)).__annotations__) - known - NO_EFFECT == set()
 
@@ -135,7 +135,7 @@ def test_gemma_scales_its_embeddings_and_shifts_its_norms() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "gpt2"}, "model_type 'gpt2' is not supported; supported are gemma, llama"),
+        ({"model_type": "gpt2"}, "model_type 'gpt2' is not supported; supported: gemma, llama"),
         ({"model_type": None}, "not supported"),
         ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config lacks 'bits'"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "rope type 'yarn'"),
@@ -149,7 +149,7 @@ def test_gemma_scales_its_embeddings_and_shifts_its_norms() -> None:
         ({**QWEN, "use_sliding_window": True, "sliding_window": 1, "max_window_layers": 0}, "sliding_window is 1"),
         ({**QWEN, "layer_types": ["full_attention"]}, "one for each of the 4 layers"),
         ({**QWEN, "layer_types": ["full_attention"] * 3 + ["linear_attention"]}, "linear_attention"),
-        ({"num_key_value_heads": 3}, "num_key_value_heads 3"),
+        ({"num_key_value_heads": 3}, r"num_key_value_heads \(3\)"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "only causal language models"),
         ({"model_type": "gemma", "use_bidirectional_attention": True}, "use_bidirectional_attention"),
     ],

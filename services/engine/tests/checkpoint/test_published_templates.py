@@ -1,4 +1,4 @@
-"""The chat templates that the six families publish say here what they say in transformers."""
+"""The published chat templates of the six families render as in transformers."""
 
 # ruff: noqa: E501
 
@@ -332,7 +332,7 @@ SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
 
 
 def theirs(source: str, messages: list[dict[str, Any]], **settings: Any) -> str | None:
-    """Render with transformers; None if it refuses."""
+    """Render with transformers. Return None if it refuses."""
     chat = [{key: value for key, value in message.items() if value is not None} for message in messages]
     try:
         (text,), _ = render_jinja_template([chat], chat_template=source, **{**SPECIAL, **settings})

@@ -1,4 +1,4 @@
-"""A token's own bytes and its piece of a text, for every kind of tokenizer that the six families ship."""
+"""The bytes of a token and its piece of a text, for every kind of tokenizer of the six families."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_the_pieces_of_tokens_join_to_their_text(tokenizer: Tokenizer, data: st.
 @given(text=TEXTS)
 def test_the_bytes_of_its_tokens_are_the_texts_bytes(tokenizer: Tokenizer, text: str) -> None:
     ids = tokenizer.encode(text, add_special_tokens=False)
-    # What sentencepiece puts in front of a text is a blank.
+    # Sentencepiece puts a blank in front of a text.
     assert b"".join(map(tokenizer.token_bytes, ids)).removeprefix(b" ") == text.encode().removeprefix(b" ")
 
 

@@ -16,7 +16,7 @@ from llm_engine.testing.parts import decoder_of
 
 @pytest.fixture
 def folder(models: Path, tmp_path: Path) -> Path:
-    """A copy of the zoo's llama that a test may break."""
+    """A copy of the zoo's llama that a test can break."""
     return Path(shutil.copytree(models / "zoo" / "llama", tmp_path / "model"))
 
 
@@ -113,7 +113,7 @@ def test_bfloat16_loads_as_bfloat16_when_asked(folder: Path) -> None:
 
 def test_a_name_that_is_neither_folder_nor_hub_name(tmp_path: Path) -> None:
     for name in (str(tmp_path / "none"), "./none", "none"):
-        with pytest.raises(ModelError, match="is no model folder"):
+        with pytest.raises(ModelError, match="is neither a model folder nor"):
             resolve_model(name)
 
 
@@ -137,7 +137,7 @@ def test_no_weights(folder: Path) -> None:
 
 def test_weights_that_are_no_safetensors(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"not weights at all")
-    with pytest.raises(ModelError, match="is no safetensors file"):
+    with pytest.raises(ModelError, match="is not a safetensors file"):
         load(folder)
 
 
@@ -158,7 +158,7 @@ def test_a_shape_that_disagrees_is_named_with_both_shapes(folder: Path) -> None:
 
 def test_more_layers_than_config_json_names(folder: Path) -> None:
     change_config(folder, num_hidden_layers=2)
-    with pytest.raises(ModelError, match="more layers than the 2"):
+    with pytest.raises(ModelError, match="more than the 2 layers"):
         load(folder)
 
 

@@ -30,7 +30,7 @@ def test_decodes_come_first_and_chunks_in_order_of_length(builder: BatchBuilder)
     assert batch.query_lens == [1, 3, 4]
     assert batch.context_lens.tolist() == [3, 3, 6]
     assert batch.block_tables[2].tolist() == [5, 3]
-    assert batch.wanted == [LogitRows(decode, 0, 1), LogitRows(whole, 0, 1)]  # the chunk is not at its end
+    assert batch.wanted == [LogitRows(decode, 0, 0, 1), LogitRows(whole, 1, 0, 1)]  # the chunk is not at its end
     assert batch.logit_rows is not None
     assert batch.logit_rows.tolist() == [0, 3]
 
@@ -62,7 +62,7 @@ def test_drafts_follow_the_last_token_and_each_gets_logits(builder: BatchBuilder
     batch = builder.build({drafted: 3})
     assert batch.token_ids.tolist() == [3, 50, 51]
     assert batch.slots.tolist() == [18, 19, 36]
-    assert batch.wanted == [LogitRows(drafted, 0, 3)]
+    assert batch.wanted == [LogitRows(drafted, 0, 0, 3)]
     assert batch.logit_rows is None
 
 
@@ -70,10 +70,10 @@ def test_prompt_logprobs_want_every_row_of_the_prompt_until_they_are_known(build
     params = SamplingParams(prompt_logprobs=0)
     item = Sequence("s", [1, 2, 3, 4], params)
     item.block_table = [0]
-    assert builder.build({item: 3}).wanted == [LogitRows(item, 3, 0)]
-    assert builder.build({item: 4}).wanted == [LogitRows(item, 3, 1)]
+    assert builder.build({item: 3}).wanted == [LogitRows(item, 0, 3, 0)]
+    assert builder.build({item: 4}).wanted == [LogitRows(item, 0, 3, 1)]
     item.prompt_logprobs = [None, {}, {}, {}]
-    assert builder.build({item: 4}).wanted == [LogitRows(item, 0, 1)]
+    assert builder.build({item: 4}).wanted == [LogitRows(item, 0, 0, 1)]
 
 
 def test_a_row_follows_its_sequence_and_then_the_next_one(builder: BatchBuilder) -> None:

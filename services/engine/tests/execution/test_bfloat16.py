@@ -1,4 +1,4 @@
-"""In bfloat16 the engine is about as far from float32 as transformers is, on a GPU if there is one, else here."""
+"""The bfloat16 error of the engine is about that of transformers, on a GPU if there is one, else on the CPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOKENS = 200
 
 
 def by_transformers(folder: Path, ids: list[int], dtype: torch.dtype) -> torch.Tensor:
-    """[tokens - 1] log-probability of each token given those before it."""
+    """Return the log-probability of each token given the tokens before it: [tokens - 1]."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(DEVICE)
     with torch.inference_mode():
         logits = model(torch.tensor([ids], device=DEVICE)).logits[0, :-1]
@@ -23,7 +23,7 @@ def by_transformers(folder: Path, ids: list[int], dtype: torch.dtype) -> torch.T
 
 
 def by_engine(folder: Path, ids: list[int], backend: str) -> torch.Tensor:
-    """In chunks of 64 tokens, so that most of them attend to a paged cache."""
+    """Compute chunks of 64 tokens, so that most tokens attend to the paged cache."""
     settings = {"max_num_batched_tokens": 64, "max_num_seqs": 4, "num_gpu_blocks_override": 200, "max_model_len": 256}
     llm = LLM(str(folder), dtype="bfloat16", device=DEVICE, attention_backend=backend, **settings)
     (output,) = llm.generate(ids, SamplingParams(max_tokens=1, prompt_logprobs=0), use_tqdm=False)

@@ -1,4 +1,4 @@
-"""CUDA graphs as far as a CPU shows them: sizes, padding, fixed inputs. "Recording" a function just calls it."""
+"""CUDA graphs as far as a CPU can test them: sizes, padding, fixed inputs. Here a capture just calls the function."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def decodes(count: int, blocks: int = 2) -> Batch:
         query_starts=starts,
         query_lens=[1] * count,
         max_context_len=10,
-        has_futures=False,
+        has_placeholders=False,
         logit_rows=None,
         wanted=[],
     )
@@ -103,7 +103,7 @@ def test_guesses_are_decodes_with_one_token_more_in_their_context_each() -> None
             query_starts=starts,
             query_lens=[1, 3],
             max_context_len=10,
-            has_futures=False,
+            has_placeholders=False,
             logit_rows=rows,
             wanted=[],
         )

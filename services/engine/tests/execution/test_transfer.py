@@ -1,4 +1,4 @@
-"""Transfers as far as they are known without a GPU: how an array is laid out for one."""
+"""Transfers as far as a CPU can test them: the memory layout of the arrays."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ NUM_BLOCKS = 6
 
 
 def noting(evicted: list[int]) -> Callable[[int], list[int]]:
-    """For a pool whose blocks are worth something each on its own."""
+    """Return an eviction callback that records the block. No other block becomes worthless."""
 
     def evict(block: int) -> list[int]:
         evicted.append(block)
@@ -64,7 +64,7 @@ def test_a_shared_block_stays_owned_until_the_last_reference_goes() -> None:
 
 
 class PoolMachine(RuleBasedStateMachine):
-    """Random use, against a model that is only a list of references and a set of kept blocks."""
+    """A random sequence of calls, compared with a model: a list of references and a set of kept blocks."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Blocks of sequences, and the prefix cache beneath them."""
+"""The KV cache manager: block tables and prefix caching."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def sequence(*tokens: int) -> Sequence:
 
 
 def commit(cache: KVCacheManager, item: Sequence, count: int) -> None:
-    """Its next tokens are computed."""
+    """Compute the sequence's next tokens."""
     start = item.num_computed_tokens
     item.num_computed_tokens += count
     cache.commit(item, start, start + count)
 
 
 def computed(cache: KVCacheManager, *tokens: int) -> Sequence:
-    """A sequence whose tokens are all computed."""
+    """Return a sequence whose tokens are all computed."""
     new = sequence(*tokens)
     assert cache.admit(new)
     compute(cache, new)
@@ -75,7 +75,7 @@ def test_released_blocks_are_found_again_and_a_prefix_outlives_its_continuation(
     old = computed(cache, *range(12))
     blocks = list(old.block_table)
     cache.release(old)
-    computed(cache, 50, 51, 52)  # takes one block: the last of the old sequence goes
+    computed(cache, 50, 51, 52)  # takes one block: the old sequence's last one is evicted
     again = sequence(*range(12))
     assert cache.prefix_cache.match(again) == (blocks[:2], 8)
 

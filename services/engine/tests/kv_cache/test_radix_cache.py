@@ -23,7 +23,7 @@ def sequence(*tokens: int) -> Sequence:
 
 
 def commit(cache: KVCacheManager, item: Sequence, count: int) -> None:
-    """Its next tokens are computed."""
+    """Compute the sequence's next tokens."""
     start = item.num_computed_tokens
     item.num_computed_tokens += count
     cache.commit(item, start, start + count)
@@ -119,7 +119,7 @@ def test_nothing_is_known_below_a_block_that_somebody_else_made_known() -> None:
     evict=st.sampled_from([evict_least_recently_used, lambda cached: next(reversed(cached))]),
 )
 def test_a_match_is_the_longest_known_prefix(prompts: list[list[int]], evict: EvictionPolicy) -> None:
-    """A model of it: every known block spells its path; the longest common beginning with any path is found."""
+    """Compare with a model: each known block has its path, and a match is the longest common prefix with any path."""
     cache = radix(9, evict)
     tree = cache.prefix_cache
     assert isinstance(tree, RadixPrefixCache)

@@ -11,7 +11,7 @@ BLOCK = 4
 
 
 def commit(cache: KVCacheManager, item: Sequence, count: int) -> None:
-    """Its next tokens are computed."""
+    """Compute the sequence's next tokens."""
     start = item.num_computed_tokens
     item.num_computed_tokens += count
     cache.commit(item, start, start + count)
@@ -29,7 +29,7 @@ def running(cache: KVCacheManager, first: int, count: int) -> Sequence:
 def test_blocks_go_out_and_come_back() -> None:
     cache = KVCacheManager(4, BLOCK, "off", num_host_blocks=3)
     item = running(cache, 0, 6)
-    assert cache.grow(item, 3)  # a third block, of which nothing is computed yet
+    assert cache.grow(item, 3)  # a third block, without computed tokens
     out = list(item.block_table[:2])
     cache.preempt(item)
     copies = cache.take_copies()

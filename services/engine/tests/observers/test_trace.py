@@ -1,4 +1,4 @@
-"""A trace tells everything: replayed into an empty memory, each block table reads back its own sequence's tokens."""
+"""A trace is complete: replayed into an empty memory, each block table reads back its sequence's tokens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Event = dict[str, Any]
 
 @dataclass
 class Replay:
-    """The KV memory as a trace describes it, a token id where the engine has that token's keys and values."""
+    """The KV memory that a trace describes, with a token id in place of the token's keys and values."""
 
     block_size: int
     memory: dict[tuple[int, int], int] = field(default_factory=dict)

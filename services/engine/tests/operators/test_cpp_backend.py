@@ -1,4 +1,4 @@
-"""The C++ kernels as a back end: when they are chosen, and that a request's logits do not depend on its batch.
+"""The cpp backend: when it is chosen, and that a request's logits do not depend on its batch.
 
 What they compute is compared with transformers' in `test_parity`, where they are the default.
 """
@@ -36,9 +36,9 @@ def test_device_and_type_choose_the_back_end(models: Path, monkeypatch: pytest.M
     assert backend.choose("auto", replace(model, head_dim=12), FLOAT32, CPU) == "torch"
     assert backend.choose("auto", model, BFLOAT16, GPU) == "triton"
     assert backend.choose("torch", model, BFLOAT16, GPU) == "torch"
-    with pytest.raises(ModelError, match=r"heads of a multiple of 8 dimensions, and these have 12; use .* torch"):
+    with pytest.raises(ModelError, match=r"head_dim to be a multiple of 8, but it is 12; use .* torch"):
         backend.choose("cpp", replace(model, head_dim=12), FLOAT32, CPU)
-    with pytest.raises(ModelError, match="is for float32 on a CPU, and this is bfloat16 on cuda"):
+    with pytest.raises(ModelError, match="needs float32 on a CPU, but this is bfloat16 on cuda"):
         backend.choose("cpp", model, BFLOAT16, GPU)
     monkeypatch.setattr(cpu, "why_not", lambda: "no C++ compiler was found")
     assert backend.choose("auto", model, FLOAT32, CPU) == "torch"
@@ -64,7 +64,7 @@ def test_layers_of_another_kind_are_called_one_by_one(models: Path) -> None:
 
 
 def test_logits_do_not_depend_on_the_batch(models: Path, heldout: str) -> None:
-    """Not by a bit: each row of each kernel is computed in one order, whatever is beside it."""
+    """Compare bit by bit: each kernel computes a row in the same order, whatever the other rows are."""
     llm = LLM(str(models / "main"), enable_prefix_caching=False, attention_backend="cpp", num_gpu_blocks_override=200)
     ids = llm.engine.tokenizer.encode(heldout[:4000])
     prompts = [ids[40 * row : 40 * row + 30 + row] for row in range(7)]

@@ -1,4 +1,4 @@
-"""Quantised checkpoints in every format: read, cut, multiplied, and served as transformers serves what they mean."""
+"""Quantised checkpoints in every format: read, split, multiplied, and served like their dequantised weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROMPT = list(range(5, 45))
 
 @pytest.fixture(scope="module")
 def rounded(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
-    """rounded(family, format): the folder, and what its weights mean."""
+    """rounded(family, format): the folder and its dequantised weights."""
 
     @cache
     def make(family: str, name: str) -> tuple[Path, dict[str, Tensor]]:
@@ -45,7 +45,7 @@ def greedy(folder: Path, **settings: Any) -> list[int]:
 
 
 def reference(models: Path, family: str, meant: dict[str, Tensor], rounds_to: torch.dtype | None) -> list[int]:
-    """transformers with the weights as they are meant, each projection's inputs rounded token by token."""
+    """Run transformers with the dequantised weights, quantising each projection's inputs token by token."""
     model = AutoModelForCausalLM.from_pretrained(models / "zoo" / family, dtype=torch.float32)
     model.load_state_dict(meant, strict=False)
     if rounds_to is not None:
@@ -80,12 +80,12 @@ def test_it_writes_what_its_weights_mean(models: Path, rounded: Checkpoints, fam
     folder, meant = rounded(family, name)
     expected = reference(models, family, meant, ROUNDED_INPUTS.get(name))
     assert greedy(folder) == expected
-    assert greedy(folder, attention_backend="triton") == expected  # as the kernels see it, through their references
+    assert greedy(folder, attention_backend="triton") == expected  # through the references of the kernels
 
 
 @pytest.mark.parametrize("name", ["int4, act-order", "int8"])
 def test_two_ranks_write_the_same(rounded: Checkpoints, name: str) -> None:
-    """The MLP's 96 inputs in groups of 32 are cut in the middle of a group."""
+    """Split the MLP's 96 inputs, in groups of 32, in the middle of a group."""
     folder, _ = rounded("llama", name)
     assert greedy(folder, tensor_parallel_size=2) == greedy(folder)
 
@@ -160,11 +160,11 @@ CHANNEL = {"num_bits": 8, "type": "int", "strategy": "channel"}
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"quant_method": "fbgemm_fp8"}, "'fbgemm_fp8' is not supported; supported are compressed-tensors, gptq, awq"),
-        ({"quant_method": "gptq", "bits": 8, "group_size": 32}, "bits of gptq is 8; supported is 4"),
+        ({"quant_method": "fbgemm_fp8"}, "'fbgemm_fp8' is not supported; supported: compressed-tensors, gptq, awq"),
+        ({"quant_method": "gptq", "bits": 8, "group_size": 32}, "bits of gptq is 8; supported: 4"),
         ({"quant_method": "gptq", "bits": 4}, "lacks 'group_size'"),
         ({"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemv"}, "version of awq is 'gemv'"),
-        ({**COMPRESSED, "format": "marlin-24"}, "format is 'marlin-24'; supported is 'pack-quantized' or 'int-q"),
+        ({**COMPRESSED, "format": "marlin-24"}, "format is 'marlin-24'; supported: 'pack-quantized' or 'int-q"),
         ({**COMPRESSED, "kv_cache_scheme": {"num_bits": 8}}, "kv_cache_scheme is"),
         ({**COMPRESSED, "config_groups": {}}, "number of config_groups is 0"),
         (
@@ -173,7 +173,7 @@ CHANNEL = {"num_bits": 8, "type": "int", "strategy": "channel"}
                 "format": "int-quantized",
                 "config_groups": {"group_0": {"weights": CHANNEL, "input_activations": STATIC}},
             },
-            "input_activations is .'tensor', False.; supported is .'token', True.",
+            "input_activations is .'tensor', False.; supported: .'token', True.",
         ),
     ],
 )
@@ -205,7 +205,7 @@ def test_the_flag_must_agree_with_the_checkpoint(models: Path, rounded: Checkpoi
             r"scales has shape \(1, 128\), but .* asks for \(2, 128\)",
         ),
         ("gptq", "qzeros", None, "lack .*q_proj.qzeros"),
-        ("gptq", "g_idx", lambda t: t + 1, "q_proj.g_idx names groups outside 0 to 1"),
+        ("gptq", "g_idx", lambda t: t + 1, "q_proj.g_idx has groups outside 0 to 1"),
         ("int8", "weight", lambda t: t.float(), "q_proj.weight is torch.float32, but quantization_config asks for"),
     ],
 )

@@ -25,7 +25,7 @@ def make_backend(window: int | None) -> TorchBackend:
 
 
 def make_batch(query_lens: list[int], contexts: list[int], tables: torch.Tensor) -> Batch:
-    """Tokens of position 0, which no rotation turns, in slots of a block that no table names."""
+    """Use tokens of position 0, which are not rotated, in slots of a block that is in no table."""
     zeros = torch.zeros(sum(query_lens), dtype=torch.int64)
     starts = torch.tensor([0, *accumulate(query_lens)])
     return Batch(
@@ -37,14 +37,14 @@ def make_batch(query_lens: list[int], contexts: list[int], tables: torch.Tensor)
         query_starts=starts,
         query_lens=query_lens,
         max_context_len=max(contexts),
-        has_futures=False,
+        has_placeholders=False,
         logit_rows=None,
         wanted=[],
     )
 
 
 def naive(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, window: int | None) -> torch.Tensor:
-    """One sequence, one query and one head at a time, as the paper writes it."""
+    """Compute attention for one sequence, one query and one head at a time, as in the paper."""
     context, out = len(keys), torch.zeros_like(query)
     for index in range(len(query)):
         position = context - len(query) + index

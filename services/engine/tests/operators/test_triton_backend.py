@@ -1,4 +1,4 @@
-"""The kernels' back end: on a CPU through their references, and at tiny sizes through Triton's interpreter."""
+"""The triton backend: on a CPU through the kernels' references, and at tiny sizes through Triton's interpreter."""
 
 from __future__ import annotations
 

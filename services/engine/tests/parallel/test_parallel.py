@@ -1,4 +1,4 @@
-"""A model in several processes writes what it writes in one: every family, cut by tensor, by layers and by both."""
+"""A model in several processes writes the same tokens as in one: every family, tensor and pipeline parallel."""
 
 from __future__ import annotations
 

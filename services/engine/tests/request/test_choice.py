@@ -1,4 +1,4 @@
-"""n answers to one prompt: the prompt is computed once, its blocks are shared, and whoever writes first copies."""
+"""n answers to one prompt: it is computed once, its blocks are shared, and the first write copies a block."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_follower_shares_the_prompt_and_the_first_writer_copies() -> None:
     assert leader.block_table[1] != shared
     assert cache.take_copies() == [BlockCopy(shared, leader.block_table[1])]
     assert cache.grow(follower, 1)
-    assert follower.block_table[1] == shared  # nobody else reads it any more
+    assert follower.block_table[1] == shared  # no other sequence uses it any more
     assert cache.take_copies() == []
 
 
@@ -118,7 +118,7 @@ def test_an_abort_takes_all_answers(make_engine: MakeEngine, steps: int) -> None
 
 
 def test_logprobs_of_prompt_and_output(make_engine: MakeEngine, heldout: str) -> None:
-    """The output's equal what the same tokens get as a prompt, whatever chunks either is computed in."""
+    """Check that output tokens get the same log-probabilities as in a prompt, in any chunks."""
     engine = make_engine()
     prompt = engine.tokenizer.encode(heldout[:400])[:50]
     (first,) = run(engine, prompt, SamplingParams(temperature=0, max_tokens=9, logprobs=2, ignore_eos=True))

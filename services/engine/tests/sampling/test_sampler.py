@@ -24,8 +24,12 @@ def sampler() -> Sampler:
 
 
 def sample(logits: torch.Tensor, sequences: list[Sequence], by: Sampler | None = None) -> list[int]:
-    """One token for each row."""
-    sampled = (by or sampler()).sample(logits, [LogitRows(sequence, 0, 1) for sequence in sequences]).read()
+    """Return one token per row."""
+    sampled = (
+        (by or sampler())
+        .sample(logits, [LogitRows(sequence, row, 0, 1) for row, sequence in enumerate(sequences)])
+        .read()
+    )
     assert [item.sequence for item in sampled] == sequences
     return [token for item in sampled for token in item.token_ids]
 

@@ -1,4 +1,4 @@
-"""Steps begun before the one before is read: the same answers, one step later, and nothing owned by nobody."""
+"""Overlap: the same answers, one step later, and no block without an owner."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from llm_engine import Engine, EngineConfig, SamplingParams
 from llm_engine.errors import EngineError
+from llm_engine.metrics import EngineMetrics
 from llm_engine.request.outputs import RequestOutput
-from llm_engine.scheduler.overlap import future, resolve
-from llm_engine.server.metrics import EngineMetrics
+from llm_engine.scheduler.placeholders import is_placeholder, placeholder, resolve
 
 MakeEngine = Callable[..., Engine]
 TIGHT: dict[str, Any] = {
@@ -52,9 +52,10 @@ def answers(engine: Engine, requests: list[tuple[list[int], SamplingParams]]) ->
     }
 
 
-def test_a_future_is_a_row_of_what_is_drawn() -> None:
-    token_ids = torch.tensor([5, future(1), 6, future(0)])
+def test_a_placeholder_stands_for_a_row_of_the_drawn_tokens() -> None:
+    token_ids = torch.tensor([5, placeholder(1), 6, placeholder(0)])
     assert resolve(token_ids, torch.tensor([70, 80])).tolist() == [5, 80, 6, 70]
+    assert [is_placeholder(token) for token in token_ids.tolist()] == [False, True, False, True]
 
 
 def test_the_next_step_is_begun_before_the_first_token_is_told(make_engine: MakeEngine) -> None:
@@ -62,7 +63,7 @@ def test_the_next_step_is_begun_before_the_first_token_is_told(make_engine: Make
     engine.add_request("a", [5, 6, 7], SamplingParams(temperature=0, max_tokens=2, ignore_eos=True))
     assert engine.step() == []
     (sequence,) = engine.scheduler.running
-    assert sequence.token_ids == [5, 6, 7, future(0)]
+    assert sequence.token_ids == [5, 6, 7, placeholder(0)]
     (first,) = engine.step()
     assert (first.num_output_tokens, sequence.token_ids[3]) == (1, first.token_ids[0])
     (last,) = engine.step()
@@ -93,7 +94,7 @@ def test_what_is_computed_past_an_unforeseen_end_is_dropped(make_engine: MakeEng
     ]
     expected = answers(plain, requests)
     assert answers(ahead, requests) == expected
-    assert answers(ahead, requests) == expected  # what was dropped is in nobody's cache
+    assert answers(ahead, requests) == expected  # the dropped tokens are in no cache
 
 
 @pytest.mark.parametrize(
@@ -164,8 +165,8 @@ def test_metrics_count_only_what_was_told(models) -> None:  # type: ignore[no-un
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"speculative_config": {"num_speculative_tokens": 2}}, "does not go with speculation"),
-        ({"tensor_parallel_size": 2}, "does not go with several ranks"),
+        ({"speculative_config": {"num_speculative_tokens": 2}}, "does not work with speculation"),
+        ({"tensor_parallel_size": 2}, "does not work with several ranks"),
     ],
 )
 def test_what_it_does_not_go_with(other: dict[str, Any], message: str) -> None:

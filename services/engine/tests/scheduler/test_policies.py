@@ -1,4 +1,4 @@
-"""The three seams: an engine with other policies serves the same tokens in another order."""
+"""Policies: an engine with other policies serves the same tokens in another order."""
 
 from __future__ import annotations
 

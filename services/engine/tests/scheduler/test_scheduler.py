@@ -36,7 +36,7 @@ class World:
         self.arrivals = 0
         self.overlap = overlap
         self.flying: tuple[Step, dict[Sequence, int]] | None = None
-        """Begun and not read: the step, and where its tokens go."""
+        """A step that is launched and not read, with its sequences and the positions of their tokens."""
 
     def add(self, num_tokens: int, priority: int = 0, first: int | None = None) -> Sequence:
         start = 1000 * self.arrivals if first is None else first
@@ -120,7 +120,7 @@ def test_the_youngest_is_preempted_and_keeps_its_place_in_the_queue() -> None:
     old, young = world.add(8), world.add(7)
     world.step()
     waiting = world.add(3)
-    step = world.step()  # old needs a third block, young fills its second: one has to go
+    step = world.step()  # old needs a third block, young fills its second: one is preempted
     assert step.preempted == [young]
     assert young.status is Status.WAITING
     assert young.block_table == []

@@ -1,4 +1,4 @@
-"""Whatever a body holds, the answer is 200 or an error that names a field of the body: never a 500."""
+"""Any body gets a 200 or an error that names a field of the body, never a 500."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ SHAPED: dict[str, Any] = {
     "tools": st.lists(st.fixed_dictionaries({"function": st.fixed_dictionaries({"name": VALUES})}), max_size=2),
 }
 LIMITED = ("max_tokens", "max_completion_tokens", "n")
-"""Drawn small, so that an answer takes no time."""
+"""Fields with small values, so that answers are quick."""
 GOOD: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": "def f("},
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},

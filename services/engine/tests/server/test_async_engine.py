@@ -26,7 +26,7 @@ async def started(engine: Engine) -> AsyncIterator[AsyncEngine]:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is watched belongs to another thread
+        while not condition():  # noqa: ASYNC110 - the condition belongs to another thread
             await asyncio.sleep(0.005)
 
 

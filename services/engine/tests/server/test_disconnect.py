@@ -1,4 +1,4 @@
-"""A client that hangs up gives its blocks back, seen through /metrics."""
+"""The blocks of a client that disconnects are freed, as /metrics shows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def gauge(url: str, name: str) -> float:
 
 
 def until(condition: Callable[[], bool], within: float) -> float:
-    """Seconds it took."""
+    """Wait, and return the seconds it took."""
     start = time.monotonic()
     while not condition():
         assert time.monotonic() - start < within, "it did not happen in time"
@@ -30,7 +30,7 @@ def until(condition: Callable[[], bool], within: float) -> float:
 
 
 def send(server: Any, **fields: Any) -> socket.socket:
-    """A raw connection with a request on it that would run for a very long time."""
+    """Open a raw connection with a request that would run for a very long time."""
     body = json.dumps({"prompt": "import os", "max_tokens": 2000, "ignore_eos": True, **fields}).encode()
     connection = socket.create_connection(("127.0.0.1", server.port))
     head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
@@ -40,7 +40,7 @@ def send(server: Any, **fields: Any) -> socket.socket:
 
 @pytest.fixture
 def slow_server(start_server: Callable[..., Any]) -> Any:
-    """Its steps are slow enough that no request of these tests ends by itself."""
+    """A server whose steps are so slow that no request of these tests ends by itself."""
     server = start_server(num_gpu_blocks_override=512, max_num_seqs=1)
     step = server.engine.step
 

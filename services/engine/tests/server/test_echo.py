@@ -44,7 +44,7 @@ def client(server: Any) -> Iterator[httpx2.Client]:
 
 
 def ask(client: httpx2.Client, **fields: Any) -> dict[int, tuple[str, dict[str, list[Any]]]]:
-    """Choice -> text and log-probabilities; a stream's parts are joined."""
+    """Return choice -> text and log-probabilities, with a stream's parts joined."""
     body = {"logprobs": 2, "max_tokens": 6, "seed": 3, **fields}
     response = client.post("/v1/completions", json=body)
     assert response.status_code == 200, response.text

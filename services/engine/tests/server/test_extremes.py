@@ -1,4 +1,4 @@
-"""Every numeric field at its limits gives a token or a 400, and numbers that are none are called that."""
+"""Every numeric field at its limits gives a token or a 400, and NaN is reported as such."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INTS = st.sampled_from(
     [0, 1, 2, 7, 20, 128, 129, 4095, 4096, 2**31 - 1, 2**31, 2**32, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, 2**64]
 ).flatmap(lambda value: st.sampled_from([value, -value]))
 SMALL = st.integers(1, 6)
-"""For counts of tokens and answers, which take their time."""
+"""Values for counts of tokens and answers: small, because large ones take long."""
 TOKENS = st.lists(INTS | st.integers(0, 4095), max_size=4)
 
 FIELDS: dict[str, st.SearchStrategy[Any]] = {

@@ -1,4 +1,4 @@
-"""One request fails, wherever it is: it ends with an error of its own, and the others write what they would have."""
+"""Isolation: a request that fails anywhere ends with its own error, and all others write the same as without it."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ import pytest
 from llm_contract import sse
 from llm_engine import Engine, SamplingParams
 from llm_engine.errors import EngineDead
+from llm_engine.metrics import EngineMetrics
 from llm_engine.operators import logits_processors
 from llm_engine.request.choice import Choice
 from llm_engine.request.detokenizer import StopStrings
 from llm_engine.sampling import logprobs, sampler
 from llm_engine.server.choices import TextChoices
-from llm_engine.server.metrics import EngineMetrics
 from llm_engine.server.serve import DEATH_GRACE_SECONDS
 from llm_engine.speculation.speculation import Speculation
 from llm_engine.structured.grammar import Grammar, GrammarCompiler
 
 MARK = 666
-"""The seed of the request that is to fail."""
+"""Seed of the request that has to fail."""
 
 
 class Boom(Exception):
-    """A defect of ours."""
+    """An unexpected error: a defect of the engine."""
 
 
 def marked(sequence: Any) -> bool:
@@ -46,9 +46,9 @@ class Fault:
     owner: Any
     name: str
     hits: Callable[..., bool] = lambda *args, **kwargs: True
-    """Decides from a call's arguments whether it raises."""
+    """Whether a call with these arguments raises."""
     fields: dict[str, Any] = field(default_factory=dict)
-    """Fields that bring the request to the fault."""
+    """Fields that make the request reach the fault."""
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         original = getattr(self.owner, self.name)
@@ -74,7 +74,7 @@ FAULTS = {
         logits_processors, "_process_row", lambda scores, sequence: marked(sequence), {"logit_bias": {"5": 1}}
     ),
     "its logprobs gathered": Fault(logprobs, "gather", fields={"logprobs": 2}),
-    "its logprobs read": Fault(logprobs, "told", fields={"logprobs": 2}),
+    "its logprobs read": Fault(logprobs, "collect", fields={"logprobs": 2}),
     "its prompt's logprobs noted": Fault(sampler, "_note_prompt", fields={"echo": True, "logprobs": 1}),
     "its first token taken": Fault(Choice, "take", lambda self, *rest: marked(self.sequence)),
     "its tenth token taken": Fault(

@@ -1,4 +1,4 @@
-"""`--skip-tokenizer-init`: token ids in and out; whatever needs a tokenizer is a 400 that names the field."""
+"""`--skip-tokenizer-init`: token ids in and out; a request that needs a tokenizer gets a 400 that names the field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The official client works against us as it does against vLLM."""
+"""The official client works with this engine as it does with vLLM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flags that change what the server answers: its key, its path behind a proxy, what every request gets."""
+"""Flags of the server: its key, its path behind a proxy, and defaults of every request."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from fastapi.testclient import TestClient
 
 from llm_contract import sse
 from llm_engine import Engine, EngineConfig
-from llm_engine.server.app import ServerOptions, build_app
-from llm_engine.server.metrics import EngineMetrics
+from llm_engine.metrics import EngineMetrics
+from llm_engine.server.app import build_app
+from llm_engine.settings import ServerConfig
 
 KEY = "a key with ü"
 ASKED = {"prompt": "def f(", "max_tokens": 3, "temperature": 0}
@@ -22,7 +23,7 @@ TALK = {"messages": [{"role": "user", "content": "add"}], "max_tokens": 3, "temp
 
 @pytest.fixture(scope="module")
 def client(models: Path) -> Iterator[TestClient]:
-    options = ServerOptions(
+    options = ServerConfig(
         api_key=KEY, root_path="/llm", enable_force_include_usage=True, return_tokens_as_token_ids=True
     )
     engine = Engine(EngineConfig(str(models / "zoo" / "llama"), num_gpu_blocks_override=256))
@@ -89,7 +90,7 @@ def test_log_probabilities_name_ids_unless_a_request_says_otherwise(
 
 
 def test_running_usage_counts_the_tokens_so_far(client: TestClient) -> None:
-    """The event that only names the role has none of the answer's tokens yet."""
+    """Check that the event with the role has none of the answer's tokens."""
     first, *chunks, last = events(client, "/v1/chat/completions", TALK)
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert first["usage"]["completion_tokens"] == 0

@@ -8,9 +8,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from llm_engine.server.app import ServerOptions, build_app
+from llm_engine.server.app import build_app
 from llm_engine.server.reading.request_fields import IGNORED, REFUSED
 from llm_engine.server.reading.requests import EngineChatRequest, EngineCompletionRequest, TokenizeChatRequest
+from llm_engine.settings import ServerConfig
 
 END = "<|endoftext|>"
 TALK = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "def f("}]
@@ -201,9 +202,9 @@ def test_what_a_template_gets_from_the_request(start_server: Callable[..., Any])
 def test_a_trusting_server_takes_the_requests_template(make_engine: Callable[..., Any]) -> None:
     from fastapi.testclient import TestClient
 
-    from llm_engine.server.metrics import EngineMetrics
+    from llm_engine.metrics import EngineMetrics
 
-    options = ServerOptions(trust_request_chat_template=True, enable_tokenizer_info_endpoint=True)
+    options = ServerConfig(trust_request_chat_template=True, enable_tokenizer_info_endpoint=True)
     with TestClient(build_app(make_engine(), EngineMetrics("tiny"), "tiny", options)) as client:
         body = {"messages": TALK, "chat_template": "[{{ messages[0].content }}]", "return_prompt_text": True}
         assert client.post(PATHS[1], json={**body, "max_tokens": 1}).json()["prompt_text"] == "[hi]"

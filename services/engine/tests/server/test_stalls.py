@@ -1,4 +1,4 @@
-"""No request holds up the stream next to it, whether it is served or refused; a client measures the pauses."""
+"""No request, served or refused, stalls another stream; a client measures the pauses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from llm_engine.testing.hostile import Stream, hostile_requests, send, steady_st
 BOUND_SECONDS = 0.05
 """On a quiet machine."""
 MARGIN = 4
-"""For a busy one, whose own pauses are taken off as well; what it guards against takes seconds."""
+"""Limit on a busy machine, whose own pauses are subtracted as well; a real stall takes seconds."""
 ATTEMPTS = 4
 
 SERVED = {
@@ -43,9 +43,9 @@ SERVED = {
     "tokens to detokenize",
 }
 EITHER = {"a schema of 1,500 properties", "an ambiguous grammar", "an expression of a million letters"}
-"""Served until what is drawn makes the grammar too complex."""
+"""Requests that are served until the grammar becomes too complex."""
 COMPUTED = {"128 answers to a long prompt", "a thousand prompts"}
-"""Requests whose cost is steps as large as --max-num-seqs and --max-num-batched-tokens allow."""
+"""Requests whose only cost is large steps, within --max-num-seqs and --max-num-batched-tokens."""
 REQUESTS = hostile_requests()
 
 
@@ -79,7 +79,7 @@ class Beside:
 
 @pytest.fixture(scope="module")
 def beside(models: Path) -> Iterator[Beside]:
-    """A server in a process of its own, and a stream that it serves all the while."""
+    """A server in a separate process, and a stream that it serves meanwhile."""
     command = [sys.executable, "-m", "llm_engine", "serve", str(models / "zoo" / "llama"), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -120,7 +120,7 @@ def test_a_hostile_request_does_not_hold_up_the_stream_next_to_it(beside: Beside
 
 
 def test_no_request_waits_for_an_import(models: Path, tmp_path: Path) -> None:
-    """A module that is imported with the first request of its kind holds up every stream for as long as that takes."""
+    """Check that requests import no module: an import delays every stream."""
     log = tmp_path / "log"
     command = [sys.executable, "-X", "importtime", "-m", "llm_engine", "serve"]
 
@@ -135,7 +135,7 @@ def test_no_request_waits_for_an_import(models: Path, tmp_path: Path) -> None:
             until(lambda: "serving" in log.read_text())
             url = re.search(r"http://\S+", log.read_text())
             assert url is not None
-            send(url[0], "/tokenize", json.dumps({"prompt": "a " * SMALL_BODY_BYTES}).encode())  # the reader is there
+            send(url[0], "/tokenize", json.dumps({"prompt": "a " * SMALL_BODY_BYTES}).encode())  # the reader is running
             before = imports()
             for path, body in FIRST_REQUESTS:
                 status, answer = send(url[0], path, json.dumps(body).encode())

@@ -1,4 +1,4 @@
-"""Speculation changes the speed and nothing else: greedy tokens are the same, drawn ones are distributed the same."""
+"""Speculation changes only the speed: greedy tokens are the same, and drawn ones have the same distribution."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from llm_engine import LLM, Engine, EngineConfig, SamplingParams
 from llm_engine.errors import EngineError, ModelError
+from llm_engine.metrics import EngineMetrics
 from llm_engine.sampling.sampler import Sampled
 from llm_engine.scheduler.sequence import Sequence
-from llm_engine.server.metrics import EngineMetrics
 from llm_engine.speculation.speculation import Speculation, SpeculativeConfig, propose_ngram
 
 MakeEngine = Callable[..., Engine]
@@ -37,7 +37,7 @@ def sequence(tokens: list[int], **params: Any) -> Sequence:
         ([5, 1, 2, 3, 7, 2, 3, 8, 1, 2, 3], [7, 2, 3]),  # the longest run
         ([1, 1, 1, 1], [1]),
         ([1, 2, 3], []),
-        ([256, 1, 256], []),  # one token is too short a run
+        ([256, 1, 256], []),  # a run of one token is too short
         ([1], []),
     ],
 )
@@ -62,7 +62,7 @@ def test_ngrams_by_brute_force(tokens: list[int]) -> None:
     ("most", "params", "count"),
     [
         (100, {}, 4),
-        (10, {}, 3),  # one of the 4 that are left comes from the step itself
+        (10, {}, 3),  # the step itself yields one of the 4 that are left
         (7, {}, 0),
         (100, {"presence_penalty": 1.0}, 0),
         (100, {"bad_words": ("a",)}, 0),
@@ -93,7 +93,7 @@ NGRAM = {"method": "ngram", "num_speculative_tokens": 4}
 @pytest.mark.parametrize("way", ["roomy", "preempted"])
 @pytest.mark.parametrize("method", ["ngram", "draft", "right"])
 def test_greedy_tokens_are_the_same(models: Path, heldout: str, method: str, way: str) -> None:
-    """`right`: a draft model that is the model itself guesses right, always."""
+    """With the method `right`, the draft model is the main model, so every guess is accepted."""
     model = str(models / "main")
     ways: dict[str, dict[str, Any]] = {
         "roomy": {"num_gpu_blocks_override": 300},
@@ -215,5 +215,5 @@ def test_what_does_not_fit_together_is_refused(models: Path, tmp_path: Path) -> 
         Engine(EngineConfig(model, speculative_config={"num_speculative_tokens": 30}))
     config = (models / "draft" / "config.json").read_text(encoding="utf-8")
     (tmp_path / "config.json").write_text(config.replace('"vocab_size": 4096', '"vocab_size": 50'))
-    with pytest.raises(ModelError, match="50 tokens and the model 4096"):
+    with pytest.raises(ModelError, match="50 tokens, the model 4096"):
         Engine(EngineConfig(model, speculative_config={"model": str(tmp_path), "num_speculative_tokens": 2}))

@@ -1,4 +1,4 @@
-"""How many KV blocks there are, and what is said when there is no room for them."""
+"""The number of KV blocks, and the errors if they do not fit."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def test_out_of_memory_says_how_many_blocks_were_possible_and_what_to_lower(
         blocks(monkeypatch, model, 300 * MIB, **settings)
     message = str(error.value)
     memory = sizing.memory(EngineConfig("m", **settings), [model], torch.float32, CPU)
-    assert message.startswith(f"out of memory: {wanted} blocks of 16 tokens take ")
-    assert f"there is room for {memory.left // BLOCK}: --gpu-memory-utilization 0.9 allows 270 MiB" in message
+    assert message.startswith(f"out of memory: {wanted} blocks of 16 tokens need ")
+    assert f"only {memory.left // BLOCK} fit: --gpu-memory-utilization 0.9 allows 270 MiB" in message
     assert message.endswith(f"lower {flag}")
     assert "\n" not in message
 
@@ -115,7 +115,7 @@ def test_devices() -> None:
     with pytest.raises(ModelError, match="it must be auto, cpu or cuda"):
         sizing.device(EngineConfig("m", device="tpu"))
     if not torch.cuda.is_available():
-        with pytest.raises(ModelError, match="1 GPUs are needed, and 0 are here"):
+        with pytest.raises(ModelError, match="1 GPUs are needed, but there are 0"):
             sizing.device(EngineConfig("m", device="cuda"))
 
 

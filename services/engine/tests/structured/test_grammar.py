@@ -1,4 +1,4 @@
-"""Structured output: whatever the model would like to write, what it writes has the shape."""
+"""Structured output: the text satisfies the constraint, whatever the model prefers."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "look-around": ({"regex": "(?=a)b"}, "look-around"),
     "a broken grammar": ({"grammar": "start: nothing"}, "cannot be compiled"),
     "a grammar without an end": ({"grammar": 'start: start "a"'}, "no text can satisfy it"),
-    "no JSON": ({"json": "{"}, "no JSON"),
+    "no JSON": ({"json": "{"}, "not valid JSON"),
     "no schema": ({"json": "[]"}, "must be an object"),
     "nothing": ({"json": "false"}, "no text can satisfy"),
     "itself": ({"json": '{"$ref": "#"}'}, "no text can satisfy it"),

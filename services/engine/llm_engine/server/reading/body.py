@@ -1,4 +1,4 @@
-"""The bytes of a request body, or a 413."""
+"""The bytes of a request body, within a size limit."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from fastapi import Request
 from llm_contract.errors import ApiError, ErrorKind
 
 MAX_BODY_BYTES = 8 * 2**20
+"""Largest request body."""
 
 
 async def read(request: Request) -> bytes:
-    """All of the body. Too much is read to its end and dropped: a client that still writes would not hear us."""
+    """Return the body. ApiError (413) if it is too large.
+
+    A body that is too large is still read to its end, because a client does not read the answer while it writes.
+    """
     body, size = bytearray(), 0
     async for chunk in request.stream():
         size += len(chunk)

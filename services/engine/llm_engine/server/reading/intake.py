@@ -1,7 +1,7 @@
-"""Where bodies are read: small ones at once, large ones in a process of their own.
+"""Intake: small bodies are read at once, large ones in a separate process.
 
-JSON, templates and checks hold the interpreter lock: 8 MB of brackets for ten seconds, in which no stream would get a
-token, whatever thread they were read in. A second process has a lock of its own. It reads one body at a time.
+JSON, templates and checks hold the interpreter lock: 8 MB of brackets hold it for ten seconds, in which no stream gets
+a token, whichever thread reads the body. A second process has its own lock. It reads one body at a time.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from llm_engine.server.reading.reader import Reader
 from llm_engine.server.reading.requests import StructuredOutputsField
 
 SMALL_BODY_BYTES = 8 * 1024
-"""Reading a body of this size takes a few milliseconds at most."""
+"""Largest body that is read at once. It takes a few milliseconds at most."""
 
 
 class Intake:
-    """`method`: one of Reader's. All methods are for the event loop's thread."""
+    """The readers of bodies: one in this process, one in another. Call it in the event loop's thread only."""
 
     def __init__(self, reader: Reader, folder: Path) -> None:
         self._reader = reader
@@ -36,25 +36,26 @@ class Intake:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="intake")
 
     async def read(self, method: str, raw: bytes) -> Any:
+        """Return the result of Reader's method `method` for the body, or raise its error."""
         if len(raw) <= SMALL_BODY_BYTES:
             return getattr(self._reader, method)(raw)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._process.call, method, raw)
 
     def start(self) -> None:
-        """Start the process now; otherwise the first large body does, and waits for it."""
+        """Start the process now, so that the first large body does not have to wait for it."""
         self._thread.submit(self._process.start)
 
     def close(self) -> None:
-        """End the process, whatever it is reading."""
+        """End the process, even if it is reading."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._process.close()
 
 
 class ReaderProcess:
-    """A spawned process with a reader. It ends with this one, whose end of the pipe it sees closed."""
+    """A spawned process with a reader. It ends when this process closes its end of the pipe or dies."""
 
     def __init__(self, reader: Reader, folder: Path) -> None:
-        """The process makes a reader like this one, with a tokenizer of its own from the model's folder."""
+        """Describe the reader that the process makes: like `reader`, with its own tokenizer from the model folder."""
         self._arguments = {
             "tokenizer": type(reader.tokenizer),
             "folder": folder,
@@ -68,7 +69,7 @@ class ReaderProcess:
         self._closed = False
 
     def start(self) -> Connection:
-        """The pipe to the process, which is started if it does not live."""
+        """Return the pipe to the process. Start the process if it is not alive."""
         with self._lock:
             if self._closed:
                 raise ApiError(ErrorKind.DRAINING, "the server is shutting down", retry_after=1)
@@ -83,14 +84,14 @@ class ReaderProcess:
             return self._pipe
 
     def call(self, method: str, raw: bytes) -> Any:
-        """The method's result, or its error. RequestFailed if the process dies over it."""
+        """Return the method's result, or raise its error. RequestFailed if the process dies while reading."""
         pipe = self.start()
         try:
             pipe.send_bytes(method.encode())
             pipe.send_bytes(raw)
             result = pipe.recv()
         except (EOFError, OSError):
-            raise RequestFailed("the process that reads large bodies died over this one") from None
+            raise RequestFailed("the process that reads large bodies died while it read this one") from None
         if isinstance(result, _Refusal):
             raise ApiError(result.kind, result.message, param=result.param)
         if isinstance(result, Exception):
@@ -106,7 +107,7 @@ class ReaderProcess:
 
 
 class _Refusal:
-    """An ApiError for the pipe: pickle cannot make exceptions with arguments by name."""
+    """An ApiError for the pipe: pickle cannot rebuild exceptions with keyword arguments."""
 
     def __init__(self, error: ApiError) -> None:
         self.kind, self.message, self.param = error.kind, error.message, error.param
@@ -121,9 +122,9 @@ def run(
     model_name: str,
     trust_template: bool,
 ) -> None:
-    """The process: read bodies until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which closes the pipe
-    gc.disable()  # it would look at millions of brackets again and again; what is dropped is freed without it
+    """Run the process: read bodies until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, which then closes the pipe
+    gc.disable()  # it would traverse millions of brackets again and again; reference counting frees them anyway
     reader = Reader(tokenizer(folder), check, model_name, trust_template)
     try:
         while True:
@@ -150,7 +151,7 @@ BULKY = (
     *("logit_bias", "stop", "stop_token_ids", "allowed_token_ids", "bad_words", "response_format"),
     *("chat_template", "chat_template_kwargs", "documents", "tools"),
 )
-"""Fields that have become prompt tokens and sampling parameters, and need not travel once more."""
+"""Fields that are already turned into prompt tokens and sampling parameters, so the pipe need not carry them."""
 
 
 def _without_texts(asked: Any) -> Any:

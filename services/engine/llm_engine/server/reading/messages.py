@@ -1,7 +1,7 @@
-"""From the messages of a chat request to what its template gets: vLLM's reading of OpenAI's message objects.
+"""Chat messages: from the request's message objects to those that the template gets, as in vLLM.
 
-Only text is understood. A message keeps its role, its content, and the fields that templates read: `name`, `tool_calls`
-with their arguments as objects, `tool_call_id`, `reasoning`.
+Only text content is supported. A message keeps its role, its content and the fields that templates read: `name`,
+`tool_calls` with their arguments as objects, `tool_call_id`, `reasoning`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ Message = dict[str, Any]
 TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal", "thinking": "thinking"}
 """Type of a content part -> the field that holds its text."""
 MAY_BE_NULL = ("text", "refusal")
-"""Parts that are left out if their text is null."""
+"""Types of content parts that are left out if their text is null."""
 PARAM = "messages"
 
 
 def conversation(messages: list[ChatMessage], template: Template) -> list[Message]:
-    """Return the messages as the template gets them; RequestError for content that is no text, and for tool calls that
-    are no functions."""
+    """Return the messages for the template. RequestError for content other than text and calls other than functions."""
     chat = [_message(message, f"messages[{place}]", template) for place, message in enumerate(messages)]
     if any(message["role"] == "developer" for message in chat) and not template.knows_developer:
         return _system_first([{**m, "role": "system"} if m["role"] == "developer" else m for m in chat])
@@ -74,7 +73,7 @@ def _text(part: Any, where: str) -> str | None:
         raise RequestError(f"{where} has no type; it must be an object with a type and a text", PARAM)
     if kind not in TEXT_PARTS:
         allowed = ", ".join(sorted(TEXT_PARTS))
-        raise RequestError(f"{where} has the type {kind!r}, which is not supported; supported are {allowed}", PARAM)
+        raise RequestError(f"{where} has the type {kind!r}, which is not supported; supported: {allowed}", PARAM)
     text = part.get(TEXT_PARTS[kind])
     if text is None and kind in MAY_BE_NULL:
         return None
@@ -97,7 +96,7 @@ def _tool_call(call: Any, where: str) -> Message:
 
 
 def _arguments(arguments: Any) -> Message:
-    """Return the arguments as an object. Broken JSON that a model once wrote is dropped: later turns must not fail."""
+    """Return the arguments as an object. Invalid JSON becomes {}: a model wrote it, and later turns must not fail."""
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
@@ -107,7 +106,7 @@ def _arguments(arguments: Any) -> Message:
 
 
 def _system_first(chat: list[Message]) -> list[Message]:
-    """Merge the system messages into one, in front: some templates allow no other."""
+    """Merge the system messages into one at the front: some templates accept no other order."""
     system = [message for message in chat if message["role"] == "system"]
     if system == chat[:1]:
         return chat

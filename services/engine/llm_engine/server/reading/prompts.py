@@ -1,4 +1,4 @@
-"""From an API request to what the engine takes: token ids and sampling parameters."""
+"""From a request model to submissions: token ids and sampling parameters."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from llm_engine.server.reading.requests import EngineChatRequest, EngineCompleti
 from llm_engine.server.reading.submission import Submission
 
 MAX_ANSWERS = 1024
-"""The most answers to one request: prompts times n."""
+"""Most answers to one request: prompts times n."""
 
 
 def completion_submissions(
     tokenizer: AnyTokenizer, check: RequestCheck, body: EngineCompletionRequest
 ) -> list[Submission]:
-    """One for each prompt."""
+    """Return one submission per prompt. RequestError if the request cannot be served."""
     if body.max_tokens == 0 and not body.echo:
         raise RequestError(
             "max_tokens is 0; it must be at least 1, or echo must be set to score the prompt", "max_tokens"
@@ -27,7 +27,7 @@ def completion_submissions(
     prompts = _as_list(body.prompt)
     if len(prompts) * body.n > MAX_ANSWERS:
         asked = f"{len(prompts)} prompts with {body.n} answers each"
-        raise RequestError(f"{asked} are too many; one request may ask for {MAX_ANSWERS} answers", "prompt")
+        raise RequestError(f"{asked} are too many; one request can have {MAX_ANSWERS} answers", "prompt")
     submissions = []
     for prompt in prompts:
         ids, pieces = _prompt_ids(tokenizer, check, prompt, body)
@@ -40,7 +40,7 @@ def completion_submissions(
 def chat_submission(
     tokenizer: AnyTokenizer, check: RequestCheck, body: EngineChatRequest, trust_template: bool
 ) -> tuple[Submission, str]:
-    """The submission, and the text of its prompt."""
+    """Return the submission and the text of its prompt. RequestError if the request cannot be served."""
     asked = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     params = sampling_params(body, asked)
     text, ids = render_chat(tokenizer, check, body, trust_template=trust_template)
@@ -48,7 +48,7 @@ def chat_submission(
 
 
 def sampling_params(body: EngineCompletionRequest | EngineChatRequest, max_tokens: int | None) -> SamplingParams:
-    """Null means vLLM's default."""
+    """Return the sampling parameters of a request. Null means vLLM's default."""
     if body.stream and body.prompt_logprobs:
         raise RequestError("prompt_logprobs are not streamed; leave out stream or prompt_logprobs", "prompt_logprobs")
     return SamplingParams(
@@ -80,7 +80,7 @@ def sampling_params(body: EngineCompletionRequest | EngineChatRequest, max_token
 def _prompt_ids(
     tokenizer: AnyTokenizer, check: RequestCheck, prompt: str | list[int], body: EngineCompletionRequest
 ) -> tuple[list[int], list[str] | None]:
-    """The prompt's tokens and, if it is to be echoed, their pieces of its text."""
+    """Return the prompt's tokens and, with `echo`, the piece of text that each token covers."""
     if not prompt:
         raise ApiError(ErrorKind.INVALID_REQUEST, "prompt is empty; it must hold at least one token", param="prompt")
     if isinstance(prompt, str):
@@ -94,7 +94,7 @@ def _prompt_ids(
 
 
 def _as_list(prompt: str | list[int] | list[str] | list[list[int]]) -> list[str | list[int]]:
-    """A text, its token ids, or a list of either."""
+    """Return a list of prompts, given a text, its token ids, or a list of either."""
     if isinstance(prompt, str):
         return [prompt]
     tokens = [item for item in prompt if isinstance(item, int)]

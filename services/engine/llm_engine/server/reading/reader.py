@@ -1,7 +1,7 @@
-"""From the bytes of a body to what the engine takes: JSON, fields, chat template, tokens, limits.
+"""The reader: from the bytes of a body to submissions, through JSON, fields, chat template, tokens and limits.
 
-All of it is plain functions of the bytes and of what never changes, so that it can happen in any process: `intake` says
-in which. Nothing here needs torch.
+The result depends on the bytes and on immutable state only, so any process can read a body; `intake` chooses one.
+Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ B = TypeVar("B", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Each method raises ApiError or RequestError that says what is wrong with the body."""
+    """The reader of one server's bodies. Methods raise ApiError or RequestError if a body is wrong."""
 
     tokenizer: AnyTokenizer
     check: RequestCheck
     model_name: str
     trust_template: bool = False
-    """A request may bring a chat template of its own."""
+    """Whether requests can bring their own chat template."""
 
     def completion(self, raw: bytes) -> tuple[EngineCompletionRequest, list[Submission]]:
+        """Return the body and one submission per prompt."""
         asked = self._parse(raw, EngineCompletionRequest)
         with fields_named_by(asked):
             return asked, self._checked(prompts.completion_submissions(self.tokenizer, self.check, asked))
 
     def chat(self, raw: bytes) -> tuple[EngineChatRequest, list[Submission], str | None]:
-        """Return the body, its submission and, if the answer is to have it, the rendered prompt."""
+        """Return the body, its submission and, if the answer has to repeat it, the rendered prompt."""
         asked = self._parse(raw, EngineChatRequest)
         with fields_named_by(asked):
             submission, text = prompts.chat_submission(self.tokenizer, self.check, asked, self.trust_template)
@@ -68,11 +69,12 @@ class Reader:
         """Return the response's body."""
         asked = self._parse(raw, DetokenizeRequest)
         if not self.tokenizer.has_text:
-            raise RequestError("the engine runs without a tokenizer and cannot write text", "tokens")
+            raise RequestError("the engine runs without a tokenizer and cannot turn tokens into text", "tokens")
         self.check.check_ids(asked.tokens, "tokens")
         return orjson.dumps({"prompt": self.tokenizer.decode(asked.tokens, skip_special_tokens=False)})
 
     def check_model(self, name: str | None) -> None:
+        """Raise ApiError if the request names another model."""
         if name and name != self.model_name:
             message = f"The model `{name}` does not exist. `{self.model_name}` does."
             raise ApiError(ErrorKind.MODEL_NOT_FOUND, message, param="model")
@@ -91,12 +93,12 @@ class Reader:
         return asked
 
     def _check_counts(self, fields: Any) -> None:
-        """Refuse lists that are far too long before every item is looked at."""
+        """Refuse lists that are far too long before their items are validated."""
         if not isinstance(fields, dict):
             return
         prompts, messages = fields.get("prompt"), fields.get("messages")
         if isinstance(prompts, list) and len(prompts) > MAX_ANSWERS and not isinstance(prompts[0], int):
-            raise RequestError(f"{len(prompts)} prompts are too many; one request may have {MAX_ANSWERS}", "prompt")
+            raise RequestError(f"{len(prompts)} prompts are too many; one request can have {MAX_ANSWERS}", "prompt")
         if isinstance(messages, list) and len(messages) > self.check.max_model_len:
             raise ContextLengthError(
                 f"this model's maximum context length is {self.check.max_model_len} tokens, but there are "

@@ -1,4 +1,4 @@
-"""From a request to its prompt: the text, and the tokens that the engine gets."""
+"""From a chat request to its prompt, as text and as tokens."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from llm_engine.server.reading.requests import ChatPrompt, EngineRequest, Tool
 T = TypeVar("T")
 
 NOT_FOR_TEMPLATES = ("messages", "chat_template")
-"""Names that `chat_template_kwargs` cannot give a value."""
+"""Variables that `chat_template_kwargs` cannot set."""
 
 
 def render_chat(
     tokenizer: AnyTokenizer, check: RequestCheck, body: ChatPrompt, *, trust_template: bool
 ) -> tuple[str, list[int]]:
-    """Return the chat as text, and its tokens. A model's template writes special tokens itself; the plain one does not.
+    """Render a chat. Return its text and its tokens. RequestError if the template refuses it or it cannot be served.
 
-    `trust_template`: the request may bring a template of its own.
+    A model's template writes special tokens itself; the plain template does not. `trust_template`: accept a template
+    in the request.
     """
     if isinstance(tokenizer, NoTokenizer):
-        raise RequestError("the engine runs without a tokenizer, and chat needs one", "messages")
+        raise RequestError("the engine runs without a tokenizer, which chats need", "messages")
     if body.chat_template is not None and not trust_template:
         raise RequestError(
             "chat_template is given, but the server was started without --trust-request-chat-template", "chat_template"
@@ -58,7 +59,7 @@ def _as_dict(tool: Tool) -> dict[str, Any]:
 
 
 def tokenizable(text: str, body: Request, check: RequestCheck, longest_token: int) -> str:
-    """Return the text, or as much of it as `truncate_prompt_tokens` can leave; ContextLengthError if it cannot fit."""
+    """Return the text, or the part that `truncate_prompt_tokens` can keep. ContextLengthError if it cannot fit."""
     if getattr(body, "truncate_prompt_tokens", None) is None:
         check.check_size(text, longest_token)
         return text
@@ -67,7 +68,7 @@ def tokenizable(text: str, body: Request, check: RequestCheck, longest_token: in
 
 
 def truncate(items: list[T], body: EngineRequest, max_model_len: int) -> list[T]:
-    """Cut a prompt down to `truncate_prompt_tokens`; -1 leaves room for one token of output."""
+    """Cut a prompt to `truncate_prompt_tokens`. -1 keeps all but one token of the context, for the output."""
     count = body.truncate_prompt_tokens
     if count is None:
         return items
@@ -83,7 +84,7 @@ def truncate(items: list[T], body: EngineRequest, max_model_len: int) -> list[T]
 
 
 def _variables(body: ChatPrompt) -> dict[str, Any]:
-    """Return the variables that the request gives the template. An effort switches thinking on or off."""
+    """Return the template variables that the request sets. A reasoning effort also switches thinking on or off."""
     given = body.chat_template_kwargs or {}
     if reserved := given.keys() & set(NOT_FOR_TEMPLATES):
         raise RequestError(f"chat_template_kwargs must not have {min(reserved)!r}", "chat_template_kwargs")

@@ -1,8 +1,8 @@
-"""The fate of every field that OpenAI's or vLLM's requests know and that the models in `requests` do not have.
+"""The fields of OpenAI's and vLLM's requests that the models in `requests` do not have: refused or ignored.
 
-A field that would change the answer is refused by name, unless its value asks for nothing special. A field that changes
-nothing here is ignored for the reason given. Unknown fields are ignored and logged, as in vLLM. A test holds
-the tables against vLLM's own request models.
+A field that would change the answer is refused by name, unless its value has no effect. A field that changes nothing
+here is ignored, for the reason given. Unknown fields are ignored and logged, as in vLLM. A test compares the tables
+with vLLM's own request models.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "web_search_options": (),
     "verbosity": ("medium",),
 }
-"""Field -> values, beside null, that ask for nothing special."""
+"""Field -> values without effect; null has none either."""
 
 _ACCOUNTING = "OpenAI's bookkeeping"
 _RENDER_ONLY = "for vLLM's render endpoints; its other endpoints ignore it as well"
@@ -52,31 +52,31 @@ IGNORED: dict[str, str] = {
     "safety_identifier": _ACCOUNTING,
     "prompt_cache_key": "prefixes are found without a hint",
     "prompt_cache_retention": "prefixes are kept while there is room",
-    "prediction": "a hint that makes answers faster, not other ones",
+    "prediction": "a hint that changes the speed, not the answer",
     "session_id": "a hint for routers in front of several engines",
     "length_penalty": "only beam search reads it",
-    "spaces_between_special_tokens": "the six families' tokenizers put no blanks between special tokens",
-    "include_reasoning": "without a reasoning parser an answer has no part to leave out",
+    "spaces_between_special_tokens": "tokenizers of the six families put no blanks between special tokens",
+    "include_reasoning": "without a reasoning parser there is no reasoning to leave out",
     "parallel_tool_calls": "no tools are called",
-    "stream_interval": "an event for each piece of text has the same text",
+    "stream_interval": "one event per piece of text has the same text",
     "vllm_xargs": "for extensions of vLLM",
     "routed_experts_prompt_start": "the six families have no experts",
     "return_token_offsets": _RENDER_ONLY,
     "mm_payload": _RENDER_ONLY,
     "return_mm_kwargs": _RENDER_ONLY,
 }
-"""Field -> why it changes no answer."""
+"""Field -> the reason why it changes no answer."""
 
 
 def reject(body: BaseModel) -> None:
-    """Raise RequestError for the first field that asks for something we would get wrong."""
+    """Raise RequestError for the first field that is refused."""
     extra = body.model_extra or {}
     for name, value in extra.items():
         if name in REFUSED and value is not None and not _is_harmless(value, REFUSED[name]):
             allowed = " or ".join(repr(item) for item in (*REFUSED[name], None))
             raise RequestError(f"{name} is not supported; leave it out or set it to {allowed}", name)
     if unknown := extra.keys() - REFUSED.keys() - IGNORED.keys():
-        log.debug("fields that no API knows were ignored: %s", ", ".join(sorted(unknown)))
+        log.debug("ignored unknown fields: %s", ", ".join(sorted(unknown)))
 
 
 def _is_harmless(value: Any, harmless: tuple[Any, ...]) -> bool:

@@ -1,7 +1,7 @@
-"""The bodies that this engine understands: the contract's, and what vLLM adds to them.
+"""Request models: the contract's, with the fields that vLLM adds.
 
-`logprobs` is a number in completions and a switch in chat, as OpenAI has it; almost everything else they share. A field
-that is null is a field left out. `request_fields` says what becomes of the fields that are not here.
+`logprobs` is a number in completions and a switch in chats, as in OpenAI's API; they share almost all other fields. A
+null field counts as left out. `request_fields` handles the fields that are not here.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class EngineRequest(GenerationRequest):
     truncate_prompt_tokens: Annotated[Int64, Field(ge=-1)] | None = None
     """Tokens of the prompt to keep; -1: as many as the context holds."""
     truncation_side: Literal["left", "right"] | None = None
-    """Where the others go; null: left, so that the end of the prompt is kept."""
+    """The side on which tokens are cut; null: left, so the end of the prompt is kept."""
     request_id: str | None = None
     return_token_ids: bool | None = None
     return_tokens_as_token_ids: bool | None = None
@@ -97,7 +97,7 @@ class EngineRequest(GenerationRequest):
     @field_validator("logit_bias", mode="before")
     @classmethod
     def _name_wrong_keys(cls, value: Any) -> Any:
-        """One message for all of them; pydantic's own would hide all but one."""
+        """Report all wrong keys in one message; pydantic would report one."""
         wrong = [key for key in value if not _is_integer(key)] if isinstance(value, dict) else []
         if wrong:
             raise RequestError(
@@ -112,24 +112,24 @@ class EngineRequest(GenerationRequest):
         return self
 
     def field_named(self, param: str | None) -> str | None:
-        """Return the field of this body behind what the engine calls `param`."""
+        """Return the field of this body that the engine calls `param`."""
         return "response_format" if param == "structured_outputs" and not self.structured_outputs else param
 
     def structured(self) -> StructuredOutputs | None:
-        """At most one of the two fields may ask for a shape."""
+        """Return the structured output that one of the two fields asks for. RequestError if both do."""
         by_format = self.response_format.structured() if self.response_format is not None else None
         if self.structured_outputs is None or not self.structured_outputs.model_fields_set:
             return by_format
         if by_format is not None:
             raise RequestError(
-                "response_format and structured_outputs both ask for a shape; give one", "response_format"
+                "response_format and structured_outputs are both given; leave one of them out", "response_format"
             )
         return self.structured_outputs.structured()
 
 
 class EngineCompletionRequest(EngineRequest, CompletionRequest):
     max_tokens: Annotated[int, Field(ge=0)] | None = 16
-    """0, with `echo`: only the prompt is scored."""
+    """0, with `echo`: only score the prompt."""
     add_special_tokens: bool = True
     logprobs: Annotated[int, Field(ge=-1, strict=True)] | None = None
 
@@ -139,7 +139,7 @@ class EngineCompletionRequest(EngineRequest, CompletionRequest):
 
     @property
     def num_prompt_logprobs(self) -> int | None:
-        """An echoed prompt is shown with what the output is shown with."""
+        """The number for the prompt; an echoed prompt has as many as the output."""
         return self.logprobs if self.prompt_logprobs is None and self.echo else self.prompt_logprobs
 
     def field_named(self, param: str | None) -> str | None:
@@ -158,13 +158,13 @@ class Tool(Request):
 
 
 class ChatPrompt(Request):
-    """The fields from which a chat is rendered."""
+    """The fields that are rendered to a prompt."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     add_generation_prompt: bool = True
     continue_final_message: bool = False
     add_special_tokens: bool | None = None
-    """In addition to those that the template writes; null: only if the model has no template."""
+    """Whether to add special tokens to those that the template writes; null: only if the model has no template."""
     tools: Annotated[list[Tool], Field(min_length=1)] | None = None
     documents: list[dict[str, Any]] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
@@ -181,7 +181,7 @@ class EngineChatRequest(ChatPrompt, EngineRequest, ChatCompletionRequest):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=-1)] | None = None
     echo: bool = False
-    """Begin the answer with the last message, if that has the answer's role."""
+    """Start the answer with the last message if it has the answer's role."""
     tool_choice: str | dict[str, Any] | None = None
     return_prompt_text: bool | None = None
 
@@ -191,14 +191,14 @@ class EngineChatRequest(ChatPrompt, EngineRequest, ChatCompletionRequest):
             raise RequestError("tool_choice is given, but tools is not", "tool_choice")
         if self.tools is not None and self.tool_choice != "none":
             raise RequestError(
-                "tools can only be shown to the model, with tool_choice 'none': tool calls are not read out of answers",
+                "tools need tool_choice 'none': the model can see them, but calls in its answers are not parsed",
                 "tools" if self.tool_choice is None else "tool_choice",
             )
         return self
 
     @property
     def role(self) -> str:
-        """The answer's. Without a generation prompt the last speaker goes on, as in vLLM."""
+        """The role of the answer. Without a generation prompt it is the last message's, as in vLLM."""
         return "assistant" if self.add_generation_prompt else self.messages[-1].role
 
     def field_named(self, param: str | None) -> str | None:

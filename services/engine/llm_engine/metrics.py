@@ -1,4 +1,4 @@
-"""vLLM's metrics, on a registry of our own, in the plain text format."""
+"""Metrics with vLLM's names, on a registry of our own, in Prometheus's plain text format."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from prometheus_client.registry import Collector
 
 from llm_contract import metrics as names
 from llm_contract.metrics import ENGINE_LABELS, Metric, token_count_buckets
-from llm_engine.config import EngineConfig
 from llm_engine.kv_cache.manager import PrefixCacheStats
-from llm_engine.observers.observer import EngineView
+from llm_engine.observers.observer import ObservedEngine
 from llm_engine.sampling.sampler import Sampled
 from llm_engine.scheduler.scheduler import Step
 from llm_engine.scheduler.sequence import FinishReason, Sequence
+from llm_engine.settings import EngineConfig
 from llm_engine.speculation.speculation import SpeculationStats
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ENGINE_INDEX = "0"
-"""vLLM numbers the engines behind one server; we have one."""
+"""Label of the engine. vLLM numbers the engines behind one server; here there is one."""
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class EngineMetrics:
-    """An observer of one engine, whose thread it is called in; any thread may render."""
+    """An observer that counts. The engine's thread calls it; any thread can render."""
 
     def __init__(self, model_name: str) -> None:
         self.registry = CollectorRegistry()
         self._model_name = model_name
 
-    def watch(self, engine: EngineView) -> None:
+    def watch(self, engine: ObservedEngine) -> None:
         scheduler, self._prefix = engine.scheduler, engine.kv_cache.stats
         self._gauge(names.REQUESTS_RUNNING).set_function(lambda: len(scheduler.running))
         self._gauge(names.REQUESTS_WAITING).set_function(lambda: len(scheduler.waiting))
@@ -58,7 +58,7 @@ class EngineMetrics:
         self._request_generation_tokens = self._histogram(names.REQUEST_GENERATION_TOKENS, buckets)
         self._iteration_tokens = self._histogram(names.ITERATION_TOKENS)
         self._prefix_seen = PrefixCacheStats()
-        if engine.speculation is not None:  # vLLM's counters of drafts, which exist only where it speculates
+        if engine.speculation is not None:  # as in vLLM, these counters exist only with speculation
             labels = (self._model_name, ENGINE_INDEX)
             self.registry.register(SpeculationCollector(engine.speculation.stats, labels))
 
@@ -69,13 +69,13 @@ class EngineMetrics:
         return
 
     def computed(self, step: Step, sampled: list[Sampled], now: float) -> None:
-        """Before the times are noted, so that a sequence's last token time is that of the token before."""
+        """Count a step. The sequences' times are not updated yet: `last_token_time` is that of the previous token."""
         prefix = self._prefix
         prompt_tokens = sum(
             item.sequence.num_prompt_tokens for item in sampled if item.sequence.last_token_time is None
         )
         new_tokens = sum(len(item.token_ids) for item in sampled)
-        self._iteration_tokens.observe(prompt_tokens + new_tokens)  # a prompt counts where it is complete, as in vLLM
+        self._iteration_tokens.observe(prompt_tokens + new_tokens)  # as in vLLM, a prompt counts when it is complete
         self._preemptions.inc(len(step.preempted))
         self._generation_tokens.inc(new_tokens)
         self._prompt_tokens.inc(prompt_tokens)
@@ -138,7 +138,7 @@ class EngineMetrics:
 
 
 class SpeculationCollector(Collector):
-    """Reads the counts when asked; a step pays nothing for them."""
+    """Counters of speculation, read when they are scraped, so that a step pays nothing for them."""
 
     def __init__(self, stats: SpeculationStats, labels: tuple[str, ...]) -> None:
         self._stats = stats
@@ -151,7 +151,9 @@ class SpeculationCollector(Collector):
         accepted = sum(stats.accepted_by_position)
         yield self._counter(f"{prefix}_accepted_tokens", "Draft tokens accepted.", accepted)
         by_position = CounterMetricFamily(
-            f"{prefix}_accepted_tokens_per_pos", "Accepted by place in the draft.", labels=(*ENGINE_LABELS, "position")
+            f"{prefix}_accepted_tokens_per_pos",
+            "Draft tokens accepted, by position in the draft.",
+            labels=(*ENGINE_LABELS, "position"),
         )
         for position, count in enumerate(stats.accepted_by_position):
             by_position.add_metric((*self._labels, str(position)), count)

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from llm_contract.metrics import ENGINE_METRICS
 from llm_engine import Engine, EngineConfig, SamplingParams
-from llm_engine.server.metrics import EngineMetrics
+from llm_engine.metrics import EngineMetrics
 
 
 @pytest.fixture
