@@ -75,6 +75,7 @@ class Gateway:
         self.fleet: FleetGate | None = None
         self.settings = settings
         self.monitoring = Monitoring(settings, keys_required=required)
+        self.metrics = GatewayMetrics()
         self.pool = EnginePool(
             settings.engines,
             limit=settings.in_flight_limit,
@@ -83,14 +84,21 @@ class Gateway:
             balancing=settings.balancing,
             anonymous=self.monitoring.closed,
             clock=clock,
+            on_removed=self.metrics.forget_engine,
         )
         rate = self.pool.rate
         policy = make_policy(
             settings.policy, classes, aging_rate=settings.aging_rate, fairness_window=settings.fairness_window
         )
         self.queue = RequestQueue(policy, classes, settings.max_queue)
-        self.wait_bound = WaitBound(policy, classes, self.queue, settings.max_queue, rate=rate)
-        self.metrics = GatewayMetrics()
+        self.wait_bound = WaitBound(
+            policy,
+            classes,
+            self.queue,
+            settings.max_queue,
+            rate=rate,
+            on_violation=self.metrics.wait_bound_violated,
+        )
         self.metrics.observe_tenants(self.usage)
         self.metrics.observe_scheduler(self.queue, self.pool, (cls.name for cls in classes))
         self.metrics.observe_wait_bound(self.wait_bound, (cls.name for cls in classes))
@@ -103,11 +111,10 @@ class Gateway:
             self.pool, self.upstream, settings.probe_interval, settings.probe_timeout, clock=clock
         )
         self.scraper = SignalScraper(self.pool, self.upstream, settings.signals_interval, clock)
-        self.progress = ProgressWatch(self.pool, settings.progress_timeout, clock)
         self.limiter, dispatcher = self._schedule(rate, clock)
         self.models = Models(self.pool, self.tenants, aliases=settings.aliases, retry_after=settings.probe_interval)
         self.proxy = self._make_proxy(dispatcher, clock)
-        self.progress.on_eject = self.proxy.fail_over
+        self.progress = ProgressWatch(self.pool, settings.progress_timeout, clock, on_eject=self.proxy.fail_over)
         self.passthrough = Passthrough(
             settings, self.tenants, self.models, pool=self.pool, upstream=self.upstream, metrics=self.metrics
         )

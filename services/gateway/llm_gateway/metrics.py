@@ -49,6 +49,7 @@ class GatewayMetrics:
         self._reattempts = self._counter(names.REATTEMPTS)
         self._reloads = self._counter(names.CONFIG_RELOADS)
         self._shed = self._counter(names.SHED)
+        self._wait_bound_violations = self._counter(names.WAIT_BOUND_VIOLATIONS)
         self._queue_wait = Series(self._histogram(names.QUEUE_WAIT))
         self._time_to_first_byte = Series(self._histogram(names.TIME_TO_FIRST_BYTE))
         self._request_seconds = Series(self._histogram(names.REQUEST_SECONDS))
@@ -62,15 +63,12 @@ class GatewayMetrics:
         for name in class_names:
             depth.labels(name).set_function(partial(queue.depth, name))
         self._registry.register(EngineCollector(pool))
-        pool.on_removed = self.forget_engine
 
     def observe_wait_bound(self, bound: WaitBound, class_names: Iterable[str]) -> None:
         seconds = self._gauge(names.WAIT_BOUND)
-        violations = self._counter(names.WAIT_BOUND_VIOLATIONS)
         for name in class_names:
             seconds.labels(name).set_function(partial(bound.seconds, name))
-            violations.labels(name)  # shown as 0 from the start: an alert needs the series
-        bound.on_violation = lambda name: violations.labels(name).inc()
+            self._wait_bound_violations.labels(name)  # shown as 0 from the start: an alert needs the series
 
     def observe_tenants(self, usage: UsageBook) -> None:
         self._registry.register(UsageCollector(usage))
@@ -99,6 +97,9 @@ class GatewayMetrics:
 
     def reattempted(self, class_name: str, reason: Reattempt) -> None:
         self._reattempts.labels(class_name, reason).inc()
+
+    def wait_bound_violated(self, class_name: str) -> None:
+        self._wait_bound_violations.labels(class_name).inc()
 
     def shed(self, class_name: str) -> None:
         self._shed.labels(class_name).inc()

@@ -43,19 +43,15 @@ def moved(old: Sequence[EngineSettings], new: Sequence[EngineSettings]) -> list[
 
 
 def _replace(pool: EnginePool, settings: EngineSettings) -> None:
-    """Nobody is woken in between, when the engine is neither here nor there."""
+    """Exchange an engine in one step: the dispatcher does not see the pool without it."""
     before = next(engine for engine in pool.engines if engine.name == settings.name)
     was_up = before.up
-    wake, pool.on_change = pool.on_change, lambda: None
-    try:
+    with pool.paused():
         pool.remove(settings.name)
         engine = pool.add(settings)
         pool.learn_models(engine, before.cards or None)
         if was_up:
             pool.mark_up(engine)
-    finally:
-        pool.on_change = wake
-    wake()
 
 
 async def _retire(pool: EnginePool, names: set[str]) -> None:

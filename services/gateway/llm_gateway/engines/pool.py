@@ -1,7 +1,7 @@
 """The engines together: permits for their slots, and engines that come, go, fail and return.
 
-Invariants: an engine's `in_flight` is its permits out, its `budget.used` the sum of their costs. `on_change` is called
-whenever somebody who waits may have become able to go, or has lost the last engine to wait for.
+Invariants: an engine's `in_flight` is its permits out, its `budget.used` the sum of their costs. `on_change` is emitted
+whenever a waiting request may be able to go now, or has lost its last engine.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from llm_gateway.engines.addresses import default_name
 from llm_gateway.engines.balance import BalancingName, LeastLoaded, make_balancer
@@ -23,6 +24,7 @@ from llm_gateway.engines.permit import Permit
 from llm_gateway.engines.routes import Route, Routes
 from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.engines.signals import Signals
+from llm_gateway.listeners import Listeners
 from llm_gateway.scheduling.service_rate import ServiceRate
 from llm_gateway.scheduling.waiting import Waiting
 
@@ -30,7 +32,10 @@ log = logging.getLogger(__name__)
 
 
 class EnginePool:
-    """`clock` is monotonic and in seconds."""
+    """The engines and the permits for their slots. `clock` is monotonic, in seconds.
+
+    `on_removed` is called with the name of an engine once its last permit is back after its removal.
+    """
 
     def __init__(
         self,
@@ -43,6 +48,7 @@ class EnginePool:
         anonymous: bool = False,
         clock: Callable[[], float] = time.monotonic,
         source: random.Random | None = None,
+        on_removed: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._limit = limit or LimitSettings()
         self._kv_kappa = kv_kappa
@@ -63,9 +69,9 @@ class EnginePool:
         self._held: Counter[str] = Counter()
         """Permits out, by class."""
         self.rate = ServiceRate(self.scarcest_slots)
-        self.on_change: Callable[[], None] = lambda: None
-        self.on_removed: Callable[[str], None] = lambda name: None
-        """Called with the name of an engine that is gone, its last permit returned."""
+        self.on_change: Listeners[[]] = Listeners()
+        self._paused = False
+        self._on_removed = on_removed
 
     def _make(self, settings: EngineSettings) -> Engine:
         limit = AdaptiveLimit(self._limit, settings.max_in_flight) if self._limit.kind == "adaptive" else None
@@ -171,7 +177,7 @@ class EnginePool:
             engine.breaker.end_probe(permit.probe)
         if not engine.in_flight and engine in self.draining:
             self._gone(engine)
-        self.on_change()
+        self._changed()
 
     # --- what is learned about them -------------------------------------------------------------------------------
 
@@ -181,7 +187,7 @@ class EnginePool:
             self.failed(engine)
         elif status < 400 and engine.breaker.succeeded():
             log.warning("engine %s works again: circuit breaker closed", engine.name)
-            self.on_change()
+            self._changed()
 
     def overloaded(self, engine: Engine, rest: float | None, model: str | None) -> None:
         """It answered 429 or 503, and named `rest` seconds or none. It works, so its breaker does not count this.
@@ -200,7 +206,7 @@ class EnginePool:
         """A request of ours failed there: refused, broken off, silent, or a 5xx."""
         if engine.breaker.failed():
             log.warning("engine %s fails its requests: circuit breaker open", engine.name)
-            self.on_change()
+            self._changed()
 
     def observe(self, engine: Engine, signals: Signals | None) -> None:
         """A scrape, or None if it failed."""
@@ -210,22 +216,22 @@ class EnginePool:
         else:
             engine.observe(signals)
         if before != (engine.max_in_flight, engine.budget.capacity):
-            self.on_change()
+            self._changed()
 
     def mark_up(self, engine: Engine) -> None:
         """A probe found it well. Ends its rest if that is over, so that is noticed up to one probe late."""
         engine.failed_probes = 0
         if engine.rests_until is not None and self._clock() >= engine.rests_until:
             engine.rests_until = None
-            self.on_change()
+            self._changed()
         if not engine.up and engine in self.engines:
             engine.up, engine.ejected = True, False
             engine.breaker.half_open()
             engine.progressed(self._clock())
             log.warning("engine %s is up", engine.name)
-            self.on_change()
+            self._changed()
         elif engine.breaker.state is BreakerState.HALF_OPEN:
-            self.on_change()
+            self._changed()
 
     def mark_down(self, engine: Engine, reason: str) -> None:
         engine.reason = reason
@@ -233,7 +239,7 @@ class EnginePool:
             engine.up = False
             engine.prefixes.clear()
             log.warning("engine %s is down: %s", engine.name, reason)
-            self.on_change()
+            self._changed()
 
     def eject(self, engine: Engine, reason: str) -> None:
         """Down until it has shown that it produces tokens."""
@@ -250,7 +256,7 @@ class EnginePool:
         engine.models = None if cards is None else frozenset(cards)
         if engine.models != before and engine in self.engines:
             self._reroute()
-            self.on_change()
+            self._changed()
 
     def _reroute(self) -> None:
         self.routes = Routes(self.engines)
@@ -287,6 +293,20 @@ class EnginePool:
         self.mark_down(engine, "removed")
         return drained
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold back `on_change` inside the block and emit it once at the end. Blocks do not nest."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+            self._changed()
+
+    def _changed(self) -> None:
+        if not self._paused:
+            self.on_change.emit()
+
     def watched(self) -> list[Engine]:
         """All that hold requests or may get some: an engine that hangs must not hang its own removal."""
         return [*self.engines, *self.draining]
@@ -296,7 +316,7 @@ class EnginePool:
         if not drained.done():
             drained.set_result(None)
         if all(engine.name != other.name for other in (*self.engines, *self.draining)):
-            self.on_removed(engine.name)
+            self._on_removed(engine.name)
 
 
 def _cost(request: Waiting) -> int:

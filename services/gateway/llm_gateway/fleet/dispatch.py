@@ -29,7 +29,7 @@ class FleetDispatcher(Dispatcher):
     ) -> None:
         super().__init__(settings, classes, queue, **scheduling)
         self.gate = FleetGate(settings.fleet, self, _time_weight(settings), scheduling["clock"])
-        scheduling["pool"].on_change = self._changed
+        scheduling["pool"].on_change.subscribe(self.gate.changed)
         scheduling["rate"].replicas = lambda: self.gate.replicas
 
     def limits(self) -> Mapping[str, int]:
@@ -57,10 +57,6 @@ class FleetDispatcher(Dispatcher):
 
     def mode_changed(self) -> None:
         self._pool.share_among(1 if self.gate.online else self.gate.replicas)
-        self._pump()
-
-    def _changed(self) -> None:
-        self.gate.changed()
         self._pump()
 
     def _at_once(self, request: Waiting) -> Permit | None:

@@ -88,7 +88,7 @@ class Replica:
     ) -> None:
         settings = [EngineSettings(url=f"http://{name}", name=name, max_in_flight=n) for name, n in engines.items()]
         self.pool = EnginePool(settings)
-        self.pool.on_change = self._changed
+        self.pool.on_change.subscribe(self._changed)
         self.queue = RequestQueue(Aging(AGING_RATE, most_urgent=0, fairness_window=math.inf), DEFAULT_CLASSES, 100_000)
         self.clock = clock
         self.bids: dict[Waiting, Bid] = {}

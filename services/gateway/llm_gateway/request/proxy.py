@@ -78,8 +78,9 @@ class Proxy:
             self._all_closed.clear()
             await self._all_closed.wait()
 
-    def fail_over(self, engine: Engine, reason: str) -> None:
-        """The engine was ejected: its requests go on elsewhere, or end, instead of waiting for it."""
+    @staticmethod
+    def fail_over(engine: Engine) -> None:
+        """Interrupt the requests of an ejected engine: they move to another engine or end with an error."""
         for request in list(engine.holders):
             request.interruptible.interrupt(EJECTED)
 

@@ -75,8 +75,7 @@ class Dispatcher:
         """As of the last look: the queue's groups are by these."""
         self._waiting: dict[Waiting, Grant] = {}
         self.preemption = Preemption(settings.preemption, self._clock)
-        pool.on_change = self._pump
-        queue.on_push_out = self._push_out
+        pool.on_change.subscribe(self._pump)
 
     async def acquire(self, request: Waiting) -> Permit:
         """Wait for this request's turn and return its slot. A full queue does not keep out one that had a slot before.
@@ -131,12 +130,14 @@ class Dispatcher:
                 self._on_shed(request.cls.name)
                 waiting = self._queue.length(route)
                 raise QueueFull(f"class {request.cls.name} is being shed: {waiting} requests wait")
-            self._queue.push(request, route, bounded=not returning)
-            self._entered(request, route)
+            pushed_out = self._queue.push(request, route, bounded=not returning)
         except QueueFull as full:
             wait = self.predicted_wait(request)
             message = f"{full}; retry in about {wait:.0f} s"
             raise ApiError(ErrorKind.QUEUE_FULL, message, retry_after=wait) from None
+        if pushed_out is not None:
+            self._push_out(pushed_out)
+        self._entered(request, route)
 
     def _push_out(self, request: Waiting) -> None:
         """Fail a request whose tenant has more than its share of a full queue, for another tenant's request."""

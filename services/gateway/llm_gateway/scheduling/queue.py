@@ -91,8 +91,6 @@ class RequestQueue:
         self._depths = {cls.name: 0 for cls in self._classes}
         self._length = 0
         self._pushed = 0
-        self.on_push_out: Callable[[Waiting], None] | None = None
-        """Called with a request whose place was taken. Without it no request is pushed out."""
 
     def __len__(self) -> int:
         """Requests that wait, without those that went away."""
@@ -124,10 +122,11 @@ class RequestQueue:
         """Return the engines that a queued request waits for."""
         return self._route_of[request]
 
-    def push(self, request: Waiting, route: Route = (), *, bounded: bool = True) -> None:
-        """Queue a request for the engines of `route`. It keeps its key, due and order if it was queued before.
+    def push(self, request: Waiting, route: Route = (), *, bounded: bool = True) -> Waiting | None:
+        """Queue a request for the engines of `route`. Return the request that was pushed out for it, if any.
 
-        Raises QueueFull if `bounded` and there is no room.
+        A request that was queued before keeps its key, due and order. Raises QueueFull if `bounded` and there is no
+        room.
         """
         group = self._groups.get(route)
         if group is None:
@@ -137,8 +136,7 @@ class RequestQueue:
         self._route_of[request] = route
         group.put(request)
         self._count(request, 1)
-        if pushed_out is not None and self.on_push_out is not None:
-            self.on_push_out(pushed_out)
+        return pushed_out
 
     def peek(
         self, now: float, excluded: Collection[str] = NONE_EXCLUDED, blocked: Collection[Route] = ()
@@ -220,11 +218,11 @@ class RequestQueue:
         self._count(request, -1)
 
     def _make_room(self, group: Group, request: Waiting) -> Waiting | None:
-        """The request that was taken out for this one, None if there was room. Raises QueueFull."""
+        """Return the request that was taken out for this one, None if there was room. Raises QueueFull."""
         full = self._why_full(group, request.cls)
         if full is None:
             return None
-        victim = None if self.on_push_out is None else group.most_over_share(request)
+        victim = group.most_over_share(request)
         if victim is None:
             raise QueueFull(full)
         self._take_out(victim)

@@ -36,12 +36,13 @@ class WaitBound:
         max_queue: int,
         *,
         rate: ServiceRate,
+        on_violation: Callable[[str], None],
     ) -> None:
         self._queue = queue
         self._max_queue = max_queue
         self._rate = rate
         self._passable = {cls.name: _passable_seconds(policy, cls) for cls in classes}
-        self.on_violation: Callable[[str], None] = lambda class_name: None
+        self._on_violation = on_violation
 
     def seconds(self, class_name: str) -> float:
         """At the present service rate; infinite while no engine is up, and for a policy without a bound."""
@@ -57,7 +58,7 @@ class WaitBound:
                 and waiting.key < granted.key
                 and (engine is None or engine in self._queue.route_of(waiting))
             ):
-                self.on_violation(waiting.cls.name)
+                self._on_violation(waiting.cls.name)
 
 
 def _passable_seconds(policy: OrderingPolicy, cls: PriorityClass) -> float:

@@ -111,8 +111,14 @@ class _Simulation:
             clock=self._clock,
             source=source,
         )
-        bound = WaitBound(policy, settings.classes, self._queue, settings.max_queue, rate=self._pool.rate)
-        bound.on_violation = self._violated
+        bound = WaitBound(
+            policy,
+            settings.classes,
+            self._queue,
+            settings.max_queue,
+            rate=self._pool.rate,
+            on_violation=self._violated,
+        )
         self._dispatcher = _Dispatcher(
             settings,
             ClassTable(settings.classes, settings.default_class),

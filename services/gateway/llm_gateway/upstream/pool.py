@@ -91,12 +91,6 @@ class HttpClient:
             for connection in [*origin.idle, *origin.busy]:
                 connection.abort()
 
-    def forget(self, base: URL) -> None:
-        """Closes the idle connections to an engine that was taken away."""
-        for key in [key for key in self._origins if key[0] == base]:
-            for connection in list(self._origins.pop(key).idle):
-                connection.abort()
-
     def open_connections(self) -> int:
         return sum(len(origin.idle) + len(origin.busy) for origin in self._origins.values())
 

@@ -34,9 +34,10 @@ class World:
         self.pool = EnginePool(engines, clock=lambda: self.now)
         policy = Aging(0.05, INTERACTIVE.priority, fairness_window=5.0)
         self.queue = RequestQueue(policy, classes, max_queue)
-        bound = WaitBound(policy, classes, self.queue, max_queue, rate=self.pool.rate)
         self.violations: list[str] = []
-        bound.on_violation = self.violations.append
+        bound = WaitBound(
+            policy, classes, self.queue, max_queue, rate=self.pool.rate, on_violation=self.violations.append
+        )
         self.shed: list[str] = []
         settings = GatewaySettings(
             engines=("http://unused",), max_queue=max_queue, probe_interval=3.0, classes=classes, **more
@@ -68,6 +69,18 @@ class World:
 async def settle() -> None:
     for _ in range(3):
         await asyncio.sleep(0)
+
+
+async def test_a_second_listener_of_the_pool_does_not_silence_the_dispatcher() -> None:
+    world = World(1)
+    heard: list[str] = []
+    world.pool.on_change.subscribe(lambda: heard.append("change"))
+    _, first = world.arrive(BATCH)
+    _, second = world.arrive(BATCH)
+    await settle()
+    (await first).release()
+    (await second).release()
+    assert heard == ["change", "change"]
 
 
 async def test_a_free_slot_is_given_at_once_and_the_rest_wait_in_order() -> None:

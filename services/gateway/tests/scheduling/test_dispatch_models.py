@@ -47,8 +47,7 @@ class World:
         ordering = make_policy(policy, classes, aging_rate=0.1, fairness_window=5.0)
         self.queue = RequestQueue(ordering, classes, 100)
         self.violations: list[str] = []
-        bound = WaitBound(ordering, classes, self.queue, 100, rate=self.pool.rate)
-        bound.on_violation = self.violations.append
+        bound = WaitBound(ordering, classes, self.queue, 100, rate=self.pool.rate, on_violation=self.violations.append)
         table = ClassTable(classes, "standard")
         gateway = GatewaySettings(engines=("http://unused",), max_queue=100, classes=classes)
         self.dispatcher = Dispatcher(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from llm_gateway.request.classes import DEFAULT_CLASSES, PriorityClass
-from llm_gateway.scheduling.policies import Aging, PolicyName, Vtc, make_policy
+from llm_gateway.scheduling.policies import Aging, OrderingPolicy, PolicyName, Vtc, make_policy
 from llm_gateway.scheduling.queue import QueueFull, RequestQueue
 from llm_gateway.scheduling.service_rate import ServiceRate
 from llm_gateway.scheduling.wait_bound import WaitBound
@@ -34,9 +34,13 @@ class World:
         policy = make_policy(name, DEFAULT_CLASSES, aging_rate=aging_rate, fairness_window=WINDOW)
         self.queue = RequestQueue(policy, DEFAULT_CLASSES, max_queue)
         self.rate = ServiceRate(lambda: self.slots)
-        self.bound = WaitBound(policy, DEFAULT_CLASSES, self.queue, max_queue, rate=self.rate)
         self.violations: list[str] = []
-        self.bound.on_violation = self.violations.append
+        self.bound = self.bound_of(policy, max_queue)
+
+    def bound_of(self, policy: OrderingPolicy, max_queue: int) -> WaitBound:
+        return WaitBound(
+            policy, DEFAULT_CLASSES, self.queue, max_queue, rate=self.rate, on_violation=self.violations.append
+        )
 
     def grant(self, excluded: frozenset[str] = frozenset()) -> Waiting | None:
         request = self.queue.pop(self.now, excluded)
@@ -69,9 +73,12 @@ class Scheduler(RuleBasedStateMachine):
         now = self.world.now
         request = Waiting(cls, now, tenant=tenant, weight=weight, prompt_tokens=tokens, deadline=now + deadline)
         with suppress(QueueFull):
-            self.world.queue.push(request)
+            pushed_out = self.world.queue.push(request)
             self.waiting.append(request)
             self.arrivals += 1
+            if pushed_out is not None:
+                self.waiting.remove(pushed_out)
+                self.ended += 1
 
     @rule(excluded=st.frozensets(st.sampled_from(NAMES)))
     def grant(self, excluded: frozenset[str]) -> None:
@@ -228,8 +235,7 @@ def test_a_policy_that_breaks_its_promise_is_found_out_grant_by_grant() -> None:
     world = World("vtc")
     policy = Unfair()
     world.queue = RequestQueue(policy, DEFAULT_CLASSES, MAX_QUEUE)
-    world.bound = WaitBound(policy, DEFAULT_CLASSES, world.queue, MAX_QUEUE, rate=world.rate)
-    world.bound.on_violation = world.violations.append
+    world.bound = world.bound_of(policy, MAX_QUEUE)
     bulk, standard = Waiting(BATCH, 0.0, tenant="poor"), Waiting(
         STANDARD, 0.0, tenant="poor"
     )  # due at 25 and 15, keys 2 and 1

@@ -366,14 +366,6 @@ async def test_idle_connections_are_closed_in_time(monkeypatch: pytest.MonkeyPat
         assert client.open_connections() == 0
 
 
-async def test_forgetting_an_engine_closes_its_idle_connections(serving: Any) -> None:
-    async with serving(HELLO) as (server, client, base):
-        await (await ask(client, base)).read()
-        client.forget(base)
-        client.forget(base)
-        await until(lambda: server.ended == 1)
-
-
 async def test_nobody_listens() -> None:
     listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]

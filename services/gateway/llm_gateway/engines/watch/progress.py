@@ -27,14 +27,16 @@ CANARY_TIMEOUT = 10.0
 
 
 class ProgressWatch:
-    """`on_eject(engine, reason)` is called after the engine was marked down, with its requests still unfinished."""
+    """The watch over all engines. `on_eject` is called once an engine is marked down, its requests still unfinished."""
 
-    def __init__(self, pool: EnginePool, timeout: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, pool: EnginePool, timeout: float, clock: Callable[[], float], *, on_eject: Callable[[Engine], None]
+    ) -> None:
         self._pool = pool
         self._timeout = timeout
         self._clock = clock
         self._loop = EngineLoop(pool, self._check, min(MAX_CHECK_INTERVAL, timeout / CHECKS_PER_TIMEOUT))
-        self.on_eject: Callable[[Engine, str], None] = lambda engine, reason: None
+        self._on_eject = on_eject
 
     async def start(self) -> None:
         """A timeout of 0 turns the watch off."""
@@ -51,9 +53,8 @@ class ProgressWatch:
         """Ejects the engine if it has been without progress for longer than the timeout."""
         silent = self._clock() - engine.last_progress
         if engine.in_flight and silent > self._timeout and not engine.ejected and _can_be_judged(engine):
-            reason = f"no progress for {silent:.0f} s"
-            self._pool.eject(engine, reason)
-            self.on_eject(engine, reason)
+            self._pool.eject(engine, f"no progress for {silent:.0f} s")
+            self._on_eject(engine)
 
 
 def _can_be_judged(engine: Engine) -> bool:

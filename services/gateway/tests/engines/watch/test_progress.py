@@ -14,6 +14,7 @@ from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.engines.signals import Signals
 from llm_gateway.engines.watch.progress import ProgressWatch
 from llm_gateway.request.classes import DEFAULT_CLASSES
+from llm_gateway.request.proxy import Proxy
 from llm_gateway.scheduling.waiting import Waiting
 from llm_gateway.testing import RunningGateway
 
@@ -28,9 +29,10 @@ class World:
         self.pool = EnginePool([EngineSettings(url="http://e", name="e")], clock=lambda: self.now)
         self.engine = self.pool.engines[0]
         self.pool.mark_up(self.engine)
-        self.watch = ProgressWatch(self.pool, 30.0, lambda: self.now)
         self.ejected: list[str] = []
-        self.watch.on_eject = lambda engine, reason: self.ejected.append(reason)
+        self.watch = ProgressWatch(
+            self.pool, 30.0, lambda: self.now, on_eject=lambda engine: self.ejected.append(engine.reason)
+        )
         self.scrape(0)
 
     def scrape(self, tokens: float) -> None:
@@ -120,7 +122,7 @@ def test_a_return_starts_the_time_anew() -> None:
 
 
 async def test_a_timeout_of_0_turns_it_off() -> None:
-    watch = ProgressWatch(EnginePool([]), 0.0, lambda: 0.0)
+    watch = ProgressWatch(EnginePool([]), 0.0, lambda: 0.0, on_eject=lambda engine: None)
     await watch.start()
     assert watch._loop._task is None
     await watch.stop()
@@ -128,14 +130,14 @@ async def test_a_timeout_of_0_turns_it_off() -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_an_engine_that_stalls_is_ejected_though_it_is_healthy_and_back_once_it_makes_tokens(
-    client: aiohttp.ClientSession, streamed: bool
+    client: aiohttp.ClientSession, streamed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ejected: list[Engine] = []
+    monkeypatch.setattr(Proxy, "fail_over", ejected.append)
     async with (
         ScriptedEngine() as engine,
         RunningGateway(engine.url, progress_timeout=0.2, signals_interval=0.02) as gateway,
     ):
-        ejected: list[tuple[Engine, str]] = []
-        gateway.parts.progress.on_eject = lambda *what: ejected.append(what)
         engine.headers_gate.close()
 
         async def ask() -> int:
@@ -147,7 +149,7 @@ async def test_an_engine_that_stalls_is_ejected_though_it_is_healthy_and_back_on
         task = asyncio.create_task(ask())
         await gateway.until(lambda one: not one.parts.pool.any_up())
         only = gateway.parts.pool.engines[0]
-        assert [one for one, _ in ejected] == [only]
+        assert ejected == [only]
         assert only.reason.startswith("no progress for")
         await engine.until(lambda: len(engine.received) >= 2)
         assert engine.received[1].body["max_tokens"] == 1, "the canary"
