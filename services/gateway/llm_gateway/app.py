@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from aiohttp import web
 
@@ -32,10 +32,9 @@ from llm_gateway.request.estimate import OutputEstimator, PromptEstimator
 from llm_gateway.request.exchange import request_id
 from llm_gateway.request.passthrough import Passthrough
 from llm_gateway.request.proxy import Proxy
-from llm_gateway.scheduling.dispatch import Dispatcher, Scheduling
+from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.scheduling.policies import make_policy
 from llm_gateway.scheduling.queue import RequestQueue
-from llm_gateway.scheduling.service_rate import ServiceRate
 from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.sla.routes import SlaRoutes
@@ -47,6 +46,7 @@ from llm_gateway.tenancy.tenants import TenantTable, keys_required
 from llm_gateway.tenancy.usage import UsageBook
 from llm_gateway.upstream.client import Upstream
 
+D = TypeVar("D", bound=Dispatcher)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 if TYPE_CHECKING:
@@ -86,7 +86,6 @@ class Gateway:
             clock=clock,
             on_removed=self.metrics.forget_engine,
         )
-        rate = self.pool.rate
         policy = make_policy(
             settings.policy, classes, aging_rate=settings.aging_rate, fairness_window=settings.fairness_window
         )
@@ -96,7 +95,7 @@ class Gateway:
             classes,
             self.queue,
             settings.max_queue,
-            rate=rate,
+            rate=self.pool.rate,
             on_violation=self.metrics.wait_bound_violated,
         )
         self.metrics.observe_tenants(self.usage)
@@ -111,7 +110,7 @@ class Gateway:
             self.pool, self.upstream, settings.probe_interval, settings.probe_timeout, clock=clock
         )
         self.scraper = SignalScraper(self.pool, self.upstream, settings.signals_interval, clock)
-        self.limiter, dispatcher = self._schedule(rate, clock)
+        self.limiter, dispatcher = self._schedule(clock)
         self.models = Models(self.pool, self.tenants, aliases=settings.aliases, retry_after=settings.probe_interval)
         self.proxy = self._make_proxy(dispatcher, clock)
         self.progress = ProgressWatch(self.pool, settings.progress_timeout, clock, on_eject=self.proxy.fail_over)
@@ -119,28 +118,29 @@ class Gateway:
             settings, self.tenants, self.models, pool=self.pool, upstream=self.upstream, metrics=self.metrics
         )
 
-    def _schedule(
-        self, rate: ServiceRate, clock: Callable[[], float]
-    ) -> tuple[LocalLimiter | RedisLimiter, Dispatcher]:
-        """Return limiter and dispatcher: of this gateway alone, or of a fleet."""
-        settings = self.settings
-        scheduling: Scheduling = {
-            "pool": self.pool,
-            "rate": rate,
-            "wait_bound": self.wait_bound,
-            "clock": clock,
-            "on_shed": self.metrics.shed,
-        }
-        if settings.fleet.redis_url is None:
-            return LocalLimiter(clock), Dispatcher(settings, self.classes, self.queue, **scheduling)
-        # Imported only if it is wanted: Redis's client brings a quarter of a second and much else.
+    def _schedule(self, clock: Callable[[], float]) -> tuple[LocalLimiter | RedisLimiter, Dispatcher]:
+        """Return the limiter and the dispatcher, shared with a fleet if one is configured."""
+        if self.settings.fleet.redis_url is None:
+            return LocalLimiter(clock), self._make_dispatcher(Dispatcher, clock)
+        # Imported on demand: Redis's client takes a quarter of a second to load.
         from llm_gateway.fleet.dispatch import FleetDispatcher
         from llm_gateway.fleet.limiter import RedisLimiter
 
-        fleet = FleetDispatcher(settings, self.classes, self.queue, **scheduling)
-        self.fleet = fleet.gate
-        self.metrics.observe_fleet(fleet.gate)
-        return RedisLimiter(settings.fleet, fleet.gate, clock), fleet
+        dispatcher = self._make_dispatcher(FleetDispatcher, clock)
+        self.fleet = dispatcher.gate
+        self.metrics.observe_fleet(self.fleet)
+        return RedisLimiter(self.settings.fleet, self.fleet, clock), dispatcher
+
+    def _make_dispatcher(self, kind: type[D], clock: Callable[[], float]) -> D:
+        return kind(
+            self.settings,
+            self.classes,
+            self.queue,
+            pool=self.pool,
+            wait_bound=self.wait_bound,
+            clock=clock,
+            on_shed=self.metrics.shed,
+        )
 
     def _make_proxy(self, dispatcher: Dispatcher, clock: Callable[[], float]) -> Proxy:
         prompts, outputs = PromptEstimator(), OutputEstimator()

@@ -6,15 +6,16 @@ share of each engine's slots.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Unpack
+from collections.abc import Callable, Mapping
 
-from llm_gateway.engines import Permit
+from llm_gateway.engines import EnginePool, Permit
 from llm_gateway.engines.routes import Route
+from llm_gateway.fleet.bids import Bid
 from llm_gateway.fleet.gate import FleetGate
 from llm_gateway.request.classes import ClassTable
-from llm_gateway.scheduling.dispatch import Dispatcher, Scheduling
+from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.scheduling.queue import RequestQueue
+from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.scheduling.waiting import Waiting
 from llm_gateway.settings import GatewaySettings
 
@@ -25,12 +26,17 @@ class FleetDispatcher(Dispatcher):
         settings: GatewaySettings,
         classes: ClassTable,
         queue: RequestQueue,
-        **scheduling: Unpack[Scheduling],
+        *,
+        pool: EnginePool,
+        wait_bound: WaitBound,
+        clock: Callable[[], float],
+        on_shed: Callable[[str], None],
     ) -> None:
-        super().__init__(settings, classes, queue, **scheduling)
-        self.gate = FleetGate(settings.fleet, self, _time_weight(settings), scheduling["clock"])
-        scheduling["pool"].on_change.subscribe(self.gate.changed)
-        scheduling["rate"].replicas = lambda: self.gate.replicas
+        super().__init__(settings, classes, queue, pool=pool, wait_bound=wait_bound, clock=clock, on_shed=on_shed)
+        self._bids: dict[Waiting, Bid] = {}
+        self.gate = FleetGate(settings.fleet, self, _time_weight(settings), clock)
+        pool.on_change.subscribe(self.gate.changed)
+        pool.rate.replicas = lambda: self.gate.replicas
 
     def limits(self) -> Mapping[str, int]:
         engines = [one for one in self._pool.engines if one.available and one.rests_until is None]
@@ -71,11 +77,10 @@ class FleetDispatcher(Dispatcher):
 
     def _entered(self, request: Waiting, route: Route) -> None:
         others = [engine.name for engine in self._pool.engines if engine not in route]
-        request.bid = self.gate.offer(request.key, avoid=[*request.tried, *others])
+        self._bids[request] = self.gate.offer(request.key, avoid=[*request.tried, *others])
 
     def _left(self, request: Waiting) -> None:
-        if request.bid is not None:
-            self.gate.withdraw(request.bid)
+        self.gate.withdraw(self._bids.pop(request))
 
 
 def _time_weight(settings: GatewaySettings) -> float:

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 from aiohttp import web
 from pydantic import ValidationError
@@ -30,10 +30,12 @@ from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.edge.connections import expect
 from llm_gateway.edge.responses import error_response, json_response
+from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.settings import OPERATORS_FIELDS, EngineSettings
 from llm_gateway.operations.reload import Reload
 from llm_gateway.request import body as request_body
 from llm_gateway.request.classes import PriorityClass
+from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.settings import AdminSettings
 from llm_gateway.tenancy.keys import bearer, matches
 from llm_gateway.tenancy.tenants import TenantTable, is_ip_address
@@ -47,45 +49,14 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-class EngineView(Protocol):
-    """An engine as the admin API shows it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def up(self) -> bool: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def in_flight(self) -> int: ...
-    @property
-    def max_in_flight(self) -> int: ...
-
-
-class Engines(Protocol):
-    """The pool. What `remove` returns ends with the engine's last request."""
-
-    @property
-    def engines(self) -> Sequence[EngineView]: ...
-    @property
-    def draining(self) -> Iterable[EngineView]: ...
-    def add(self, settings: EngineSettings) -> object: ...
-    def remove(self, name: str) -> asyncio.Future[None]: ...
-
-
-class Queue(Protocol):
-    def __len__(self) -> int: ...
-    def depth(self, class_name: str) -> int: ...
-
-
 class Admin:
     def __init__(
         self,
         settings: AdminSettings,
         digest: bytes,
-        engines: Engines,
+        pool: EnginePool,
         *,
-        queue: Queue,
+        queue: RequestQueue,
         classes: Iterable[PriorityClass],
         tenants: TenantTable,
         usage: UsageBook,
@@ -95,7 +66,7 @@ class Admin:
     ) -> None:
         self._digest = digest
         self._hosts = frozenset(("localhost", settings.host.lower(), *settings.hosts))
-        self._engines = engines
+        self._pool = pool
         self._queue = queue
         self._classes = classes
         self._tenants = tenants
@@ -148,8 +119,8 @@ class Admin:
 
     async def _list_engines(self, _: web.Request) -> web.Response:
         """Those that are on their way out are shown until their last request has ended."""
-        staying = [_engine(one, draining=False) for one in self._engines.engines]
-        return json_response({"engines": staying + [_engine(one, draining=True) for one in self._engines.draining]})
+        staying = [_engine(one, draining=False) for one in self._pool.engines]
+        return json_response({"engines": staying + [_engine(one, draining=True) for one in self._pool.draining]})
 
     async def _add_engine(self, request: web.Request) -> web.Response:
         fields = request_body.parse(await request_body.read(request, MAX_BODY_BYTES, BODY_TIMEOUT))
@@ -162,7 +133,7 @@ class Admin:
             raise ApiError(ErrorKind.INVALID_REQUEST, _what_is_wrong(error)) from None
         if settings.name in self._names():
             raise ApiError(ErrorKind.CONFLICT, f"there is an engine {settings.name} already", param="name")
-        self._engines.add(settings)
+        self._pool.add(settings)
         log.warning("admin: added engine %s at %s", settings.name, settings.url)
         return json_response({"added": settings.name}, status=201)
 
@@ -174,7 +145,7 @@ class Admin:
         if len(names) == 1:
             raise ApiError(ErrorKind.CONFLICT, f"{name} is the only engine; add another one first")
         log.warning("admin: removing engine %s", name)
-        done, _ = await asyncio.wait((self._engines.remove(name),), timeout=self._drain_timeout)
+        done, _ = await asyncio.wait((self._pool.remove(name),), timeout=self._drain_timeout)
         return json_response({"removed": name} if done else {"draining": name}, status=200 if done else 202)
 
     async def _show_queue(self, _: web.Request) -> web.Response:
@@ -202,14 +173,14 @@ class Admin:
         return json_response({"draining": True}, status=202)
 
     def _names(self) -> list[str]:
-        return [engine.name for engine in self._engines.engines]
+        return [engine.name for engine in self._pool.engines]
 
 
 async def _not_found(request: web.Request) -> web.Response:
     raise ApiError(ErrorKind.NOT_FOUND, f"there is no {request.method} {request.path}")
 
 
-def _engine(engine: EngineView, *, draining: bool) -> dict[str, Any]:
+def _engine(engine: Engine, *, draining: bool) -> dict[str, Any]:
     return {
         "name": engine.name,
         "draining": draining,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Protocol, TypedDict, Unpack
+from typing import Protocol
 
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.engines import Engine, EnginePool, Permit
@@ -23,7 +23,6 @@ from llm_gateway.engines.routes import Route
 from llm_gateway.request.classes import ClassTable
 from llm_gateway.scheduling.preemption import Preemption
 from llm_gateway.scheduling.queue import NONE_EXCLUDED, QueueFull, RequestQueue
-from llm_gateway.scheduling.service_rate import ServiceRate
 from llm_gateway.scheduling.shedding import Shedder
 from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.scheduling.waiting import Waiting
@@ -40,30 +39,23 @@ class Grant(Protocol):
     def set_exception(self, error: ApiError, /) -> None: ...
 
 
-class Scheduling(TypedDict):
-    """The parts that a dispatcher works with, by name."""
-
-    pool: EnginePool
-    rate: ServiceRate
-    wait_bound: WaitBound
-    clock: Callable[[], float]
-    on_shed: Callable[[str], None]
-    """Called with the name of a class when one of its requests is shed."""
-
-
 class Dispatcher:
+    """Queue, policy and engines put together. `on_shed` is called with a class's name when it sheds a request."""
+
     def __init__(
         self,
         settings: GatewaySettings,
         classes: ClassTable,
         queue: RequestQueue,
-        **scheduling: Unpack[Scheduling],
+        *,
+        pool: EnginePool,
+        wait_bound: WaitBound,
+        clock: Callable[[], float],
+        on_shed: Callable[[str], None],
     ) -> None:
-        pool = scheduling["pool"]
-        self._rate = scheduling["rate"]
-        self._wait_bound = scheduling["wait_bound"]
-        self._clock = scheduling["clock"]
-        self._on_shed = scheduling["on_shed"]
+        self._wait_bound = wait_bound
+        self._clock = clock
+        self._on_shed = on_shed
         self._classes = classes
         self._queue = queue
         self._pool = pool
@@ -119,7 +111,7 @@ class Dispatcher:
     def predicted_wait(self, request: Waiting) -> float:
         """Return the seconds until a request like this one would start from the end of the queue, 1 to 60."""
         route = self._pool.routes.of(request.model)
-        rate = self._rate.per_second(request.output_tokens, self._pool.slots(route))
+        rate = self._pool.rate.per_second(request.output_tokens, self._pool.slots(route))
         return min(MAX_RETRY_AFTER, max(1.0, (self._queue.length(route) + 1) / rate)) if rate else MAX_RETRY_AFTER
 
     def _enqueue(self, request: Waiting, route: Route) -> None:
@@ -208,10 +200,10 @@ class Dispatcher:
         granted.set_result(permit)
 
     def _entered(self, request: Waiting, route: Route) -> None:
-        """Called when a request has entered the queue; a fleet overrides it."""
+        """React to a request that has entered the queue. A fleet offers it to the other gateways."""
 
     def _left(self, request: Waiting) -> None:
-        """Called when a request has left the queue."""
+        """React to a request that has left the queue for any reason. A fleet withdraws the offer."""
 
     def _undecided(self, request: Waiting) -> Grant | None:
         """Return None if the request was cancelled a moment ago and has not left the queue yet."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import KW_ONLY, dataclass, field
 
-from llm_gateway.fleet.bids import Bid
 from llm_gateway.request.classes import PriorityClass
 from llm_gateway.scheduling.interrupt import Interruptible
 
@@ -48,5 +47,3 @@ class Waiting:
     """Number of times that it was pulled back from an engine."""
     interruptible: Interruptible = field(default_factory=Interruptible)
     """Entered while it is at an engine and can be pulled back."""
-    bid: Bid | None = None
-    """Its bid in the fleet, if the gateway is in one."""

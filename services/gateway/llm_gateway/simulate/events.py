@@ -124,7 +124,6 @@ class _Simulation:
             ClassTable(settings.classes, settings.default_class),
             self._queue,
             pool=self._pool,
-            rate=self._pool.rate,
             wait_bound=bound,
             clock=self._clock,
             on_shed=lambda class_name: None,

@@ -15,7 +15,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from llm_gateway.sla.record import SlaRecord
 
@@ -28,14 +28,16 @@ MAX_TENANT = 64
 """Characters; a client without a key may call itself what it likes, even by bytes that are no text."""
 
 LAYOUT = 1
-"""Raised when the columns change; kept in the file as SQLite's user_version."""
+"""Raise it when the columns change. The file keeps it as SQLite's user_version."""
 
-COLUMNS = (
-    "time REAL, class TEXT, tenant TEXT, engine TEXT, outcome TEXT, verdict INTEGER, streamed INTEGER,"
-    " prompt_tokens INTEGER, output_tokens INTEGER, queue_wait REAL, ttft REAL, tpot REAL, e2e REAL,"
-    " ttft_target REAL, tpot_target REAL, deadline REAL, preempted INTEGER, attempts INTEGER"
-)
-INSERT = f"INSERT INTO requests VALUES (NULL{', ?' * len(COLUMNS.split(','))})"
+FIELDS = get_type_hints(SlaRecord)
+SQL_TYPES = {str: "TEXT", int: "INTEGER", bool: "INTEGER", float: "REAL", float | None: "REAL"}
+COLUMNS = {
+    **{"class" if name == "class_name" else name: SQL_TYPES[kind] for name, kind in FIELDS.items()},
+    "verdict": SQL_TYPES[int],
+}
+"""SQL type by column: the fields of an SlaRecord, and its verdict."""
+INSERT = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES ({', '.join(f':{column}' for column in COLUMNS)})"
 TRIM_AGE = "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE time < ? ORDER BY time LIMIT ?)"
 TRIM_ROW_COUNT = (
     "DELETE FROM requests WHERE id IN"
@@ -124,7 +126,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
     if tables and layout != LAYOUT:
         raise OtherLayout(f"its layout is {layout}, not {LAYOUT}")
     with connection:
-        connection.execute(f"CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY, {COLUMNS})")
+        columns = ", ".join(f"{column} {kind}" for column, kind in COLUMNS.items())
+        connection.execute(f"CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY, {columns})")
         connection.execute("CREATE INDEX IF NOT EXISTS requests_by_time ON requests (time)")
         connection.execute(f"PRAGMA user_version={LAYOUT}")
 
@@ -138,29 +141,16 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
     return isinstance(error, OtherLayout) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+def _insert(connection: sqlite3.Connection, rows: Sequence[dict[str, Any]]) -> None:
     with connection:
         connection.executemany(INSERT, rows)
 
 
-def _row(record: SlaRecord) -> tuple[object, ...]:
-    return (
-        record.time,
-        record.class_name,
-        record.tenant[:MAX_TENANT].encode(errors="replace").decode(),
-        record.engine,
-        record.outcome,
-        int(record.verdict()),
-        record.streamed,
-        record.prompt_tokens,
-        record.output_tokens,
-        record.queue_wait,
-        record.ttft,
-        record.tpot,
-        record.e2e,
-        record.ttft_target,
-        record.tpot_target,
-        record.deadline,
-        record.preempted,
-        record.attempts,
-    )
+def _row(record: SlaRecord) -> dict[str, Any]:
+    """Return the value of each column."""
+    return {
+        **{name: getattr(record, name) for name in FIELDS},
+        "class": record.class_name,
+        "tenant": record.tenant[:MAX_TENANT].encode(errors="replace").decode(),
+        "verdict": int(record.verdict()),
+    }

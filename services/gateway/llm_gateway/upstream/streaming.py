@@ -65,7 +65,7 @@ class Streaming:
             with answer:
                 await client.prepare(request)
                 failure = await self._run(job, relay, answer)
-            while failure is not None and self._can_resume(job, relay, failure):
+            if failure is not None:
                 failure = await self._resume(job, relay, failure)
             await relay.finish(failure)
         except ConnectionError:
@@ -90,31 +90,30 @@ class Streaming:
             self._attempts.failed(job, failure)
         return failure
 
-    def _can_resume(self, job: Job, relay: Relay, failure: EngineError) -> bool:
-        return relay.transcript is not None and failure.retryable and self._attempts.another(job)
-
     async def _resume(self, job: Job, relay: Relay, failure: EngineError) -> EngineError | None:
-        """Return None if the stream is complete now, else what it is left with."""
-        assert relay.transcript is not None
-        progress = relay.transcript.progress()
-        tokens = None if progress is None else await self._tokens(job, progress)
-        if progress is None or tokens is None:
-            failure.retryable = False
+        """Continue the stream at other engines. Return None once it is complete, else the failure that ends it."""
+        if relay.transcript is None:
             return failure
-        limit = tokens_allowed(job.path, job.body)
-        if progress.finished or (limit is not None and tokens >= limit):
-            await relay.complete(None if progress.finished else _length_reached(job.path, progress))
-            return None
-        self._metrics.reattempted(job.exchange.class_name, "resume")
-        try:
-            answer = await self._attempts.begin(job, continuation(job.path, job.body, progress, tokens))
-        except (ApiError, EngineError, Interrupted):
-            return failure
-        with answer:
-            if answer.events is None:
-                failure.retryable = False
-                return failure
-            return await self._run(job, relay, answer)
+        left: EngineError | None = failure
+        while left is not None and left.retryable and self._attempts.another(job):
+            progress = relay.transcript.progress()
+            tokens = None if progress is None else await self._tokens(job, progress)
+            if progress is None or tokens is None:
+                return left
+            limit = tokens_allowed(job.path, job.body)
+            if progress.finished or (limit is not None and tokens >= limit):
+                await relay.complete(None if progress.finished else _length_reached(job.path, progress))
+                return None
+            self._metrics.reattempted(job.exchange.class_name, "resume")
+            try:
+                answer = await self._attempts.begin(job, continuation(job.path, job.body, progress, tokens))
+            except (ApiError, EngineError, Interrupted):
+                continue
+            with answer:
+                if answer.events is None:
+                    return left
+                left = await self._run(job, relay, answer)
+        return left
 
     async def _tokens(self, job: Job, progress: Progress) -> int | None:
         """Return how many tokens the client has had, None if that cannot be known and `max_tokens` depends on it.
@@ -128,7 +127,7 @@ class Streaming:
         counted = await self._count(job, progress.text)
         if counted is None and tokens_allowed(job.path, job.body) is not None:
             return None
-        return max(progress.parts, counted or 0)
+        return max(len(progress.texts), counted or 0)
 
     async def _count(self, job: Job, text: str) -> int | None:
         """Return the tokens of `text` as an engine has them, None if none says."""

@@ -23,15 +23,18 @@ IDENTITY = ("id", "created", "model")
 class Progress:
     identity: dict[str, Any] = field(default_factory=dict)
     """Fields that all events of a stream have in common."""
-    text: str = ""
-    parts: int = 0
-    """Events with text: there are at least as many tokens."""
+    texts: list[str] = field(default_factory=list)
+    """The text of each event that has one: there are at least as many tokens."""
     tokens: int | None = None
     """Count in the last event, where usage is stated continuously."""
     opened: bool = False
     """The client has had an event."""
     finished: bool = False
-    """A `finish_reason` was among it: nothing is left to generate."""
+    """An event had a `finish_reason`: nothing is left to generate."""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
 
 
 class Unclear(Exception):
@@ -58,15 +61,15 @@ class Transcript:
             return None
         found = Progress()
         try:
-            texts = [_read(found, data) for data in sse.Decoder().feed(b"".join(self._chunks))]
+            for data in sse.Decoder().feed(b"".join(self._chunks)):
+                _take_in(found, data)
         except (Unclear, orjson.JSONDecodeError):
             return None
-        found.text = "".join(texts)
         return found
 
 
-def _read(found: Progress, data: bytes) -> str:
-    """Return the text of an event, having noted in `found` what else it says."""
+def _take_in(found: Progress, data: bytes) -> None:
+    """Add what an event says to `found`. Raise Unclear if it holds more than text."""
     event = orjson.loads(data)
     choices = event.get("choices") if isinstance(event, dict) else None
     if not isinstance(choices, list) or len(choices) > 1:
@@ -79,13 +82,12 @@ def _read(found: Progress, data: bytes) -> str:
     if counts is not None:
         found.tokens = counts.output
     if not choices:
-        return ""
+        return
     text = _text(choices[0])
     found.finished = found.finished or choices[0].get("finish_reason") is not None
     if text:
-        found.parts += 1
+        found.texts.append(text)
         found.tokens = found.tokens if counts is not None else None
-    return text
 
 
 def _text(choice: Any) -> str:

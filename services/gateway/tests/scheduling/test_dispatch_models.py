@@ -55,7 +55,6 @@ class World:
             table,
             self.queue,
             pool=self.pool,
-            rate=self.pool.rate,
             wait_bound=bound,
             clock=lambda: self.now,
             on_shed=lambda _: None,

@@ -92,7 +92,7 @@ def test_progress_is_what_the_client_has_had() -> None:
     progress = progress_of(completion("Hel") + completion("lo"), completion(" é"), b": ping\n\n")
     assert progress is not None
     assert (progress.identity, progress.text) == ({"id": "cmpl-1", "created": 7}, "Hello é")
-    assert (progress.finished, progress.parts, progress.tokens) == (False, 3, None)
+    assert (progress.finished, len(progress.texts), progress.tokens) == (False, 3, None)
 
 
 def test_progress_knows_the_end_and_continuous_usage() -> None:
@@ -148,15 +148,17 @@ def test_a_long_stream_is_not_kept() -> None:
 
 
 def test_a_completion_goes_on_after_its_text() -> None:
-    asked = continuation(COMPLETIONS, {**STREAM, "max_tokens": 10}, Progress(text=" then"), 4).body
+    asked = continuation(COMPLETIONS, {**STREAM, "max_tokens": 10}, Progress(texts=[" then"]), 4).body
     assert asked == {"model": "m", "prompt": "a then", "stream": True, "max_tokens": 6}
-    assert continuation(COMPLETIONS, STREAM, Progress(text="b"), 4).body["max_tokens"] == 12
-    assert continuation(COMPLETIONS, {**STREAM, "max_tokens": None}, Progress(text="b"), 4).body["max_tokens"] is None
+    assert continuation(COMPLETIONS, STREAM, Progress(texts=["b"]), 4).body["max_tokens"] == 12
+    assert (
+        continuation(COMPLETIONS, {**STREAM, "max_tokens": None}, Progress(texts=["b"]), 4).body["max_tokens"] is None
+    )
 
 
 def test_a_chat_goes_on_in_its_last_message() -> None:
     body = {**CHAT_STREAM, "max_completion_tokens": 10}
-    asked = continuation(CHAT, body, Progress(text="He"), 9).body
+    asked = continuation(CHAT, body, Progress(texts=["He"]), 9).body
     assert asked["messages"] == [*CHAT_STREAM["messages"], {"role": "assistant", "content": "He"}]
     assert (asked["continue_final_message"], asked["add_generation_prompt"]) == (True, False)
     assert (asked["max_tokens"], "max_completion_tokens" in asked) == (1, False)
