@@ -13,25 +13,23 @@ from aiohttp import web
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway import metrics as gateway_metrics
+from llm_gateway.classes import ClassTable
 from llm_gateway.edge.connections import expect
 from llm_gateway.edge.cors import Cors
 from llm_gateway.edge.responses import error_response, json_response
 from llm_gateway.engines import EnginePool
 from llm_gateway.engines.changes import change_engines
 from llm_gateway.engines.models import Models
-from llm_gateway.engines.watch.health import HealthProbes
-from llm_gateway.engines.watch.progress import ProgressWatch
-from llm_gateway.engines.watch.scrape import SignalScraper
 from llm_gateway.metrics import GatewayMetrics
 from llm_gateway.operations import openapi
 from llm_gateway.operations.monitoring import Monitoring
+from llm_gateway.proxy.ledger import Ledger
+from llm_gateway.proxy.passthrough import Passthrough
+from llm_gateway.proxy.proxy import Proxy
 from llm_gateway.request.admission import Admission
-from llm_gateway.request.classes import ClassTable
 from llm_gateway.request.endpoints import QUEUED
 from llm_gateway.request.estimate import OutputEstimator, PromptEstimator
 from llm_gateway.request.exchange import request_id
-from llm_gateway.request.passthrough import Passthrough
-from llm_gateway.request.proxy import Proxy
 from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.scheduling.policies import make_policy
 from llm_gateway.scheduling.queue import RequestQueue
@@ -39,12 +37,14 @@ from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.sla.routes import SlaRoutes
 from llm_gateway.sla.tracker import SlaTracker
-from llm_gateway.telemetry.ledger import Ledger
 from llm_gateway.telemetry.tracing import NoTracing, Tracing, TracingSettings
 from llm_gateway.tenancy.rate_limit import LocalLimiter
 from llm_gateway.tenancy.tenants import TenantTable, keys_required
 from llm_gateway.tenancy.usage import UsageBook
 from llm_gateway.upstream.client import Upstream
+from llm_gateway.watch.health import HealthProbes
+from llm_gateway.watch.progress import ProgressWatch
+from llm_gateway.watch.scrape import SignalScraper
 
 D = TypeVar("D", bound=Dispatcher)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -76,16 +76,7 @@ class Gateway:
         self.settings = settings
         self.monitoring = Monitoring(settings, keys_required=required)
         self.metrics = GatewayMetrics()
-        self.pool = EnginePool(
-            settings.engines,
-            limit=settings.in_flight_limit,
-            kv_kappa=settings.kv_kappa,
-            breaker=settings.breaker,
-            balancing=settings.balancing,
-            anonymous=self.monitoring.closed,
-            clock=clock,
-            on_removed=self.metrics.forget_engine,
-        )
+        self.pool = self._make_pool(clock)
         policy = make_policy(
             settings.policy, classes, aging_rate=settings.aging_rate, fairness_window=settings.fairness_window
         )
@@ -105,7 +96,7 @@ class Gateway:
         self.sla_routes = SlaRoutes(self.sla, lambda: self.classes, self._weight)
         self.tracing = make_tracing(settings.tracing)
         self.cors = Cors(settings.cors)
-        self.upstream = Upstream(settings)
+        self.upstream = Upstream(settings.connect_timeout, settings.engine_silence_timeout)
         self.probes = HealthProbes(
             self.pool, self.upstream, settings.probe_interval, settings.probe_timeout, clock=clock
         )
@@ -116,6 +107,19 @@ class Gateway:
         self.progress = ProgressWatch(self.pool, settings.progress_timeout, clock, on_eject=self.proxy.fail_over)
         self.passthrough = Passthrough(
             settings, self.tenants, self.models, pool=self.pool, upstream=self.upstream, metrics=self.metrics
+        )
+
+    def _make_pool(self, clock: Callable[[], float]) -> EnginePool:
+        settings = self.settings
+        return EnginePool(
+            settings.engines,
+            limit=settings.in_flight_limit,
+            kv_kappa=settings.kv_kappa,
+            breaker=settings.breaker,
+            balancing=settings.balancing,
+            anonymous=self.monitoring.closed,
+            clock=clock,
+            on_removed=self.metrics.forget_engine,
         )
 
     def _schedule(self, clock: Callable[[], float]) -> tuple[LocalLimiter | RedisLimiter, Dispatcher]:

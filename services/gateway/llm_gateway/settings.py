@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic_settings import NoDecode
 
 from llm_contract.settings import ServiceSettings
+from llm_gateway.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.edge.connections import EdgeSettings
 from llm_gateway.edge.cors import CorsSettings
 from llm_gateway.engines import BalancingName, BreakerSettings, LimitSettings
@@ -16,7 +17,6 @@ from llm_gateway.engines.addresses import HostName, ListenAddress
 from llm_gateway.engines.settings import EngineSettings, ModelName
 from llm_gateway.fleet.settings import FleetSettings
 from llm_gateway.operations.settings import MonitoringSettings
-from llm_gateway.request.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.scheduling.policies import PolicyName
 from llm_gateway.scheduling.preemption import PreemptionSettings
 from llm_gateway.scheduling.shedding import SheddingSettings

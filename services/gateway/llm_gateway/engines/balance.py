@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from llm_gateway.engines.engine import Engine
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 BalancingName = Literal["least_loaded", "p2c", "session", "prefix"]
 

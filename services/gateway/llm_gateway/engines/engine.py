@@ -14,9 +14,9 @@ from llm_gateway.engines.limits import AdaptiveLimit
 from llm_gateway.engines.prefix import PrefixIndex
 from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.engines.signals import Signals
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.engines.tls import tls_context
 from llm_gateway.tenancy.keys import authorization
-from llm_gateway.upstream.tls import tls_context
+from llm_gateway.waiting import Waiting
 
 ModelCard = dict[str, Any]
 """An entry of /v1/models."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from llm_gateway.engines.engine import Engine
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 
 class Permit:

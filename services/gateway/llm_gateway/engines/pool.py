@@ -22,11 +22,11 @@ from llm_gateway.engines.engine import Engine, ModelCard
 from llm_gateway.engines.limits import AdaptiveLimit, LimitSettings
 from llm_gateway.engines.permit import Permit
 from llm_gateway.engines.routes import Route, Routes
+from llm_gateway.engines.service_rate import ServiceRate
 from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.engines.signals import Signals
 from llm_gateway.listeners import Listeners
-from llm_gateway.scheduling.service_rate import ServiceRate
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 log = logging.getLogger(__name__)
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from llm_gateway.classes import ClassTable
 from llm_gateway.engines import EnginePool, Permit
 from llm_gateway.engines.routes import Route
 from llm_gateway.fleet.bids import Bid
 from llm_gateway.fleet.gate import FleetGate
-from llm_gateway.request.classes import ClassTable
 from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.scheduling.wait_bound import WaitBound
-from llm_gateway.scheduling.waiting import Waiting
 from llm_gateway.settings import GatewaySettings
+from llm_gateway.waiting import Waiting
 
 
 class FleetDispatcher(Dispatcher):

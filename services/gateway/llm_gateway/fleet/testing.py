@@ -17,15 +17,15 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from llm_gateway.classes import DEFAULT_CLASSES, PriorityClass
 from llm_gateway.engines import EnginePool, Permit
 from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.fleet.bids import Bid
 from llm_gateway.fleet.gate import FleetGate
 from llm_gateway.fleet.settings import FleetSettings
-from llm_gateway.request.classes import DEFAULT_CLASSES, PriorityClass
 from llm_gateway.scheduling.policies import Aging
 from llm_gateway.scheduling.queue import RequestQueue
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 POLL_SECONDS = 0.002
 AGING_RATE = 0.05

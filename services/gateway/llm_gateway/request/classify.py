@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
-from llm_gateway.request.classes import ClassTable, PriorityClass
+from llm_gateway.classes import ClassTable, PriorityClass
 
 MAX_DIGITS = 32
 """A longer number in a header is refused unread."""

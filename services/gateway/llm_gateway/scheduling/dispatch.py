@@ -18,15 +18,15 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from llm_contract.errors import ApiError, ErrorKind
+from llm_gateway.classes import ClassTable
 from llm_gateway.engines import Engine, EnginePool, Permit
 from llm_gateway.engines.routes import Route
-from llm_gateway.request.classes import ClassTable
 from llm_gateway.scheduling.preemption import Preemption
 from llm_gateway.scheduling.queue import NONE_EXCLUDED, QueueFull, RequestQueue
 from llm_gateway.scheduling.shedding import Shedder
 from llm_gateway.scheduling.wait_bound import WaitBound
-from llm_gateway.scheduling.waiting import Waiting
 from llm_gateway.settings import GatewaySettings
+from llm_gateway.waiting import Waiting
 
 MAX_RETRY_AFTER = 60.0
 

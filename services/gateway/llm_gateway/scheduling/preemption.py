@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pydantic import BaseModel, ConfigDict, Field
 
 from llm_gateway.engines.routes import Route
-from llm_gateway.scheduling.interrupt import PREEMPTED
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.interrupt import PREEMPTED
+from llm_gateway.waiting import Waiting
 
 
 class PreemptionSettings(BaseModel):

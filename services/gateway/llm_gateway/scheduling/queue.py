@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 
+from llm_gateway.classes import PriorityClass
 from llm_gateway.engines.routes import Route
-from llm_gateway.request.classes import PriorityClass
 from llm_gateway.scheduling.policies import Lane, OrderingPolicy
 from llm_gateway.scheduling.policies.ordering import Rank
 from llm_gateway.scheduling.policies.vtc import OUTPUT_TOKEN_COST, PROMPT_TOKEN_COST
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 NONE_EXCLUDED: frozenset[str] = frozenset()
 

@@ -21,7 +21,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.classes import PriorityClass
 
 
 class SheddingSettings(BaseModel):

@@ -17,12 +17,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
+from llm_gateway.classes import PriorityClass
 from llm_gateway.engines import Engine
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.engines.service_rate import ServiceRate
 from llm_gateway.scheduling.policies import OrderingPolicy
 from llm_gateway.scheduling.queue import RequestQueue
-from llm_gateway.scheduling.service_rate import ServiceRate
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 
 class WaitBound:

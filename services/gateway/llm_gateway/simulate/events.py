@@ -11,18 +11,18 @@ from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
 
 from llm_contract.errors import ApiError
+from llm_gateway.classes import ClassTable
 from llm_gateway.engines import Engine, EnginePool, Permit
-from llm_gateway.request.classes import ClassTable
 from llm_gateway.request.estimate import OutputEstimator
 from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.scheduling.policies import PolicyName, make_policy
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.scheduling.shedding import Shedder
 from llm_gateway.scheduling.wait_bound import WaitBound
-from llm_gateway.scheduling.waiting import Waiting
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.simulate.engine_model import EngineModel, Sequence, SimulatedEngine
 from llm_gateway.simulate.load import TraceRequest
+from llm_gateway.waiting import Waiting
 
 
 @dataclass(slots=True)

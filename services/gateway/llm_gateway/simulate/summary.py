@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.classes import PriorityClass
 from llm_gateway.simulate.engine_model import Sequence
 from llm_gateway.simulate.events import Replay
 from llm_gateway.sla.summary import jain, known, percentile

@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from llm_contract.errors import ApiError, ErrorKind
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.classes import PriorityClass
 from llm_gateway.sla.tracker import SlaTracker
 
 DEFAULT_WINDOW = 3600

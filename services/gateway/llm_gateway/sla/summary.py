@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.classes import PriorityClass
 from llm_gateway.sla.record import Verdict
 from llm_gateway.sla.window import Floats, Integers, Window
 from llm_report import percentile as definition

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
-from llm_gateway.request.classes import ClassTable, PriorityClass
+from llm_gateway.classes import ClassTable, PriorityClass
 from llm_gateway.tenancy.keys import KeyHash, bearer, digest_in, digest_of
 from llm_gateway.tenancy.rate_limit import Limits
 

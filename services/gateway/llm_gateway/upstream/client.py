@@ -8,7 +8,6 @@ from typing import Literal
 
 from llm_contract.errors import ErrorKind
 from llm_gateway.engines import Engine
-from llm_gateway.settings import GatewaySettings
 from llm_gateway.upstream.connection import BrokenOff, ConnectFailed, HttpError, Response, Silent, Sink
 from llm_gateway.upstream.pool import HttpClient
 
@@ -28,10 +27,10 @@ class EngineError(Exception):
 
 
 class Upstream:
-    """Sends requests to engines over kept-alive connections; how many there are follows from the permits."""
+    """The HTTP client for all engines. The permits bound its connections. Timeouts are in seconds."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
-        self._client = HttpClient(settings.connect_timeout, settings.engine_silence_timeout)
+    def __init__(self, connect_timeout: float, silence_timeout: float) -> None:
+        self._client = HttpClient(connect_timeout, silence_timeout)
 
     async def send(
         self, engine: Engine, method: str, path: str, headers: Mapping[str, str], *, body: bytes | None = None

@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.engines import BalancingName, Engine, EnginePool
 from llm_gateway.engines.balance import AFFINITY_SLACK, make_balancer, work
 from llm_gateway.engines.settings import EngineSettings
-from llm_gateway.request.classes import DEFAULT_CLASSES
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 
 def engines(count: int, slots: int = 8) -> list[Engine]:

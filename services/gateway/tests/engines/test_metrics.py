@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from typing import cast
 
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.engines import EnginePool
 from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.metrics import GatewayMetrics
-from llm_gateway.request.classes import DEFAULT_CLASSES
 from llm_gateway.scheduling.queue import RequestQueue
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 
 def watched(*engines: EngineSettings) -> tuple[EnginePool, GatewayMetrics]:

@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.engines import Permit
 from llm_gateway.fleet.testing import AGING_RATE, POLL_SECONDS, Arrival, RedisServer, Replica, until
-from llm_gateway.request.classes import DEFAULT_CLASSES
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 INTERACTIVE, STANDARD, BATCH = DEFAULT_CLASSES
 CLOCK_ERROR = 0.05
@@ -227,7 +227,7 @@ async def test_a_grant_that_nobody_needs_any_more_goes_to_the_next(redis: RedisS
 
 STRANGER = """
 import asyncio, sys
-from llm_gateway.request.classes import DEFAULT_CLASSES
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.fleet.testing import Replica, until
 
 async def main():

@@ -6,11 +6,11 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.fleet.link import connected
 from llm_gateway.fleet.messages import Caller, SessionLost, parse
 from llm_gateway.fleet.settings import FleetSettings
 from llm_gateway.fleet.testing import RedisServer, Replica, until
-from llm_gateway.request.classes import DEFAULT_CLASSES
 
 INTERACTIVE, STANDARD, BATCH = DEFAULT_CLASSES
 

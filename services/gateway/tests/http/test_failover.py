@@ -13,7 +13,7 @@ import pytest
 
 from llm_contract import sse
 from llm_contract.testing import ScriptedEngine
-from llm_gateway.request.classes import DEFAULT_CLASSES
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.testing import RunningGateway
 
 ONE_EACH = {"max_in_flight": 1}

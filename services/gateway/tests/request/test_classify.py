@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from llm_contract import headers as names
 from llm_contract.errors import ApiError, ErrorKind
-from llm_gateway.request.classes import DEFAULT_CLASSES, ClassTable
+from llm_gateway.classes import DEFAULT_CLASSES, ClassTable
 from llm_gateway.request.classify import Targets, classify, targets
 
 TABLE = ClassTable(DEFAULT_CLASSES, "standard")

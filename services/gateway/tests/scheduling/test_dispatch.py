@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_contract.errors import ApiError, ErrorKind
+from llm_gateway.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.engines import EnginePool, Permit
 from llm_gateway.engines.settings import EngineSettings
-from llm_gateway.request.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
+from llm_gateway.interrupt import Interrupted
 from llm_gateway.scheduling.dispatch import Dispatcher
-from llm_gateway.scheduling.interrupt import Interrupted
 from llm_gateway.scheduling.policies import Aging
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.scheduling.wait_bound import WaitBound
-from llm_gateway.scheduling.waiting import Waiting
 from llm_gateway.settings import GatewaySettings
+from llm_gateway.waiting import Waiting
 
 INTERACTIVE, STANDARD, BATCH = DEFAULT_CLASSES
 
@@ -68,18 +68,6 @@ class World:
 async def settle() -> None:
     for _ in range(3):
         await asyncio.sleep(0)
-
-
-async def test_a_second_listener_of_the_pool_does_not_silence_the_dispatcher() -> None:
-    world = World(1)
-    heard: list[str] = []
-    world.pool.on_change.subscribe(lambda: heard.append("change"))
-    _, first = world.arrive(BATCH)
-    _, second = world.arrive(BATCH)
-    await settle()
-    (await first).release()
-    (await second).release()
-    assert heard == ["change", "change"]
 
 
 async def test_a_free_slot_is_given_at_once_and_the_rest_wait_in_order() -> None:

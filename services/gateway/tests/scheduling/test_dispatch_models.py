@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from llm_contract.errors import ApiError
+from llm_gateway.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.engines import EnginePool, Permit
 from llm_gateway.engines.settings import EngineSettings
-from llm_gateway.request.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.scheduling.policies import PolicyName, make_policy
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.scheduling.wait_bound import WaitBound
-from llm_gateway.scheduling.waiting import Waiting
 from llm_gateway.settings import GatewaySettings
+from llm_gateway.waiting import Waiting
 
 INTERACTIVE, STANDARD, BATCH = DEFAULT_CLASSES
 T = TypeVar("T")
@@ -72,6 +72,17 @@ class World:
 async def settle() -> None:
     for _ in range(4):
         await asyncio.sleep(0)
+
+
+async def test_a_second_listener_of_the_pool_does_not_silence_the_dispatcher() -> None:
+    world = World({"a": ("x",)})
+    heard: list[str] = []
+    world.pool.on_change.subscribe(lambda: heard.append("change"))
+    first, second = world.arrive("x"), world.arrive("x")
+    await settle()
+    (await first).release()
+    (await second).release()
+    assert heard == ["change", "change"]
 
 
 async def test_the_head_for_a_busy_model_is_passed_over() -> None:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_gateway.request.classes import DEFAULT_CLASSES, PriorityClass
+from llm_gateway.classes import DEFAULT_CLASSES, PriorityClass
 from llm_gateway.scheduling.policies import POLICY_NAMES, PolicyName, make_policy
 from llm_gateway.scheduling.queue import QueueFull, RequestQueue
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 INTERACTIVE, STANDARD, BATCH = DEFAULT_CLASSES
 NOW = 1e6

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_gateway.request.classes import DEFAULT_CLASSES
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.scheduling.policies import POLICY_NAMES, PolicyName
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.simulate.engine_model import EngineModel

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_gateway.request.classes import DEFAULT_CLASSES
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.sla import summary as sla_summary
 from llm_gateway.sla.record import SlaRecord
 from llm_gateway.sla.report import series

@@ -7,7 +7,7 @@ from multidict import CIMultiDict
 from pydantic import ValidationError
 
 from llm_contract.errors import ApiError, ErrorKind
-from llm_gateway.request.classes import DEFAULT_CLASSES, ClassTable
+from llm_gateway.classes import DEFAULT_CLASSES, ClassTable
 from llm_gateway.request.classify import classify
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.tenancy.keys import key_hash

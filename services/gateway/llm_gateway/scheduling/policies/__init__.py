@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, get_args
 
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.classes import PriorityClass
 from llm_gateway.scheduling.policies.aging import Aging
 from llm_gateway.scheduling.policies.composite import Composite
 from llm_gateway.scheduling.policies.edf import Edf

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 
 from llm_gateway.scheduling.policies.ordering import KeyedPolicy
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 
 class Aging(KeyedPolicy):

@@ -32,12 +32,12 @@ Wait bound  wait <= (p - p0) / a + S + N / service rate, N <= max_queue; none if
 
 from __future__ import annotations
 
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.classes import PriorityClass
 from llm_gateway.scheduling.policies.aging import Aging
 from llm_gateway.scheduling.policies.fair_queue import FairQueue, TokenCounters
 from llm_gateway.scheduling.policies.lazy_heap import LazyHeap
 from llm_gateway.scheduling.policies.ordering import Lane, Rank
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 
 class Composite:

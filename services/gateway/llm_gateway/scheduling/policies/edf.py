@@ -15,7 +15,7 @@ Wait bound  a deadline is never before the arrival, so after its deadline d a re
 from __future__ import annotations
 
 from llm_gateway.scheduling.policies.ordering import KeyedPolicy
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 
 class Edf(KeyedPolicy):

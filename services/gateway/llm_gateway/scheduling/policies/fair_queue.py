@@ -16,7 +16,7 @@ from itertools import count
 from weakref import WeakSet
 
 from llm_gateway.scheduling.policies.lazy_heap import LazyHeap
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 MAX_TENANTS = 10_000
 """Accounts kept of tenants that do not wait: their names may come from outside, and memory must not."""

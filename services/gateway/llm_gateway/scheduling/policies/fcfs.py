@@ -12,7 +12,7 @@ Wait bound  D = t + S, and S counts only where a ceiling holds the class back. N
 from __future__ import annotations
 
 from llm_gateway.scheduling.policies.ordering import KeyedPolicy
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 
 class Fcfs(KeyedPolicy):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 COMPACT_ABOVE = 64
 """Heaps shorter than this are not worth rebuilding."""

@@ -14,9 +14,9 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.classes import PriorityClass
 from llm_gateway.scheduling.policies.lazy_heap import LazyHeap
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 Rank = tuple[float, int]
 """(what the policy compares, order of the first push); the smaller one goes first."""

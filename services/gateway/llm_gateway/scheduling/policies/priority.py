@@ -12,7 +12,7 @@ Wait bound  none. `aging` and `composite` have one.
 from __future__ import annotations
 
 from llm_gateway.scheduling.policies.ordering import KeyedPolicy
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 
 class Priority(KeyedPolicy):

@@ -13,7 +13,7 @@ Wait bound  none.
 from __future__ import annotations
 
 from llm_gateway.scheduling.policies.ordering import KeyedPolicy
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 OUTPUT_TOKEN_WORK = 50.0
 """Prompt tokens that an engine prefills in the time of one output token."""

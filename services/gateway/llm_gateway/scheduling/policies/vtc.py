@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import math
 
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.classes import PriorityClass
 from llm_gateway.scheduling.policies.fair_queue import FairQueue, TokenCounters
 from llm_gateway.scheduling.policies.lazy_heap import LazyHeap
 from llm_gateway.scheduling.policies.ordering import Lane, Rank
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 PROMPT_TOKEN_COST = 1.0
 OUTPUT_TOKEN_COST = 2.0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_gateway.request.classes import DEFAULT_CLASSES, PriorityClass
+from llm_gateway.classes import DEFAULT_CLASSES, PriorityClass
 from llm_gateway.scheduling.policies import (
     POLICY_NAMES,
     Aging,
@@ -22,7 +22,7 @@ from llm_gateway.scheduling.policies import (
     make_policy,
 )
 from llm_gateway.scheduling.queue import RequestQueue
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 CLASSES = {cls.name: cls for cls in DEFAULT_CLASSES}
 INTERACTIVE, STANDARD, BATCH = DEFAULT_CLASSES

@@ -14,13 +14,13 @@ from aiohttp import web
 from llm_contract import sse
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.engines import Engine
-from llm_gateway.upstream.attempt import Answer
+from llm_gateway.proxy.attempt import Answer
+from llm_gateway.proxy.transcript import Transcript
 from llm_gateway.upstream.client import EngineError, Upstream
 from llm_gateway.upstream.connection import Sink
 from llm_gateway.upstream.refusal import Refusal, stream_failure
 from llm_gateway.upstream.stream_filter import StreamFilter
 from llm_gateway.upstream.token_counts import TokenCounts
-from llm_gateway.upstream.transcript import Transcript
 
 MAX_UNSENT_BYTES = 64 * 1024
 """A client that has this much to receive is waited for."""

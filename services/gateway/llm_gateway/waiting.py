@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import KW_ONLY, dataclass, field
 
-from llm_gateway.request.classes import PriorityClass
-from llm_gateway.scheduling.interrupt import Interruptible
+from llm_gateway.classes import PriorityClass
+from llm_gateway.interrupt import Interruptible
 
 
 @dataclass(slots=True, eq=False)

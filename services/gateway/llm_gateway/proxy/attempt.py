@@ -19,17 +19,17 @@ from typing import Self
 from llm_contract.errors import ErrorKind
 from llm_gateway.engines import Engine, EnginePool, Permit
 from llm_gateway.engines.breaker import BreakerState
+from llm_gateway.interrupt import EJECTED, Interrupted
 from llm_gateway.metrics import GatewayMetrics
+from llm_gateway.proxy.replay import Continuation
 from llm_gateway.request import body as request_body
 from llm_gateway.request.admission import Job
 from llm_gateway.request.endpoints import UNDERSTOOD
 from llm_gateway.scheduling.dispatch import Dispatcher
-from llm_gateway.scheduling.interrupt import EJECTED, Interrupted
 from llm_gateway.telemetry.tracing import ENGINE, QUEUE, UPSTREAM, Span
 from llm_gateway.upstream.client import EngineError, Upstream
 from llm_gateway.upstream.connection import Response
 from llm_gateway.upstream.refusal import OVERLOADED, Refusal, refusal, stream_failure
-from llm_gateway.upstream.replay import Continuation
 from llm_gateway.upstream.retry_budget import RetryBudget
 from llm_gateway.upstream.stream_filter import StreamFilter
 

@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llm_gateway.proxy.transcript import NOTHING, Progress
 from llm_gateway.request.endpoints import COMPLETIONS, UNDERSTOOD
 from llm_gateway.upstream.token_counts import token_count
-from llm_gateway.upstream.transcript import NOTHING, Progress
 
 COMPLETIONS_MAX_TOKENS = 16
 """OpenAI's default, and vLLM's: what a completion without `max_tokens` gets. `null` lifts it."""

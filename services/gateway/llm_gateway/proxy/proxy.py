@@ -17,21 +17,21 @@ from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.edge.responses import error_response
 from llm_gateway.engines import Engine, EnginePool
+from llm_gateway.interrupt import EJECTED, Interrupted
 from llm_gateway.metrics import GatewayMetrics
 from llm_gateway.outcomes import ENGINE_REJECTED, OK
+from llm_gateway.proxy.attempt import Answer, Attempts
+from llm_gateway.proxy.ledger import Ledger
+from llm_gateway.proxy.streaming import Outcome, Streaming
 from llm_gateway.request.admission import Admission, Job, max_tokens
 from llm_gateway.request.exchange import Exchange, request_id
 from llm_gateway.scheduling.dispatch import Dispatcher
-from llm_gateway.scheduling.interrupt import EJECTED, Interrupted
 from llm_gateway.settings import GatewaySettings
-from llm_gateway.telemetry.ledger import Ledger
 from llm_gateway.telemetry.tracing import ADMIT, FIRST_TOKEN, MAX_TOKENS, MODEL, NO_TRACE, Tracing
-from llm_gateway.upstream.attempt import Answer, Attempts
 from llm_gateway.upstream.client import EngineError, Upstream
 from llm_gateway.upstream.connection import Response
 from llm_gateway.upstream.refusal import TOO_MANY_REQUESTS, Refusal
 from llm_gateway.upstream.retry_budget import RetryBudget
-from llm_gateway.upstream.streaming import Outcome, Streaming
 from llm_gateway.upstream.token_counts import stated_in
 
 COPIED_BACK = ("content-type", headers.RETRY_AFTER)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from llm_contract.errors import ApiError, ErrorKind
-from llm_gateway.request.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
+from llm_gateway.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 
 
 @pytest.fixture

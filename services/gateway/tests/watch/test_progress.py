@@ -8,15 +8,15 @@ import aiohttp
 import pytest
 
 from llm_contract.testing import ScriptedEngine
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.engine import FAILURES_TO_DOWN
 from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.engines.signals import Signals
-from llm_gateway.engines.watch.progress import ProgressWatch
-from llm_gateway.request.classes import DEFAULT_CLASSES
-from llm_gateway.request.proxy import Proxy
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.proxy.proxy import Proxy
 from llm_gateway.testing import RunningGateway
+from llm_gateway.waiting import Waiting
+from llm_gateway.watch.progress import ProgressWatch
 
 STANDARD = DEFAULT_CLASSES[1]
 

@@ -15,18 +15,18 @@ from aiohttp import HttpVersion11, web
 from llm_contract import sse
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.engines import EnginePool
+from llm_gateway.interrupt import Interrupted
 from llm_gateway.metrics import GatewayMetrics
 from llm_gateway.outcomes import ENGINE_REJECTED, OK
+from llm_gateway.proxy.attempt import Answer, Attempts, ejected
+from llm_gateway.proxy.relay import Relay
+from llm_gateway.proxy.replay import continuation, is_resumable, tokens_allowed
+from llm_gateway.proxy.transcript import Progress
 from llm_gateway.request.admission import Job
 from llm_gateway.request.endpoints import CHAT
-from llm_gateway.scheduling.interrupt import Interrupted
-from llm_gateway.upstream.attempt import Answer, Attempts, ejected
 from llm_gateway.upstream.client import EngineError, Upstream
 from llm_gateway.upstream.refusal import Refusal
-from llm_gateway.upstream.relay import Relay
-from llm_gateway.upstream.replay import continuation, is_resumable, tokens_allowed
 from llm_gateway.upstream.token_counts import token_count
-from llm_gateway.upstream.transcript import Progress
 
 TOKENIZE_TIMEOUT = 5.0
 

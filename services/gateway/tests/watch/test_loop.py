@@ -7,7 +7,7 @@ import pytest
 from llm_contract.testing import Gate
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.settings import EngineSettings
-from llm_gateway.engines.watch.loop import EngineLoop
+from llm_gateway.watch.loop import EngineLoop
 
 
 class Turns:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.signals import Signals, parse
-from llm_gateway.engines.watch.loop import EngineLoop
 from llm_gateway.upstream.client import EngineError, Upstream
+from llm_gateway.watch.loop import EngineLoop
 
 PATIENCE = 2.0
 """Intervals that an answer may take; a scrape that takes longer has failed, and what was known is stale."""

@@ -6,10 +6,10 @@ import orjson
 import pytest
 
 from llm_contract import sse
+from llm_gateway.proxy.replay import continuation, is_resumable, tokens_allowed
+from llm_gateway.proxy.transcript import MAX_TRANSCRIPT_BYTES, Progress, Transcript
 from llm_gateway.request.endpoints import CHAT, COMPLETIONS
-from llm_gateway.upstream.replay import continuation, is_resumable, tokens_allowed
 from llm_gateway.upstream.stream_filter import StreamFilter
-from llm_gateway.upstream.transcript import MAX_TRANSCRIPT_BYTES, Progress, Transcript
 
 STREAM = {"model": "m", "prompt": "a", "stream": True}
 CHAT_STREAM = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
