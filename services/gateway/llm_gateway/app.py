@@ -50,7 +50,7 @@ D = TypeVar("D", bound=Dispatcher)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 if TYPE_CHECKING:
-    from llm_gateway.fleet.gate import FleetGate
+    from llm_gateway.fleet.client import FleetClient
     from llm_gateway.fleet.limiter import RedisLimiter
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Gateway:
         required = keys_required(settings.host, settings.require_keys, settings.tenants)
         self.tenants = TenantTable(settings.tenants, classes, keys_required=required)
         self.usage = UsageBook()
-        self.fleet: FleetGate | None = None
+        self.fleet: FleetClient | None = None
         self.settings = settings
         self.monitoring = Monitoring(settings, keys_required=required)
         self.metrics = GatewayMetrics()
@@ -131,7 +131,7 @@ class Gateway:
         from llm_gateway.fleet.limiter import RedisLimiter
 
         dispatcher = self._make_dispatcher(FleetDispatcher, clock)
-        self.fleet = dispatcher.gate
+        self.fleet = dispatcher.fleet
         self.metrics.observe_fleet(self.fleet)
         return RedisLimiter(self.settings.fleet, self.fleet, clock), dispatcher
 

@@ -17,7 +17,7 @@ from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.tenancy.usage import UsageBook, UsageCollector
 
 if TYPE_CHECKING:
-    from llm_gateway.fleet.gate import FleetGate
+    from llm_gateway.fleet.client import FleetClient
 
 Reattempt = Literal["preempted", "retry", "hedge", "resume"]
 """Why a request goes to an engine once more."""
@@ -73,9 +73,9 @@ class GatewayMetrics:
     def observe_tenants(self, usage: UsageBook) -> None:
         self._registry.register(UsageCollector(usage))
 
-    def observe_fleet(self, gate: FleetGate) -> None:
-        self._gauge(names.FLEET_DEGRADED).set_function(lambda: not gate.online)
-        self._gauge(names.FLEET_REPLICAS).set_function(lambda: gate.replicas)
+    def observe_fleet(self, client: FleetClient) -> None:
+        self._gauge(names.FLEET_DEGRADED).set_function(lambda: not client.online)
+        self._gauge(names.FLEET_REPLICAS).set_function(lambda: client.replicas)
 
     def reloaded(self, result: str) -> None:
         self._reloads.labels(result).inc()

@@ -96,7 +96,7 @@ class GatewaySettings(ServiceSettings, env_prefix="LLM_GATEWAY_"):
     retry_budget: RetryBudgetSettings = RetryBudgetSettings()
     shedding: SheddingSettings = SheddingSettings()
     preemption: PreemptionSettings = PreemptionSettings()
-    replay: bool = Field(True, description="go on with a broken stream at another engine, where that is sound")
+    resume: bool = Field(True, description="go on with a broken stream at another engine, where that is sound")
     queue_timeout_status: Literal[408, 503] = Field(408, description="for who waited longer than its queue_timeout")
     max_attempts: int = Field(3, ge=1, description="engines tried before a request's first byte is sent")
     max_body_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="larger request bodies get 413")

@@ -42,5 +42,5 @@ publication and one round trip more.
 Engines with different models. A bid avoids the engines that do not serve its model, and a replica gives a slot to the
 best of its requests that can use it. Between replicas the order holds only among engines that serve the same models.
 
-Not shared: virtual token counters (fair within a replica), KV budgets and retry budgets (use `FleetGate.share`).
+Not shared: virtual token counters (fair within a replica), KV budgets and retry budgets (use `FleetClient.share`).
 """

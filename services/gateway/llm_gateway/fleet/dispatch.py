@@ -12,7 +12,7 @@ from llm_gateway.classes import ClassTable
 from llm_gateway.engines import EnginePool, Permit
 from llm_gateway.engines.routes import Route
 from llm_gateway.fleet.bids import Bid
-from llm_gateway.fleet.gate import FleetGate
+from llm_gateway.fleet.client import FleetClient
 from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.scheduling.wait_bound import WaitBound
@@ -34,9 +34,9 @@ class FleetDispatcher(Dispatcher):
     ) -> None:
         super().__init__(settings, classes, queue, pool=pool, wait_bound=wait_bound, clock=clock, on_shed=on_shed)
         self._bids: dict[Waiting, Bid] = {}
-        self.gate = FleetGate(settings.fleet, self, _time_weight(settings), clock)
-        pool.on_change.subscribe(self.gate.changed)
-        pool.rate.replicas = lambda: self.gate.replicas
+        self.fleet = FleetClient(settings.fleet, self, _time_weight(settings), clock)
+        pool.on_change.subscribe(self.fleet.changed)
+        pool.rate.replicas = lambda: self.fleet.replicas
 
     def limits(self) -> Mapping[str, int]:
         engines = [one for one in self._pool.engines if one.available and one.rests_until is None]
@@ -62,14 +62,14 @@ class FleetDispatcher(Dispatcher):
         return True
 
     def mode_changed(self) -> None:
-        self._pool.share_among(1 if self.gate.online else self.gate.replicas)
+        self._pool.share_among(1 if self.fleet.online else self.fleet.replicas)
         self._pump()
 
     def _at_once(self, request: Waiting) -> Permit | None:
-        return None if self.gate.online else super()._at_once(request)
+        return None if self.fleet.online else super()._at_once(request)
 
     def _pump(self) -> None:
-        if not self.gate.online:
+        if not self.fleet.online:
             super()._pump()
         else:
             self._follow_routes()
@@ -77,10 +77,10 @@ class FleetDispatcher(Dispatcher):
 
     def _entered(self, request: Waiting, route: Route) -> None:
         others = [engine.name for engine in self._pool.engines if engine not in route]
-        self._bids[request] = self.gate.offer(request.key, avoid=[*request.tried, *others])
+        self._bids[request] = self.fleet.offer(request.key, avoid=[*request.tried, *others])
 
     def _left(self, request: Waiting) -> None:
-        self.gate.withdraw(self._bids.pop(request))
+        self.fleet.withdraw(self._bids.pop(request))
 
 
 def _time_weight(settings: GatewaySettings) -> float:

@@ -3,7 +3,7 @@
 The buckets of `tenancy.rate_limit` live in Redis (limiter.lua) and refill on its clock. Requests that come during
 a call share the next one, so a busy gateway makes few calls. A settlement never waits.
 
-When Redis is gone each gateway has its own buckets of its share of the limits (FleetGate.share). What was charged in
+When Redis is gone each gateway has its own buckets of its share of the limits (FleetClient.share). What was charged in
 Redis before and ends meanwhile is not settled; what was charged here is settled here. A Redis that lost its data starts
 with full buckets: at most one minute's worth too much.
 """
@@ -33,7 +33,7 @@ Answer = tuple[float, float, float, float]
 
 
 class Membership(Protocol):
-    """FleetGate: whether Redis answers, and what to do without."""
+    """FleetClient: whether Redis answers, and what to do without."""
 
     @property
     def online(self) -> bool: ...

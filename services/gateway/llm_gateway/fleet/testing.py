@@ -21,7 +21,7 @@ from llm_gateway.classes import DEFAULT_CLASSES, PriorityClass
 from llm_gateway.engines import EnginePool, Permit
 from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.fleet.bids import Bid
-from llm_gateway.fleet.gate import FleetGate
+from llm_gateway.fleet.client import FleetClient
 from llm_gateway.fleet.settings import FleetSettings
 from llm_gateway.scheduling.policies import Aging
 from llm_gateway.scheduling.queue import RequestQueue
@@ -94,29 +94,29 @@ class Replica:
         self.bids: dict[Waiting, Bid] = {}
         self.started: list[Waiting] = []
         """Every request that got a permit, in order."""
-        self.gate = FleetGate(
+        self.client = FleetClient(
             FleetSettings(redis_url=SecretStr(redis_url), **fleet), self, time_weight=AGING_RATE, clock=clock
         )
         for engine in self.pool.engines:
             engine.up = True
 
     async def __aenter__(self) -> Self:
-        await self.gate.start()
+        await self.client.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.gate.stop()
+        await self.client.stop()
 
     def arrive(self, cls: PriorityClass, prefer: str = "", avoid: Sequence[str] = ()) -> Arrival:
         request = Arrival(cls, self.clock())
         self.queue.push(request)
-        self.bids[request] = self.gate.offer(request.key, prefer, avoid)
+        self.bids[request] = self.client.offer(request.key, prefer, avoid)
         self._changed()
         return request
 
     def cancel(self, request: Waiting) -> None:
         if self.queue.discard(request):
-            self.gate.withdraw(self.bids.pop(request))
+            self.client.withdraw(self.bids.pop(request))
 
     # --- what the gate needs ---------------------------------------------------------------------------------------
 
@@ -130,7 +130,7 @@ class Replica:
         request = self.queue.pop(self.clock()) if engine in self.limits() else None
         if request is None:
             return False
-        self.gate.withdraw(self.bids.pop(request))
+        self.client.withdraw(self.bids.pop(request))
         request.tried = [other.name for other in self.pool.engines if other.name != engine]
         permit = self.pool.take(request)
         assert permit is not None
@@ -144,13 +144,13 @@ class Replica:
         self._changed()
 
     def _changed(self) -> None:
-        self.gate.changed()
-        while not self.gate.online and self.queue and (engine := self._free_in_own_share()):
+        self.client.changed()
+        while not self.client.online and self.queue and (engine := self._free_in_own_share()):
             self.grant(engine)
 
     def _free_in_own_share(self) -> str | None:
         held = self.in_flight()
-        return next((name for name, limit in self.limits().items() if held[name] < self.gate.share(limit)), None)
+        return next((name for name, limit in self.limits().items() if held[name] < self.client.share(limit)), None)
 
 
 async def until(condition: Callable[[], bool], timeout: float = 10.0) -> None:

@@ -21,7 +21,7 @@ from llm_gateway.engines import Engine, EnginePool, Permit
 from llm_gateway.engines.breaker import BreakerState
 from llm_gateway.interrupt import EJECTED, Interrupted
 from llm_gateway.metrics import GatewayMetrics
-from llm_gateway.proxy.replay import Continuation
+from llm_gateway.proxy.resume import Continuation
 from llm_gateway.request import body as request_body
 from llm_gateway.request.admission import Job
 from llm_gateway.request.endpoints import UNDERSTOOD

@@ -58,7 +58,7 @@ class Proxy:
         self._attempts = Attempts(
             upstream, dispatcher, pool, metrics, clock=clock, max_attempts=settings.max_attempts, retries=self._retries
         )
-        self._streaming = Streaming(self._attempts, pool, upstream, metrics, clock=clock, replay=settings.replay)
+        self._streaming = Streaming(self._attempts, pool, upstream, metrics, clock=clock, resume=settings.resume)
         self._ledger = ledger
         self._tracing = tracing
         self._metrics = metrics

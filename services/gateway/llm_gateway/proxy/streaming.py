@@ -20,7 +20,7 @@ from llm_gateway.metrics import GatewayMetrics
 from llm_gateway.outcomes import ENGINE_REJECTED, OK
 from llm_gateway.proxy.attempt import Answer, Attempts, ejected
 from llm_gateway.proxy.relay import Relay
-from llm_gateway.proxy.replay import continuation, is_resumable, tokens_allowed
+from llm_gateway.proxy.resume import continuation, is_resumable, tokens_allowed
 from llm_gateway.proxy.transcript import Progress
 from llm_gateway.request.admission import Job
 from llm_gateway.request.endpoints import CHAT
@@ -45,21 +45,21 @@ class Streaming:
         metrics: GatewayMetrics,
         *,
         clock: Callable[[], float],
-        replay: bool,
+        resume: bool,
     ) -> None:
         self._attempts = attempts
         self._pool = pool
         self._upstream = upstream
         self._metrics = metrics
         self._clock = clock
-        self._replay = replay
+        self._may_resume = resume
 
     async def serve(self, request: web.Request, job: Job, answer: Answer, headers: Mapping[str, str]) -> Outcome:
         """Send the whole stream. Raises ConnectionError if the client is gone."""
         client = web.StreamResponse(status=answer.source.status, headers={**headers, "cache-control": "no-cache"})
         if request.version >= HttpVersion11:
             client.enable_chunked_encoding()
-        keep = self._replay and is_resumable(job.path, job.body)
+        keep = self._may_resume and is_resumable(job.path, job.body)
         relay = Relay(client, request.transport, self._upstream, self._clock, keep=keep)
         try:
             with answer:

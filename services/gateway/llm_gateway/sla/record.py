@@ -27,7 +27,7 @@ EXCLUDED_OUTCOMES = frozenset(
 """Outcomes that break no promise: the client left, or its request was invalid. Others, except ok, are failures."""
 
 
-class Verdict(IntEnum):
+class SlaVerdict(IntEnum):
     """The verdict on a promise; stored as this integer."""
 
     MET = 0
@@ -70,12 +70,12 @@ class SlaRecord:
         """None if the request counts neither way."""
         return None if self.outcome in EXCLUDED_OUTCOMES else not self.violations()
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> SlaVerdict:
         if self.outcome == OK:
-            return Verdict.LATE if self.violations() else Verdict.MET
+            return SlaVerdict.LATE if self.violations() else SlaVerdict.MET
         if self.outcome in EXCLUDED_OUTCOMES:
-            return Verdict.EXCLUDED
-        return Verdict.REJECTED if self.outcome in REJECTED_OUTCOMES else Verdict.FAILED
+            return SlaVerdict.EXCLUDED
+        return SlaVerdict.REJECTED if self.outcome in REJECTED_OUTCOMES else SlaVerdict.FAILED
 
     def violations(self) -> tuple[str, ...]:
         """Every way in which the promise was broken; a time that was not measured breaks none."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llm_gateway.classes import PriorityClass
-from llm_gateway.sla.record import Verdict
+from llm_gateway.sla.record import SlaVerdict
 from llm_gateway.sla.window import Floats, Integers, Window
 from llm_report import percentile as definition
 
@@ -72,7 +72,7 @@ class TenantSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class SlaSummary:
     start: float
     end: float
     seconds: float
@@ -84,12 +84,12 @@ class Summary:
     jain: float | None
 
 
-def summarise(window: Window, classes: Iterable[PriorityClass], weight: Callable[[str], float]) -> Summary:
+def summarise(window: Window, classes: Iterable[PriorityClass], weight: Callable[[str], float]) -> SlaSummary:
     """`weight` is a tenant's share, 1 for one that has none configured."""
     configured = {cls.name: cls for cls in sorted(classes, key=lambda cls: cls.priority)}
     names = [*configured, *(name for name in window.classes if name not in configured)]
     tenants, left_out = _tenants(window, names)
-    return Summary(
+    return SlaSummary(
         window.start,
         window.end,
         window.seconds,
@@ -149,16 +149,16 @@ def _tenants(window: Window, class_order: Sequence[str]) -> tuple[list[TenantSum
 
 
 def _figures(window: Window, rows: Integers) -> Figures:
-    verdicts = [int(count) for count in np.bincount(window.verdict[rows], minlength=len(Verdict))]
-    requests, met = sum(verdicts) - verdicts[Verdict.EXCLUDED], verdicts[Verdict.MET]
+    verdicts = [int(count) for count in np.bincount(window.verdict[rows], minlength=len(SlaVerdict))]
+    requests, met = sum(verdicts) - verdicts[SlaVerdict.EXCLUDED], verdicts[SlaVerdict.MET]
     waits = known(window.queue_wait[rows])
     return Figures(
         requests=requests,
         met=met,
-        late=verdicts[Verdict.LATE],
-        rejected=verdicts[Verdict.REJECTED],
-        failed=verdicts[Verdict.FAILED],
-        excluded=verdicts[Verdict.EXCLUDED],
+        late=verdicts[SlaVerdict.LATE],
+        rejected=verdicts[SlaVerdict.REJECTED],
+        failed=verdicts[SlaVerdict.FAILED],
+        excluded=verdicts[SlaVerdict.EXCLUDED],
         attainment=met / requests if requests else None,
         goodput=met / window.seconds,
         prompt_tokens=int(window.prompt_tokens[rows].sum()),

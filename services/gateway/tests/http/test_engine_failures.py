@@ -110,7 +110,7 @@ async def test_an_engine_that_always_dies_is_502_after_the_allowed_attempts(clie
 
 
 async def test_dying_in_mid_stream_is_an_error_event_and_no_hang(client: aiohttp.ClientSession) -> None:
-    async with ScriptedEngine() as engine, RunningGateway(engine.url, replay=False) as gateway:
+    async with ScriptedEngine() as engine, RunningGateway(engine.url, resume=False) as gateway:
         engine.die_after_chunks = 2
         events = await asyncio.wait_for(stream(client, gateway), 5.0)
         assert [event["choices"][0]["text"] for event in events[:2]] == ["w0 ", "w1 "]

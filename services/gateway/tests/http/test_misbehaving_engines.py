@@ -166,7 +166,7 @@ async def test_an_engine_that_dies_at_any_byte_costs_and_adds_no_token(path: str
 @pytest.mark.parametrize("more", [{}, {"max_tokens": "10"}, {"seed": 3, "temperature": 1}])
 async def test_a_stream_that_cannot_be_resumed_ends_in_an_error_event(path: str, more: dict[str, Any]) -> None:
     wire = chunked(*await recorded(path, Script()))
-    async with world(replay=bool(more), max_attempts=1) as here:
+    async with world(resume=bool(more), max_attempts=1) as here:
         for end in range(0, len(wire), 11):
             answer = await here.ask(path, (wire[:end],), **more)
             assert answer.complete

@@ -161,7 +161,7 @@ async def test_requests_whose_engines_all_went_down_fail_and_the_others_wait_on(
 MODELS = ("llama", "qwen", "phi", None)
 
 
-class Scheduler(RuleBasedStateMachine):
+class DispatcherMachine(RuleBasedStateMachine):
     """Arrivals, releases, cancellations, time, engines that fail and return, and models that come and go."""
 
     @initialize(
@@ -262,5 +262,5 @@ class Scheduler(RuleBasedStateMachine):
             self.loop.close()
 
 
-TestScheduler = Scheduler.TestCase
-TestScheduler.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestDispatcherMachine = DispatcherMachine.TestCase
+TestDispatcherMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

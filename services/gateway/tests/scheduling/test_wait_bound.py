@@ -52,7 +52,7 @@ class World:
 # --- the ordinal promise, whatever happens ---
 
 
-class Scheduler(RuleBasedStateMachine):
+class QueueMachine(RuleBasedStateMachine):
     """Arrivals, grants under share ceilings, cancellations, failures that come back, and time, in any order."""
 
     @initialize(name=st.sampled_from(BOUNDED), aging_rate=st.sampled_from([0.02, 0.1, 1.0]))
@@ -130,8 +130,8 @@ class Scheduler(RuleBasedStateMachine):
         assert not self.world.violations
 
 
-TestScheduler = Scheduler.TestCase
-TestScheduler.settings = settings(deadline=None, max_examples=80, stateful_step_count=60)
+TestQueueMachine = QueueMachine.TestCase
+TestQueueMachine.settings = settings(deadline=None, max_examples=80, stateful_step_count=60)
 
 
 # --- the promise in seconds ---

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from llm_gateway.sla.record import Verdict
+from llm_gateway.sla.record import SlaVerdict
 from llm_gateway.sla.report.series import SLICES, ClassSeries, Span, Values
 from llm_gateway.sla.summary import ClassSummary, Figures
 from llm_report import svg, units
 
-SHOWN_VERDICTS = (Verdict.MET, Verdict.LATE, Verdict.REJECTED, Verdict.FAILED)
+SHOWN_VERDICTS = (SlaVerdict.MET, SlaVerdict.LATE, SlaVerdict.REJECTED, SlaVerdict.FAILED)
 """From the bottom of a stack to its top."""
 
 
@@ -132,7 +132,7 @@ def verdicts(classes: Sequence[ClassSummary]) -> str:
     return svg.document(500, row * len(classes) + 8, "What became of the requests, by class", parts)
 
 
-def css_of(verdict: Verdict) -> str:
+def css_of(verdict: SlaVerdict) -> str:
     return f"is-{verdict.name.lower()}"
 
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from llm_gateway.sla.report import charts, series
-from llm_gateway.sla.summary import ClassSummary, Summary
+from llm_gateway.sla.summary import ClassSummary, SlaSummary
 from llm_gateway.sla.window import Window
 from llm_report import units
 from llm_report.theme import style_sheet
@@ -24,7 +24,7 @@ HUES = 6
 SHOWN_TENANTS = 50
 
 
-def render_page(window: Window, summary: Summary) -> str:
+def render_page(window: Window, summary: SlaSummary) -> str:
     span = shown_span(window)
     classes = [cls for cls in summary.classes if cls.figures.requests]
     hues = {cls.name: f"hue{place % HUES}" for place, cls in enumerate(summary.classes)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llm_gateway.sla.record import Verdict
+from llm_gateway.sla.record import SlaVerdict
 from llm_gateway.sla.summary import known, percentile, rows_of_class
 from llm_gateway.sla.window import Integers, Window
 
@@ -54,8 +54,8 @@ def class_series(window: Window, name: str, span: Span) -> ClassSeries:
 
 def outcomes(window: Window, span: Span) -> list[list[int]]:
     """How many requests of each verdict, per slice."""
-    cells = np.bincount(_slices(window, span) * len(Verdict) + window.verdict, minlength=SLICES * len(Verdict))
-    return [[int(count) for count in row] for row in cells.reshape(SLICES, len(Verdict))]
+    cells = np.bincount(_slices(window, span) * len(SlaVerdict) + window.verdict, minlength=SLICES * len(SlaVerdict))
+    return [[int(count) for count in row] for row in cells.reshape(SLICES, len(SlaVerdict))]
 
 
 def _slices(window: Window, span: Span) -> Integers:
@@ -64,5 +64,5 @@ def _slices(window: Window, span: Span) -> Integers:
 
 
 def _attainment(verdicts: Integers) -> float | None:
-    counted = int((verdicts != Verdict.EXCLUDED).sum())
-    return int((verdicts == Verdict.MET).sum()) / counted if counted else None
+    counted = int((verdicts != SlaVerdict.EXCLUDED).sum())
+    return int((verdicts == SlaVerdict.MET).sum()) / counted if counted else None

@@ -38,7 +38,7 @@ async def fleet(
             await stack.enter_async_context(Replica(redis.url, engines, time.monotonic, **settings))
             for _ in range(count)
         ]
-        await until(lambda: all(one.gate.online for one in replicas))
+        await until(lambda: all(one.client.online for one in replicas))
         yield replicas
 
 
@@ -184,7 +184,7 @@ async def watched(redis: RedisServer, count: int, engines: dict[str, int]) -> As
         replicas = [await stack.enter_async_context(Watched(redis.url, engines)) for _ in range(count)]
         for one in replicas:
             one.fleet = replicas
-        await until(lambda: all(one.gate.online for one in replicas))
+        await until(lambda: all(one.client.online for one in replicas))
         yield replicas
 
 
@@ -233,7 +233,7 @@ from llm_gateway.fleet.testing import Replica, until
 async def main():
     url, lease, requests, slots = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     async with Replica(url, {"e0": slots}, lease=lease) as replica:
-        await until(lambda: replica.gate.online)
+        await until(lambda: replica.client.online)
         waiting = [replica.arrive(DEFAULT_CLASSES[0]) for _ in range(requests)]
         print("ready", flush=True)
         for request in waiting:
@@ -312,7 +312,7 @@ async def test_a_replica_that_stops_leaves_at_once(redis: RedisServer) -> None:
             await until_told(redis, 1)
             assert not one.started
         await until(lambda: granted(request))
-        await until(lambda: one.gate.replicas == 1)
+        await until(lambda: one.client.replicas == 1)
 
 
 # --- Redis that dies or hangs --------------------------------------------------------------------------------------
@@ -331,11 +331,11 @@ async def test_redis_killed_and_back_under_load_fails_and_doubles_nothing(redis:
                 await redis.kill()
                 deaths.append(time.monotonic())
             elif second == 1:
-                assert not any(one.gate.online for one in replicas)
-                assert [one.gate.share(6) for one in replicas] == [2, 2, 2]
+                assert not any(one.client.online for one in replicas)
+                assert [one.client.share(6) for one in replicas] == [2, 2, 2]
                 await redis.start()
         await until(lambda: sum(one.finished for one in replicas) == arrived)
-        await until(lambda: all(one.gate.online and one.gate.replicas == 3 for one in replicas))
+        await until(lambda: all(one.client.online and one.client.replicas == 3 for one in replicas))
         started = [request for one in replicas for request in one.started]
         assert len(set(started)) == len(started) == arrived
         assert max(one.over for one in replicas) <= 4, "held above its share when the outage began: limit less a share"
@@ -349,7 +349,7 @@ async def test_without_redis_from_the_start_a_gateway_serves_alone() -> None:
         requests = [one.arrive(BATCH) for _ in range(3)]
         assert one.in_flight() == {"e0": 2}
         async with server:
-            await until(lambda: one.gate.online)
+            await until(lambda: one.client.online)
             assert one.in_flight() == {"e0": 2}
             permit(requests[0]).release()
             await until(lambda: granted(requests[2]))
@@ -366,8 +366,8 @@ async def test_a_redis_that_hangs_counts_as_gone_until_it_answers(redis: RedisSe
         await until(lambda: granted(request))
         assert other.in_flight() == {"e0": 1}
         redis.process.send_signal(signal.SIGCONT)
-        await until(lambda: one.gate.online and other.gate.online)
-        await until(lambda: one.gate.replicas == other.gate.replicas == 2)
+        await until(lambda: one.client.online and other.client.online)
+        await until(lambda: one.client.replicas == other.client.replicas == 2)
         assert await used(redis) == {"e0": 3}
         late = other.arrive(INTERACTIVE)
         permit(held[0]).release()
@@ -379,9 +379,9 @@ async def test_a_redis_that_hangs_counts_as_gone_until_it_answers(redis: RedisSe
 
 async def test_a_fleet_that_starts_anew_keeps_to_shares_until_all_had_time_to_join(redis: RedisServer) -> None:
     replica = Replica(redis.url, {"e0": 4}, lease=0.5)
-    replica.gate.replicas = 2
+    replica.client.replicas = 2
     async with replica:
-        await until(lambda: replica.gate.online)
+        await until(lambda: replica.client.online)
         for _ in range(4):
             replica.arrive(BATCH)
         await until(lambda: len(replica.started) == 2)

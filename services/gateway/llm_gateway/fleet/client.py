@@ -1,6 +1,6 @@
 """The replica's side of the fleet: tells Redis what changed, and hands the grants that come back to the scheduler.
 
-    gate = FleetGate(settings.fleet, scheduler, time_weight=aging_rate)
+    gate = FleetClient(settings.fleet, scheduler, time_weight=aging_rate)
     await gate.start()
     bid = gate.offer(key)      # a request waits: on grant the scheduler serves its best one
     gate.withdraw(bid)         # it is served or gone
@@ -31,7 +31,7 @@ CLOCK_SAMPLES = 3
 log = logging.getLogger(__name__)
 
 
-class Scheduler(Protocol):
+class LocalDispatcher(Protocol):
     """The replica's queue and engines as the gate needs them. Nothing here may raise."""
 
     def limits(self) -> Mapping[str, int]:
@@ -50,13 +50,13 @@ class Scheduler(Protocol):
         """`gate.online` changed. While it is False the scheduler grants by itself, within `gate.share(limit)`."""
 
 
-class FleetGate:
+class FleetClient:
     """`time_weight`: how much a key grows per second of arrival time; aging rate for aging, 1 for FCFS and EDF."""
 
     def __init__(
         self,
         settings: FleetSettings,
-        scheduler: Scheduler,
+        dispatcher: LocalDispatcher,
         time_weight: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,7 +67,7 @@ class FleetGate:
         self._url = settings.redis_url.get_secret_value()
         self._prefix = f"{{{settings.name}}}:"
         self._settings = settings
-        self._scheduler = scheduler
+        self._dispatcher = dispatcher
         self._time_weight = time_weight
         self._clock = clock
         self._fleet_clock = FleetClock()
@@ -155,7 +155,7 @@ class FleetGate:
         self._news.clear()
 
     def _join(self) -> bytes:
-        self._told_held = dict(self._scheduler.in_flight())
+        self._told_held = dict(self._dispatcher.in_flight())
         self._told_limits = self._usable()
         return self._caller.join(
             self.replicas, self._book.take_all(), self._slope_offset(), self._told_held, limits=self._told_limits
@@ -166,7 +166,7 @@ class FleetGate:
         return self._caller.news(bids, stale, self._slope_offset(), self._held_changes(), limits=self._limit_changes())
 
     def _held_changes(self) -> dict[str, int]:
-        told, held = self._told_held, dict(self._scheduler.in_flight())
+        told, held = self._told_held, dict(self._dispatcher.in_flight())
         self._told_held = held
         changes = {engine: held.get(engine, 0) - told.get(engine, 0) for engine in held.keys() | told.keys()}
         return {engine: change for engine, change in changes.items() if change}
@@ -179,7 +179,7 @@ class FleetGate:
         return limits
 
     def _usable(self) -> dict[str, int]:
-        return {engine: limit for engine, limit in self._scheduler.limits().items() if engine not in self._refused}
+        return {engine: limit for engine, limit in self._dispatcher.limits().items() if engine not in self._refused}
 
     def _slope_offset(self) -> float:
         """Return the difference between a local key and one on fleet time."""
@@ -197,7 +197,7 @@ class FleetGate:
         for engine, member in reply.granted:
             self._told_held[engine] = self._told_held.get(engine, 0) + 1
             self._book.granted(member)
-            if not self._scheduler.grant(engine):
+            if not self._dispatcher.grant(engine):
                 self._refused.add(engine)
                 self._news.set()
         if self._book.changed():
@@ -216,7 +216,7 @@ class FleetGate:
             self.online = True
             self._warned = False
             log.warning("in a fleet of %d: order and limits are shared", self.replicas)
-            self._scheduler.mode_changed()
+            self._dispatcher.mode_changed()
 
     def _went_offline(self, error: BaseException) -> None:
         if not self._warned:
@@ -224,4 +224,4 @@ class FleetGate:
             log.error("the fleet's Redis is gone (%s): local order, 1/%d of the limits", error, self.replicas)
         if self.online:
             self.online = False
-            self._scheduler.mode_changed()
+            self._dispatcher.mode_changed()

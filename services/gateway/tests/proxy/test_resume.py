@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from llm_contract import sse
-from llm_gateway.proxy.replay import continuation, is_resumable, tokens_allowed
+from llm_gateway.proxy.resume import continuation, is_resumable, tokens_allowed
 from llm_gateway.proxy.transcript import MAX_TRANSCRIPT_BYTES, Progress, Transcript
 from llm_gateway.request.endpoints import CHAT, COMPLETIONS
 from llm_gateway.upstream.stream_filter import StreamFilter
