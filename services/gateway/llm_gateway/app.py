@@ -1,4 +1,4 @@
-"""The gateway put together: its parts, its routes, its start and stop."""
+"""The gateway as a whole: its parts, its routes, its start and its stop."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 
 
 class Watch(Protocol):
-    """A task that runs next to the requests, from before the first to after the last."""
+    """A background task that runs from before the first request until after the last."""
 
     async def start(self) -> None: ...
 
@@ -65,7 +65,7 @@ class Watch(Protocol):
 
 
 class Gateway:
-    """Made inside a running event loop. `clock` is monotonic and in seconds; a test may bring its own."""
+    """All parts of a gateway. Construct it inside a running event loop. `clock` is monotonic, in seconds."""
 
     def __init__(self, settings: GatewaySettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.classes = classes = ClassTable(settings.classes, settings.default_class)
@@ -220,7 +220,7 @@ class Gateway:
         await self.upstream.close()
 
     def apply(self, settings: GatewaySettings) -> None:
-        """Takes over a reloaded configuration: what `reload.LIVE` names; the rest of it is as it was."""
+        """Take over the settings of a reloaded configuration that `reload.LIVE` names; the others are unchanged."""
         required = keys_required(settings.host, settings.require_keys, settings.tenants)
         self.classes.replace(settings.classes, settings.default_class)
         self.tenants.replace(settings.tenants, self.classes, keys_required=required)
@@ -244,10 +244,10 @@ class Gateway:
     async def _method_not_allowed(self, request: web.Request) -> web.StreamResponse:
         if (answer := self.cors.preflight(request)) is not None:
             return answer
-        raise ApiError(ErrorKind.METHOD_NOT_ALLOWED, f"{request.method} is not a method of {request.path}")
+        raise ApiError(ErrorKind.METHOD_NOT_ALLOWED, f"{request.path} does not accept {request.method}")
 
     async def _list_models(self, request: web.Request) -> web.Response:
-        """Where no engine let us read its models, as without the client's key, the client asks one itself."""
+        """List the known models. If no engine let the gateway read any, for want of a key, forward the request."""
         return await (self.models.list(request) if self.models.cards() else self.passthrough.forward(request))
 
     async def _openapi(self, _: web.Request) -> web.Response:
@@ -276,7 +276,7 @@ class Gateway:
 
 
 def _answering_errors(handler: Handler) -> Handler:
-    """A failure becomes an OpenAI error object; one of our own making is logged with its stack."""
+    """Turn a failure into an OpenAI error object. Log the gateway's own defects with their stack."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
@@ -284,20 +284,20 @@ def _answering_errors(handler: Handler) -> Handler:
         except ApiError as error:
             return error_response(error, {headers.REQUEST_ID: request_id(request.headers)})
         except ConnectionError:
-            return web.Response(status=ErrorKind.CLIENT_CLOSED.status)  # nobody reads it; raised, it would be logged
+            return web.Response(status=ErrorKind.CLIENT_CLOSED.status)  # the client is gone; raising would log an error
         except Exception:
-            log.exception("%s %r failed", request.method, request.path)  # decoded: it can hold a line break
-            return error_response(ApiError(ErrorKind.INTERNAL, "the gateway failed; its log says why"))
+            log.exception("%s %r failed", request.method, request.path)  # %r: a decoded path can hold a line break
+            return error_response(ApiError(ErrorKind.INTERNAL, "the gateway failed; see its log"))
 
     return answer
 
 
 async def _not_found(request: web.Request) -> web.StreamResponse:
-    raise ApiError(ErrorKind.NOT_FOUND, f"there is no {request.path}")
+    raise ApiError(ErrorKind.NOT_FOUND, f"no such path: {request.path}")
 
 
 def make_tracing(settings: TracingSettings) -> Tracing:
-    """OpenTelemetry is imported here and only if it is wanted: it costs 20 MiB and a third of a second."""
+    """Return the tracing that the settings ask for. OpenTelemetry is imported only then: it costs 20 MiB and 0.3 s."""
     if not settings.otlp_endpoint:
         return NoTracing()
     from llm_gateway.telemetry.otel import OtelTracing, otlp_exporter

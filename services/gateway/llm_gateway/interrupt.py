@@ -1,4 +1,4 @@
-"""Pulling a request back from an engine: its task is cancelled, and knows that it was not its client who did it.
+"""Pull a request back from an engine: its task is cancelled and can tell this from a client that hung up.
 
 with waiting.interruptible:     # another task may now call waiting.interruptible.interrupt(PREEMPTED)
     …                           # raises Interrupted
@@ -17,15 +17,17 @@ EJECTED = "ejected"
 
 
 class Interrupted(Exception):
+    """The request was pulled back from its engine."""
+
     @property
     def reason(self) -> str:
         return str(self.args[0])
 
 
 class Interruptible:
-    """`interrupt` is called from another task, while this one waits inside the `with` block; asyncio.timeout's method.
+    """A `with` block that another task can end through `interrupt`, as asyncio.timeout ends its block.
 
-    A client that hangs up in the same moment wins: the block then ends with CancelledError.
+    If the client hangs up at the same moment, the block ends with CancelledError.
     """
 
     __slots__ = ("_cancelling", "_reason", "_task")
@@ -36,7 +38,7 @@ class Interruptible:
         self._reason: str | None = None
 
     def interrupt(self, reason: str) -> bool:
-        """Says whether the block will end with Interrupted; not if it has ended, or will for an earlier reason."""
+        """Cancel the block. Return False if it has ended already or was interrupted before."""
         if self._task is None or self._reason is not None:
             return False
         self._reason = reason

@@ -11,39 +11,39 @@ from llm_gateway.interrupt import Interruptible
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A request in the scheduler: its class, tenant, size and deadline, and its state in the queue."""
+    """A request in the scheduler: class, tenant, size and deadline, and its state in the queue."""
 
     cls: PriorityClass
     arrived: float
     """On the gateway's monotonic clock, seconds."""
     _: KW_ONLY
     tenant: str = ""
-    """Tenant whose share it counts against; all anonymous requests are one tenant."""
+    """The tenant whose share it uses. All anonymous requests are one tenant."""
     weight: float = 1.0
-    """The tenant's; a share is in proportion to it."""
+    """The tenant's weight. Shares are proportional to weights."""
     prompt_tokens: int = 0
+    """Predicted, like the output tokens."""
     output_tokens: int = 0
-    """Predicted."""
     deadline: float = math.inf
-    """Time at which its first token is wanted, seconds on the clock of `arrived`."""
+    """Time by which it needs its first token, seconds on the clock of `arrived`."""
     session: str | None = None
     prefix: tuple[int, ...] = ()
-    """Chained hashes of the prompt's blocks: equal up to index i means the same text up to block i."""
+    """Chained hashes of the prompt's blocks. Two prompts with equal hashes up to index i are equal up to block i."""
     model: str | None = None
-    """Name that its engines use; None accepts any model."""
+    """The name that engines use for the model; None accepts any model."""
 
     key: float = 0.0
-    """Rank by the policy; fixed at the first push, so a request that comes back keeps its age."""
+    """Rank by the policy. It is fixed at the first push, so a request that returns to the queue keeps its age."""
     due: float = math.inf
-    """Time from which no request with a larger key goes first, seconds. Fixed together with the key."""
+    """Time from which no request with a larger key is served first, seconds. Fixed together with the key."""
     order: int = -1
-    """Number of its first push: breaks ties of the key, first come first served."""
+    """Sequence number of its first push. It breaks ties of the key: first come, first served."""
     queued: bool = False
     charged: bool = False
-    """Whether the tenant has been charged for the prompt; retries are not charged again."""
+    """The tenant has been charged for the prompt. Retries are not charged again."""
     tried: list[str] = field(default_factory=list)
-    """Names of the engines that failed it before; another one is preferred."""
+    """Names of the engines that failed it. Other engines are preferred."""
     preempted: int = 0
-    """Number of times that it was pulled back from an engine."""
+    """How often it was pulled back from an engine."""
     interruptible: Interruptible = field(default_factory=Interruptible)
-    """Entered while it is at an engine and can be pulled back."""
+    """Active while the request is at an engine and can be pulled back."""

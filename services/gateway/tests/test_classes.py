@@ -45,8 +45,8 @@ def test_between_two_levels_the_more_urgent_class_has_it() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"deadline": 0.5}, "class low: the deadline of 0.5 s is before the ttft_target of 1 s"),
-        ({"deadline": 5, "queue_timeout": 6}, "class low: a queue_timeout of 6 s is after the deadline of 5 s"),
+        ({"deadline": 0.5}, "class low: the deadline of 0.5 s is shorter than the ttft_target of 1 s"),
+        ({"deadline": 5, "queue_timeout": 6}, "class low: the queue_timeout of 6 s is longer than the deadline of 5 s"),
         ({"deadline": 0}, "deadline"),
         ({"queue_timeout": -1}, "queue_timeout"),
         ({"share": 0}, "share"),

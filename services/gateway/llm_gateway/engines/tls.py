@@ -1,4 +1,4 @@
-"""Trust in an engine's certificate: the system's authorities, or those in a file for engines with a private one."""
+"""TLS towards engines: certificates are checked against the system's authorities, or against those in a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """Raise ValueError if the file holds no certificates."""
+    """Return a context that trusts the authorities in `ca_file`, or the system's if it is None. Raise ValueError."""
     try:
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ValueError) as error:

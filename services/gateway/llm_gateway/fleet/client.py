@@ -1,13 +1,13 @@
-"""The replica's side of the fleet: tells Redis what changed, and hands the grants that come back to the scheduler.
+"""The replica's side of the fleet: it reports changes to Redis and hands the grants to the local dispatcher.
 
-    gate = FleetClient(settings.fleet, scheduler, time_weight=aging_rate)
-    await gate.start()
-    bid = gate.offer(key)      # a request waits: on grant the scheduler serves its best one
-    gate.withdraw(bid)         # it is served or gone
-    gate.changed()             # a permit came back, a limit changed, an engine went up or down
+    client = FleetClient(settings.fleet, dispatcher, time_weight=aging_rate)
+    await client.start()
+    bid = client.offer(key)      # a request waits: on a grant the dispatcher serves its best request
+    client.withdraw(bid)         # the request is served or gone
+    client.changed()             # a permit was released, a limit changed, an engine went up or down
 
-All of these are synchronous and cheap; one task makes the calls, one at a time, and whatever changes during a call goes
-into the next one. That batches by itself: the more there is to say, the more one call says.
+`offer`, `withdraw` and `changed` are synchronous and cheap. One task makes the calls, one at a time. Changes during a
+call go into the next one, so calls batch by themselves under load.
 """
 
 from __future__ import annotations
@@ -32,26 +32,29 @@ log = logging.getLogger(__name__)
 
 
 class LocalDispatcher(Protocol):
-    """The replica's queue and engines as the gate needs them. Nothing here may raise."""
+    """The replica's queue and engines, as the client needs them. No method may raise."""
 
     def limits(self) -> Mapping[str, int]:
-        """Each engine that a request could be sent to now, were a permit there, and the fleet's limit of permits."""
+        """Return the engines that could take a request now, given a permit, with the fleet's limit for each."""
 
     def in_flight(self) -> Mapping[str, int]:
-        """The permits this replica holds, for every engine it has or had."""
+        """Return the number of permits that this replica holds, for every engine that it has or had."""
 
     def grant(self, engine: str) -> bool:
-        """Takes a permit of the engine for the best request that waits, and withdraws its bid.
+        """Take a permit of the engine for the best waiting request and withdraw the request's bid.
 
-        False if nobody can use it now; it is not granted again before the next `offer` or `changed`.
+        Return False if no request can use it now. Then it is not granted again before the next `offer` or `changed`.
         """
 
     def mode_changed(self) -> None:
-        """`gate.online` changed. While it is False the scheduler grants by itself, within `gate.share(limit)`."""
+        """React to a change of `client.online`. While it is False, grant locally, within `client.share(limit)`."""
 
 
 class FleetClient:
-    """`time_weight`: how much a key grows per second of arrival time; aging rate for aging, 1 for FCFS and EDF."""
+    """The connection of one replica to its fleet.
+
+    `time_weight` is the growth of a key per second of arrival time: the aging rate for aging, 1 for FCFS and EDF.
+    """
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class FleetClient:
         assert settings.redis_url is not None
         self.online = False
         self.replicas = 1
-        """As last known; 1 before the first contact."""
+        """Last known number of replicas; 1 before the first contact."""
         self._url = settings.redis_url.get_secret_value()
         self._prefix = f"{{{settings.name}}}:"
         self._settings = settings
@@ -73,43 +76,43 @@ class FleetClient:
         self._fleet_clock = FleetClock()
         self._book = BidBook()
         self._caller = Caller(settings, uuid.uuid4().hex)
-        self._told_held: dict[str, int] = {}
-        self._told_limits: dict[str, int] = {}
+        self._reported_held: dict[str, int] = {}
+        self._reported_limits: dict[str, int] = {}
         self._refused: set[str] = set()
-        """Engines that were granted for nothing; they are not asked for until something has changed."""
+        """Engines whose grants were of no use. They are not requested until something has changed."""
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._warned = False
         self._stopping = False
 
     def offer(self, key: float, prefer: str = "", avoid: Sequence[str] = ()) -> Bid:
-        """`prefer` is taken if it has room, one of `avoid` only if no other has."""
+        """Bid for a slot: at `prefer` if it has room, at an engine of `avoid` only if no other has room."""
         self.changed()
         return self._book.offer(key, prefer, avoid)
 
     def withdraw(self, bid: Bid) -> None:
-        """Can be called again."""
+        """Withdraw a bid. Further calls do nothing."""
         self._book.withdraw(bid)
         if self._book.changed():
             self._news.set()
 
     def changed(self) -> None:
-        """A permit came back, a limit moved, an engine went up or down."""
+        """Note that a permit was released, a limit changed, or an engine went up or down."""
         self._refused.clear()
         self._news.set()
 
     def share(self, limit: int) -> int:
-        """Return the part of a fleet's limit that one replica uses when it cannot ask."""
+        """Return the part of a limit that one replica uses while Redis is out of reach."""
         return max(1, limit // self.replicas)
 
     async def start(self) -> None:
-        """Returns at once; `online` follows."""
+        """Start the task that makes the calls and return at once. `online` becomes True later."""
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Leaves the fleet, so that nobody has to wait for the lease's end.
+        """Leave the fleet, so that the other replicas need not wait for the end of the lease.
 
-        Told, not cancelled: Redis's client may swallow a cancellation that meets the end of a call.
+        A flag ends the task: Redis's client can swallow a cancellation that coincides with the end of a call.
         """
         self._stopping = True
         self._news.set()
@@ -127,7 +130,7 @@ class FleetClient:
                 self._went_offline(error)
                 await asyncio.sleep(RECONNECT_SECONDS)
             except Exception as error:
-                log.exception("a defect of the fleet's gate; joining again")
+                log.exception("a defect of the fleet client; joining again")
                 self._went_offline(error)
                 await asyncio.sleep(RECONNECT_SECONDS)
 
@@ -144,21 +147,25 @@ class FleetClient:
                     self._use(await self._call(link, self._tell()))
                 await link.call(self._caller.leave())
             except GONE as error:
-                self._went_offline(error)  # at once: closing dead connections may take a while
+                self._went_offline(error)  # at once: closing dead connections can take a while
                 raise
 
     async def _until_news(self) -> None:
-        """Something changed, or a heartbeat is due. Not wait_for, whose task costs more than the rest of this."""
+        """Wait until something has changed or a heartbeat is due. wait_for would cost more than all the rest here."""
         heartbeat = asyncio.get_running_loop().call_later(self._settings.heartbeat, self._news.set)
         await self._news.wait()
         heartbeat.cancel()
         self._news.clear()
 
     def _join(self) -> bytes:
-        self._told_held = dict(self._dispatcher.in_flight())
-        self._told_limits = self._usable()
+        self._reported_held = dict(self._dispatcher.in_flight())
+        self._reported_limits = self._usable()
         return self._caller.join(
-            self.replicas, self._book.take_all(), self._slope_offset(), self._told_held, limits=self._told_limits
+            self.replicas,
+            self._book.take_all(),
+            self._slope_offset(),
+            self._reported_held,
+            limits=self._reported_limits,
         )
 
     def _tell(self) -> bytes:
@@ -166,23 +173,23 @@ class FleetClient:
         return self._caller.news(bids, stale, self._slope_offset(), self._held_changes(), limits=self._limit_changes())
 
     def _held_changes(self) -> dict[str, int]:
-        told, held = self._told_held, dict(self._dispatcher.in_flight())
-        self._told_held = held
-        changes = {engine: held.get(engine, 0) - told.get(engine, 0) for engine in held.keys() | told.keys()}
+        reported, held = self._reported_held, dict(self._dispatcher.in_flight())
+        self._reported_held = held
+        changes = {engine: held.get(engine, 0) - reported.get(engine, 0) for engine in held.keys() | reported.keys()}
         return {engine: change for engine, change in changes.items() if change}
 
     def _limit_changes(self) -> dict[str, int] | None:
         limits = self._usable()
-        if limits == self._told_limits:
+        if limits == self._reported_limits:
             return None
-        self._told_limits = limits
+        self._reported_limits = limits
         return limits
 
     def _usable(self) -> dict[str, int]:
         return {engine: limit for engine, limit in self._dispatcher.limits().items() if engine not in self._refused}
 
     def _slope_offset(self) -> float:
-        """Return the difference between a local key and one on fleet time."""
+        """Return the difference between a key on fleet time and a local key."""
         return self._time_weight * self._fleet_clock.offset
 
     async def _call(self, link: Link, payload: bytes) -> Reply:
@@ -192,10 +199,10 @@ class FleetClient:
         return reply
 
     def _use(self, reply: Reply) -> None:
-        """Redis counts a grant as held; one that is not used shows as a change, which gives it back."""
+        """Apply a reply. Redis counts its grants as held; an unused one shows in the next call, which gives it back."""
         self.replicas = reply.replicas
         for engine, member in reply.granted:
-            self._told_held[engine] = self._told_held.get(engine, 0) + 1
+            self._reported_held[engine] = self._reported_held.get(engine, 0) + 1
             self._book.granted(member)
             if not self._dispatcher.grant(engine):
                 self._refused.add(engine)
@@ -221,7 +228,7 @@ class FleetClient:
     def _went_offline(self, error: BaseException) -> None:
         if not self._warned:
             self._warned = True
-            log.error("the fleet's Redis is gone (%s): local order, 1/%d of the limits", error, self.replicas)
+            log.error("the fleet's Redis is unreachable (%s): local order, 1/%d of the limits", error, self.replicas)
         if self.online:
             self.online = False
             self._dispatcher.mode_changed()

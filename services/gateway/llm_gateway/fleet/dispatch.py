@@ -1,7 +1,7 @@
-"""The dispatcher of a gateway in a fleet: who waits here bids in Redis, and slots are granted there.
+"""The dispatcher of a gateway in a fleet: waiting requests bid in Redis, and Redis grants the slots.
 
-In touch with Redis no slot is taken without a grant. Out of touch it is the dispatcher it extends, with this replica's
-share of each engine's slots.
+While Redis answers, no slot is taken without a grant. Otherwise it works as the dispatcher that it extends, with this
+replica's share of each engine's slots.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from llm_gateway.waiting import Waiting
 
 
 class FleetDispatcher(Dispatcher):
+    """A dispatcher that takes slots through `fleet`. It implements LocalDispatcher."""
+
     def __init__(
         self,
         settings: GatewaySettings,
@@ -84,7 +86,7 @@ class FleetDispatcher(Dispatcher):
 
 
 def _time_weight(settings: GatewaySettings) -> float:
-    """How much a policy's key grows per second of arrival time."""
+    """Return the growth of the policy's key per second of arrival time."""
     if settings.policy in ("aging", "composite"):
         return settings.aging_rate
     return 1.0 if settings.policy in ("fcfs", "edf", "vtc") else 0.0

@@ -1,4 +1,4 @@
-"""A Redis of its own for a test, and a small replica of the gateway: a real queue, real engine slots, no HTTP.
+"""A Redis server for a test, and a small replica of the gateway: a real queue, real engine slots, no HTTP.
 
 async with RedisServer() as redis, Replica(redis.url, engines) as one, Replica(redis.url, engines) as other: …
 """
@@ -60,7 +60,7 @@ class RedisServer:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def kill(self) -> None:
-        """SIGKILL: what it knew is lost, connections break off."""
+        """Send SIGKILL: the data is lost and connections break."""
         process, self.process = self.process, None
         if process is not None:
             process.kill()
@@ -81,7 +81,7 @@ class Arrival(Waiting):
 
 
 class Replica:
-    """A dispatcher as the gate needs one. Engines are told by name with their limit, and are up."""
+    """A minimal LocalDispatcher. `engines` maps names to limits, and all engines are up."""
 
     def __init__(
         self, redis_url: str, engines: Mapping[str, int], clock: Callable[[], float] = time.monotonic, **fleet: Any
@@ -118,7 +118,7 @@ class Replica:
         if self.queue.discard(request):
             self.client.withdraw(self.bids.pop(request))
 
-    # --- what the gate needs ---------------------------------------------------------------------------------------
+    # --- LocalDispatcher ---------------------------------------------------------------------------------------------
 
     def limits(self) -> Mapping[str, int]:
         return {engine.name: engine.max_in_flight for engine in self.pool.engines if engine.available}
@@ -154,7 +154,7 @@ class Replica:
 
 
 async def until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
-    """Returns once `condition()` holds; what other processes do has no event here."""
+    """Poll until `condition()` holds: other processes have no event here."""
     async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(POLL_SECONDS)

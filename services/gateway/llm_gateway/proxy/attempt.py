@@ -1,11 +1,11 @@
-"""One try at an engine, up to the first byte of its answer: until then another engine can take the client's request.
+"""One attempt at an engine, up to the first byte of its answer. Until then another engine can take the request.
 
-An answer that is an error (refusal.py) is raised like a broken connection, also when it comes as the first event of a
-stream. A request refused for the usage that we ask for is sent again without it.
+An answer that is an error (upstream/refusal.py) is raised like a broken connection, even as the first event of a
+stream. A request that is refused because of the usage option that the gateway adds is sent again without it.
 
-Hedging: if a stream has no first byte after its class's `hedge_after`, a second engine gets the request as well, if it
-has a slot that no request waits for. The first to answer has the client; the other is closed, which aborts it at its
-engine.
+Hedging: if a stream has no first byte after its class's `hedge_after`, a second engine gets the request as well,
+provided that it has a slot that no request waits for. The first answer wins. The other connection is closed, which
+makes its engine abort the request.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from llm_gateway.upstream.stream_filter import StreamFilter
 EVENT_STREAM = "text/event-stream"
 USAGE_REFUSED = (400, 422)
 LAST_BYTES_SECONDS = 1.0
-"""After a stream's [DONE], for the engine to end its answer before the connection is closed."""
+"""Time after a stream's [DONE] in which the engine can end its answer before the connection is closed."""
 
 
 @dataclass(slots=True, eq=False)
 class Answer:
-    """An engine's answer whose first bytes are here; closed exactly once, at the latest when the `with` block ends."""
+    """An engine's answer whose first bytes have arrived. Leaving the `with` block closes it and gives the slot back."""
 
     permit: Permit
     source: Response
@@ -49,9 +49,9 @@ class Answer:
     first: bytes
     """The first bytes of a stream for the client, or the whole body."""
     events: StreamFilter | None = None
-    """None unless the answer is a stream."""
+    """The stream's filter; None unless the answer is a stream."""
     refused: bool = field(default=False)
-    """It is an error object that is the client's fault."""
+    """The body is an error object that blames the client."""
 
     @property
     def engine(self) -> Engine:
@@ -72,7 +72,7 @@ class Answer:
 
 
 class Attempts:
-    """`max_attempts` counts all engines that a request is sent to, and `retries` bounds those of all requests."""
+    """Sends requests to engines, each at most `max_attempts` times. `retries` bounds the retries of all requests."""
 
     def __init__(
         self,
@@ -94,10 +94,10 @@ class Attempts:
         self._clock = clock
 
     async def begin(self, job: Job, rest: Continuation | None = None) -> Answer:
-        """Wait for a slot and send the request, or what is left of it; return when the answer has begun.
+        """Wait for a slot, send the request (or its `rest`), and return the answer once it has begun.
 
-        Raises EngineError, whose engine is noted as tried; ApiError if there is no slot to be had; Interrupted if the
-        request was preempted.
+        Raise EngineError, after noting the engine as tried; ApiError if there is no slot; Interrupted if the request
+        was preempted.
         """
         permit = await self._slot(job)
         try:
@@ -107,18 +107,18 @@ class Attempts:
             raise
 
     def completed(self, engine: Engine) -> None:
-        """A stream came to its end. Its first byte is no success yet, except to a breaker that is not closed."""
+        """Record the success of a stream at its end. Only a breaker that is not closed takes the first byte as one."""
         self._pool.answered(engine, 200)
 
     def failed(self, job: Job, failure: EngineError) -> None:
-        """An answer that had begun did not come to its end."""
+        """Record the failure of an answer that had begun."""
         self._blame(job, failure)
         self._note(job, failure)
 
     def another(self, job: Job, failure: EngineError | None = None) -> bool:
-        """Return whether the request can be tried again; if so, count the try.
+        """Return whether the request can be sent again, and count the retry if so.
 
-        After a refusal only if there is an engine that did not see it yet: the same one would say the same again.
+        After a refusal another engine must be left: the same one would refuse again.
         """
         if job.exchange.attempts >= self._max_attempts:
             return False
@@ -174,7 +174,7 @@ class Attempts:
             raise
 
     def _spare(self, job: Job, permit: Permit) -> Permit | None:
-        """A slot at another engine than the first one's."""
+        """Return a slot at another engine than that of `permit`, None if there is none."""
         request = job.waiting
         request.tried.append(permit.engine.name)
         spare = self._dispatcher.spare(request)
@@ -198,7 +198,7 @@ class Attempts:
             raise
 
     def _blame(self, job: Job, error: EngineError) -> None:
-        """An engine that says that it is overloaded works, and so does one that refuses a client's mistake."""
+        """Record the failure against the engine. Overload and a client's mistake are no faults of the engine."""
         if not isinstance(error, Refusal):
             self._pool.failed(error.engine)
         elif error.status in OVERLOADED:
@@ -233,7 +233,7 @@ class Attempts:
         return Answer(permit, source, span, whole, refused=refused is not None)
 
     async def _first_bytes(self, permit: Permit, source: Response, events: StreamFilter) -> bytes:
-        """Wait for something that the client gets, or the stream's end. Raises EngineError if it begins with that."""
+        """Return the stream's first bytes for the client. Raise EngineError if it fails before any."""
         permit.started_stream()
         first = b""
         while events.is_open and not first:
@@ -249,16 +249,17 @@ class Attempts:
 
 
 def ejected(engine: Engine) -> EngineError:
+    """Return the error for a request whose engine was ejected."""
     return EngineError(engine, "body", ErrorKind.ENGINE_FAILED, engine.reason, retryable=True)
 
 
 def _priority(job: Job, engine: Engine) -> int | None:
-    """Other endpoints than the two that are understood are not known to have the field."""
+    """Return the priority for the engine, None if the engine or the endpoint does not take one."""
     return job.waiting.cls.priority if engine.takes_priority and job.path in UNDERSTOOD else None
 
 
 async def _first_answer(tasks: set[asyncio.Task[Answer]]) -> Answer:
-    """Return the answer of the first task that succeeds and close the others. Raises what the last one raised."""
+    """Return the answer of the first task that succeeds and close the others. If all fail, raise the last error."""
     pending = set(tasks)
     while True:
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Settlement of a request that has ended: metrics, its tenant's account, its SLA record, better estimates."""
+"""Settlement of a finished request: metrics, the tenant's account, the SLA record and the estimators."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from llm_gateway.tenancy.usage import UsageBook
 
 
 class Ledger:
+    """Settles each request. `clock` is monotonic, `wall` is seconds since 1970."""
+
     def __init__(
         self,
         metrics: GatewayMetrics,
@@ -44,7 +46,7 @@ class Ledger:
         self._settling: set[asyncio.Task[None]] = set()
 
     def close(self, exchange: Exchange, outcome: str, status: int) -> None:
-        """Once per request, whatever became of it; `status` is the HTTP status that was sent."""
+        """Settle a request, exactly once, however it ended. `status` is the HTTP status that was sent."""
         seconds = self._clock() - exchange.arrived
         self._metrics.finished(exchange.class_name or UNCLASSIFIED, outcome)
         if outcome == OK:
@@ -59,14 +61,14 @@ class Ledger:
             exchange.trace.end(outcome, status)
 
     def _learn(self, exchange: Exchange) -> None:
-        """From what was counted, by the engine or event by event; an estimate would only teach itself."""
+        """Update the estimators with counts, by the engine or by events. An estimate would only confirm itself."""
         if exchange.counted or exchange.streamed:
             self._outputs.observe(exchange.class_name, exchange.tenant.name, exchange.output_tokens)
         if exchange.counted:
             self._prompts.observe(exchange.body_bytes, exchange.prompt_tokens)
 
     def _charge(self, exchange: Exchange) -> None:
-        """Tokens that were produced count, whether or not the client stayed to have them."""
+        """Charge the tokens that were produced, whether or not the client stayed to receive them."""
         used = self._usage.of(exchange.tenant.label)
         used.prompt_tokens += exchange.prompt_tokens
         used.output_tokens += exchange.output_tokens
@@ -76,7 +78,7 @@ class Ledger:
             self._settle(exchange)
 
     def _settle(self, exchange: Exchange) -> None:
-        """In a task of its own: it may ask Redis, and this request's task may be cancelled already."""
+        """Settle the grant in a task of its own: it can call Redis, and the request's task can be cancelled already."""
         assert exchange.grant is not None
         tokens = exchange.prompt_tokens + exchange.output_tokens
         task = asyncio.ensure_future(self._limiter.settle(exchange.grant, tokens))
@@ -107,7 +109,7 @@ class Ledger:
 
 
 def _tpot(exchange: Exchange, seconds: float) -> float | None:
-    """(E2E - TTFT) / (n - 1)"""
+    """Return (E2E - TTFT) / (n - 1), seconds per token; None if it was not measured."""
     if not exchange.streamed or exchange.ttft is None or exchange.output_tokens < 2:
         return None
     return (seconds - exchange.ttft) / (exchange.output_tokens - 1)

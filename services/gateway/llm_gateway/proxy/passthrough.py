@@ -1,6 +1,6 @@
-"""Requests that go straight to an engine that is up, past the queue: tokenisation, the version.
+"""Requests that bypass the queue and go straight to an engine that is up: tokenisation and the version.
 
-These cost an engine next to nothing and take no slot. If an engine fails, the next one is asked.
+They cost an engine almost nothing and take no slot. If an engine fails, the next one gets the request.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from llm_gateway.upstream.client import EngineError, Upstream
 
 
 class Passthrough:
+    """The handler of requests that bypass the queue."""
+
     def __init__(
         self,
         settings: GatewaySettings,
@@ -39,7 +41,7 @@ class Passthrough:
         self._metrics = metrics
 
     async def forward(self, request: web.Request) -> web.Response:
-        """Raises ApiError if no engine answered, and for a client without a key where one is required."""
+        """Forward the request. Return the engine's answer. Raise ApiError if no engine answers or a key is missing."""
         exchange = Exchange(
             request_id=request_id(request.headers), arrived=0.0, tenant=self._tenants.authenticate(request.headers)
         )
@@ -56,11 +58,11 @@ class Passthrough:
                 self._metrics.engine_failed(engine.name, error.phase)
                 if error.phase == "connect":
                     self._pool.mark_down(engine, error.reason)
-        message = f"no engine could answer; {self._pool.why_down(self._pool.routes.of(model))}"
+        message = f"no engine answered; {self._pool.why_down(self._pool.routes.of(model))}"
         raise ApiError(ErrorKind.ENGINE_UNAVAILABLE, message, retry_after=self._settings.probe_interval)
 
     def _routed(self, raw: bytes) -> tuple[bytes, str | None]:
-        """Return the body with the engines' name of its model, and that name; a body without one goes as it is."""
+        """Return the body with the engines' name of its model, and that name. A body without a model is unchanged."""
         try:
             body = orjson.loads(raw)
         except ValueError:

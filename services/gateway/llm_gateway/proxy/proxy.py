@@ -1,9 +1,9 @@
-"""A generation request from its first byte to its last: admit, wait for a slot, send, pass the answer on.
+"""A queued request from its first byte to its last: admit it, wait for a slot, send it, pass the answer on.
 
-Until the client has been sent a byte, a failing engine costs it nothing: the request goes to another one, with its
-place in the queue kept. After that a stream is gone on with at another engine where that is sound (replay.py). A client
-that hangs up cancels the handler wherever it is, which takes the request out of the queue, or closes the connection to
-the engine and gives the slot back.
+Until the client has received a byte, a failing engine costs it nothing: the request goes to another engine and keeps
+its place in the queue. After that a stream continues at another engine where that is sound (resume.py). A client that
+hangs up cancels the handler at any point. This takes the request out of the queue, or closes the connection to the
+engine and gives the slot back.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ DRAINING_RETRY_AFTER = 1.0
 
 
 class Proxy:
+    """The handler of all requests that go through the queue. `clock` is monotonic, in seconds."""
+
     def __init__(
         self,
         settings: GatewaySettings,
@@ -72,7 +74,7 @@ class Proxy:
         return self._draining
 
     async def drain(self) -> None:
-        """Refuses new requests from now on; returns when every one that was let in has ended."""
+        """Refuse new requests from now on. Return when every admitted request has ended."""
         self._draining = True
         while self._open:
             self._all_closed.clear()
@@ -85,7 +87,7 @@ class Proxy:
             request.interruptible.interrupt(EJECTED)
 
     async def generate(self, request: web.Request) -> web.StreamResponse:
-        """The handler of /v1/completions and /v1/chat/completions."""
+        """Handle a request to one of the queued endpoints."""
         exchange = Exchange(
             request_id=request_id(request.headers),
             arrived=self._clock(),
@@ -102,7 +104,7 @@ class Proxy:
         except (asyncio.CancelledError, ConnectionError):
             outcome, status = ErrorKind.CLIENT_CLOSED.label, ErrorKind.CLIENT_CLOSED.status
             if exchange.attempts and not exchange.prompt_tokens:
-                exchange.count(None, 0)  # an engine had the prompt
+                exchange.count(None, 0)  # an engine received the prompt
             raise
         finally:
             self._open -= 1
@@ -154,10 +156,10 @@ class Proxy:
             return response, OK
 
     def _gave_up(self, job: Job, failures: list[EngineError]) -> Outcome:
-        """The last answer that an engine gave, if one did. Raises ApiError without one."""
+        """Return the last answer that an engine gave. Raise ApiError if none gave any."""
         refusal = next((failure for failure in reversed(failures) if isinstance(failure, Refusal)), None)
         if refusal is None:
-            message = f"no engine could answer; tried {'; '.join(map(str, failures))}"
+            message = f"no engine answered; tried {'; '.join(map(str, failures))}"
             raise ApiError(failures[-1].kind, message, retry_after=self._retry_after)
         job.exchange.answered_by(refusal.engine)
         self._first_byte(job.exchange)
@@ -179,7 +181,7 @@ def _describe(job: Job) -> None:
 
 
 def _answer_headers(exchange: Exchange, source: Response) -> dict[str, str]:
-    """Copy the engine's headers whose values are text that a header can hold."""
+    """Return the headers for the client. Of the engine's headers, copy those with printable ASCII values."""
     found = {name: source.headers[name] for name in COPIED_BACK if name in source.headers}
     sound = {name: value for name, value in found.items() if value.isascii() and value.isprintable()}
     return {**sound, **exchange.response_headers()}

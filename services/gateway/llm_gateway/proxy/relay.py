@@ -1,7 +1,7 @@
-"""The byte path of a stream: engine to client, chunk by chunk; `stream_filter` says which bytes.
+"""The byte path of a stream, from the engine to the client, chunk by chunk. `stream_filter` selects the bytes.
 
-Once the client has the response's head, nothing here or above may answer it with another one: whatever happens ends in
-an error event and the end of the stream, or in the end of the connection.
+Once the client has the head of the response, no second head can follow. So every failure ends in an error event and the
+end of the stream, or in the end of the connection.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from llm_gateway.upstream.stream_filter import StreamFilter
 from llm_gateway.upstream.token_counts import TokenCounts
 
 MAX_UNSENT_BYTES = 64 * 1024
-"""A client that has this much to receive is waited for."""
+"""The relay waits for a client that has more unsent bytes than this."""
 
 
 class Relay:
-    """One client's stream, fed by one engine or, if that dies, by the next. `client` is prepared."""
+    """One client's stream. It comes from one engine or, if that engine dies, from the next. `client` is prepared."""
 
     def __init__(
         self,
@@ -43,24 +43,24 @@ class Relay:
         self._upstream = upstream
         self._clock = clock
         self.transcript = Transcript() if keep else None
-        """The text that the client has had, if it is kept for a replay."""
+        """The events that the client has received, if they are kept to resume the stream."""
         self._begun = False
         self._streams: list[StreamFilter] = []
 
     @property
     def events(self) -> int:
-        """Parts of the answer that were passed on: about one per token."""
+        """Number of events passed on: about one per token."""
         return sum(stream.events for stream in self._streams)
 
     def usage(self) -> TokenCounts | None:
-        """Return what the last engine counted, for the whole answer; None if it did not say."""
+        """Return the last engine's token counts for the whole answer, None if it stated none."""
         return self._streams[-1].usage() if self._streams else None
 
     async def run(self, answer: Answer) -> EngineError | None:
-        """Pass an engine's stream on to its end. Return the failure if it is not complete then.
+        """Pass an engine's stream on until it ends. Return the failure if it is incomplete.
 
-        A client that keeps up is written to from the engine's own read callback, one HTTP chunk at a time and no task
-        in between; one that lags is waited for. Raises ConnectionError if the client is gone.
+        The engine's read callback writes directly to a client that keeps up, one HTTP chunk at a time, without a task
+        in between. The relay waits for a client that lags. Raise ConnectionError if the client is gone.
         """
         engine, source, events = answer.engine, answer.source, answer.events
         assert events is not None
@@ -79,7 +79,7 @@ class Relay:
         return stream_failure(engine, source, events)
 
     async def _read_on(self, answer: Answer, events: StreamFilter) -> bool:
-        """Pass on what the engine sends next. Return False at the end of its bytes."""
+        """Pass on the next chunk. Return False at the end of the engine's bytes."""
         if not events.is_open:
             return False
         chunk = await self._upstream.read_some(answer.engine, answer.source)
@@ -88,10 +88,10 @@ class Relay:
         return bool(chunk)
 
     def _forwarder(self, engine: Engine, events: StreamFilter) -> Sink:
-        """Return a sink that writes whole events as a chunk each, past the response's own writer.
+        """Return a sink that writes whole events as HTTP chunks, bypassing the response's own writer.
 
-        It says False when the stream has ended, and when the client lags or is gone. To be used once the response's
-        writer has sent the head, which it does with its first chunk.
+        The sink returns False when the stream has ended, and when the client lags or is gone. Use it only after the
+        response's writer has sent the head, which goes out with the first chunk.
         """
         transport, clock = self._transport, self._clock
 
@@ -108,27 +108,27 @@ class Relay:
         return forward
 
     async def finish(self, failure: EngineError | None) -> None:
-        """Tell the client of the failure, if there is one, in the engine's words if it had any, and end the stream."""
+        """End the stream. Send the failure first, if there is one, in the engine's own words where it gave any."""
         if isinstance(failure, Refusal):
             await self._write(failure.body)
         elif failure is not None:
-            await self.fail(ApiError(failure.kind, f"engine failed in mid-stream: {failure}"))
+            await self.fail(ApiError(failure.kind, f"the engine failed in mid-stream: {failure}"))
         await self._client.write_eof()
 
     async def complete(self, last: bytes | None) -> None:
-        """For a stream that lacked nothing but its end."""
+        """Send the missing end of a stream whose answer is complete."""
         await self._write((last or b"") + sse.DONE)
 
     async def fail(self, error: ApiError) -> None:
         await self._write(sse.encode(error.body()))
 
     async def give_up(self) -> None:
-        """End a stream that the gateway itself failed, and its connection."""
+        """End a stream and its connection after a defect of the gateway."""
         self._client.force_close()
         try:
-            await self.fail(ApiError(ErrorKind.INTERNAL, "the gateway failed; its log says why"))
+            await self.fail(ApiError(ErrorKind.INTERNAL, "the gateway failed; see its log"))
             await self._client.write_eof()
-        except Exception:  # noqa: BLE001 - logged by the caller; there is nothing left to tell the client
+        except Exception:  # noqa: BLE001 - the caller has logged the defect; the client cannot be told more
             if self._transport is not None:
                 self._transport.abort()
 

@@ -1,14 +1,14 @@
-"""Token replay: a stream whose engine died continues at another one, which gets the prompt and the text so far.
+"""Stream resumption: a stream whose engine died continues at another engine, which gets the prompt and the text so far.
 
-Sound only where the rest of the answer depends on nothing but the text before it. That holds for one greedy or unseeded
-sample; it does not for seeds (their random numbers would start anew), penalties (they count generated tokens, which
-become prompt), logprobs, `echo`, several choices, tools and structured output (their automata would start anew).
-`is_resumable` allows the fields that are known to be sound, and no others. `transcript.py` reads what the client has,
-and gives up on anything but text. The text is tokenised again at the seam, so a greedy answer may differ there from
-what the dead engine would have said; the client gets each character once, and `max_tokens` tokens at most.
+It is sound only if the rest of the answer depends on nothing but the text before it. This holds for a single greedy or
+unseeded sample. It does not hold for seeds (the random numbers would restart), penalties (they count generated tokens,
+which become prompt), logprobs, `echo`, several choices, tools and structured output (the automata would restart).
+`is_resumable` allows only fields that are known to be sound. `transcript.py` reads the events that the client has
+received, and gives up on anything but text. The text is tokenised again at the seam. So a greedy answer can differ
+there from the dead engine's, but the client gets each character once and at most `max_tokens` tokens.
 
-A chat is continued with `continue_final_message`, vLLM's own extension; an engine without it answers 400, and the
-stream ends with an error event as it would have without replay.
+A chat continues through `continue_final_message`, an extension of vLLM. An engine without it answers 400, and the
+stream ends with an error event, as it would without resumption.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from llm_gateway.request.endpoints import COMPLETIONS, UNDERSTOOD
 from llm_gateway.upstream.token_counts import token_count
 
 COMPLETIONS_MAX_TOKENS = 16
-"""OpenAI's default, and vLLM's: what a completion without `max_tokens` gets. `null` lifts it."""
+"""The limit of a completion without `max_tokens`, at OpenAI and in vLLM. `null` removes it."""
 
 SOUND = {
     *("model", "prompt", "messages", "max_tokens", "max_completion_tokens", "stream", "stream_options", "priority"),
     *("temperature", "top_p", "top_k", "min_p", "stop", "stop_token_ids", "ignore_eos", "user", "request_id"),
 }
-"""Fields with any value."""
+"""Fields that are sound with any value."""
 LIMITS = ("max_completion_tokens", "max_tokens")
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -40,11 +40,11 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "repetition_penalty": (1,),
     "suffix": ("",),
 }
-"""Fields with a value, beside null, that changes nothing."""
+"""Fields that are sound with null or with these values, which change nothing."""
 
 
 def is_resumable(path: str, body: Mapping[str, Any]) -> bool:
-    """Whether the rest of this answer depends on the text before it only."""
+    """Return whether the rest of the answer depends only on the text before it."""
     if body.get("stream") is not True or path not in UNDERSTOOD:
         return False
     if not isinstance(body.get("prompt"), str) if path == COMPLETIONS else not isinstance(body.get("messages"), list):
@@ -59,12 +59,12 @@ def is_resumable(path: str, body: Mapping[str, Any]) -> bool:
 
 
 def _is_neutral(name: str, value: Any) -> bool:
-    """`logprobs: 0` asks for something, though 0 == False."""
+    """Return whether the value changes nothing. `logprobs: 0` does, although 0 == False."""
     return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in NEUTRAL.get(name, ()))
 
 
 def tokens_allowed(path: str, body: Mapping[str, Any]) -> int | None:
-    """Return the most tokens that the answer may have, None without a limit. The body is a resumable one."""
+    """Return the limit on the answer's tokens, None without one. The body must be resumable."""
     if path == COMPLETIONS:
         limit: int | None = body.get("max_tokens", COMPLETIONS_MAX_TOKENS)
         return limit
@@ -73,15 +73,15 @@ def tokens_allowed(path: str, body: Mapping[str, Any]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """The rest of a request, and how its answer becomes the rest of the client's stream."""
+    """The request for the rest of an answer. It turns that answer's events into the rest of the client's stream."""
 
     body: dict[str, Any]
     progress: Progress
     tokens: int
-    """Tokens of the text that the client has."""
+    """Number of tokens that the client has received."""
 
     def rewrite(self, event: dict[str, Any]) -> bool:
-        """Give an event the first engine's identity and the whole answer's usage. False: the client has had it."""
+        """Give an event the first engine's identity and the whole answer's usage. Return False to drop it."""
         event.update(self.progress.identity)
         usage = event.get("usage")
         if isinstance(usage, dict):
@@ -91,7 +91,7 @@ class Continuation:
 
 
 def continuation(path: str, body: Mapping[str, Any], progress: Progress, tokens: int) -> Continuation:
-    """Return the request that goes on after the text so far, `tokens` tokens of which at least one is left."""
+    """Return the request for the rest of an answer of which the client has `tokens` tokens, fewer than its limit."""
     asked = dict(body)
     limit = tokens_allowed(path, body)
     if limit is not None:
@@ -112,7 +112,7 @@ def _shift(usage: dict[str, Any], name: str, tokens: int) -> None:
 
 
 def _opens_a_chat(event: dict[str, Any]) -> bool:
-    """Whether the event only names the role."""
+    """Return whether the event holds the role and no text."""
     choices = event.get("choices")
     return isinstance(choices, list) and bool(choices) and all(map(_names_the_role, choices))
 

@@ -1,6 +1,6 @@
-"""A streamed answer, from its head to its end: relayed, gone on with at another engine if the first one fails, counted.
+"""A streamed answer: relay it, continue it at another engine if the first one fails, and count its tokens.
 
-Nothing raises out of here but the client's own hang-up: its answer has begun, and there is no second head to send.
+Only the client's own hang-up raises an exception here: the answer has begun, so no second head can be sent.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ from llm_gateway.upstream.token_counts import token_count
 TOKENIZE_TIMEOUT = 5.0
 
 Outcome = tuple[web.StreamResponse, str]
-"""The response and the request's outcome, a label of gateway_requests_total."""
+"""The response, and the request's outcome as a label of gateway_requests_total."""
 
 log = logging.getLogger(__name__)
 
 
 class Streaming:
+    """Serves streams to clients. `resume` allows a broken stream to continue at another engine."""
+
     def __init__(
         self,
         attempts: Attempts,
@@ -55,7 +57,7 @@ class Streaming:
         self._may_resume = resume
 
     async def serve(self, request: web.Request, job: Job, answer: Answer, headers: Mapping[str, str]) -> Outcome:
-        """Send the whole stream. Raises ConnectionError if the client is gone."""
+        """Send the whole stream. Raise ConnectionError if the client is gone."""
         client = web.StreamResponse(status=answer.source.status, headers={**headers, "cache-control": "no-cache"})
         if request.version >= HttpVersion11:
             client.enable_chunked_encoding()
@@ -116,9 +118,9 @@ class Streaming:
         return left
 
     async def _tokens(self, job: Job, progress: Progress) -> int | None:
-        """Return how many tokens the client has had, None if that cannot be known and `max_tokens` depends on it.
+        """Return how many tokens the client has received, None if that is unknown and `max_tokens` depends on it.
 
-        An event may hold several tokens, and a text may have been generated in more tokens than it takes.
+        An event can hold several tokens, and a text can have more tokens as generated than as tokenised.
         """
         if progress.finished or not progress.text:
             return 0
@@ -130,7 +132,7 @@ class Streaming:
         return max(len(progress.texts), counted or 0)
 
     async def _count(self, job: Job, text: str) -> int | None:
-        """Return the tokens of `text` as an engine has them, None if none says."""
+        """Return the number of tokens of `text` by an engine's tokenizer, None if no engine answers."""
         engine = self._pool.choose(job.waiting.tried, job.waiting.model)
         if engine is None:
             return None
@@ -151,7 +153,7 @@ def _outcome(failure: EngineError | None) -> str:
 
 
 def _length_reached(path: str, progress: Progress) -> bytes:
-    """The last event of an answer that has all its tokens, which its engine did not live to send."""
+    """Return the last event of an answer whose engine died after all its tokens were sent."""
     choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": "length"}
     if path == CHAT:
         kind, choice["delta"] = "chat.completion.chunk", {}

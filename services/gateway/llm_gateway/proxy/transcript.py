@@ -1,4 +1,4 @@
-"""The part of a stream that the client has had, kept unread and looked into only when an engine has died."""
+"""The events of a stream that the client has received. They are parsed only if the engine dies."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from llm_contract import sse
 from llm_gateway.upstream.token_counts import stated
 
 MAX_TRANSCRIPT_BYTES = 1024 * 1024
-"""A stream longer than this is not kept, and so not resumed."""
+"""Limit of a transcript. A longer stream is not kept and cannot be resumed."""
 NOTHING: tuple[Any, ...] = (None, "", [], {})
-"""Values of a field that adds nothing to an answer."""
+"""Values of a field that add nothing to an answer."""
 UNDERSTOOD = {"index", "text", "delta", "finish_reason", "stop_reason"}
-"""Fields of a choice. Any other with a value, such as logprobs, makes a stream that is not resumed."""
+"""Fields of a choice that are understood. A value in any other, such as logprobs, rules resumption out."""
 IDENTITY = ("id", "created", "model")
 
 
 @dataclass(slots=True)
 class Progress:
+    """The content of the events that the client has received."""
+
     identity: dict[str, Any] = field(default_factory=dict)
-    """Fields that all events of a stream have in common."""
+    """Fields that all events of the stream share."""
     texts: list[str] = field(default_factory=list)
     """The text of each event that has one: there are at least as many tokens."""
     tokens: int | None = None
-    """Count in the last event, where usage is stated continuously."""
+    """The engine's count up to the last event, if it states usage continuously."""
     opened: bool = False
-    """The client has had an event."""
+    """The client has received an event."""
     finished: bool = False
     """An event had a `finish_reason`: nothing is left to generate."""
 
@@ -38,10 +40,12 @@ class Progress:
 
 
 class Unclear(Exception):
-    """An event holds more than text, so text alone cannot continue it."""
+    """An event holds more than text, so text alone cannot continue the answer."""
 
 
 class Transcript:
+    """The events that a client has received, as bytes."""
+
     __slots__ = ("_chunks", "_size")
 
     def __init__(self) -> None:
@@ -56,7 +60,7 @@ class Transcript:
             self._chunks.clear()
 
     def progress(self) -> Progress | None:
-        """Return None if the stream was too long to keep, or holds anything that is not understood to be text."""
+        """Parse the events. Return None if the stream was too long to keep or holds anything but text."""
         if self._size > MAX_TRANSCRIPT_BYTES:
             return None
         found = Progress()

@@ -1,1 +1,1 @@
-"""Watching engines: a loop for each of them that probes /health, scrapes /metrics, and looks for progress."""
+"""The watch over the engines: a loop probes /health, scrapes /metrics and checks the progress of each engine."""

@@ -1,10 +1,10 @@
-"""Probes of /health: they mark an engine down that refuses or keeps failing, and bring it back when it answers.
+"""Probes of /health. They mark an engine down when it refuses or keeps failing, and up again when it answers.
 
-A probe that finds an engine well also reads which models it serves.
+A good probe also reads the models that the engine serves.
 
-A refused connection marks an engine down at once, here or on a request's path; a slow or failing answer only after
-three in a row, since an engine at full load may be late. An engine that was ejected for making no progress has to show
-that it produces tokens, too.
+A refused connection marks an engine down at once, in a probe or a request. A slow or failing answer does so only after
+three in a row, since an engine at full load can be late. An engine that was ejected for lack of progress must also
+produce a token.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from llm_gateway.watch.loop import EngineLoop
 from llm_gateway.watch.progress import produces_tokens
 
 MODELS_SECONDS = 5.0
+"""Time between two reads of an engine's models."""
 
 
 class HealthProbes:
+    """Probes each engine every `interval` seconds. `clock` is monotonic, in seconds."""
+
     def __init__(
         self,
         pool: EnginePool,
@@ -45,7 +48,7 @@ class HealthProbes:
         await self._loop.stop()
 
     async def probe(self, engine: Engine) -> None:
-        """One probe; marks the engine up or down by what it finds."""
+        """Probe the engine once and mark it up or down."""
         try:
             status = await self._upstream.health(engine, self._timeout)
         except EngineError as error:
@@ -59,14 +62,14 @@ class HealthProbes:
             self._pool.mark_up(engine)
 
     async def _learn_models(self, engine: Engine) -> None:
-        """Before it takes requests, and from then on every MODELS_SECONDS: adapters are loaded while it runs."""
+        """Read the models before the engine takes requests, then every MODELS_SECONDS, as it can load adapters."""
         now = self._clock()
         if engine.settings.models or (engine.up and now - engine.models_read < MODELS_SECONDS):
             return
         try:
             status, page = await self._upstream.fetch(engine, "GET", "/v1/models", self._timeout)
         except EngineError:
-            return  # what is known stays, and the next probe asks again
+            return  # keep the known models; the next probe reads again
         engine.models_read = now
         self._pool.learn_models(engine, model_cards(page) if status == 200 else None)
 

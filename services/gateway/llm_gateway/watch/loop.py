@@ -1,7 +1,7 @@
-"""Something to do for every engine, over and over, while engines come and go.
+"""Repeat an action for every engine, while engines are added and removed.
 
-A slow engine delays only itself: its next turn begins when its last one has ended. One whose turn raises an exception
-that the action does not expect is logged in one line, once, and has its next turn as usual.
+A slow engine delays only itself: its next turn begins after its last one has ended. An unexpected exception in a turn
+is logged once, in one line, and the engine gets its next turn as usual.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ log = logging.getLogger(__name__)
 
 
 class EngineLoop:
+    """Runs `action` for each engine every `interval` seconds."""
+
     def __init__(self, pool: EnginePool, action: Callable[[Engine], Awaitable[None]], interval: float) -> None:
         self._pool = pool
         self._action = action
         self._interval = interval
         self._failing: dict[str, str] = {}
-        """The last unexpected exception of each engine, by its name."""
+        """The last unexpected exception by engine name."""
         self._busy: dict[Engine, asyncio.Task[None]] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Returns after the first round, so that the gateway starts with a true picture."""
+        """Run the first round, then start the loop. So the gateway starts with the true state of its engines."""
         await asyncio.gather(*(self._act(engine) for engine in self._pool.watched()))
         self._task = asyncio.create_task(self._run())
 
@@ -52,7 +54,7 @@ class EngineLoop:
     async def _act(self, engine: Engine) -> None:
         try:
             await self._action(engine)
-        except Exception as error:  # noqa: BLE001  one odd engine must not end the watch over the others
+        except Exception as error:  # noqa: BLE001  one engine must not end the watch over the others
             what = f"{type(error).__name__}: {error}"
             if self._failing.get(engine.name) != what:
                 self._failing[engine.name] = what

@@ -1,10 +1,12 @@
-"""Health by progress: an engine that has requests of ours and produces nothing is ejected, whatever its /health says.
+"""Health by progress: an engine that holds requests and produces nothing is ejected, whatever its /health says.
 
-Progress is any byte of an answer, any movement of the engine's own token counters, and a first request after none. An
-engine is judged only where progress could be seen: it has signals, or streams to us, or has stopped to answer probes.
-(A long answer that is not streamed, from an engine without metrics, looks the same dead or alive.)
+Progress is any byte of an answer, any increase of the engine's token counters, and the first request after an idle
+period. An engine is judged only if progress would be visible: it reports signals, is streaming an answer, or has
+stopped answering probes. (While an engine without metrics computes a long answer that is not streamed, nothing shows
+whether it works.)
 
-It comes back when /health answers and it has shown that it makes tokens: its counter moved, or one small completion.
+An ejected engine returns when /health answers and it has produced a token: its counter moved, or a small test
+completion succeeded.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from llm_gateway.watch.loop import EngineLoop
 from llm_gateway.watch.scrape import read_signals
 
 CHECKS_PER_TIMEOUT = 10
-"""An ejection is late by at most this part of the timeout."""
+"""An ejection is late by at most one check, this fraction of the timeout."""
 MAX_CHECK_INTERVAL = 1.0
 CANARY_TIMEOUT = 10.0
-"""Seconds for one token, from an engine that has nothing else of ours to do."""
+"""Seconds for one token from an engine that holds no other request of the gateway."""
 
 
 class ProgressWatch:
@@ -39,7 +41,7 @@ class ProgressWatch:
         self._on_eject = on_eject
 
     async def start(self) -> None:
-        """A timeout of 0 turns the watch off."""
+        """Start the checks, unless the timeout is 0."""
         if self._timeout:
             await self._loop.start()
 
@@ -50,7 +52,7 @@ class ProgressWatch:
         self.check(engine)
 
     def check(self, engine: Engine) -> None:
-        """Ejects the engine if it has been without progress for longer than the timeout."""
+        """Eject the engine if it has made no progress for longer than the timeout."""
         silent = self._clock() - engine.last_progress
         if engine.in_flight and silent > self._timeout and not engine.ejected and _can_be_judged(engine):
             self._pool.eject(engine, f"no progress for {silent:.0f} s")
@@ -62,7 +64,7 @@ def _can_be_judged(engine: Engine) -> bool:
 
 
 async def produces_tokens(upstream: Upstream, engine: Engine, clock: Callable[[], float]) -> bool:
-    """Whether an ejected engine works again: its counters moved since it was last scraped, or it makes one token."""
+    """Return whether an ejected engine works: its counters moved since the last scrape, or it produces a token."""
     before = engine.signals
     after = await read_signals(upstream, engine, CANARY_TIMEOUT, clock)
     if before is not None and after is not None and after.generation_tokens > before.generation_tokens:

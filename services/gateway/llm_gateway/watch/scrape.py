@@ -1,4 +1,4 @@
-"""Reads every engine's /metrics once per `signals_interval`. An engine without metrics is fine: it has no signals."""
+"""Scrapes of every engine's /metrics, once per `signals_interval`. An engine without metrics has no signals."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from llm_gateway.upstream.client import EngineError, Upstream
 from llm_gateway.watch.loop import EngineLoop
 
 PATIENCE = 2.0
-"""Intervals that an answer may take; a scrape that takes longer has failed, and what was known is stale."""
+"""Intervals that a scrape can take. After that it has failed, and the last signals are stale."""
 
 
 class SignalScraper:
+    """Scrapes each engine every `interval` seconds. `clock` is monotonic, in seconds."""
+
     def __init__(self, pool: EnginePool, upstream: Upstream, interval: float, clock: Callable[[], float]) -> None:
         self._pool = pool
         self._upstream = upstream
@@ -34,7 +36,7 @@ class SignalScraper:
 async def read_signals(
     upstream: Upstream, engine: Engine, timeout: float, clock: Callable[[], float]
 ) -> Signals | None:
-    """None if the engine does not answer in time, or answers anything but metrics."""
+    """Return the engine's signals, None if it does not answer in time or does not answer with metrics."""
     try:
         status, page = await upstream.fetch(engine, "GET", "/metrics", timeout)
     except EngineError:

@@ -237,7 +237,7 @@ def test_an_engine_added_takes_requests_once_it_is_up() -> None:
     assert one.take(request()) is None
     one.mark_up(added)
     assert take(one).engine is added
-    with pytest.raises(ValueError, match="there is an engine new:80 already"):
+    with pytest.raises(ValueError, match="an engine named new:80 exists already"):
         one.add(EngineSettings(url="http://new"))
 
 
@@ -264,7 +264,7 @@ async def test_an_idle_engine_is_gone_at_once_and_its_name_is_free() -> None:
         await one.remove("e0:80")
         assert seen == ["change"], "who waits has to hear that there is nothing to wait for"
     assert not one.any_up()
-    assert one.why_down() == "none is configured"
+    assert one.why_down() == "no engine is configured"
     one.mark_up(removed)
     assert not removed.up, "a probe that was under way does not bring it back"
     one.add(EngineSettings(url="http://e0"))

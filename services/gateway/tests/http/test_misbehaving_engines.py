@@ -381,8 +381,8 @@ async def test_a_defect_after_the_first_byte_ends_the_answer_and_the_connection(
         if place == "ledger":
             monkeypatch.setattr(gateway.parts.proxy._ledger, "close", broken)
         else:
-            target = ("upstream.relay", "Relay.finish") if place == "relay" else ("upstream.streaming", "continuation")
-            monkeypatch.setattr(f"llm_gateway.{target[0]}.{target[1]}", broken)
+            target = "relay.Relay.finish" if place == "relay" else "streaming.continuation"
+            monkeypatch.setattr(f"llm_gateway.proxy.{target}", broken)
             engine.raw_answer = (wire[:-60],)
         asked = {"prompt": "x", "stream": True, "max_tokens": TOKENS}
         answer = await raw_post(gateway.url, COMPLETION, asked)
