@@ -66,7 +66,7 @@ def test_promises_that_can_be_kept_are_taken() -> None:
     assert [one.share for one in DEFAULT_CLASSES] == [1, 1, 1]
 
 
-def test_replaced_classes_are_seen_by_whoever_holds_the_table(table: ClassTable) -> None:
+def test_all_holders_of_the_table_see_replaced_classes(table: ClassTable) -> None:
     table.replace([cls.model_copy(update={"ttft_target": 9.0}) for cls in DEFAULT_CLASSES], "batch")
     assert table.default.name == "batch"
     assert table.named("interactive").ttft_target == 9

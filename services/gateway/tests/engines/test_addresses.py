@@ -107,7 +107,7 @@ pieces = st.sampled_from(
 @example("http://xn--a.xn--zzzzz")
 @example("http://a。。b")
 def test_any_text_is_refused_or_can_be_connected_to(text: str) -> None:
-    """An address that passes goes through URL parser, resolver's codec and HTTP writer without an exception."""
+    """An accepted address raises no exception in the URL parser, the resolver's codec or the HTTP writer."""
     try:
         url = base_url(text)
     except ValueError:

@@ -98,7 +98,7 @@ def test_the_load_guard_lets_others_step_in(kind: BalancingName) -> None:
     assert balancer.choose(among, one) is home or kind == "prefix"
 
 
-def test_a_prompt_that_everybody_sends_does_not_make_a_hotspot() -> None:
+def test_a_prompt_that_all_clients_send_does_not_make_a_hotspot() -> None:
     pool = EnginePool(
         [EngineSettings(url=f"http://e{index}", max_in_flight=10) for index in range(4)], source=random.Random(3)
     )

@@ -1,7 +1,7 @@
-"""Replicas of the gateway with one Redis: one order, one set of limits, and nothing lost when somebody dies.
+"""Replicas of the gateway with one Redis: one order, one set of limits, and no loss when a replica dies.
 
-Real queues, real engine slots, a real redis-server; only HTTP is left out. Replicas share this process and its clock,
-except those that are killed or frozen.
+Queues, engine slots and redis-server are real; only HTTP is left out. Replicas share this process and its clock, except
+those that are killed or frozen.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ def running(replicas: list[Replica], engine: str = "e0") -> int:
 
 
 async def used(redis: RedisServer) -> dict[str, int]:
-    """The permits that Redis counts, engines without any left out."""
+    """Return the permits that Redis counts, without engines that have none."""
     async with Redis.from_url(redis.url, decode_responses=True) as client:
         found = await client.hgetall("{llm-gateway}:used")
     return {str(engine): int(count) for engine, count in found.items() if int(count)}
 
 
-async def until_told(redis: RedisServer, waiting: int) -> None:
-    """Until Redis knows of exactly so many requests that wait: what it was not told yet, it cannot put in order."""
+async def until_known(redis: RedisServer, waiting: int) -> None:
+    """Wait until Redis knows exactly that many waiting requests: it cannot order a request that it does not know."""
     async with asyncio.timeout(10), Redis.from_url(redis.url) as client:
         while await bids(client) != waiting:  # noqa: ASYNC110 - Redis has no event for it
             await asyncio.sleep(POLL_SECONDS)
@@ -91,8 +91,8 @@ async def test_the_best_request_of_all_replicas_goes_next(redis: RedisServer) ->
         await until(lambda: bool(one.started))
         batch, interactive, standard = one.arrive(BATCH), other.arrive(INTERACTIVE), one.arrive(STANDARD)
         last, order = first, list[Waiting]()
-        for told in (3, 2, 1):
-            await until_told(redis, told)
+        for known in (3, 2, 1):
+            await until_known(redis, known)
             assert running([one, other]) == 1
             permit(last).release()
             waiting = [each for each in (batch, interactive, standard) if each not in order]
@@ -130,7 +130,7 @@ STEPS = st.lists(
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 async def test_three_replicas_serve_as_one_queue_would(redis: RedisServer, steps: list[Step]) -> None:
-    """After each step: no slot is free while somebody waits, and whoever started was the best of all that waited."""
+    """After each step, no slot is free while a request waits, and each started request was the best of all waiting."""
     async with fleet(redis, 3, {"e0": 2, "e1": 1}) as replicas:
         waiting: list[tuple[Waiting, Replica]] = []
         held: list[Waiting] = []
@@ -147,7 +147,7 @@ async def test_three_replicas_serve_as_one_queue_would(redis: RedisServer, steps
             started = [request for request, _ in waiting if granted(request)]
             waiting = [(request, replica) for request, replica in waiting if not granted(request)]
             held += started
-            await until_told(redis, len(waiting))
+            await until_known(redis, len(waiting))
             best = min((request.key for request, _ in waiting), default=float("inf"))
             assert all(request.key <= best + AGING_RATE * CLOCK_ERROR for request in started)
             assert running(replicas) <= 2
@@ -159,7 +159,7 @@ async def test_three_replicas_serve_as_one_queue_would(redis: RedisServer, steps
 
 
 class Watched(Replica):
-    """Checks at every grant that the fleet keeps to the limits, and ends each request after a random while."""
+    """A replica that checks the limits at every grant and ends each request after a random time."""
 
     fleet: list[Watched]
     over = 0
@@ -188,7 +188,7 @@ async def watched(redis: RedisServer, count: int, engines: dict[str, int]) -> As
         yield replicas
 
 
-async def test_under_load_no_limit_is_exceeded_and_everybody_is_served_once(redis: RedisServer) -> None:
+async def test_under_load_no_limit_is_exceeded_and_every_request_is_served_once(redis: RedisServer) -> None:
     random.seed(5)
     async with watched(redis, 3, {"e0": 3, "e1": 2}) as replicas:
         arrived, cancelled = 0, 0
@@ -214,7 +214,7 @@ async def test_a_grant_that_nobody_needs_any_more_goes_to_the_next(redis: RedisS
         first = one.arrive(BATCH)
         await until(lambda: bool(one.started))
         gone, second = other.arrive(INTERACTIVE), one.arrive(BATCH)
-        await until_told(redis, 2)
+        await until_known(redis, 2)
         permit(first).release()
         other.cancel(gone)
         await until(lambda: granted(second))
@@ -243,7 +243,7 @@ async def main():
 
 asyncio.run(main())
 """
-"""Another process: asks for so many permits, says when it has them, and never gives one back."""
+"""Another process: it takes that many permits, reports when it has them, and never releases one."""
 
 
 @asynccontextmanager
@@ -273,7 +273,7 @@ async def test_a_killed_replicas_permits_come_back_when_its_lease_ends(redis: Re
         await says(process, "granted")
         await says(process, "granted")
         requests = [one.arrive(BATCH), one.arrive(BATCH)]
-        await until_told(redis, 2)
+        await until_known(redis, 2)
         assert not one.started
         process.kill()
         killed = time.monotonic()
@@ -289,16 +289,16 @@ async def test_a_frozen_replica_is_passed_over_and_takes_part_again_when_it_thaw
         first = one.arrive(BATCH)
         await until(lambda: bool(one.started))
         async with stranger(redis, 3.0, 1, slots=1) as process:
-            await until_told(redis, 1)
+            await until_known(redis, 1)
             process.send_signal(signal.SIGSTOP)
             second = one.arrive(BATCH)
-            await until_told(redis, 2)
+            await until_known(redis, 2)
             permit(first).release()
             frozen = time.monotonic()
             await until(lambda: granted(second))
             assert 0.05 < time.monotonic() - frozen < 1.5, "patience, and the next heartbeat"
             process.send_signal(signal.SIGCONT)
-            await until_told(redis, 1)
+            await until_known(redis, 1)
             permit(second).release()
             await says(process, "granted")
 
@@ -309,7 +309,7 @@ async def test_a_replica_that_stops_leaves_at_once(redis: RedisServer) -> None:
             other.arrive(INTERACTIVE)
             await until(lambda: bool(other.started))
             request = one.arrive(BATCH)
-            await until_told(redis, 1)
+            await until_known(redis, 1)
             assert not one.started
         await until(lambda: granted(request))
         await until(lambda: one.client.replicas == 1)
@@ -385,6 +385,6 @@ async def test_a_fleet_that_starts_anew_keeps_to_shares_until_all_had_time_to_jo
         for _ in range(4):
             replica.arrive(BATCH)
         await until(lambda: len(replica.started) == 2)
-        await until_told(redis, 2)
+        await until_known(redis, 2)
         assert len(replica.started) == 2
         await until(lambda: len(replica.started) == 4)

@@ -1,4 +1,4 @@
-"""Calls to Redis: sessions, and passwords that show nowhere."""
+"""Calls to Redis: sessions, and passwords that appear nowhere."""
 
 from __future__ import annotations
 

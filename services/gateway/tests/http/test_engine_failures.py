@@ -1,4 +1,4 @@
-"""Engines that are down, die, or misbehave: what the client sees, and that the gateway recovers by itself."""
+"""Engines that are down, die, or misbehave: the client's view, and the recovery of the gateway."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def post(client: aiohttp.ClientSession, gateway: RunningGateway, **body: A
 
 
 async def stream(client: aiohttp.ClientSession, gateway: RunningGateway, **body: Any) -> list[Any]:
-    """The data of every event of a stream that must be well formed to its end."""
+    """Return the data of every event of a stream, which must be well formed to its end."""
     async with client.post(gateway.url + "/v1/completions", json={"prompt": "x", "stream": True, **body}) as response:
         assert response.status == 200
         raw = await response.read()

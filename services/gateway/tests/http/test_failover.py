@@ -1,4 +1,4 @@
-"""Requests that are moved, as clients see them: streams resumed elsewhere, hedges, preemptions, ejections."""
+"""Requests that move to another engine, as clients see them: resumed streams, hedges, preemptions, ejections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ONE_EACH = {"max_in_flight": 1}
 async def stream(
     client: aiohttp.ClientSession, gateway: RunningGateway, path: str = "/v1/completions", **body: Any
 ) -> list[Any]:
-    """The data of every event of a stream that must be well formed to its end."""
+    """Return the data of every event of a stream, which must be well formed to its end."""
     body = {"prompt": "x", **body} if path.endswith("/completions") and "messages" not in body else body
     async with client.post(gateway.url + path, json={"stream": True, **body}) as response:
         assert response.status == 200

@@ -24,7 +24,7 @@ classes:
 
 
 class World:
-    """A reloader over a file; what it applied and counted."""
+    """A reloader over a file, with the settings that it applied and its counts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -133,7 +133,7 @@ def test_what_cannot_be_read_raises_instead_of_ending_the_program() -> None:
 
 
 class Watched:
-    """Runs `watch`; each call of what it yields is one look at the file, waited for until it is done."""
+    """Run `watch`. Each call of the yielded function makes one check of the file and waits for its end."""
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -1,4 +1,4 @@
-"""A finished request's traces, end to end: its SLA record, its tenant's account, its spans, its limits settled."""
+"""The settlement of a finished request, end to end: SLA record, tenant's account, spans and limits."""
 
 from __future__ import annotations
 

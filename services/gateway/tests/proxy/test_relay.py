@@ -14,7 +14,7 @@ from llm_gateway.upstream.connection import Response, Sink
 async def test_a_stream_goes_from_callback_to_callback_without_a_task(
     client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only its first chunk is read by the handler's task: all that follow are written where they are parsed."""
+    """The handler's task reads only the first chunk. All others are written where they are parsed."""
     piped: list[bytes] = []
     pipe = Response.pipe
 

@@ -1,4 +1,4 @@
-"""The order and the slots where engines serve different models: work conserving, bounded, and each to its own."""
+"""Order and slots if engines serve different models: work conserving, bounded, and true to the models."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_slot_idles_that_a_request_waits_for(self) -> None:
-        """But for engines that a request whose turn came before waits for KV room on."""
+        """Except at engines that are reserved for an earlier request, which waits for KV room."""
         world = self.world
         waiting = [one for route in world.queue.routes() for one in world.queue.waiting_for(route)]
         reserved = {
@@ -257,7 +257,7 @@ class DispatcherMachine(RuleBasedStateMachine):
             while self.held:
                 self.held.pop().release()
                 self.settle()
-            assert not self.tasks, "everybody is served in the end"
+            assert not self.tasks, "every request is served in the end"
             assert len(self.world.queue) == 0
             self.loop.close()
 

@@ -1,4 +1,4 @@
-"""A full queue is shared by tenants, seen from outside."""
+"""Tenants share a full queue, seen from outside."""
 
 from __future__ import annotations
 

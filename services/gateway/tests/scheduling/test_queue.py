@@ -114,7 +114,7 @@ STEPS = st.lists(
 @settings(deadline=None, max_examples=50)
 @given(steps=STEPS)
 def test_no_request_is_lost_or_doubled(policy: PolicyName, steps: list[Push | str | int]) -> None:
-    """Against a plain list: an integer discards that request, "come back" queues the last popped one again."""
+    """Compare with a plain list. An integer discards that request; "come back" queues the last popped one again."""
     queue = queue_of(policy, 30)
     everyone: list[Waiting] = []
     waiting: list[Waiting] = []

@@ -140,7 +140,7 @@ Arrival = tuple[float, PriorityClass, str, float]
 
 
 def serve(world: World, arrivals: list[Arrival], service_seconds: float = 1.0) -> list[tuple[Waiting, float]]:
-    """Each request that was let in, with the seconds it waited for the one server, which takes the same for each."""
+    """Return each admitted request with its wait in seconds. One server takes the same time for each."""
     coming = sorted(arrivals, key=lambda arrival: arrival[0], reverse=True)
     served = []
     while coming or world.queue:
@@ -177,7 +177,7 @@ HALF_AN_HOUR = 1800
 
 
 def saturating_load() -> list[Arrival]:
-    """Interactive requests, twice as many as are served, and a batch request every 20 s."""
+    """Return interactive requests at twice the service rate, and a batch request every 20 s."""
     urgent: list[Arrival] = [(0.5 * index, INTERACTIVE, "abc"[index % 3], 0.5) for index in range(2 * HALF_AN_HOUR)]
     return urgent + [(20.0 * index, BATCH, "abc"[index % 3], 30.0) for index in range(HALF_AN_HOUR // 20)]
 
@@ -225,7 +225,7 @@ def test_the_bound_is_what_the_policy_allows_plus_the_queue_at_the_service_rate(
 
 
 class Unfair(Vtc):
-    """Serves by tenant alone, and claims the bound of aging."""
+    """A policy that serves by tenant alone and claims the bound of aging."""
 
     key = Aging(AGING_RATE, 0, WINDOW).key
     due = Aging(AGING_RATE, 0, WINDOW).due

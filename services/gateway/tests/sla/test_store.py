@@ -1,4 +1,4 @@
-"""The database: bounded, shared, and never lost to a process that dies."""
+"""The database: bounded, shared, and intact after the death of a process."""
 
 from __future__ import annotations
 

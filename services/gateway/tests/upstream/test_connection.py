@@ -1,4 +1,4 @@
-"""The lean HTTP client, against raw bytes on a socket: what is read, what is reused, and how each failure is called."""
+"""The lean HTTP client, against raw bytes on a socket: reading, reuse, and the exception for each failure."""
 
 from __future__ import annotations
 

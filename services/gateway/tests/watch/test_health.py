@@ -13,7 +13,7 @@ from llm_gateway.watch.health import HealthProbes
 
 
 class Answers:
-    """Stands for the HTTP client: /health answers with these, in order."""
+    """A stand-in for the HTTP client. /health gives these answers in order."""
 
     def __init__(self, answers: Sequence[int | str]) -> None:
         self._answers = list(answers)

@@ -11,7 +11,7 @@ from llm_gateway.watch.loop import EngineLoop
 
 
 class Turns:
-    """Counts the turns of each engine; those of `slow` wait at the gate."""
+    """Counts of turns by engine. The turns of `slow` engines wait at the gate."""
 
     def __init__(self) -> None:
         self.gate = Gate()

@@ -1,4 +1,4 @@
-"""Ejection by lack of progress, and the way back: rules on a fake clock, then the gateway and an engine that stalls."""
+"""Ejection for lack of progress, and recovery: the rules on a fake clock, then a gateway with an engine that stalls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STANDARD = DEFAULT_CLASSES[1]
 
 
 class World:
-    """One engine that is up and speaks metrics, and a watch that ejects after 30 s."""
+    """One engine that is up and reports metrics, and a watch that ejects after 30 s."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -12,7 +12,7 @@ GOOD = b"vllm:num_requests_running 2\nvllm:num_requests_waiting 1\n"
 
 
 class Pages:
-    """Stands for the HTTP client: /metrics answers with these, in order."""
+    """A stand-in for the HTTP client. /metrics gives these answers in order."""
 
     def __init__(self, *pages: tuple[int, bytes] | None) -> None:
         self._pages = list(pages)
