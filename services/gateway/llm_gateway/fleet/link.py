@@ -48,7 +48,7 @@ class Link:
 
     async def call(self, payload: bytes) -> bytes:
         if self.broken is not None:
-            raise ConnectionError("the listener's connection broke off") from self.broken
+            raise ConnectionError("the listener has disconnected") from self.broken
         reply: bytes = await self._redis.evalsha(self._digest, 1, self._prefix, payload)
         return reply
 

@@ -74,7 +74,7 @@ class Relay:
                 if not await self._read_on(answer, events):
                     break
         except EngineError as error:
-            await self._write(events.end(broken_off=True))
+            await self._write(events.end(disconnected=True))
             return None if events.is_complete else error
         return stream_failure(engine, source, events)
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from llm_contract.errors import ErrorKind
 from llm_gateway.engines import Engine
-from llm_gateway.upstream.connection import BrokenOff, ConnectFailed, HttpError, Response, Silent, Sink
+from llm_gateway.upstream.connection import ConnectFailed, Disconnected, HttpError, Response, Silent, Sink
 from llm_gateway.upstream.pool import HttpClient
 
 Phase = Literal["connect", "headers", "body", "answer"]
@@ -105,5 +105,5 @@ def engine_error(engine: Engine, phase: Phase, error: HttpError) -> EngineError:
     """
     if isinstance(error, ConnectFailed):
         return EngineError(engine, "connect", ErrorKind.ENGINE_UNAVAILABLE, str(error), retryable=True)
-    reason = str(error) if isinstance(error, Silent | BrokenOff) else f"not a valid HTTP response: {error}"
-    return EngineError(engine, phase, ErrorKind.ENGINE_FAILED, reason, retryable=isinstance(error, BrokenOff))
+    reason = str(error) if isinstance(error, Silent | Disconnected) else f"not a valid HTTP response: {error}"
+    return EngineError(engine, phase, ErrorKind.ENGINE_FAILED, reason, retryable=isinstance(error, Disconnected))

@@ -8,7 +8,7 @@
 HttpError
 ├─ ConnectFailed   no connection was made, so nothing was sent
 ├─ Silent          no byte arrived for too long
-├─ BrokenOff       the connection ended before the response
+├─ Disconnected    the connection ended before the response
 └─ Malformed       the response is not HTTP, or its head is too large
 
 After a complete exchange the connection returns to its pool by itself, as soon as the last byte is parsed and before
@@ -52,7 +52,7 @@ class ConnectFailed(HttpError): ...
 class Silent(HttpError): ...
 
 
-class BrokenOff(HttpError): ...
+class Disconnected(HttpError): ...
 
 
 class Malformed(HttpError): ...
@@ -276,7 +276,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self, error: HttpError | None = None) -> None:
         """End the connection at once. This makes the engine abort the request."""
-        self._end(error or BrokenOff("closed by the gateway"))
+        self._end(error or Disconnected("closed by the gateway"))
         self._transport.abort()
 
     def resume(self) -> None:
@@ -312,7 +312,7 @@ class Connection(asyncio.Protocol):
         if error is None and response is not None and response.ends_with_connection:
             self._response = None
             response.complete()
-        self._end(BrokenOff("the connection broke off"))
+        self._end(Disconnected("the engine disconnected"))
 
     # --- callbacks of the parser ----------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from yarl import URL
 
-from llm_gateway.upstream.connection import BrokenOff, ConnectFailed, Connection, Response, Silent, request_head
+from llm_gateway.upstream.connection import ConnectFailed, Connection, Disconnected, Response, Silent, request_head
 
 IDLE_SECONDS = 30.0
 """An idle connection is closed after this time."""
@@ -79,7 +79,7 @@ class HttpClient:
         connection = origin.idle.pop() if origin.idle else await self._connect(origin)
         try:
             return await self._exchange(origin, connection, request)
-        except BrokenOff:
+        except Disconnected:
             if not connection.may_have_been_idle_too_long:
                 raise
         return await self._exchange(origin, await self._connect(origin), request)

@@ -81,14 +81,14 @@ class StreamFilter:
                 return chunk
         return self._taken_apart(chunk)
 
-    def end(self, *, broken_off: bool = False) -> bytes:
+    def end(self, *, disconnected: bool = False) -> bytes:
         """Take the end of the engine's bytes. Return a [DONE] if it completes one that lacked its blank line."""
         if not self.is_open:
             return b""
         held, self._held = self._held, b""
         if not self._ends_with_done:
-            self.state.ending = Ending.OPEN if broken_off else Ending.COMPLETE
-            self.is_open = broken_off
+            self.state.ending = Ending.OPEN if disconnected else Ending.COMPLETE
+            self.is_open = disconnected
             return b""
         decoder = sse.Decoder()
         self.state.note_all([*decoder.events(held), *decoder.end()])

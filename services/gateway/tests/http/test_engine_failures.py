@@ -103,7 +103,7 @@ async def test_an_engine_that_always_dies_is_502_after_the_allowed_attempts(clie
         engine.die_after_chunks = 0
         status, body = await post(client, gateway)
         assert (status, body["error"]["code"]) == (502, "engine_failed")
-        assert body["error"]["message"].count("the connection broke off") == 2
+        assert body["error"]["message"].count("the engine disconnected") == 2
         assert len(engine.received) == 2
         engine.die_after_chunks = None
         assert (await post(client, gateway))[0] == 200
@@ -117,7 +117,7 @@ async def test_dying_in_mid_stream_is_an_error_event_and_no_hang(client: aiohttp
         assert len(events) == 3
         error = events[2]["error"]
         assert (error["code"], error["type"]) == ("engine_failed", "server_error")
-        assert "the connection broke off" in error["message"]
+        assert "the engine disconnected" in error["message"]
         assert gateway.sample("gateway_requests_total", **{"class": "standard", "outcome": "engine_failed"}) == 1
         assert gateway.in_flight == 0
         engine.die_after_chunks = None

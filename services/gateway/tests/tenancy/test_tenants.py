@@ -173,7 +173,7 @@ def test_it_does_not_listen_to_the_world_without_keys() -> None:
         ([{"name": "a b"}], "name"),
         ([{"name": "a", "weight": 0}], "weight"),
         ([{"name": "a", "rpm": 0}], "rpm"),
-        ([{"name": "a", "keys": ["sk-in-the-clear"]}], "given by its hash"),
+        ([{"name": "a", "keys": ["sk-in-the-clear"]}], "configured by its hash"),
         ([{"name": "a", "colour": "red"}], "colour"),
     ],
 )
