@@ -1,4 +1,4 @@
-"""The least that a proxy in aiohttp can do: read the body, post it on, send the answer back. A floor, not a gateway.
+"""The minimal proxy in aiohttp: read the body, forward it, return the answer. It is a lower bound, not a gateway.
 
 python services/gateway/benchmarks/aiohttp_passthrough.py ENGINE_URL
 """

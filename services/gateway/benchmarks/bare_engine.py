@@ -1,10 +1,10 @@
-"""An engine that costs next to nothing: canned answers over a bare asyncio protocol. What is measured is the proxy.
+"""An engine that costs almost nothing: canned answers over a bare asyncio protocol, so that only the proxy is measured.
 
     python services/gateway/benchmarks/bare_engine.py --tokens 250 --token-rate 50
 
-It prints its URL. Every POST gets one chat completion; one whose body holds `"stream":true` gets `--tokens` events,
-`--token-rate` a second, each stream in a phase of its own. Each event tells when it was sent (`created`, in seconds of
-the monotonic clock, which processes of one machine share), so a reader can tell how long it was under way.
+It prints its URL. Every POST gets one chat completion. If its body contains `"stream":true`, it gets `--tokens` events
+at `--token-rate` per second, each stream with its own phase. Each event states when it was sent (`created`, in seconds
+of the monotonic clock, which all processes of a machine share), so a reader can compute its delay.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 class BareEngine(asyncio.Protocol):
-    """One connection. Requests are taken to come one after the other, each with a Content-Length or no body."""
+    """One connection. It expects one request after the other, each with a Content-Length or without a body."""
 
     def __init__(self, tokens: int, token_rate: float) -> None:
         self._tokens = tokens

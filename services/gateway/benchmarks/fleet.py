@@ -1,10 +1,10 @@
-"""The cost of one queue over several processes: a gateway alone, one on Redis, two on Redis, the same load for each.
+"""The cost of one queue over several processes: one gateway alone, one with Redis, two with Redis, under equal load.
 
     .venv/bin/python services/gateway/benchmarks/fleet.py [--rounds 3]
 
-Closed loop, 32 connections in all, on an engine of canned answers. Client, engine, Redis and gateways share the
-machine's cores, so requests per second show what fits on it; CPU time per request, of all gateways and Redis together,
-shows what a request costs wherever they run, and with it how far processes on more cores would carry.
+A closed loop of 32 connections in all, on an engine with canned answers. Client, engine, Redis and gateways share the
+machine's cores, so requests per second show the capacity of this machine. CPU time per request, of all gateways and
+Redis together, shows the cost on any machine, and so how throughput grows with more cores.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _cpu(replicas: list[Server], redis: psutil.Process) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=6.0, help="of each load, after one of warm-up")
+    parser.add_argument("--seconds", type=float, default=6.0, help="seconds per load, after one of warm-up")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-write", action="store_true", help="leave results/fleet.json as it is")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""LiteLLM's proxy, the peer: an environment of its own from a lock with hashes, one worker before the engine."""
+"""LiteLLM's proxy as the peer: its own environment from a lock with hashes, and one worker in front of the engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENVIRONMENT = {
 
 
 def install() -> None:
-    """Makes .venv-litellm from the lock, every hash checked, unless it is there: about 500 MB on disk."""
+    """Create .venv-litellm from the lock, with all hashes checked, unless it exists. It takes about 500 MB."""
     wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
     if STAMP.exists() and STAMP.read_text() == wanted:
         return
@@ -40,7 +40,7 @@ def install() -> None:
 
 @contextmanager
 def litellm(engine_url: str) -> Iterator[Server]:
-    """One worker, no data base, no keys, no call-backs: the least that it does for a request."""
+    """Run the proxy with one worker and without database, keys and callbacks: its minimal work per request."""
     install()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,12 +1,12 @@
-"""A load client that costs little: raw HTTP/1.1 over an asyncio protocol, in a process of its own, one JSON line out.
+"""A cheap load client: raw HTTP/1.1 over an asyncio protocol, in its own process. It prints one JSON line.
 
     python services/gateway/benchmarks/load.py URL closed --connections 32 --seconds 8
     python services/gateway/benchmarks/load.py URL open --rate 1500 --seconds 8
     python services/gateway/benchmarks/load.py URL streams --connections 1000 --seconds 8
 
-closed    each connection sends its next request when it has the answer to the last
-open      Poisson arrivals at a rate, however long answers take; latency counts from when a request was due
-streams   each connection reads one stream after the other; gaps between its events, and each event's time under way
+closed    Each connection sends its next request when it has the answer to the last one.
+open      Poisson arrivals at a fixed rate. Latency counts from the time a request was due (no coordinated omission).
+streams   Each connection reads one stream after the other. Measured: gaps between events, and each event's delay.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def request_bytes(host: str, *, stream: bool = False) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """One request at a time; `on_answer(self, ok)` is called at each answer's end."""
+    """A connection with one request at a time. `on_answer(self, ok)` is called at the end of each answer."""
 
     def __init__(self, on_answer: Callable[[Connection, bool], None]) -> None:
         self._on_answer = on_answer
@@ -158,14 +158,14 @@ async def open_loop(load: Load, rate: float, seed: int) -> dict[str, Any]:
             load.loop.call_soon_threadsafe(arrive, due)
 
     idle += [await load.connect(lambda: Connection(answered)) for _ in range(READY_CONNECTIONS)]
-    # From a thread: the event loop's own timers come in whole milliseconds, and so in bursts.
+    # A thread sends: the event loop's timers have a resolution of a millisecond, so requests would come in bursts.
     await asyncio.to_thread(call_arrivals)
     await asyncio.sleep(LAST_ANSWERS_SECONDS)
     return {"rate": rate, **load.result()}
 
 
 class StreamReader(asyncio.Protocol):
-    """Notes when each event arrived and how long it was under way; `on_end` is called at the stream's end."""
+    """Records the arrival and the delay of each event. `on_end` is called at the end of the stream."""
 
     def __init__(self, request: bytes, load: Load) -> None:
         self._request = request
@@ -252,7 +252,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1000.0, help="requests per second")
     parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--warm-up", type=float, default=1.0, help="seconds that are not counted")
+    parser.add_argument("--warm-up", type=float, default=1.0, help="seconds before the measurement")
     parser.add_argument("--seed", type=int, default=0)
     sys.setswitchinterval(0.0002)
     json.dump(uvloop.run(run(parser.parse_args())), sys.stdout)

@@ -1,4 +1,4 @@
-"""Does the gateway's memory stay flat? 100,000 requests, one in ten a stream, and its resident size along the way.
+"""The gateway's resident memory over 100,000 requests, one in ten a stream: does it stay flat?
 
 .venv/bin/python services/gateway/benchmarks/memory.py [--requests 100000]
 """
@@ -33,7 +33,7 @@ def run(requests: int) -> dict[str, Any]:
 
 
 def _step(server: Server, requests: int) -> int:
-    """At least so many requests, a second at a time; how many there were."""
+    """Send at least that many requests, in steps of one second. Return their number."""
     done = 0
     while done < requests:
         done += results.load(server.url, "closed", "--seconds", "2", "--warm-up", "0")["requests"]

@@ -2,14 +2,15 @@
 
     .venv/bin/python services/gateway/benchmarks/overhead.py [--no-peer] [--seconds 8]
 
-The engine is a canned answer (bare_engine.py), so what is left is the proxy. Everything runs on loopback, each server
-as one process; the load client and the engine share the machine's cores with it. LiteLLM is measured at the beginning
-and at the end: how far the two differ is the noise. Absolute figures belong to the machine, ratios travel.
+The engine gives canned answers (bare_engine.py), so the proxy's own cost remains. Everything runs on loopback, each
+server as one process. The load client and the engine share the machine's cores with the proxy. LiteLLM is measured at
+the beginning and at the end; the difference between the two is the noise. Absolute figures depend on the machine;
+ratios carry over to others.
 
-Three loads: 32 connections, closed loop, for throughput; one connection for the time added to a request; half of the
-gateway's own maximum, Poisson arrivals, for P50 and P99 at a load that it can carry. Each is sent to the engine, the
-aiohttp proxy and the gateway in turn, several times: a machine that others share has hiccups of many milliseconds and
-changes its speed, and the median over the rounds is what is left without them.
+There are three loads: a closed loop of 32 connections for throughput; one connection for the latency added to a
+request; and Poisson arrivals at half of the gateway's maximum rate, for P50 and P99 at a sustainable load. The engine,
+the aiohttp proxy and the gateway get each load in turn, several times. A shared machine has pauses of many milliseconds
+and changes its speed; the median over the rounds removes both.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Rounds = dict[str, list[dict[str, Any]]]
 
 
 def measure_peer(url: str, seconds: float) -> dict[str, Any]:
-    """LiteLLM's proxy in front of the engine at `url`: both closed loops."""
+    """Measure both closed loops through LiteLLM's proxy in front of the engine at `url`."""
     with litellm(url) as running:
         many = closed(running.url, CONNECTIONS, seconds)
         resident = running.resident_bytes()
@@ -45,7 +46,7 @@ def measure_peer(url: str, seconds: float) -> dict[str, Any]:
 
 
 def measure_in_turn(engine: Server, proxies: dict[str, Server], seconds: float) -> tuple[dict[str, Any], Rounds]:
-    """Both closed loops of all, by name, and their runs."""
+    """Measure both closed loops of all targets in turn. Return the medians by name, and the single runs."""
     urls = {"engine": engine.url, **{name: proxy.url for name, proxy in proxies.items()}}
     many = in_turn(urls, "closed", "--connections", str(CONNECTIONS), "--seconds", str(seconds))
     resident = {name: server.resident_bytes() for name, server in {"engine": engine, **proxies}.items()}
@@ -123,8 +124,8 @@ def bars(found: dict[str, Any]) -> dict[str, tuple[float, str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each load, after one of warm-up")
-    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True, help="LiteLLM beside it")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds per load, after one of warm-up")
+    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True, help="also measure LiteLLM")
     parser.add_argument("--no-write", action="store_true", help="leave results/overhead.json as it is")
     arguments = parser.parse_args()
     print(f"  {'':<12} {'32 conn.':>12} {'one: P50':>11} {'memory':>9}")

@@ -1,4 +1,4 @@
-"""Server processes of a benchmark: each prints its URL first, and all end with the `with` block."""
+"""The server processes of a benchmark. Each prints its URL first, and all end with the `with` block."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Server:
         return times.user + times.system
 
     def metric(self, name: str) -> float:
-        """The sum over all label sets."""
+        """Return the sum of a metric over all label sets."""
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as response:
             lines = response.read().decode().splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
@@ -45,7 +45,7 @@ class Server:
 
 @contextmanager
 def python(*arguments: str) -> Iterator[Server]:
-    """A Python program of ours that prints its URL as its first line."""
+    """Run a Python program of this project that prints its URL as its first line."""
     process = subprocess.Popen(
         (sys.executable, *arguments),
         env={**os.environ, **ENVIRONMENT},
@@ -64,7 +64,7 @@ def python(*arguments: str) -> Iterator[Server]:
 
 @contextmanager
 def command(argv: Sequence[str], url: str, ready_path: str, env: dict[str, str]) -> Iterator[Server]:
-    """Any program that serves `url`; entered when `ready_path` answers 200."""
+    """Run any program that serves `url`. Enter the block when `ready_path` answers 200."""
     process = subprocess.Popen(
         argv, env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -76,7 +76,7 @@ def command(argv: Sequence[str], url: str, ready_path: str, env: dict[str, str])
 
 
 def script(name: str, *arguments: str) -> tuple[str, ...]:
-    """The command line, for `python`, of a program in this folder."""
+    """Return the command line, for `python`, of a program in this folder."""
     return (str(HERE / name), *arguments)
 
 

@@ -2,9 +2,9 @@
 
     .venv/bin/python services/gateway/benchmarks/requeue.py [--seeds 5]
 
-A scripted engine runs four requests at a time and is given eight: half of what it holds waits there, out of the
-gateway's order. That is where a pulled-back batch request makes room. Its work so far is lost, which shows in the time
-of all; its client sees a longer wait. llm-bench sends the load, in a process of its own.
+A scripted engine runs four requests at a time and holds eight, so half of its requests wait outside the gateway's
+order. Pulling a batch request back makes room there. Its work so far is lost, which shows in the total time, and its
+client sees a longer wait. llm-bench sends the load, in its own process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CASES = {"off": "{}", "on": '{"enabled": true}'}
 
 
 def capacity() -> float:
-    """Requests per second of this mix."""
+    """Return the capacity in requests per second of this mix."""
     return RUNNING / sum(WEIGHTS[name] * (TTFT + (tokens - 1) * GAP) for name, tokens in OUTPUT_TOKENS.items())
 
 

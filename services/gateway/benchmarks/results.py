@@ -1,4 +1,4 @@
-"""Results on disk: what was measured, on what, when; no names of hosts, users or folders."""
+"""Results on disk: the figures, the machine and the time, without names of hosts, users or folders."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def machine() -> dict[str, Any]:
 
 
 def write(name: str, results: dict[str, Any]) -> Path:
-    """results/NAME.json, with when and at which commit."""
+    """Write results/NAME.json with the time and the commit."""
     stamp = {"benchmark": name, "date": time.strftime("%Y-%m-%d", time.gmtime()), "commit": _commit()}
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.json"
@@ -41,7 +41,7 @@ def write(name: str, results: dict[str, Any]) -> Path:
 
 
 def check(found: dict[str, Any], bars: dict[str, tuple[float, str, float]]) -> bool:
-    """Prints each bar (measured, "<=" or ">=", limit) and adds it to `found`; says whether all hold."""
+    """Print each bar (measured, "<=" or ">=", limit) and add it to `found`. Return whether all hold."""
     found["bars"] = {}
     for name, (value, relation, limit) in bars.items():
         holds = value >= limit if relation == ">=" else value <= limit
@@ -51,7 +51,7 @@ def check(found: dict[str, Any], bars: dict[str, tuple[float, str, float]]) -> b
 
 
 def load(*arguments: str) -> dict[str, Any]:
-    """Runs load.py in a process of its own; its result."""
+    """Run load.py in its own process and return its result."""
     done = subprocess.run((sys.executable, str(HERE / "load.py"), *arguments), check=True, stdout=subprocess.PIPE)
     found: dict[str, Any] = json.loads(done.stdout)
     return found

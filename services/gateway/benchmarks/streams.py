@@ -1,9 +1,9 @@
-"""Up to 1,000 streams of 50 tokens a second through one gateway process: how much longer are the gaps between tokens?
+"""Up to 1,000 streams of 50 tokens per second through one gateway process: how much does the inter-token latency grow?
 
     .venv/bin/python services/gateway/benchmarks/streams.py [--streams 250 500 1000] [--seconds 10]
 
-Each event carries the time it was sent, so beside the inter-token latency (ITL, the gap between two events at the
-client) the delay of every single event is known. Both are taken once without and once with the gateway, in one run.
+Each event states the time at which it was sent. So the benchmark measures the inter-token latency (ITL, the gap between
+two events at the client) and the delay of every event, both without and with the gateway, in one run.
 """
 
 from __future__ import annotations
@@ -49,7 +49,13 @@ def read_streams(name: str, url: str, streams: int, seconds: float) -> dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--streams", type=int, nargs="+", default=[250, 500, 1000], help="the bars are for the last")
+    parser.add_argument(
+        "--streams",
+        type=int,
+        nargs="+",
+        default=[250, 500, 1000],
+        help="numbers of streams; the bars apply to the last",
+    )
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--no-write", action="store_true", help="leave results/streams.json as it is")
     arguments = parser.parse_args()

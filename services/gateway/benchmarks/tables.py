@@ -1,4 +1,4 @@
-"""Markdown tables of what the benchmarks found, for the README: `./lab pages` puts them there.
+"""Markdown tables of the results, for the README. `./lab pages` inserts them.
 
 python services/gateway/benchmarks/tables.py overhead
 """
@@ -116,7 +116,7 @@ def priorities(found: Found) -> str:
 
 
 def _missed(found: Found) -> str:
-    """The bars that this run did not reach, as a paragraph."""
+    """Return a paragraph with the bars that the run missed."""
     missed = [
         f"{name}: {bar['measured']:.3g} where {bar['relation']} {bar['limit']:g} was the aim"
         for name, bar in found["bars"].items()

@@ -1,18 +1,25 @@
 """The priority scheduler gateway: an OpenAI-compatible proxy that decides which request an engine runs next.
 
-The packages follow a request from the client's socket to the engine's and back:
+Its layers, from top to bottom. A module imports from its own line and from the lines below, never from above:
 
-edge/         connections: what one may cost, half-closed clients, CORS, the responses that the gateway makes itself
-request/      from bytes to a job (body, class, estimate, admission), and a request from first byte to last (proxy)
-tenancy/      tenants, API keys, rate limits, usage
-scheduling/   the bounded queue, its policies, late binding to a free slot, the proof of the wait bound, preemption
-engines/      the back ends: slots, limits, breakers, balancing, prefixes; watch/ probes and scrapes them
-upstream/     HTTP to an engine, one try at it, its stream relayed, filtered, and resumed at another engine
-telemetry/    spans, and the ledger: everything that a finished request leaves behind
-sla/          promises kept and broken: record, store, figures, report
-fleet/        several gateways with one order and one set of limits, through Redis
-operations/   the admin API, reload without restart, who may see names, the OpenAPI document
-simulate/     a day of traffic in virtual time, on the same scheduler
+cli, server, app              the command; listen and drain; build the parts and connect them
+simulate/                     a day of traffic in virtual time, through the same scheduler
+operations/                   the admin API, reload without restart, access to names, the OpenAPI document
+proxy/                        a request from its slot to its last byte: attempts, the relay, replay, the settlement
+request/                      from bytes to a job in the queue: body, class, estimate, admission
+sla/                          kept and broken promises: record, store, figures, report
+metrics                       the counters and gauges under /metrics
+watch/                        probes, scrapes and the watch over each engine's progress
+upstream/                     HTTP to an engine: connections, answers that are errors, event streams
+telemetry/                    the spans of a request
+fleet/                        several gateways with one order and one set of limits, through Redis
+scheduling/                   the bounded queue, its policies, late binding to a free slot, the wait bound, preemption
+engines/                      the engines' state: slots, limits, breakers, balancing, prefixes
+tenancy/                      tenants, API keys, rate limits, usage
+edge/                         client connections: limits, half-closed clients, CORS, the gateway's own responses
+waiting, interrupt, classes   a waiting request; how it is pulled back from an engine; the priority classes
+outcomes, listeners           how a request can end; callbacks of an event
 
-At the top: cli and server (start, listen, drain), app (the parts put together), settings, metrics.
+`settings` stands outside this order: it is made of the settings that each package defines, and every package can read
+it. `testing` runs a gateway inside a test.
 """

@@ -1,4 +1,4 @@
-"""The gateway put together: its parts, its routes, its start and stop."""
+"""The gateway as a whole: its parts, its routes, its start and its stop."""
 
 from __future__ import annotations
 
@@ -6,58 +6,58 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from aiohttp import web
 
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway import metrics as gateway_metrics
+from llm_gateway.classes import ClassTable
 from llm_gateway.edge.connections import expect
 from llm_gateway.edge.cors import Cors
 from llm_gateway.edge.responses import error_response, json_response
 from llm_gateway.engines import EnginePool
 from llm_gateway.engines.changes import change_engines
 from llm_gateway.engines.models import Models
-from llm_gateway.engines.watch.health import HealthProbes
-from llm_gateway.engines.watch.progress import ProgressWatch
-from llm_gateway.engines.watch.scrape import SignalScraper
 from llm_gateway.metrics import GatewayMetrics
 from llm_gateway.operations import openapi
 from llm_gateway.operations.monitoring import Monitoring
+from llm_gateway.proxy.ledger import Ledger
+from llm_gateway.proxy.passthrough import Passthrough
+from llm_gateway.proxy.proxy import Proxy
 from llm_gateway.request.admission import Admission
-from llm_gateway.request.classes import ClassTable
 from llm_gateway.request.endpoints import QUEUED
 from llm_gateway.request.estimate import OutputEstimator, PromptEstimator
 from llm_gateway.request.exchange import request_id
-from llm_gateway.request.passthrough import Passthrough
-from llm_gateway.request.proxy import Proxy
-from llm_gateway.scheduling.dispatch import Dispatcher, Scheduling
+from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.scheduling.policies import make_policy
 from llm_gateway.scheduling.queue import RequestQueue
-from llm_gateway.scheduling.service_rate import ServiceRate
 from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.sla.routes import SlaRoutes
 from llm_gateway.sla.tracker import SlaTracker
-from llm_gateway.telemetry.ledger import Ledger
 from llm_gateway.telemetry.tracing import NoTracing, Tracing, TracingSettings
 from llm_gateway.tenancy.rate_limit import LocalLimiter
 from llm_gateway.tenancy.tenants import TenantTable, keys_required
 from llm_gateway.tenancy.usage import UsageBook
 from llm_gateway.upstream.client import Upstream
+from llm_gateway.watch.health import HealthProbes
+from llm_gateway.watch.progress import ProgressWatch
+from llm_gateway.watch.scrape import SignalScraper
 
+D = TypeVar("D", bound=Dispatcher)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 if TYPE_CHECKING:
-    from llm_gateway.fleet.gate import FleetGate
+    from llm_gateway.fleet.client import FleetClient
     from llm_gateway.fleet.limiter import RedisLimiter
 
 log = logging.getLogger(__name__)
 
 
 class Watch(Protocol):
-    """A task that runs next to the requests, from before the first to after the last."""
+    """A background task that runs from before the first request until after the last."""
 
     async def start(self) -> None: ...
 
@@ -65,32 +65,30 @@ class Watch(Protocol):
 
 
 class Gateway:
-    """Made inside a running event loop. `clock` is monotonic and in seconds; a test may bring its own."""
+    """All parts of a gateway. Construct it inside a running event loop. `clock` is monotonic, in seconds."""
 
     def __init__(self, settings: GatewaySettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.classes = classes = ClassTable(settings.classes, settings.default_class)
         required = keys_required(settings.host, settings.require_keys, settings.tenants)
         self.tenants = TenantTable(settings.tenants, classes, keys_required=required)
         self.usage = UsageBook()
-        self.fleet: FleetGate | None = None
+        self.fleet: FleetClient | None = None
         self.settings = settings
         self.monitoring = Monitoring(settings, keys_required=required)
-        self.pool = EnginePool(
-            settings.engines,
-            limit=settings.in_flight_limit,
-            kv_kappa=settings.kv_kappa,
-            breaker=settings.breaker,
-            balancing=settings.balancing,
-            anonymous=self.monitoring.closed,
-            clock=clock,
-        )
-        rate = self.pool.rate
+        self.metrics = GatewayMetrics()
+        self.pool = self._make_pool(clock)
         policy = make_policy(
             settings.policy, classes, aging_rate=settings.aging_rate, fairness_window=settings.fairness_window
         )
         self.queue = RequestQueue(policy, classes, settings.max_queue)
-        self.wait_bound = WaitBound(policy, classes, self.queue, settings.max_queue, rate=rate)
-        self.metrics = GatewayMetrics()
+        self.wait_bound = WaitBound(
+            policy,
+            classes,
+            self.queue,
+            settings.max_queue,
+            rate=self.pool.rate,
+            on_violation=self.metrics.wait_bound_violated,
+        )
         self.metrics.observe_tenants(self.usage)
         self.metrics.observe_scheduler(self.queue, self.pool, (cls.name for cls in classes))
         self.metrics.observe_wait_bound(self.wait_bound, (cls.name for cls in classes))
@@ -98,42 +96,55 @@ class Gateway:
         self.sla_routes = SlaRoutes(self.sla, lambda: self.classes, self._weight)
         self.tracing = make_tracing(settings.tracing)
         self.cors = Cors(settings.cors)
-        self.upstream = Upstream(settings)
+        self.upstream = Upstream(settings.connect_timeout, settings.engine_silence_timeout)
         self.probes = HealthProbes(
             self.pool, self.upstream, settings.probe_interval, settings.probe_timeout, clock=clock
         )
         self.scraper = SignalScraper(self.pool, self.upstream, settings.signals_interval, clock)
-        self.progress = ProgressWatch(self.pool, settings.progress_timeout, clock)
-        self.limiter, dispatcher = self._schedule(rate, clock)
+        self.limiter, dispatcher = self._schedule(clock)
         self.models = Models(self.pool, self.tenants, aliases=settings.aliases, retry_after=settings.probe_interval)
         self.proxy = self._make_proxy(dispatcher, clock)
-        self.progress.on_eject = self.proxy.fail_over
+        self.progress = ProgressWatch(self.pool, settings.progress_timeout, clock, on_eject=self.proxy.fail_over)
         self.passthrough = Passthrough(
             settings, self.tenants, self.models, pool=self.pool, upstream=self.upstream, metrics=self.metrics
         )
 
-    def _schedule(
-        self, rate: ServiceRate, clock: Callable[[], float]
-    ) -> tuple[LocalLimiter | RedisLimiter, Dispatcher]:
-        """Return limiter and dispatcher: of this gateway alone, or of a fleet."""
+    def _make_pool(self, clock: Callable[[], float]) -> EnginePool:
         settings = self.settings
-        scheduling: Scheduling = {
-            "pool": self.pool,
-            "rate": rate,
-            "wait_bound": self.wait_bound,
-            "clock": clock,
-            "on_shed": self.metrics.shed,
-        }
-        if settings.fleet.redis_url is None:
-            return LocalLimiter(clock), Dispatcher(settings, self.classes, self.queue, **scheduling)
-        # Imported only if it is wanted: Redis's client brings a quarter of a second and much else.
+        return EnginePool(
+            settings.engines,
+            limit=settings.in_flight_limit,
+            kv_kappa=settings.kv_kappa,
+            breaker=settings.breaker,
+            balancing=settings.balancing,
+            anonymous=self.monitoring.closed,
+            clock=clock,
+            on_removed=self.metrics.forget_engine,
+        )
+
+    def _schedule(self, clock: Callable[[], float]) -> tuple[LocalLimiter | RedisLimiter, Dispatcher]:
+        """Return the limiter and the dispatcher, shared with a fleet if one is configured."""
+        if self.settings.fleet.redis_url is None:
+            return LocalLimiter(clock), self._make_dispatcher(Dispatcher, clock)
+        # Imported on demand: Redis's client takes a quarter of a second to load.
         from llm_gateway.fleet.dispatch import FleetDispatcher
         from llm_gateway.fleet.limiter import RedisLimiter
 
-        fleet = FleetDispatcher(settings, self.classes, self.queue, **scheduling)
-        self.fleet = fleet.gate
-        self.metrics.observe_fleet(fleet.gate)
-        return RedisLimiter(settings.fleet, fleet.gate, clock), fleet
+        dispatcher = self._make_dispatcher(FleetDispatcher, clock)
+        self.fleet = dispatcher.fleet
+        self.metrics.observe_fleet(self.fleet)
+        return RedisLimiter(self.settings.fleet, self.fleet, clock), dispatcher
+
+    def _make_dispatcher(self, kind: type[D], clock: Callable[[], float]) -> D:
+        return kind(
+            self.settings,
+            self.classes,
+            self.queue,
+            pool=self.pool,
+            wait_bound=self.wait_bound,
+            clock=clock,
+            on_shed=self.metrics.shed,
+        )
 
     def _make_proxy(self, dispatcher: Dispatcher, clock: Callable[[], float]) -> Proxy:
         prompts, outputs = PromptEstimator(), OutputEstimator()
@@ -209,7 +220,7 @@ class Gateway:
         await self.upstream.close()
 
     def apply(self, settings: GatewaySettings) -> None:
-        """Takes over a reloaded configuration: what `reload.LIVE` names; the rest of it is as it was."""
+        """Take over the settings of a reloaded configuration that `reload.LIVE` names; the others are unchanged."""
         required = keys_required(settings.host, settings.require_keys, settings.tenants)
         self.classes.replace(settings.classes, settings.default_class)
         self.tenants.replace(settings.tenants, self.classes, keys_required=required)
@@ -233,10 +244,10 @@ class Gateway:
     async def _method_not_allowed(self, request: web.Request) -> web.StreamResponse:
         if (answer := self.cors.preflight(request)) is not None:
             return answer
-        raise ApiError(ErrorKind.METHOD_NOT_ALLOWED, f"{request.method} is not a method of {request.path}")
+        raise ApiError(ErrorKind.METHOD_NOT_ALLOWED, f"{request.path} does not accept {request.method}")
 
     async def _list_models(self, request: web.Request) -> web.Response:
-        """Where no engine let us read its models, as without the client's key, the client asks one itself."""
+        """List the known models. If no engine let the gateway read any, for want of a key, forward the request."""
         return await (self.models.list(request) if self.models.cards() else self.passthrough.forward(request))
 
     async def _openapi(self, _: web.Request) -> web.Response:
@@ -265,7 +276,7 @@ class Gateway:
 
 
 def _answering_errors(handler: Handler) -> Handler:
-    """A failure becomes an OpenAI error object; one of our own making is logged with its stack."""
+    """Turn a failure into an OpenAI error object. Log the gateway's own defects with their stack."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
@@ -273,20 +284,20 @@ def _answering_errors(handler: Handler) -> Handler:
         except ApiError as error:
             return error_response(error, {headers.REQUEST_ID: request_id(request.headers)})
         except ConnectionError:
-            return web.Response(status=ErrorKind.CLIENT_CLOSED.status)  # nobody reads it; raised, it would be logged
+            return web.Response(status=ErrorKind.CLIENT_CLOSED.status)  # the client is gone; raising would log an error
         except Exception:
-            log.exception("%s %r failed", request.method, request.path)  # decoded: it can hold a line break
-            return error_response(ApiError(ErrorKind.INTERNAL, "the gateway failed; its log says why"))
+            log.exception("%s %r failed", request.method, request.path)  # %r: a decoded path can hold a line break
+            return error_response(ApiError(ErrorKind.INTERNAL, "the gateway failed; see its log"))
 
     return answer
 
 
 async def _not_found(request: web.Request) -> web.StreamResponse:
-    raise ApiError(ErrorKind.NOT_FOUND, f"there is no {request.path}")
+    raise ApiError(ErrorKind.NOT_FOUND, f"no such path: {request.path}")
 
 
 def make_tracing(settings: TracingSettings) -> Tracing:
-    """OpenTelemetry is imported here and only if it is wanted: it costs 20 MiB and a third of a second."""
+    """Return the tracing that the settings ask for. OpenTelemetry is imported only then: it costs 20 MiB and 0.3 s."""
     if not settings.otlp_endpoint:
         return NoTracing()
     from llm_gateway.telemetry.otel import OtelTracing, otlp_exporter

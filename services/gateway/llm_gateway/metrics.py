@@ -1,4 +1,4 @@
-"""The gateway's metrics; their names are in llm_contract.gateway_metrics."""
+"""The gateway's metrics. Their names are in `llm_contract.gateway_metrics`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.tenancy.usage import UsageBook, UsageCollector
 
 if TYPE_CHECKING:
-    from llm_gateway.fleet.gate import FleetGate
+    from llm_gateway.fleet.client import FleetClient
 
 Reattempt = Literal["preempted", "retry", "hedge", "resume"]
-"""Why a request goes to an engine once more."""
+"""Why a request is sent to an engine again."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Series(dict[str, Histogram]):
-    """A histogram's series by their one label, each looked up once: `labels` takes a lock and builds a key."""
+    """A histogram's series by their one label. Each is looked up once, as `labels` takes a lock and builds a key."""
 
     def __init__(self, family: Histogram) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Series(dict[str, Histogram]):
 
 
 class GatewayMetrics:
-    """Counters are written on a request's path; gauges are read from queue and pool when scraped."""
+    """All metrics. Requests increment the counters; a scrape reads the gauges from the queue and the pool."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -49,6 +49,7 @@ class GatewayMetrics:
         self._reattempts = self._counter(names.REATTEMPTS)
         self._reloads = self._counter(names.CONFIG_RELOADS)
         self._shed = self._counter(names.SHED)
+        self._wait_bound_violations = self._counter(names.WAIT_BOUND_VIOLATIONS)
         self._queue_wait = Series(self._histogram(names.QUEUE_WAIT))
         self._time_to_first_byte = Series(self._histogram(names.TIME_TO_FIRST_BYTE))
         self._request_seconds = Series(self._histogram(names.REQUEST_SECONDS))
@@ -57,27 +58,24 @@ class GatewayMetrics:
         self.sla_dropped = self._counter(names.SLA_DROPPED)
 
     def observe_scheduler(self, queue: RequestQueue, pool: EnginePool, class_names: Iterable[str]) -> None:
-        """Shows what queue and pool hold, under the names of classes and engines."""
+        """Export the state of the queue by class and of the pool by engine."""
         depth = self._gauge(names.QUEUE_DEPTH)
         for name in class_names:
             depth.labels(name).set_function(partial(queue.depth, name))
         self._registry.register(EngineCollector(pool))
-        pool.on_removed = self.forget_engine
 
     def observe_wait_bound(self, bound: WaitBound, class_names: Iterable[str]) -> None:
         seconds = self._gauge(names.WAIT_BOUND)
-        violations = self._counter(names.WAIT_BOUND_VIOLATIONS)
         for name in class_names:
             seconds.labels(name).set_function(partial(bound.seconds, name))
-            violations.labels(name)  # shown as 0 from the start: an alert needs the series
-        bound.on_violation = lambda name: violations.labels(name).inc()
+            self._wait_bound_violations.labels(name)  # exported as 0 from the start: an alert needs the series
 
     def observe_tenants(self, usage: UsageBook) -> None:
         self._registry.register(UsageCollector(usage))
 
-    def observe_fleet(self, gate: FleetGate) -> None:
-        self._gauge(names.FLEET_DEGRADED).set_function(lambda: not gate.online)
-        self._gauge(names.FLEET_REPLICAS).set_function(lambda: gate.replicas)
+    def observe_fleet(self, client: FleetClient) -> None:
+        self._gauge(names.FLEET_DEGRADED).set_function(lambda: not client.online)
+        self._gauge(names.FLEET_REPLICAS).set_function(lambda: client.replicas)
 
     def reloaded(self, result: str) -> None:
         self._reloads.labels(result).inc()
@@ -100,6 +98,9 @@ class GatewayMetrics:
     def reattempted(self, class_name: str, reason: Reattempt) -> None:
         self._reattempts.labels(class_name, reason).inc()
 
+    def wait_bound_violated(self, class_name: str) -> None:
+        self._wait_bound_violations.labels(class_name).inc()
+
     def shed(self, class_name: str) -> None:
         self._shed.labels(class_name).inc()
 
@@ -107,16 +108,16 @@ class GatewayMetrics:
         self._engine_failures.labels(engine_name, phase).inc()
 
     def forget_engine(self, engine_name: str) -> None:
-        """It is gone for good, and so are its series."""
+        """Delete the series of an engine that was removed for good."""
         for phase in names.ENGINE_FAILURE_PHASES:
             self._engine_failures.remove(engine_name, phase)
 
     def text(self) -> bytes:
-        """All of it in Prometheus's plain text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self._registry)
 
     def value(self, name: str, labels: dict[str, str]) -> float:
-        """One series as a scrape would show it, 0 if there is none yet."""
+        """Return the value of a series as a scrape would show it, 0 if it does not exist yet."""
         return self._registry.get_sample_value(name, labels) or 0.0
 
     def _counter(self, metric: Metric) -> Counter:

@@ -1,8 +1,8 @@
-"""Outcomes of a request, as metrics, spans and SLA records name them; every other outcome is an ErrorKind's label."""
+"""Outcomes of a request in metrics, spans and SLA records. Every other outcome is the label of an ErrorKind."""
 
 OK = "ok"
 ENGINE_REJECTED = "engine_rejected"
-"""The engine itself answered with an error status, which was passed on."""
+"""The engine answered with an error status, and the gateway passed it on."""
 
 UNCLASSIFIED = "unclassified"
 """Class label of requests that failed before they had a class."""

@@ -1,4 +1,4 @@
-"""Listening, and ending well: SIGTERM or SIGINT drains, a second signal does not wait."""
+"""Listen, serve, and shut down cleanly: SIGTERM or SIGINT drains, and a second signal ends the drain at once."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from llm_gateway.settings import AdminSettings, GatewaySettings
 from llm_gateway.tenancy.keys import digest_in, digest_of, new_key
 
 GC_THRESHOLDS = (50_000, 20, 20)
-"""A request leaves little garbage in cycles, and the default of 700 objects looks for it dozens of times a second."""
+"""Python's default, every 700 objects, would run dozens of times a second; requests leave few reference cycles."""
 
 LAST_WRITES_SECONDS = 1.0
-"""After the drain: for answers that are complete but not yet on the wire."""
+"""Time after the drain for complete answers to reach the wire."""
 
 log = logging.getLogger(__name__)
 
 
 async def serve(settings: GatewaySettings, config: Path | None, load: Callable[[], GatewaySettings]) -> None:
-    """Serves until a signal; prints its URL on standard output once it listens.
+    """Serve until a signal arrives. Print the URL on standard output once the gateway listens.
 
-    `config` is the file that `load` reads the settings from again; SIGHUP and a change of the file reload.
+    `load` reads the settings again from the file `config`; SIGHUP and a change of the file trigger a reload.
     """
     signals = _signals()
     gateway = Gateway(settings)
@@ -47,7 +47,7 @@ async def serve(settings: GatewaySettings, config: Path | None, load: Callable[[
         _collect_rarely()
         print(f"http://{settings.host}:{runner.addresses[0][1]}", flush=True)
         await signals.get()
-        log.warning("draining: no new requests; those in flight have %g s", settings.drain_timeout)
+        log.warning("draining: new requests are refused; those in flight have %g s", settings.drain_timeout)
         await _drain(gateway, signals)
     finally:
         watching.cancel()
@@ -57,7 +57,7 @@ async def serve(settings: GatewaySettings, config: Path | None, load: Callable[[
 
 
 def _collect_rarely() -> None:
-    """Exempt the objects that exist now from garbage collection: they stay."""
+    """Exempt the objects that exist now from garbage collection: they live as long as the process."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -87,7 +87,7 @@ async def _admin(gateway: Gateway, reloader: Reloader, drain: Callable[[], None]
 
 
 def _admin_digest(settings: AdminSettings) -> bytes:
-    """Return the digest of the configured key, else of a new one, which is printed once and kept nowhere."""
+    """Return the digest of the configured key. Without one, make a key and print it once; it is not stored."""
     if settings.key is not None:
         return digest_in(settings.key)
     key = new_key()
@@ -96,7 +96,7 @@ def _admin_digest(settings: AdminSettings) -> bytes:
 
 
 async def _reload_on_signal_or_change(reloader: Reloader) -> None:
-    """Runs until it is cancelled."""
+    """Reload on SIGHUP and on a change of the file, until cancelled."""
     hangup = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, hangup.set)

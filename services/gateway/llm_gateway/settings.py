@@ -1,4 +1,4 @@
-"""The gateway's configuration: one YAML file, then LLM_GATEWAY_* variables, then flags; a later source wins."""
+"""The gateway's configuration: a YAML file, then LLM_GATEWAY_* variables, then flags. A later source wins."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic_settings import NoDecode
 
 from llm_contract.settings import ServiceSettings
+from llm_gateway.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.edge.connections import EdgeSettings
 from llm_gateway.edge.cors import CorsSettings
 from llm_gateway.engines import BalancingName, BreakerSettings, LimitSettings
@@ -16,7 +17,6 @@ from llm_gateway.engines.addresses import HostName, ListenAddress
 from llm_gateway.engines.settings import EngineSettings, ModelName
 from llm_gateway.fleet.settings import FleetSettings
 from llm_gateway.operations.settings import MonitoringSettings
-from llm_gateway.request.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.scheduling.policies import PolicyName
 from llm_gateway.scheduling.preemption import PreemptionSettings
 from llm_gateway.scheduling.shedding import SheddingSettings
@@ -28,17 +28,20 @@ from llm_gateway.upstream.retry_budget import RetryBudgetSettings
 
 
 class AdminSettings(BaseModel):
-    """The admin API, on a port of its own; off without one."""
+    """The admin API, on its own port. Without a port it is off."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: ListenAddress = Field("127.0.0.1", description="address to listen on")
-    port: int | None = Field(None, ge=0, le=65535, description="0 takes any free port; none: no admin API")
+    port: int | None = Field(
+        None, ge=0, le=65535, description="0 takes any free port; without a port there is no admin API"
+    )
     key: KeyHash | None = Field(
-        None, description="hash of its key, sha256:<hex>; on loopback one is made and printed at start if there is none"
+        None,
+        description="hash of the key, sha256:<hex>; on loopback a missing key is made and printed at start",
     )
     hosts: tuple[HostName, ...] = Field(
-        (), description="names it is reached by, beyond IP addresses, localhost and `host`; others are refused"
+        (), description="host names that requests can use, beyond IP addresses, localhost and `host`"
     )
 
     @model_validator(mode="after")
@@ -49,7 +52,7 @@ class AdminSettings(BaseModel):
 
 
 def _engine_list(value: Any) -> Any:
-    """URLs joined by commas, JSON, or a list of either and of mappings: all become a list of mappings."""
+    """Return a list of mappings from URLs joined by commas, from JSON, or from a list of URLs, JSON and mappings."""
     if isinstance(value, str):
         text = value.strip()
         if text.startswith(("[", "{")):
@@ -63,59 +66,69 @@ def _engine_list(value: Any) -> Any:
 
 
 class GatewaySettings(ServiceSettings, env_prefix="LLM_GATEWAY_"):
-    """Priority scheduler gateway in front of one or more OpenAI-compatible engines."""
+    """Priority scheduler gateway for one or more OpenAI-compatible engines."""
 
     host: ListenAddress = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="0 takes any free port")
     engines: Annotated[tuple[EngineSettings, ...], NoDecode, BeforeValidator(_engine_list)] = Field(
-        min_length=1, description="engine URLs, joined by commas or one flag each; JSON for more than the URL"
+        min_length=1, description="engine URLs, joined by commas or one per flag; JSON for more than the URL"
     )
     aliases: dict[ModelName, ModelName] = Field(
-        {}, description="names of models that clients may use, each with the name that engines have for it; JSON"
+        {}, description="model names for clients, each mapped to the name that the engines use; JSON"
     )
-    policy: PolicyName = Field("composite", description="who goes next")
+    policy: PolicyName = Field("composite", description="order in which waiting requests are served")
     aging_rate: float = Field(
-        0.01, ge=0, description="priority levels per second of waiting; 0 is strict priority, without a wait bound"
+        0.01, ge=0, description="priority levels gained per second of waiting; 0: strict priority, no wait bound"
     )
     fairness_window: float = Field(
-        5.0, ge=0, description="seconds for which fairness, deadlines and share ceilings may hold back a request"
+        5.0, ge=0, description="seconds that fairness, deadlines and share ceilings can hold back a request"
     )
     classes: tuple[PriorityClass, ...] = Field(
         DEFAULT_CLASSES, min_length=1, description="priority classes; JSON, or better in the YAML file"
     )
-    default_class: str = Field("standard", description="class of a request that names none")
-    tenants: tuple[TenantSettings, ...] = Field((), description="who may send requests; JSON, or better in the file")
-    require_keys: RequireKeys = Field("auto", description="auto: unless only this machine can reach the gateway")
-    max_queue: int = Field(512, ge=0, description="requests that may wait, all classes together")
-    balancing: BalancingName = Field("prefix", description="which engine, of those with room")
+    default_class: str = Field("standard", description="class of a request that does not name one")
+    tenants: tuple[TenantSettings, ...] = Field(
+        (), description="clients with their keys, weights and limits; JSON, or better in the file"
+    )
+    require_keys: RequireKeys = Field(
+        "auto", description="require API keys; auto: only if other machines can reach the gateway"
+    )
+    max_queue: int = Field(512, ge=0, description="most requests that wait, over all classes")
+    balancing: BalancingName = Field("prefix", description="choice among the engines with room")
     in_flight_limit: LimitSettings = LimitSettings()
     kv_kappa: float = Field(
-        1.0, ge=0, description="requests in flight may predict to fill that part of an engine's KV cache; 0: no budget"
+        1.0,
+        ge=0,
+        description="part of an engine's KV cache that requests in flight are predicted to fill at most; 0: no limit",
     )
     breaker: BreakerSettings = BreakerSettings()
     retry_budget: RetryBudgetSettings = RetryBudgetSettings()
     shedding: SheddingSettings = SheddingSettings()
     preemption: PreemptionSettings = PreemptionSettings()
-    replay: bool = Field(True, description="go on with a broken stream at another engine, where that is sound")
-    queue_timeout_status: Literal[408, 503] = Field(408, description="for who waited longer than its queue_timeout")
-    max_attempts: int = Field(3, ge=1, description="engines tried before a request's first byte is sent")
+    resume: bool = Field(True, description="continue a broken stream at another engine where that is sound")
+    queue_timeout_status: Literal[408, 503] = Field(
+        408, description="status for a request that exceeds its queue_timeout"
+    )
+    max_attempts: int = Field(3, ge=1, description="most engines that a request is sent to")
     max_body_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="larger request bodies get 413")
     edge: EdgeSettings = EdgeSettings()
-    cors: CorsSettings = Field(CorsSettings(), description="web pages of other origins that may send requests")
-    fleet: FleetSettings = Field(FleetSettings(), description="replicas that share order and limits through Redis")
+    cors: CorsSettings = Field(CorsSettings(), description="access for web pages of other origins")
+    fleet: FleetSettings = Field(FleetSettings(), description="gateways that share order and limits through Redis")
     admin: AdminSettings = AdminSettings()
-    monitoring: MonitoringSettings = Field(MonitoringSettings(), description="who may read metrics and the SLA's pages")
+    monitoring: MonitoringSettings = Field(MonitoringSettings(), description="access to metrics and SLA pages")
     sla: SlaSettings = SlaSettings()
     tracing: TracingSettings = TracingSettings()
     connect_timeout: float = Field(2.0, gt=0, description="seconds to connect to an engine")
-    engine_silence_timeout: float = Field(600.0, gt=0, description="seconds without a byte from an engine: it failed")
+    engine_silence_timeout: float = Field(
+        600.0, gt=0, description="seconds without a byte after which an engine has failed"
+    )
     probe_interval: float = Field(1.0, gt=0, description="seconds between two /health probes of an engine")
-    probe_timeout: float = Field(2.0, gt=0, description="seconds; three probes in a row that fail mark it down")
+    probe_timeout: float = Field(2.0, gt=0, description="seconds; three failed probes in a row mark an engine down")
     signals_interval: float = Field(1.0, gt=0, description="seconds between two scrapes of an engine's /metrics")
     progress_timeout: float = Field(
-        30.0, ge=0, description="seconds without a token from an engine that has requests: ejected; 0 turns it off"
+        30.0, ge=0, description="seconds without a token after which an engine with requests is ejected; 0: never"
     )
-    drain_timeout: float = Field(60.0, ge=0, description="seconds that requests in flight have after SIGTERM")
+    drain_timeout: float = Field(60.0, ge=0, description="seconds that requests in flight have to finish after SIGTERM")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -126,7 +139,9 @@ class GatewaySettings(ServiceSettings, env_prefix="LLM_GATEWAY_"):
             raise ValueError(f"default_class {self.default_class!r} is not one of the classes {', '.join(names)}")
         for alias, name in self.aliases.items():
             if name in self.aliases:
-                raise ValueError(f"aliases: {alias} stands for {name}, which is an alias; name the engines' model")
+                raise ValueError(
+                    f"aliases: {alias} stands for {name}, which is itself an alias; use the engines' name of the model"
+                )
         _all_different("tenants", [tenant.name for tenant in self.tenants])
         check_tenants(self.tenants, ClassTable(self.classes, self.default_class))
         keys_required(self.host, self.require_keys, self.tenants)
@@ -136,4 +151,4 @@ class GatewaySettings(ServiceSettings, env_prefix="LLM_GATEWAY_"):
 def _all_different(what: str, names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"{what}: each name once, but {', '.join(twice)} is there more often")
+        raise ValueError(f"{what}: each name must be unique, but {', '.join(twice)} appears more than once")

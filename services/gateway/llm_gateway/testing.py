@@ -1,4 +1,4 @@
-"""A gateway inside the test's own event loop, on a free port, and a client that sees every byte of an answer.
+"""A gateway in the test's own event loop, on a free port, and a client that sees every byte of an answer.
 
 async with ScriptedEngine() as engine, RunningGateway(engine.url) as gateway:
     async with aiohttp.ClientSession() as client: … gateway.url …
@@ -27,6 +27,8 @@ PROBE = b"GET /health HTTP/1.1\r\nhost: gateway\r\n\r\n"
 
 
 class RunningGateway:
+    """A gateway that serves inside the `async with` block. Keyword arguments are settings."""
+
     def __init__(self, *engines: str | dict[str, Any], clock: Callable[[], float] = time.monotonic, **settings: Any):
         self._settings = {"port": 0, "probe_interval": 0.02, **settings, "engines": list(engines)}
         self._clock = clock
@@ -51,34 +53,34 @@ class RunningGateway:
         return sum(engine.in_flight for engine in self.parts.pool.engines)
 
     async def until(self, condition: Callable[[Self], bool], timeout: float = 10.0) -> None:
-        """Returns once `condition(self)` holds."""
+        """Wait until `condition(self)` holds."""
         async with asyncio.timeout(timeout):
             while not condition(self):  # noqa: ASYNC110 - the gateway's parts have no event for a test
                 await asyncio.sleep(POLL_SECONDS)
 
     def sample(self, name: str, **labels: str) -> float:
-        """The value of one metric series as a scrape would show it; 0 if there is none yet."""
+        """Return the value of a metric series as a scrape would show it, 0 if it does not exist yet."""
         return self.parts.metrics.value(name, labels)
 
 
 @dataclass(slots=True)
 class RawAnswer:
-    """All that came on a connection in answer to one request."""
+    """Everything that arrived on a connection in answer to one request."""
 
     heads: int = 0
-    """HTTP heads before the answer was complete, or the connection at its end."""
+    """HTTP heads that arrived before the answer was complete or the connection ended."""
     status: int = 0
     body: bytes = b""
     complete: bool = False
-    """The answer ended as HTTP wants it."""
+    """The answer ended as HTTP requires."""
     kept: bool = False
-    """The connection then served another request."""
+    """The connection served another request afterwards."""
 
 
 async def raw_post(url: str, path: str, body: dict[str, Any] | bytes, timeout: float = 20.0) -> RawAnswer:
-    """Send one request on a connection of its own, and a second one after a complete answer.
+    """Send a request on a new connection, and a second request after a complete answer.
 
-    Raises httptools.HttpParserError if what comes back is not HTTP, such as a second head in a body.
+    Raise httptools.HttpParserError if the answer is not HTTP, for example if its body holds a second head.
     """
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
     reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
@@ -108,7 +110,7 @@ async def _read_answer(reader: asyncio.StreamReader) -> RawAnswer:
 
 
 class _Notes:
-    """The parser's callbacks."""
+    """The callbacks of the HTTP parser."""
 
     def __init__(self, answer: RawAnswer) -> None:
         self._answer = answer

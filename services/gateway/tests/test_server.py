@@ -1,4 +1,4 @@
-"""The gateway as its own process: it says where it listens, drains on SIGTERM, and refuses a taken port."""
+"""The gateway as a process: it prints its URL, drains on SIGTERM, and refuses a port in use."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def test_sighup_reloads_what_is_right_and_refuses_what_is_wrong(
             url = await url_of(process)
             config.write_text(f"port: 0\nengines: [{one.url}\n")
             process.send_signal(signal.SIGHUP)
-            await said(process, b"reload refused, going on as before")
+            await said(process, b"reload refused, the old configuration stays")
             config.write_text(f"port: 0\nengines: [{two.url}]\n")
             process.send_signal(signal.SIGHUP)
             await said(process, b"reload applied: engines")
@@ -173,7 +173,7 @@ async def test_key_new_prints_a_key() -> None:
 
 
 async def said(process: asyncio.subprocess.Process, words: bytes) -> bytes:
-    """The next line of the log that holds `words`."""
+    """Return the next line of the log that contains `words`."""
     assert process.stderr is not None
     while words not in (line := await asyncio.wait_for(process.stderr.readline(), 10)):
         assert line, f"the gateway ended without saying {words!r}"

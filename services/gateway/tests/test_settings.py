@@ -67,7 +67,7 @@ def test_the_example_file_is_accepted() -> None:
     [
         ([], "engines: Field required"),
         (["--engines", "localhost"], "not a base URL"),
-        (["--engines", TWO[0], "--engines", TWO[0]], "each name once"),
+        (["--engines", TWO[0], "--engines", TWO[0]], "each name must be unique"),
         (["--engines", TWO[0], "--default-class", "bulk"], "default_class 'bulk' is not one of the classes"),
         (["--engines", TWO[0], "--policy", "lifo"], "policy: Input should be 'fcfs', 'priority', 'aging', 'edf'"),
         (["--engines", TWO[0], "--aging-rate", "-1"], "aging_rate"),

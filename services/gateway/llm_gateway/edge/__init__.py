@@ -1,1 +1,1 @@
-"""The side of the client: connections, half-closed ones, CORS, and the responses that the gateway makes itself."""
+"""The client side: connections, half-closed clients, CORS, and the responses that the gateway makes itself."""

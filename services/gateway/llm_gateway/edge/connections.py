@@ -1,19 +1,19 @@
-"""The HTTP edge: what a connection may cost us before a request of it is a request.
+"""The HTTP edge: limits on what a client connection can cost before it has sent a whole request.
 
     oversized or too many headers     431
     request that is not HTTP          400
     headers that trickle in           408, closed
-    body that trickles in             408, closed (the reading of bodies is in `body`)
+    body that trickles in             408, closed (request/body.py)
     client that does not read         closed
-    client that ends its side early   gets its answer (half_close.py)
-    Expect: 100-continue              100 only when the body is wanted; any other expectation is 417
+    client that ends its side early   still gets its answer (half_close.py)
+    Expect: 100-continue              100 only when the body is wanted; any other expectation gets 417
     connection that sends nothing     closed after `keepalive_timeout`
     more connections than allowed     503, closed
 
-All answers are OpenAI's error object. aiohttp checks sizes; it has no timeouts but for idle connections, so a handler
-notes the time when a request's first byte came and when the client stopped reading, and one sweep over all connections
-every quarter of the shortest timeout closes those that are late: nothing is scheduled per request. What a client sent
-is never logged; a broken request may hold its key.
+All answers are OpenAI error objects. aiohttp checks sizes but has timeouts for idle connections only. So a handler
+notes when a request's first byte arrived and when the client stopped reading. One sweep over all connections, every
+quarter of the shortest timeout, closes those that are late: a request needs no timer of its own. The log never repeats
+what a client sent, as a broken request can hold its key.
 """
 
 from __future__ import annotations
@@ -32,21 +32,23 @@ from llm_gateway.edge import half_close
 from llm_gateway.edge.responses import error_response
 
 LINGER_SECONDS = 1.0
-"""A client that still sends while it is refused gets this long to read why."""
+"""Time that a refused client gets to read the reason, while it may still be sending."""
 
 SWEEPS_PER_TIMEOUT = 4
 
 
 class EdgeSettings(BaseModel):
+    """Limits on client connections."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_connections: int = Field(10_000, ge=1, description="open client connections; more get 503")
-    max_header_bytes: int = Field(8190, ge=256, description="length of one header, or of the request line; else 431")
-    max_headers: int = Field(100, ge=8, description="headers of one request; else 431")
+    max_header_bytes: int = Field(8190, ge=256, description="bytes of one header or of the request line; more gets 431")
+    max_headers: int = Field(100, ge=8, description="headers of one request; more get 431")
     header_timeout: float = Field(10.0, gt=0, description="seconds from a request's first byte to its last header")
     body_timeout: float = Field(60.0, gt=0, description="seconds from a request's headers to the end of its body")
-    send_timeout: float = Field(60.0, gt=0, description="seconds that a client may stop reading its answer")
-    keepalive_timeout: float = Field(75.0, gt=0, description="seconds that a connection may be idle")
+    send_timeout: float = Field(60.0, gt=0, description="seconds that a client can stop reading its answer")
+    keepalive_timeout: float = Field(75.0, gt=0, description="seconds that a connection can be idle")
 
 
 class EdgeHandler(web.RequestHandler):
@@ -59,11 +61,11 @@ class EdgeHandler(web.RequestHandler):
         self._header_since: float | None = None
         self._blocked_since: float | None = None
         self._answered = 0
-        """Requests whose answer was sent."""
+        """Number of requests that were answered."""
         self._half_closed = False
 
     def data_received(self, data: bytes) -> None:
-        """A chunk that completes no request, when none is being served, is the start of one, or more of it."""
+        """Parse the data. If it completes no request and none is being served, a request's headers are arriving."""
         seen = self._request_count
         super().data_received(data)
         if self._request_count != seen:
@@ -80,6 +82,7 @@ class EdgeHandler(web.RequestHandler):
         self._blocked_since = None
 
     def close_if_late(self, now: float, settings: EdgeSettings) -> None:
+        """Close the connection if its headers are overdue or the client has stopped reading for too long."""
         if self.transport is None:
             return
         if self._header_since is not None and now - self._header_since >= settings.header_timeout:
@@ -90,7 +93,7 @@ class EdgeHandler(web.RequestHandler):
             self.transport.abort()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio heeds what it returns
-        """The client sends no more. If it is owed an answer the connection stays open for that, else it closes."""
+        """Note that the client has ended its side. Keep the connection open only if an answer is still due."""
         self._half_closed = self._request_count > self._answered
         if self._half_closed:
             half_close.watch(self, lambda: self._current_request)
@@ -99,9 +102,9 @@ class EdgeHandler(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send no second head: if another response than `resp` has begun, the connection ends.
+        """Send the response, or end the connection if another response has begun already.
 
-        A handler that answers an error after its stream has begun is a defect; the client's HTTP must not pay for it.
+        A handler that answers an error after its stream has begun has a defect. The client must not get a second head.
         """
         writer = cast(StreamWriter, request.writer)
         if (writer.output_size > 0 or writer.chunked) and not resp.prepared:
@@ -111,7 +114,7 @@ class EdgeHandler(web.RequestHandler):
         if isinstance(resp, web.HTTPException):
             resp = error_response(_explain_http(request, resp))
         if not request.content.is_eof() and headers.EXPECT in request.headers:
-            resp.force_close()  # a client that was not told to go on does not send the body
+            resp.force_close()  # without a 100 the client does not send the body
         self._answered += 1
         result = await super().finish_response(request, resp, start_time)
         if self._half_closed and not self._messages:
@@ -119,14 +122,14 @@ class EdgeHandler(web.RequestHandler):
         return result
 
     def log_exception(self, *args: Any, **options: Any) -> None:
-        """A body that is not encoded as its headers say is the client's fault, and not worth a line."""
+        """Log an exception, unless it is a badly encoded body: that is the client's fault."""
         if not isinstance(options.get("exc_info"), web.RequestPayloadError):
             super().log_exception(*args, **options)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """For requests that could not be parsed, and for whatever escapes the application's own error handling."""
+        """Answer a request that could not be parsed, or an exception that the application did not handle."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer had begun")
         response = error_response(self._explain(status, exc))
@@ -143,26 +146,26 @@ class EdgeHandler(web.RequestHandler):
         if status < 500:
             return ApiError(ErrorKind.INVALID_REQUEST, "this is not a valid HTTP request")
         self.logger.error("a request failed: %s", type(exc).__name__)
-        return ApiError(ErrorKind.INTERNAL, "the gateway failed; its log says why")
+        return ApiError(ErrorKind.INTERNAL, "the gateway failed; see its log")
 
 
 def _explain_http(request: web.BaseRequest, error: web.HTTPException) -> ApiError:
-    """For what aiohttp's router refuses by itself: targets that are no path, as of CONNECT and OPTIONS *."""
+    """Return the error for a request that aiohttp's router refuses, such as CONNECT and OPTIONS *."""
     if error.status == ErrorKind.METHOD_NOT_ALLOWED.status:
-        return ApiError(ErrorKind.METHOD_NOT_ALLOWED, f"{request.method} is not a method of {request.path}")
+        return ApiError(ErrorKind.METHOD_NOT_ALLOWED, f"{request.path} does not accept {request.method}")
     if error.status == ErrorKind.EXPECTATION_FAILED.status:
-        return ApiError(ErrorKind.EXPECTATION_FAILED, "the only expectation that is met is 100-continue")
-    return ApiError(ErrorKind.NOT_FOUND, f"there is no {request.method} {request.path}")
+        return ApiError(ErrorKind.EXPECTATION_FAILED, "the only supported expectation is 100-continue")
+    return ApiError(ErrorKind.NOT_FOUND, f"no such endpoint: {request.method} {request.path}")
 
 
 async def expect(request: web.Request) -> None:
-    """The routes' handler of Expect: 100 is sent when the body is read, so not before a refusal."""
+    """Check the Expect header of a route. The 100 is sent later, when the body is read, so not before a refusal."""
     if request.version >= HttpVersion11 and request.headers.get(headers.EXPECT, "").lower() != "100-continue":
         raise web.HTTPExpectationFailed
 
 
 class EdgeServer(web.Server):
-    """Makes the handler of each new connection, and sweeps over those there are."""
+    """Creates a handler for each new connection and sweeps over the open ones."""
 
     def __init__(self, server: web.Server, settings: EdgeSettings, **options: Any) -> None:
         handler, factory = server.request_handler, server.request_factory
@@ -191,14 +194,14 @@ class EdgeServer(web.Server):
 
 
 class EdgeRunner(web.AppRunner):
-    """aiohttp's runner, with this edge. `access_log` is off: the gateway has metrics."""
+    """aiohttp's runner with this edge. The access log is off, as the gateway has metrics."""
 
     def __init__(self, app: web.Application, settings: EdgeSettings, *, shutdown_timeout: float) -> None:
         super().__init__(app, handler_cancellation=True, access_log=None, shutdown_timeout=shutdown_timeout)
         self._settings = settings
 
     async def _make_server(self) -> web.Server:
-        """aiohttp has no public way to bring one's own handler class."""
+        """Override a private method: aiohttp has no public way to set the handler class."""
         settings = self._settings
         return EdgeServer(
             await super()._make_server(),
@@ -213,21 +216,21 @@ class EdgeRunner(web.AppRunner):
 
 
 class Refused(asyncio.Protocol):
-    """A connection too many: told so at once, and closed when the client has had time to read it."""
+    """A connection above the limit. It gets a 503 at once and is closed when the client has had time to read it."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         sink = cast(asyncio.Transport, transport)
-        message = f"{self._limit} connections are open, which is all there may be"
+        message = f"all {self._limit} connections are in use; retry later"
         sink.write(raw_response(ApiError(ErrorKind.TOO_MANY_CONNECTIONS, message, retry_after=LINGER_SECONDS)))
         sink.write_eof()
         asyncio.get_running_loop().call_later(LINGER_SECONDS, sink.abort)
 
 
 def raw_response(error: ApiError) -> bytes:
-    """A whole HTTP response, for a connection that has no request to answer."""
+    """Return a whole HTTP response as bytes, for a connection that has no request to answer."""
     response = error_response(error)
     body = cast(bytes, response.body)
     fields = {**response.headers, "Content-Length": str(len(body)), "Connection": "close"}

@@ -1,7 +1,7 @@
-"""Cross-origin requests from web pages: off unless `cors.origins` names whose pages may send them.
+"""Cross-origin requests from web pages. They are refused unless `cors.origins` names the page's origin.
 
-A page's preflight (OPTIONS with Access-Control-Request-Method) is answered here, without a key: browsers send none.
-Every other answer to an allowed origin carries the headers that let the page read it, streams and errors included.
+A preflight (OPTIONS with Access-Control-Request-Method) is answered here and needs no key, as browsers send none with
+it. Every other answer to an allowed origin has the headers that let the page read it, streams and errors included.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ ALLOWED = (
 
 
 class CorsSettings(BaseModel):
+    """Access for web pages of other origins."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     origins: tuple[str, ...] = Field(
-        (), description="origins of pages that may send requests, https://host[:port]; *: all"
+        (), description="origins whose pages can send requests, as https://host[:port]; * allows all"
     )
 
     @field_validator("origins")
@@ -36,21 +38,23 @@ class CorsSettings(BaseModel):
         for origin in origins:
             split = urlsplit(origin)
             if origin != ANY and (not split.netloc or origin.lower() != f"{split.scheme}://{split.netloc}".lower()):
-                raise ValueError(f"{origin!r} is not an origin; write it like https://example.org")
+                raise ValueError(f"{origin!r} is not an origin; write it as https://example.org")
         return tuple(origin.lower() for origin in origins)
 
 
 class Cors:
+    """The CORS headers of answers, and the answers to preflights."""
+
     def __init__(self, settings: CorsSettings) -> None:
         self._origins = frozenset(settings.origins)
 
     def install(self, app: web.Application) -> None:
-        """Nothing is installed, and nothing costs a request time, if no origin is allowed."""
+        """Add the headers to every response of `app`. Install nothing if no origin is allowed."""
         if self._origins:
             app.on_response_prepare.append(self._prepare)
 
     def preflight(self, request: web.Request) -> web.Response | None:
-        """Return the answer to a preflight of an allowed origin, None for any other request."""
+        """Return the answer to a preflight from an allowed origin, None for any other request."""
         asks = "access-control-request-method" in request.headers
         if request.method != "OPTIONS" or not asks or not self._allowed(request.headers):
             return None

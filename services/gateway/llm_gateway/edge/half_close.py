@@ -1,9 +1,9 @@
-"""A client that ends its sending side and waits for the answer, told apart from one that is gone.
+"""Tell a client that has ended its sending side, and waits for its answer, from a client that is gone.
 
-Both look the same: TCP reports the end of what the client sends. What differs is what comes back to a byte sent now:
-nothing, or a reset, which the socket then shows as its error. So the client is sent what it must ignore, an interim
-response before its answer's head, or a comment between the events of a stream; then its socket is looked at, often at
-first. That finds a client that is gone within some milliseconds and a round trip.
+Both look the same at first: TCP reports the end of the client's data. They differ in their reply to a byte sent now:
+nothing, or a reset, which the socket then reports as its error. So the gateway sends bytes that a client must ignore:
+an interim response before the answer's head, or a comment between the events of a stream. Then it checks the socket,
+often at first. A client that is gone is found within a few milliseconds plus a round trip.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from aiohttp.web_protocol import RequestHandler
 
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 COMMENT = b"3\r\n:\n\n\r\n"
-"""An event stream's comment as an HTTP chunk."""
+"""A comment of an event stream, as an HTTP chunk."""
 BEGIN_SECONDS = 0.002
 FIRST_LOOK_SECONDS = 0.005
 LONGEST_LOOK_SECONDS = 1.0
 
 
 Current: TypeAlias = Callable[[], web.BaseRequest | None]
-"""Returns the request that is being answered."""
+"""Returns the request that is being answered, None between requests."""
 
 
 def watch(handler: RequestHandler, current: Current) -> None:
-    """End the connection, and with it the request, if the client is gone. It starts a moment later, after parsing."""
+    """End the connection and its request if the client is gone. The first probe comes a moment later, after parsing."""
     asyncio.get_running_loop().call_later(BEGIN_SECONDS, _probe, handler, current)
 
 
@@ -42,18 +42,18 @@ def _probe(handler: RequestHandler, current: Current) -> None:
         watch(handler, current)
         return
     if request.version < HttpVersion11 or not request.content.is_eof():
-        transport.abort()  # it cannot be sent an interim response, or its body is cut off
+        transport.abort()  # it cannot get an interim response, or its body is cut off
         return
     writer = cast(StreamWriter, request.writer)
     if not writer.output_size:
         transport.write(INTERIM)
-    elif writer.chunked:  # only streams of events are: whole answers have a length
+    elif writer.chunked:  # true for event streams only: whole answers have a length
         transport.write(COMMENT)
     _look(handler, FIRST_LOOK_SECONDS)
 
 
 def _look(handler: RequestHandler, after: float) -> None:
-    """Close the connection if the socket has an error, and look again later."""
+    """Abort the connection if its socket has an error; otherwise check again later."""
     transport = handler.transport
     if transport is None:
         return

@@ -11,7 +11,7 @@ from aiohttp import web
 from llm_contract.errors import ApiError, ErrorKind
 
 CLOSE_AFTER = (ErrorKind.DRAINING, ErrorKind.BODY_TOO_LARGE, ErrorKind.REQUEST_TIMEOUT)
-"""The client should not use the connection again: we go away, or part of its body is unread."""
+"""Errors after which the connection closes: the gateway is shutting down, or part of the body is unread."""
 
 
 def json_response(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -19,7 +19,7 @@ def json_response(body: Any, *, status: int = 200, headers: Mapping[str, str] | 
 
 
 def error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> web.Response:
-    """OpenAI's error object, with Retry-After where the error has one."""
+    """Return the error as an OpenAI error object, with Retry-After if the error has one."""
     response = json_response(error.body(), status=error.kind.status, headers={**(headers or {}), **error.headers()})
     if error.kind in CLOSE_AFTER:
         response.force_close()

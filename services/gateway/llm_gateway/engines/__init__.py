@@ -1,18 +1,16 @@
-"""The back ends as the scheduler sees them: who is up, who has room, and which one a request goes to. No I/O here.
+"""The engines as the scheduler sees them: which are up, which have room, and which one a request goes to. No I/O here.
 
-engine      one back end and all that is known about it
-permit      one slot of one engine, given back exactly once
-pool        the engines together: takes permits, adds and removes engines
-limits      how many requests an engine may have in flight: fixed, or from its own signals
-budget      how many KV tokens the requests in flight may add up to
-breaker     keeps requests off an engine that fails them
-balance     which of the engines with room: least loaded, power of two choices, by session, by prefix
-prefix      what is known about the prompts in each engine's prefix cache
-signals     what an engine says about itself under /metrics
-routes      which engines serve a request's model; models: one list of all models
-addresses   where an engine is and what it is called; settings: its configuration; changes: engines come and go
-metrics     the engines' gauges, read when scraped
-watch/      what reads from the engines: probes, scrapes, progress
+engine             one engine and its state
+pool, permit       all engines together; one slot of one engine, given back exactly once
+limits, budget     the bounds of an engine: requests in flight, and the KV tokens that they add up to
+breaker            keeps requests away from an engine that fails them
+balance, prefix    the choice among engines with room; the prompts that each engine has seen
+signals            the metrics that an engine reports about itself
+service_rate       the rate at which slots become free
+routes, models     the engines that serve a model; one list of all models
+settings           configuration of an engine; addresses and tls check parts of it
+changes            the engines of a running gateway follow a reloaded configuration
+metrics            the engines' gauges, read at a scrape
 """
 
 from llm_gateway.engines.balance import BalancingName

@@ -1,7 +1,7 @@
-"""Where an engine is and what it is called: one check for the configuration, a reload and the admin API.
+"""URLs and names of engines: one check for the configuration, a reload and the admin API.
 
-A URL that passes can be connected to without an exception in a resolver, a codec or the HTTP writer; whether anything
-answers there is for the probes to find out. Messages name what is wrong and never repeat a URL that holds a password.
+A URL that passes the check raises no exception in a resolver, a codec or the HTTP writer. The probes find out whether
+an engine answers there. Messages say what is wrong and never repeat a URL that holds a password.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _NAME = re.compile(r"[A-Za-z0-9_\[][A-Za-z0-9_.:\[\]-]{0,127}")
 
 
 def base_url(text: str) -> str:
-    """Return the URL, its host in lower case and ASCII, without a trailing slash. Raise ValueError if it is wrong."""
+    """Return the URL without a trailing slash, its host in lower-case ASCII. Raise ValueError if it is wrong."""
     try:
         split, host = _checked(text)
     except ValueError as error:
         shown = f"{text[:80]!r}" if "@" not in text else "a URL with a user or a password"
-        raise ValueError(f"{shown} is not a base URL: {error}; write it like http://127.0.0.1:8000") from None
+        raise ValueError(f"{shown} is not a base URL: {error}; write it as http://127.0.0.1:8000") from None
     port = f":{split.port}" if split.port is not None else ""
     return f"{split.scheme}://{host}{port}{split.path.rstrip('/')}"
 
@@ -41,7 +41,7 @@ def default_name(url: str) -> str:
 
 
 def host_name(text: str) -> str:
-    """Return the host in lower case and ASCII, an IPv6 address in brackets. Raise ValueError if it is none."""
+    """Return the host in lower-case ASCII, an IPv6 address in brackets. Raise ValueError if it is not a host."""
     if text.startswith("[") and text.endswith("]"):
         return f"[{_ipv6(text[1:-1])}]"
     host = text.lower() if text.isascii() else _punycode(text)
@@ -61,17 +61,20 @@ def host_name(text: str) -> str:
 
 
 def listen_address(text: str) -> str:
-    """Return an address to listen on: a name, an IP address without brackets, or empty for all. Raise ValueError."""
+    """Return an address to listen on: a name, an IP address without brackets, or empty for all interfaces.
+
+    Raise ValueError if it is none of these.
+    """
     if not text:
         return text
     return str(_ipv6(text)) if ":" in text else host_name(text)
 
 
 def check_redis_url(text: str) -> None:
-    """Raise ValueError, whose message does not repeat the URL: it can hold a password."""
+    """Raise ValueError if the URL is wrong. The message does not repeat the URL, which can hold a password."""
     split = urlsplit(text)
     if split.scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("a URL of Redis begins with redis://, rediss:// or unix://")
+        raise ValueError("a Redis URL begins with redis://, rediss:// or unix://")
     if split.scheme != "unix":
         host, port = _split_port(split.netloc.rpartition("@")[2])
         _check_port(port)
@@ -82,12 +85,12 @@ def _checked(text: str) -> tuple[SplitResult, str]:
     if len(text) > MAX_URL:
         raise ValueError(f"it is longer than {MAX_URL} characters")
     if any(character.isspace() or not character.isprintable() for character in text):
-        raise ValueError("it holds spaces or control characters")
+        raise ValueError("it contains spaces or control characters")
     split = urlsplit(text)
     if split.scheme not in PORTS:
         raise ValueError("it does not begin with http:// or https://")
     if "@" in split.netloc:
-        raise ValueError("it holds a user or a password; a key belongs in `api_key`")
+        raise ValueError("it contains a user or a password; put a key into `api_key`")
     if "?" in text or "#" in text:
         raise ValueError("it has a query or a fragment")
     host, port = _split_port(split.netloc)
@@ -95,7 +98,7 @@ def _checked(text: str) -> tuple[SplitResult, str]:
         raise ValueError("it has no host")
     _check_port(port)
     if not _PATH.fullmatch(split.path):
-        raise ValueError("its path holds characters that a URL does not have")
+        raise ValueError("its path contains characters that are not allowed in a URL")
     return split, host_name(host)
 
 
@@ -107,13 +110,13 @@ def _split_port(netloc: str) -> tuple[str, str]:
         return host + bracket, rest[1:]
     host, _, port = netloc.partition(":")
     if ":" in port:
-        raise ValueError("an IPv6 address goes in brackets")
+        raise ValueError("an IPv6 address needs brackets")
     return host, port
 
 
 def _check_port(port: str) -> None:
     if port and not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65535):
-        raise ValueError(f"the port {port[:8]!r} is not one of 1 to 65535")
+        raise ValueError(f"the port {port[:8]!r} is not a number from 1 to 65535")
 
 
 def _punycode(host: str) -> str:
@@ -141,7 +144,7 @@ def _ipv6(host: str) -> IPv6Address:
 
 def _checked_name(name: str) -> str:
     if name and not _NAME.fullmatch(name):
-        raise ValueError("a name is up to 128 letters, digits and _ . : [ ] -")
+        raise ValueError("a name has up to 128 letters, digits and _ . : [ ] -")
     return name
 
 
@@ -149,7 +152,7 @@ BaseUrl = Annotated[str, AfterValidator(base_url)]
 """A settings field: the base URL of an engine."""
 
 EngineName = Annotated[str, AfterValidator(_checked_name)]
-"""A settings field: the name of an engine, which goes into headers, metrics, paths and logs."""
+"""A settings field: the name of an engine, as it appears in headers, metrics, paths and logs."""
 
 HostName = Annotated[str, AfterValidator(host_name)]
 """A settings field: a host name or an IP address."""

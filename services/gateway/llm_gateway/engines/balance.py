@@ -1,17 +1,17 @@
-"""Which of the engines with room gets a request.
+"""The choice among the engines with room.
 
-least_loaded  smallest share of its slots taken; equals take turns.
-p2c           power of two choices (Mitzenmacher 2001): of two engines at random, the one with less predicted work,
-              which is the outstanding predicted tokens over the slots. Needs no agreement between several gateways,
-              where "the least loaded" by each one's own count would be the same engine for all of them at once.
-session       requests of one session to one engine, by rendezvous hashing: an engine that comes or goes moves its own
-              sessions only. Without a session: p2c.
-prefix        the engine that has seen most of the prompt's beginning; among equals the one with least work. Without a
-              match: p2c. The default: it loses nothing of p2c's even load, as the guard holds it to that, and wins the
-              engines' cached prompts on top; with one engine, or short prompts, it is p2c and costs nothing.
+least_loaded  Choose the engine with the smallest share of its slots taken; equals take turns.
+p2c           Power of two choices (Mitzenmacher 2001): draw two engines at random and take the one with less predicted
+              work, which is outstanding predicted tokens over slots. Several gateways need not agree: with
+              `least_loaded`, all of them would pick the same engine at once.
+session       Send the requests of a session to one engine, by rendezvous hashing: an engine that joins or leaves moves
+              only its own sessions. Use p2c for a request without a session.
+prefix        Choose the engine that has seen the longest prefix of the prompt; among equals, the one with least work.
+              Use p2c if no engine has seen any. This is the default. The load guard keeps the load as even as p2c does,
+              and hits in the engines' prefix caches come on top. With one engine or short prompts it is p2c at no cost.
 
-Load guard    affinity alone makes hotspots. An engine whose share of slots taken is more than AFFINITY_SLACK above the
-              least loaded one's is passed over for p2c; the engine that steps in learns the prompt.
+Load guard    Affinity alone creates hotspots. If an engine's share of taken slots is more than AFFINITY_SLACK above
+              that of the least loaded engine, p2c chooses instead, and the chosen engine learns the prompt.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from llm_gateway.engines.engine import Engine
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 BalancingName = Literal["least_loaded", "p2c", "session", "prefix"]
 
@@ -30,8 +30,10 @@ AFFINITY_SLACK = 0.5
 
 
 class Balancer(Protocol):
+    """A rule that chooses an engine for a request."""
+
     def choose(self, engines: Sequence[Engine], request: Waiting) -> Engine:
-        """One of `engines`: at least one, all of them up and with room."""
+        """Return one of `engines`. There is at least one, and all are up and have room."""
 
 
 def make_balancer(name: BalancingName, source: random.Random) -> Balancer:
@@ -44,7 +46,7 @@ def make_balancer(name: BalancingName, source: random.Random) -> Balancer:
 
 
 def work(engine: Engine) -> tuple[float, float]:
-    """Predicted tokens per slot; requests per slot decides where no tokens were predicted."""
+    """Return predicted tokens per slot, and requests per slot to decide between equals."""
     return engine.budget.used / engine.max_in_flight, engine.load
 
 
@@ -107,11 +109,12 @@ class PrefixAffinity:
 
 
 def mixed(number: int) -> int:
-    """The finaliser of splitmix64 (Steele et al. 2014): 64 bits, each of which depends on every bit of the input."""
+    """Mix 64 bits, so that each depends on all of the input: the finaliser of splitmix64 (Steele et al. 2014)."""
     number = (number ^ (number >> 30)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
     number = (number ^ (number >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
     return number ^ (number >> 31)
 
 
 def overloaded(favourite: Engine, engines: Sequence[Engine]) -> bool:
+    """Return whether the load guard forbids the favourite."""
     return favourite.load - min(engine.load for engine in engines) > AFFINITY_SLACK

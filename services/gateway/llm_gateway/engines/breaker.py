@@ -1,11 +1,11 @@
-"""A circuit breaker: an engine that fails its requests gets none for a while, then one to prove itself.
+"""A circuit breaker: an engine that fails its requests gets none for a while, and then one as a test.
 
     closed ── consecutive failures, or failure rate ──▶ open ── open_seconds ──▶ half-open ── success ──▶ closed
                                                           ▲                          │ (one request at a time)
                                                           └───────── failure ────────┘
 
-A failure is a connection refused, broken off or silent, or a 5xx. A 4xx is the client's: it neither trips nor counts,
-whatever the state. The rate is taken over the last half to one window, in two halves, so that it costs O(1).
+A failure is a connection that is refused, broken or silent, or a 5xx. A 4xx is the client's fault and never counts. The
+failure rate covers the last half to one window: it is kept in two halves, so that an update costs O(1).
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class BreakerSettings(BaseModel):
+    """Thresholds of the circuit breaker."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    consecutive_failures: int = Field(5, ge=1, description="that many in a row open it")
-    failure_rate: float = Field(0.5, gt=0, le=1, description="that share of the requests in the window opens it …")
-    min_requests: int = Field(20, ge=1, description="… if there were so many")
-    window: float = Field(30.0, gt=0, description="seconds")
-    open_seconds: float = Field(5.0, gt=0, description="without requests, before one is let through")
+    consecutive_failures: int = Field(5, ge=1, description="failures in a row that open it")
+    failure_rate: float = Field(0.5, gt=0, le=1, description="share of failed requests in the window that opens it")
+    min_requests: int = Field(20, ge=1, description="requests in the window below which `failure_rate` does not apply")
+    window: float = Field(30.0, gt=0, description="seconds over which the failure rate is taken")
+    open_seconds: float = Field(5.0, gt=0, description="seconds without requests before one is let through")
 
 
 class BreakerState(IntEnum):
-    """Also the value of the metric."""
+    """The state of a breaker, and the value of its metric."""
 
     CLOSED = 0
     HALF_OPEN = 1
@@ -35,6 +37,8 @@ class BreakerState(IntEnum):
 
 
 class Breaker:
+    """The circuit breaker of one engine. `clock` is monotonic, in seconds."""
+
     __slots__ = (
         "_clock",
         "_half",
@@ -51,13 +55,13 @@ class Breaker:
         self._settings = settings
         self._clock = clock
         self._reopens_at: float | None = None
-        """When it turns half-open; None while it is closed."""
+        """Time at which it turns half-open; None while it is closed."""
         self._probes = 0
         self.probing = 0
-        """Number of the one request that is on its way through a half-open breaker; 0: none is."""
+        """Number of the request that a half-open breaker has let through; 0 if there is none."""
         self._in_a_row = 0
         self._half, self._half_before = [0, 0], [0, 0]
-        """[requests, failures] in the present and in the last half of the window."""
+        """[requests, failures] in the current and in the previous half of the window."""
         self._half_began = clock()
 
     @property
@@ -71,7 +75,7 @@ class Breaker:
         return self._reopens_at is None or (not self.probing and self._clock() >= self._reopens_at)
 
     def begin(self) -> int:
-        """A request that was allowed is sent. Its number if it is the one that a half-open breaker lets through."""
+        """Note that an allowed request is sent. Return its number if a half-open breaker let it through, else 0."""
         if self._reopens_at is None:
             return 0
         self._probes += 1
@@ -79,17 +83,17 @@ class Breaker:
         return self.probing
 
     def end_probe(self, number: int) -> None:
-        """That request is over; if nothing was said about it (its client hung up), the next one may try."""
+        """Note that the probing request has ended. Without a result (its client hung up) the next request probes."""
         if self.probing == number:
             self.probing = 0
 
     def half_open(self) -> None:
-        """There is new evidence that the engine works: if open, it need not wait any longer."""
+        """Turn half-open at once if it is open: there is new evidence that the engine works."""
         if self._reopens_at is not None:
             self._reopens_at = min(self._reopens_at, self._clock())
 
     def succeeded(self) -> bool:
-        """True if that closed it. What was sent before it opened says nothing about the engine now."""
+        """Note a success. Return True if it closed the breaker; requests sent before it opened cannot."""
         if self._reopens_at is not None:
             return bool(self.probing) and self._close()
         self._in_a_row = 0
@@ -97,7 +101,7 @@ class Breaker:
         return False
 
     def failed(self) -> bool:
-        """True if that opened it."""
+        """Note a failure. Return True if it opened the breaker."""
         if self._reopens_at is not None:
             return bool(self.probing) and self._open()
         self._in_a_row += 1
@@ -117,7 +121,7 @@ class Breaker:
         return True
 
     def _close(self) -> bool:
-        """With a clean record."""
+        """Close the breaker with all counts at zero."""
         self._reopens_at, self.probing = None, 0
         self._in_a_row = 0
         self._half, self._half_before = [0, 0], [0, 0]

@@ -1,8 +1,8 @@
-"""Engines of a running gateway follow the configuration, and no request fails for it.
+"""Apply a changed list of engines to a running gateway, without failing a request.
 
-New ones come first and old ones go last: an engine leaves when another one is up, or after PATIENCE if none comes up.
-One that stays but has other settings (slots, priority, key) is replaced in one step; requests it has finish on the old
-terms. Engines that the admin API added are left alone unless the file names them.
+New engines are added first and old ones removed last: an engine leaves when another one is up, or after PATIENCE if
+none comes up. An engine that stays with other settings (slots, priority, key) is replaced in one step; its requests
+finish under the old settings. Engines that the admin API added stay, unless the configuration names them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from llm_gateway.engines import EnginePool
 from llm_gateway.engines.settings import EngineSettings
 
 PATIENCE = 30.0
+"""Seconds."""
 LOOK_SECONDS = 0.05
 
 _retiring: set[asyncio.Task[None]] = set()
-"""Keeps the tasks alive until they are done."""
+"""References that keep the tasks alive until they are done."""
 
 
 def change_engines(pool: EnginePool, old: Sequence[EngineSettings], new: Sequence[EngineSettings]) -> None:
+    """Add, replace and remove engines of the pool, from the `old` configuration to the `new` one."""
     before = {one.name: one for one in old}
     after = {one.name: one for one in new}
     present = {engine.name for engine in pool.engines}
@@ -37,25 +39,21 @@ def change_engines(pool: EnginePool, old: Sequence[EngineSettings], new: Sequenc
 
 
 def moved(old: Sequence[EngineSettings], new: Sequence[EngineSettings]) -> list[str]:
-    """Names that now stand for another URL: they would be two engines at once."""
+    """Return the names whose URL has changed. Such a name would stand for two engines at once."""
     urls = {one.name: one.url for one in old}
     return [one.name for one in new if urls.get(one.name, one.url) != one.url]
 
 
 def _replace(pool: EnginePool, settings: EngineSettings) -> None:
-    """Nobody is woken in between, when the engine is neither here nor there."""
+    """Exchange an engine in one step: the dispatcher does not see the pool without it."""
     before = next(engine for engine in pool.engines if engine.name == settings.name)
     was_up = before.up
-    wake, pool.on_change = pool.on_change, lambda: None
-    try:
+    with pool.paused():
         pool.remove(settings.name)
         engine = pool.add(settings)
         pool.learn_models(engine, before.cards or None)
         if was_up:
             pool.mark_up(engine)
-    finally:
-        pool.on_change = wake
-    wake()
 
 
 async def _retire(pool: EnginePool, names: set[str]) -> None:

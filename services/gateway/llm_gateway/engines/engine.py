@@ -1,4 +1,4 @@
-"""One back end: where it is, whether it is up, what it holds of ours, and what it says about itself."""
+"""One engine: its address, its health, the requests that it holds, and the signals that it reports."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from llm_gateway.engines.limits import AdaptiveLimit
 from llm_gateway.engines.prefix import PrefixIndex
 from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.engines.signals import Signals
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.engines.tls import tls_context
 from llm_gateway.tenancy.keys import authorization
-from llm_gateway.upstream.tls import tls_context
+from llm_gateway.waiting import Waiting
 
 ModelCard = dict[str, Any]
 """An entry of /v1/models."""
 
 FAILURES_TO_DOWN = 3
-"""Probes in a row."""
+"""Failed probes in a row that mark an engine down."""
 
 
 class Engine:
-    """Only the pool, its permits and the watchers of engines change it; all in one event loop."""
+    """The state of one engine. Only the pool, its permits and the watchers change it, all in one event loop."""
 
     __slots__ = (
         *("_urls", "authorization", "base", "breaker", "budget", "cards", "ejected", "ejections", "failed_probes"),
@@ -41,21 +41,21 @@ class Engine:
         self.settings = settings
         self.name = settings.name
         self.shown = settings.name
-        """Name that clients see."""
+        """The name that clients see."""
         self.name_hash = int.from_bytes(hashlib.blake2b(settings.name.encode(), digest_size=8).digest())
-        """The same in every process, for rendezvous hashing."""
+        """A hash for rendezvous hashing, equal in every process."""
         self.base = URL(settings.url)
         self.tls = tls_context(settings.ca_file) if self.base.scheme == "https" else None
         self._urls: dict[str, URL] = {}
         self.takes_priority = settings.takes_priority
         self.reports_usage = True
-        """Until it refuses a stream for `stream_options.include_usage`."""
+        """False once it has refused a stream for `stream_options.include_usage`."""
         self.authorization = authorization(settings.api_key)
         self.up = False
         self.reason = "not probed yet"
-        """Why it is down, for the client and the log."""
+        """The reason why it is down, for the client and the log."""
         self.failed_probes = 0
-        """In a row."""
+        """Failed probes in a row."""
         self._init_models()
         self._init_load(limit, budget, breaker)
         self._init_signals()
@@ -63,26 +63,26 @@ class Engine:
     def _init_models(self) -> None:
         settings = self.settings
         self.models: frozenset[str] | None = frozenset(settings.models) or None
-        """Names of the models it serves; None while that is not known."""
+        """Names of the models it serves; None while they are unknown."""
         self.cards: dict[str, ModelCard] = {name: model_card(name) for name in settings.models}
         """The entries of /v1/models."""
         self.models_read = -math.inf
-        """When it was asked last; monotonic, seconds."""
+        """Time when the models were last read; monotonic, seconds."""
 
     def _init_load(self, limit: AdaptiveLimit | None, budget: KvBudget, breaker: Breaker) -> None:
         settings = self.settings
         self.max_in_flight = settings.max_in_flight
-        """Its limit at present."""
+        """The current limit."""
         self.sharers = 1
-        """Replicas of the gateway that have to make do with that limit without asking each other."""
+        """Number of gateways that divide the limit among them because they cannot reach each other."""
         self.rests_until: float | None = None
-        """It said that it is overloaded, and for how long; monotonic, seconds. It gets no request before."""
+        """Time before which it gets no request, since it reported overload; monotonic, seconds."""
         self.limit = limit
-        """The controller of `max_in_flight`; None if the limit is fixed."""
+        """The controller that sets `max_in_flight`; None if the limit is fixed."""
         self.in_flight = 0
-        """Permits out."""
+        """Number of permits held."""
         self.holders: set[Waiting] = set()
-        """The requests that have them."""
+        """The requests that hold the permits."""
         self.budget = budget
         self.breaker = breaker
         self.prefixes = PrefixIndex()
@@ -90,17 +90,17 @@ class Engine:
 
     def _init_signals(self) -> None:
         self.signals: Signals | None = None
-        """The last scrape; None if it failed: what is stale is not used."""
+        """The last scrape; None if it failed, as stale signals are not used."""
         self.streams = 0
-        """Answers being streamed to us."""
+        """Number of answers that it is streaming now."""
         self.last_progress = 0.0
-        """When it last produced something, or got its first request after none; monotonic, seconds."""
+        """Time of its last output, or of its first request after an idle period; monotonic, seconds."""
         self.ejected = False
-        """It made no progress; /health alone does not bring it back."""
+        """It was taken out for making no progress. A good /health alone does not bring it back."""
         self.ejections = 0
 
     def url(self, path: str) -> URL:
-        """Kept, as there are few paths and joining costs more than a look-up."""
+        """Return the URL of a path. URLs are cached, as there are few and joining costs more than a look-up."""
         found = self._urls.get(path)
         if found is None:
             found = self._urls[path] = self.base.joinpath(path.lstrip("/"), encoded=True)
@@ -108,7 +108,7 @@ class Engine:
 
     @property
     def share(self) -> int:
-        """The slots that are ours."""
+        """Slots that this gateway can use."""
         return self.max_in_flight if self.sharers == 1 else max(1, self.max_in_flight // self.sharers)
 
     @property
@@ -117,23 +117,23 @@ class Engine:
 
     @property
     def available(self) -> bool:
-        """It takes requests, now or once a slot is free."""
+        """Whether it takes requests, now or when a slot becomes free."""
         return self.up and self.breaker.state is not BreakerState.OPEN
 
     def accepts(self, cost: int) -> bool:
-        """Return whether a request of that many tokens can be sent to it now."""
+        """Return whether a request of `cost` tokens can be sent to it now."""
         able = self.up and self.rests_until is None and self.in_flight < self.share
         return able and self.budget.fits(cost) and self.breaker.allows()
 
     def progressed(self, now: float) -> None:
-        """Bytes of an answer arrived. On the path of every chunk."""
+        """Note that bytes of an answer arrived. This is called for every chunk."""
         self.last_progress = now
 
     def why_unavailable(self) -> str:
         return self.reason if not self.up else "circuit breaker open after failures"
 
     def observe(self, signals: Signals) -> None:
-        """Takes in a scrape: progress, KV capacity, the in-flight limit."""
+        """Update progress, KV capacity and the in-flight limit from a scrape."""
         before, self.signals = self.signals, signals
         if before is not None and signals.moved(before):
             self.progressed(signals.time)
@@ -145,7 +145,7 @@ class Engine:
             self.max_in_flight = self.limit.observe(signals, slowness, self.in_flight)
 
     def lost_signals(self) -> None:
-        """Drop the signals; the KV capacity, which does not change, stays."""
+        """Drop the signals after a failed scrape. The KV capacity stays, as it does not change."""
         self.signals = None
         if self.limit is not None:
             self.max_in_flight = self.limit.reset()

@@ -1,4 +1,4 @@
-"""The engines' metrics, read from the pool when scraped: an engine that is added appears, one that is gone is gone."""
+"""The engines' metrics, read from the pool at a scrape: an added engine appears, and a removed one disappears."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ VALUES: tuple[tuple[Metric, Callable[[Engine], float]], ...] = (
 
 
 class EngineCollector(Collector):
+    """Exports one series for each engine and metric."""
+
     def __init__(self, pool: EnginePool) -> None:
         self._pool = pool
 
@@ -37,7 +39,7 @@ class EngineCollector(Collector):
             yield family
 
     def _shown(self) -> list[Engine]:
-        """Those that drain, too, unless another one has taken over the name: a series may be there once only."""
+        """Return all engines, with those that drain unless a new engine has their name: a series must be unique."""
         by_name = {engine.name: engine for engine in (*self._pool.draining, *self._pool.engines)}
         return list(by_name.values())
 

@@ -1,9 +1,9 @@
-"""The models of all engines as one list, and the way from a client's name for a model to an engine's.
+"""The models of all engines as one list, and the mapping from a client's name for a model to the engines' name.
 
-    aliases: {gpt-4o: llama-3.1-8b}     a client may ask for gpt-4o; the engine is asked for llama-3.1-8b
+    aliases: {gpt-4o: llama-3.1-8b}     a client can request gpt-4o; the engine gets llama-3.1-8b
 
-A name that no engine has is 404 in OpenAI's words. While an engine is down whose models were never read, it may have
-the name: then it is 503. A model whose engines are all down keeps its place in the list and is 503 when asked for.
+A name that no engine has gets a 404 in OpenAI's words. It gets a 503 while an engine is down whose models were never
+read, as that engine might have it. A model whose engines are all down stays in the list; a request for it gets a 503.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from llm_gateway.engines.engine import ModelCard
 from llm_gateway.tenancy.tenants import TenantTable
 
 MAX_SHOWN = 256
-"""Characters of a client's model name that a message repeats."""
+"""Most characters of a client's model name that a message repeats."""
 
 
 class Models:
-    """`aliases` maps names that clients use to those that engines have; one alias may not stand for another."""
+    """The list of models. `aliases` maps clients' names to engines' names; an alias cannot stand for another alias."""
 
     def __init__(
         self, pool: EnginePool, tenants: TenantTable, *, aliases: Mapping[str, str], retry_after: float
@@ -35,7 +35,7 @@ class Models:
         self._retry_after = retry_after
 
     def resolve(self, asked: str | None) -> str | None:
-        """Return the engines' name for the model, None for none. Raise ApiError (404, 503) if no engine serves it."""
+        """Return the engines' name for a model, None for None. Raise ApiError (404 or 503) if no engine serves it."""
         if asked is None:
             return None
         model = self.aliases.get(asked, asked)
@@ -44,13 +44,13 @@ class Models:
         return model
 
     async def list(self, request: web.Request) -> web.Response:
-        """The handler of GET /v1/models."""
+        """Handle GET /v1/models."""
         self._tenants.authenticate(request.headers)
         self._need_an_engine()
         return json_response({"object": "list", "data": [*self.cards().values()]})
 
     async def show(self, request: web.Request) -> web.Response:
-        """The handler of GET /v1/models/{id}."""
+        """Handle GET /v1/models/{id}."""
         self._tenants.authenticate(request.headers)
         name = request.match_info["id"]
         card = self.cards().get(name)
@@ -60,7 +60,7 @@ class Models:
         return json_response(card)
 
     def cards(self) -> dict[str, ModelCard]:
-        """Return an entry for each model and each alias of one, by name; the first engine that has it describes it."""
+        """Return an entry for each model and each alias, by name. The first engine that serves a model describes it."""
         found: dict[str, ModelCard] = {}
         for engine in self._pool.engines:
             for name, card in engine.cards.items():
@@ -70,7 +70,7 @@ class Models:
 
     def _need_an_engine(self) -> None:
         if not self._pool.any_up():
-            message = f"no engine could answer; {self._pool.why_down()}"
+            message = f"no engine answered; {self._pool.why_down()}"
             raise ApiError(ErrorKind.ENGINE_UNAVAILABLE, message, retry_after=self._retry_after)
 
     def _missing(self, asked: str) -> ApiError:
@@ -82,7 +82,7 @@ class Models:
 
 
 def model_cards(page: bytes) -> dict[str, ModelCard] | None:
-    """Return the entries of an engine's /v1/models by name, None if the page is not a list of models."""
+    """Return the entries of an engine's /v1/models page by name, None if it is not a list of models."""
     try:
         cards = {card["id"]: card for card in orjson.loads(page)["data"]}
     except (ValueError, LookupError, TypeError):

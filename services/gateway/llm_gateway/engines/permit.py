@@ -6,11 +6,11 @@ from collections.abc import Callable
 from types import TracebackType
 
 from llm_gateway.engines.engine import Engine
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 
 class Permit:
-    """A slot of an engine, given back exactly once, at the latest when the `with` block ends. `cost` is in tokens."""
+    """A slot of an engine, given back exactly once, at the end of the `with` block or before. `cost` is in tokens."""
 
     __slots__ = ("_on_release", "cost", "engine", "probe", "request", "since", "streams")
 
@@ -28,19 +28,20 @@ class Permit:
         self.request = request
         self.cost = cost
         self.probe = probe
-        """Its number if it is the one request that a half-open breaker lets through, else 0."""
+        """Number of the request if a half-open breaker let it through, else 0."""
         self.since = since
-        """When it was given out, on the pool's clock."""
+        """Time at which the slot was taken, on the pool's clock."""
         self.streams = False
         self._on_release: Callable[[Permit], None] | None = on_release
 
     def started_stream(self) -> None:
-        """The answer comes as a stream: from now on bytes are expected of this engine while the permit is out."""
+        """Note that the answer is a stream: from now on the engine has to send bytes while the permit is held."""
         if self._on_release is not None and not self.streams:
             self.streams = True
             self.engine.streams += 1
 
     def release(self) -> None:
+        """Give the slot back. A second call does nothing."""
         on_release, self._on_release = self._on_release, None
         if on_release is not None:
             on_release(self)

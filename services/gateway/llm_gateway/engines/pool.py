@@ -1,7 +1,7 @@
-"""The engines together: permits for their slots, and engines that come, go, fail and return.
+"""All engines together: permits for their slots, and engines that are added, removed, fail and recover.
 
-Invariants: an engine's `in_flight` is its permits out, its `budget.used` the sum of their costs. `on_change` is called
-whenever somebody who waits may have become able to go, or has lost the last engine to wait for.
+Invariants: an engine's `in_flight` is the number of its permits, and `budget.used` is the sum of their costs.
+`on_change` is emitted whenever a waiting request may have become servable or has lost its last engine.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from llm_gateway.engines.addresses import default_name
 from llm_gateway.engines.balance import BalancingName, LeastLoaded, make_balancer
@@ -21,16 +22,20 @@ from llm_gateway.engines.engine import Engine, ModelCard
 from llm_gateway.engines.limits import AdaptiveLimit, LimitSettings
 from llm_gateway.engines.permit import Permit
 from llm_gateway.engines.routes import Route, Routes
+from llm_gateway.engines.service_rate import ServiceRate
 from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.engines.signals import Signals
-from llm_gateway.scheduling.service_rate import ServiceRate
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.listeners import Listeners
+from llm_gateway.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
 
 class EnginePool:
-    """`clock` is monotonic and in seconds."""
+    """The engines and the permits for their slots. `clock` is monotonic, in seconds.
+
+    `on_removed` is called with the name of an engine once its last permit is back after its removal.
+    """
 
     def __init__(
         self,
@@ -43,6 +48,7 @@ class EnginePool:
         anonymous: bool = False,
         clock: Callable[[], float] = time.monotonic,
         source: random.Random | None = None,
+        on_removed: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._limit = limit or LimitSettings()
         self._kv_kappa = kv_kappa
@@ -54,18 +60,18 @@ class EnginePool:
         self._sharers = 1
         self._anonymous = anonymous
         self._numbers: dict[str, int] = {}
-        """Stands for the address in what clients see, by the engine's name; kept for one that comes back."""
+        """Number by engine name, shown to clients in place of the address. An engine that returns keeps its number."""
         self.engines = [self._make(one) for one in engines]
-        """Those that may get requests, if they are up."""
+        """Engines that get requests while they are up."""
         self.routes = Routes(self.engines)
         self.draining: dict[Engine, asyncio.Future[None]] = {}
-        """Those removed that still have permits out."""
+        """Removed engines that still hold requests."""
         self._held: Counter[str] = Counter()
-        """Permits out, by class."""
+        """Number of permits by class."""
         self.rate = ServiceRate(self.scarcest_slots)
-        self.on_change: Callable[[], None] = lambda: None
-        self.on_removed: Callable[[str], None] = lambda name: None
-        """Called with the name of an engine that is gone, its last permit returned."""
+        self.on_change: Listeners[[]] = Listeners()
+        self._paused = False
+        self._on_removed = on_removed
 
     def _make(self, settings: EngineSettings) -> Engine:
         limit = AdaptiveLimit(self._limit, settings.max_in_flight) if self._limit.kind == "adaptive" else None
@@ -76,7 +82,7 @@ class EnginePool:
         return engine
 
     def anonymise(self, anonymous: bool) -> None:
-        """From now on clients see `engine-1`, … in place of addresses, or the addresses if not `anonymous`."""
+        """Show clients `engine-1`, … in place of addresses if `anonymous`, else the addresses."""
         self._anonymous = anonymous
         for engine in self.watched():
             self._show(engine)
@@ -86,15 +92,15 @@ class EnginePool:
         is_address = engine.name == default_name(engine.settings.url)
         engine.shown = f"engine-{number}" if self._anonymous and is_address else engine.name
 
-    # --- who may go -----------------------------------------------------------------------------------------------
+    # --- slots and permits -------------------------------------------------------------------------------------------
 
     @property
     def wants_prefix(self) -> bool:
-        """Whether requests need their prefix hashes: they cost time, and one engine needs no choice."""
+        """Whether requests need prefix hashes. They cost time, and with one engine there is no choice to make."""
         return self._balancing == "prefix" and len(self.engines) > 1
 
     def any_up(self, route: Route | None = None) -> bool:
-        """Whether waiting makes sense: some engine takes requests, now or once a slot is free."""
+        """Return whether some engine takes requests, now or when a slot becomes free. Otherwise waiting is futile."""
         return any(engine.available for engine in (self.engines if route is None else route))
 
     def has_free_slot(self, route: Route | None = None, without: Collection[Engine] = ()) -> bool:
@@ -102,38 +108,39 @@ class EnginePool:
         return any(engine.accepts(0) and engine not in without for engine in among)
 
     def has_room(self, request: Waiting, without: Collection[Engine] = ()) -> bool:
-        """Whether `take` would give it a permit now."""
+        """Return whether `take` would give the request a permit now."""
         cost = _cost(request)
         return any(engine.accepts(cost) and engine not in without for engine in self.routes.of(request.model))
 
     def slots(self, route: Route | None = None) -> int:
-        """Return the slots of the engines that take requests, at their present limits."""
+        """Return the number of slots of the engines that take requests, at their current limits."""
         return sum(engine.max_in_flight for engine in (self.engines if route is None else route) if engine.available)
 
     def scarcest_slots(self) -> int:
-        """Those of the route that has the fewest."""
+        """Return the number of slots of the route that has the fewest."""
         return min(map(self.slots, self.routes.distinct), default=0)
 
     def held(self, class_name: str) -> int:
-        """Slots that requests of the class have."""
+        """Return the number of slots that requests of a class hold."""
         return self._held[class_name]
 
     def share_among(self, sharers: int) -> None:
-        """Divide each engine's limit among that many gateways, which cannot ask each other; 1 takes all of it."""
+        """Divide each engine's limit by the number of gateways that share it without contact; 1 takes all of it."""
         self._sharers = sharers
         for engine in self.watched():
             engine.sharers = sharers
 
     def take_from(self, name: str, request: Waiting) -> Permit | None:
-        """A slot of that engine, None if it has no room."""
+        """Return a slot of the named engine, None if it has no room."""
         cost = _cost(request)
         engine = next((one for one in self.engines if one.name == name and one.accepts(cost)), None)
         return None if engine is None else self._taken(engine, request, cost)
 
     def take(self, request: Waiting, without: Collection[Engine] = ()) -> Permit | None:
-        """A slot of the engine that balancing chooses among those of its route with room, None if there is none.
+        """Return a slot of the engine that balancing chooses, None if no engine of the request's route has room.
 
-        An engine of `without` is not chosen; one that failed the request before only if there is no other.
+        Engines in `without` are never chosen. An engine that failed the request before is chosen only if no other is
+        left.
         """
         cost = _cost(request)
         able = [engine for engine in self.routes.of(request.model) if engine.accepts(cost) and engine not in without]
@@ -154,7 +161,7 @@ class EnginePool:
         return Permit(engine, request, cost=cost, probe=engine.breaker.begin(), since=now, on_release=self._give_back)
 
     def choose(self, tried: Collection[str] = (), model: str | None = None) -> Engine | None:
-        """Return the least loaded engine that is up, for requests that take no slot; a name of `tried` comes last."""
+        """Return the least loaded engine that is up, for a request without a slot. Engines in `tried` come last."""
         able = [engine for engine in self.routes.of(model) if engine.available]
         able = [engine for engine in able if engine.name not in tried] or able
         return self._least_loaded.choose(able) if able else None
@@ -171,78 +178,79 @@ class EnginePool:
             engine.breaker.end_probe(permit.probe)
         if not engine.in_flight and engine in self.draining:
             self._gone(engine)
-        self.on_change()
+        self._changed()
 
-    # --- what is learned about them -------------------------------------------------------------------------------
+    # --- health ------------------------------------------------------------------------------------------------------
 
     def answered(self, engine: Engine, status: int) -> None:
-        """For every complete answer; a 4xx says nothing about the engine."""
+        """Record the status of a complete answer. A 4xx says nothing about the engine."""
         if status >= 500:
             self.failed(engine)
         elif status < 400 and engine.breaker.succeeded():
             log.warning("engine %s works again: circuit breaker closed", engine.name)
-            self.on_change()
+            self._changed()
 
     def overloaded(self, engine: Engine, rest: float | None, model: str | None) -> None:
-        """It answered 429 or 503, and named `rest` seconds or none. It works, so its breaker does not count this.
+        """Record a 429 or 503; `rest` is its Retry-After in seconds. The engine works, so its breaker counts nothing.
 
-        It rests only if another engine takes requests for the model: a limit of one client must not stop all of them.
+        The engine rests only if another one takes requests for the model: one client's limit must not stop all clients.
         """
         if rest and self.another(model, (engine.name,)):
             engine.rests_until = self._clock() + rest
             log.warning("engine %s is overloaded: no requests for %.0f s", engine.name, rest)
 
     def another(self, model: str | None, tried: Collection[str]) -> bool:
-        """Whether an engine that is not one of `tried` takes requests for the model, now or once a slot is free."""
+        """Return whether an engine outside `tried` takes requests for the model, now or when a slot becomes free."""
         return any(one.available and one.rests_until is None for one in self.routes.of(model) if one.name not in tried)
 
     def failed(self, engine: Engine) -> None:
-        """A request of ours failed there: refused, broken off, silent, or a 5xx."""
+        """Record a failed request: the connection was refused, broken or silent, or the answer was a 5xx."""
         if engine.breaker.failed():
-            log.warning("engine %s fails its requests: circuit breaker open", engine.name)
-            self.on_change()
+            log.warning("engine %s fails its requests: circuit breaker opened", engine.name)
+            self._changed()
 
     def observe(self, engine: Engine, signals: Signals | None) -> None:
-        """A scrape, or None if it failed."""
+        """Record a scrape, None if it failed."""
         before = engine.max_in_flight, engine.budget.capacity
         if signals is None:
             engine.lost_signals()
         else:
             engine.observe(signals)
         if before != (engine.max_in_flight, engine.budget.capacity):
-            self.on_change()
+            self._changed()
 
     def mark_up(self, engine: Engine) -> None:
-        """A probe found it well. Ends its rest if that is over, so that is noticed up to one probe late."""
+        """Record a good probe. It also ends a rest that is over, up to one probe interval late."""
         engine.failed_probes = 0
         if engine.rests_until is not None and self._clock() >= engine.rests_until:
             engine.rests_until = None
-            self.on_change()
+            self._changed()
         if not engine.up and engine in self.engines:
             engine.up, engine.ejected = True, False
             engine.breaker.half_open()
             engine.progressed(self._clock())
             log.warning("engine %s is up", engine.name)
-            self.on_change()
+            self._changed()
         elif engine.breaker.state is BreakerState.HALF_OPEN:
-            self.on_change()
+            self._changed()
 
     def mark_down(self, engine: Engine, reason: str) -> None:
+        """Stop sending requests to the engine until a probe finds it well."""
         engine.reason = reason
         if engine.up:
             engine.up = False
             engine.prefixes.clear()
             log.warning("engine %s is down: %s", engine.name, reason)
-            self.on_change()
+            self._changed()
 
     def eject(self, engine: Engine, reason: str) -> None:
-        """Down until it has shown that it produces tokens."""
+        """Mark the engine down until it has produced tokens again."""
         engine.ejected = True
         engine.ejections += 1
         self.mark_down(engine, reason)
 
     def learn_models(self, engine: Engine, cards: Mapping[str, ModelCard] | None) -> None:
-        """Note the models that the engine serves; None if it does not say. The configuration wins."""
+        """Record the models that the engine serves, None if it does not say. Configured models take precedence."""
         if engine.settings.models:
             return
         before = engine.models
@@ -250,31 +258,34 @@ class EnginePool:
         engine.models = None if cards is None else frozenset(cards)
         if engine.models != before and engine in self.engines:
             self._reroute()
-            self.on_change()
+            self._changed()
 
     def _reroute(self) -> None:
         self.routes = Routes(self.engines)
 
     def why_down(self, route: Route | None = None) -> str:
-        """One line about every engine that takes no requests: its name, as clients may see it, and the reason."""
+        """Return the name, as clients see it, and the reason of every engine that takes no requests, in one line."""
         down = [engine for engine in (self.engines if route is None else route) if not engine.available]
-        return "; ".join(f"{engine.shown}: {engine.why_unavailable()}" for engine in down) or "none is configured"
+        return "; ".join(f"{engine.shown}: {engine.why_unavailable()}" for engine in down) or "no engine is configured"
 
-    # --- who there is ---------------------------------------------------------------------------------------------
+    # --- engines that are added and removed --------------------------------------------------------------------------
 
     def add(self, settings: EngineSettings) -> Engine:
-        """Takes requests once a probe found it up. ValueError if the name is in use; one that drains is not."""
+        """Add an engine, which takes requests once a probe finds it up. Raise ValueError if the name is in use.
+
+        The name of an engine that drains is free.
+        """
         if any(engine.name == settings.name for engine in self.engines):
-            raise ValueError(f"there is an engine {settings.name} already")
+            raise ValueError(f"an engine named {settings.name} exists already")
         engine = self._make(settings)
         self.engines.append(engine)
         self._reroute()
         return engine
 
     def remove(self, name: str) -> asyncio.Future[None]:
-        """The engine gets no more requests from now on; the result is there when its last permit is back.
+        """Stop sending requests to the engine. The returned future completes when its last permit is back.
 
-        Raises KeyError if there is no engine of that name.
+        Raise KeyError if there is no engine of that name.
         """
         engine = next((engine for engine in self.engines if engine.name == name), None)
         if engine is None:
@@ -287,8 +298,22 @@ class EnginePool:
         self.mark_down(engine, "removed")
         return drained
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold back `on_change` inside the block and emit it once at the end. Blocks do not nest."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+            self._changed()
+
+    def _changed(self) -> None:
+        if not self._paused:
+            self.on_change.emit()
+
     def watched(self) -> list[Engine]:
-        """All that hold requests or may get some: an engine that hangs must not hang its own removal."""
+        """Return all engines, those that drain included: a hanging engine must not block its own removal."""
         return [*self.engines, *self.draining]
 
     def _gone(self, engine: Engine) -> None:
@@ -296,7 +321,7 @@ class EnginePool:
         if not drained.done():
             drained.set_result(None)
         if all(engine.name != other.name for other in (*self.engines, *self.draining)):
-            self.on_removed(engine.name)
+            self._on_removed(engine.name)
 
 
 def _cost(request: Waiting) -> int:

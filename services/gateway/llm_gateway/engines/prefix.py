@@ -1,7 +1,8 @@
-"""Which prompts an engine has seen lately: chained hashes of a prompt's blocks, and a bounded index of them.
+"""The prompts that an engine has seen recently: chained hashes of a prompt's blocks, and a bounded index of them.
 
 A block's hash includes all blocks before it, so an engine that knows block i of a prompt knows its first i blocks. The
-index says what an engine *was sent*; it is as large as the engine's own prefix cache, so that both forget alike.
+index records the prompts that were *sent* to an engine. It is as large as the engine's own prefix cache, so that both
+forget at the same rate.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from typing import Any
 
 BLOCK_BYTES = 256
 MAX_BLOCKS = 64
-"""16 KiB of prompt, some 4,000 tokens: two requests alike so far are alike enough."""
+"""16 KiB of prompt, about 4,000 tokens. Requests with that much in common need no longer match."""
 DEFAULT_INDEX_BLOCKS = 8192
 BYTES_PER_TOKEN = 4
 
 
 def prefix_hashes(body: dict[str, Any]) -> tuple[int, ...]:
-    """Hash the full blocks at the start of the prompt or the messages; () if there is less than one block or neither.
+    """Return the hashes of the full blocks at the start of the prompt or messages, () if there is less than one block.
 
-    CRC-32 chains by itself, runs at memory speed and is the same in every process. A collision costs a cache miss.
+    CRC-32 chains by itself, runs at memory speed and is equal in every process. A collision costs a cache miss.
     """
     raw = _leading_bytes(body)
     hashes, last = [], 0
@@ -43,7 +44,7 @@ def _leading_bytes(body: dict[str, Any]) -> bytes:
 
 
 def _texts(body: dict[str, Any]) -> Iterator[str]:
-    """The parts of the prompt in order; a first prompt speaks for a batch of them."""
+    """Yield the texts of the prompt in order. The first prompt stands for a batch of prompts."""
     messages = body.get("messages")
     if isinstance(messages, list):
         for message in messages:
@@ -71,17 +72,17 @@ def _content(content: Any) -> Iterator[str]:
 
 
 class PrefixIndex:
-    """The block hashes that one engine has seen, the least recently seen forgotten first.
+    """The block hashes that one engine has seen. The least recently seen are forgotten first.
 
-    Invariant: a block is never older than those that follow it in a prompt, as blocks are touched last to first. So the
-    ends of prompts are forgotten before their beginnings, and the known part of a prompt is always a prefix of it.
+    Invariant: a block is at least as recent as the blocks after it in a prompt, since blocks are touched last to first.
+    So the end of a prompt is forgotten before its start, and the known part of a prompt is always a prefix.
     """
 
     __slots__ = ("_seen", "capacity")
 
     def __init__(self, capacity: int = DEFAULT_INDEX_BLOCKS) -> None:
         self.capacity = capacity
-        """Blocks, at least one whole prompt."""
+        """Most blocks that are kept: at least one whole prompt."""
         self._seen: OrderedDict[int, None] = OrderedDict()
 
     def __len__(self) -> int:
@@ -92,7 +93,7 @@ class PrefixIndex:
         self.capacity = max(MAX_BLOCKS, blocks) if blocks else DEFAULT_INDEX_BLOCKS
 
     def match(self, prefix: tuple[int, ...]) -> int:
-        """How many of the prompt's blocks the engine has seen: O(log n), as the known part is a prefix."""
+        """Return how many leading blocks of the prompt the engine has seen. O(log n), as the known part is a prefix."""
         low, high = 0, len(prefix)
         while low < high:
             middle = (low + high) // 2

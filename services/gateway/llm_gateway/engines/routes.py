@@ -1,7 +1,7 @@
-"""Which engines can run a request: those that serve its model.
+"""Routes: the engines that can run a request, because they serve its model.
 
-Requests with the same route compete for the same engines. A request without a model can go to any engine, and an engine
-whose models are not known takes any request: what it makes of it is its own to say.
+Requests with the same route compete for the same engines. A request without a model can go to any engine. An engine
+whose models are unknown gets any request and judges it itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Route = tuple[Engine, ...]
 
 
 class Routes:
-    """One table for one state of the engines; a change makes a new one. Equal routes are the same object."""
+    """The routes for one state of the engines; a change makes a new table. Equal routes are the same object."""
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         interned: dict[Route, Route] = {}
@@ -31,5 +31,5 @@ class Routes:
         self.distinct = [route for route in interned if route]
 
     def of(self, model: str | None) -> Route:
-        """Return the engines that serve the model, up or down; () if none does."""
+        """Return the engines that serve the model, whether up or down; () if there is none."""
         return self.all if model is None else self._by_model.get(model, self._unknown)

@@ -1,7 +1,7 @@
-"""An engine's own signals under /metrics, in vLLM's names; our engine uses the same.
+"""The signals that an engine reports under /metrics, by vLLM's names, which our engine uses as well.
 
-Only the lines needed are parsed: a page of vLLM has several hundred, most of them histogram buckets. An engine behind
-one URL may be several (data parallel); their counts are added up, and the fullest KV cache speaks for all.
+Only the required lines are parsed: vLLM's page has several hundred, most of them histogram buckets. One URL can stand
+for several engines (data parallelism). Then counts are added up, and the fullest KV cache counts.
 """
 
 from __future__ import annotations
@@ -36,39 +36,39 @@ _BLOCK_SIZE = re.compile(rb'(?:^|,)block_size="(\d{1,9})"')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
-    """One scrape. Counters are since the engine's start; those that it does not have are 0."""
+    """One scrape. Counters start with the engine; those that it does not report are 0."""
 
     time: float
-    """When it was scraped, on the gateway's monotonic clock, seconds."""
+    """Time of the scrape on the gateway's monotonic clock, seconds."""
     running: float
     waiting: float
     kv_usage: float = 0.0
-    """0 to 1; blocks that are only cached count as free."""
+    """0 to 1. Blocks that are only cached count as free."""
     kv_tokens: int = 0
     """Capacity of the KV cache; 0 if the engine does not say."""
     prompt_tokens: float = 0.0
     generation_tokens: float = 0.0
     prefix_queries: float = 0.0
-    """Tokens looked up in the prefix cache …"""
+    """Tokens that were looked up in the prefix cache."""
     prefix_hits: float = 0.0
-    """… and found there."""
+    """Tokens that were found there."""
     ttft_sum: float = 0.0
-    """Seconds to first token, from the engine's own arrival, summed over all requests."""
+    """Sum of the time to first token over all requests, from arrival at the engine, in seconds."""
 
     def ttft_per_prompt_token(self, before: Signals | None) -> float | None:
-        """Seconds, over the requests that had their first token since `before`; None if there was none."""
+        """Return seconds per prompt token over requests whose first token came since `before`, None without any."""
         if before is None:
             return None
         tokens, seconds = self.prompt_tokens - before.prompt_tokens, self.ttft_sum - before.ttft_sum
         return seconds / tokens if tokens > 0 and seconds > 0 else None
 
     def moved(self, before: Signals) -> bool:
-        """Whether the engine processed tokens since `before`; one that was restarted counts as not."""
+        """Return whether the engine has processed tokens since `before`. A restart does not count."""
         return self.generation_tokens > before.generation_tokens or self.prompt_tokens > before.prompt_tokens
 
 
 def parse(page: bytes, now: float) -> Signals | None:
-    """Read a scrape; None unless it counts running requests, as an engine's does. Never raises; skips odd lines."""
+    """Return the signals of a /metrics page, None if it has no running requests. Skip malformed lines. Never raise."""
     values: dict[bytes, list[float]] = {}
     kv_tokens = 0
     for sample in read_samples(page.split(b"\n"), _WANTED):

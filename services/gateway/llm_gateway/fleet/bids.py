@@ -1,4 +1,4 @@
-"""The bids of one replica, and which of them Redis does not know yet or knows still."""
+"""The bids of one replica, and how they differ from the copy in Redis."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import orjson
 
 @dataclass(slots=True, eq=False)
 class Bid:
-    """A request that waits, as the fleet sees it."""
+    """A waiting request, as the fleet sees it."""
 
     key: float
-    """On the replica's clock; the smallest goes first."""
+    """The request's key on the replica's clock. The smallest goes first."""
     member: str
-    """Its name in Redis, which tells the script its wishes: JSON of [number, preferred engine, avoided engine, …]."""
+    """Its name in Redis, which states its preferences: JSON of [number, preferred engine, avoided engine, …]."""
 
 
 class BidBook:
-    """`live` is what should be in Redis; the difference to what is there goes into the next call."""
+    """All bids of a replica. `live` is the target state of Redis; the next call sends the difference."""
 
     def __init__(self) -> None:
         self.live: dict[str, Bid] = {}
@@ -29,18 +29,19 @@ class BidBook:
         self._numbers = count()
 
     def offer(self, key: float, prefer: str = "", avoid: Sequence[str] = ()) -> Bid:
+        """Add a bid. `prefer` and `avoid` are names of engines."""
         number = next(self._numbers)
         member = orjson.dumps([number, prefer, *avoid]).decode() if prefer or avoid else f"[{number}]"
         bid = self.live[member] = self._unknown[member] = Bid(key, member)
         return bid
 
     def withdraw(self, bid: Bid) -> None:
-        """Served or gone; a bid that Redis never heard of is simply forgotten."""
+        """Remove a bid that is served or gone. A bid that Redis does not know yet is never sent."""
         if self.live.pop(bid.member, None) and not self._unknown.pop(bid.member, None):
             self._stale.append(bid.member)
 
     def granted(self, member: str) -> None:
-        """Redis took this bid out. If another request is served in its place it stays live, and is sent again."""
+        """Note that Redis removed this bid with a grant. If another request uses the grant, the bid is sent again."""
         bid = self.live.get(member)
         if bid is not None:
             self._unknown[member] = bid
@@ -49,12 +50,12 @@ class BidBook:
         return bool(self._unknown or self._stale)
 
     def take_news(self) -> tuple[list[Bid], list[str]]:
-        """Bids to add and members to drop; from now on Redis is taken to know."""
+        """Return the bids to add and the members to drop, and assume from now on that Redis has them."""
         news = list(self._unknown.values()), self._stale
         self._unknown, self._stale = {}, []
         return news
 
     def take_all(self) -> list[Bid]:
-        """Everything, for a Redis that knows nothing."""
+        """Return all live bids, for a Redis that knows none."""
         self._unknown, self._stale = {}, []
         return list(self.live.values())

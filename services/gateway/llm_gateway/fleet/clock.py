@@ -1,8 +1,8 @@
 """Fleet time: the local monotonic clock plus its offset to Redis's clock, by Cristian's algorithm.
 
-A reply that Redis stamped with time T, sent for at s and here at r, puts T somewhere in [s, r]: the offset is
-T - (s + r) / 2, wrong by at most (r - s) / 2. The sample with the smallest error is kept; its error grows by what two
-clocks drift apart, so that a newer sample replaces it in time.
+A call sent at s returns at r with Redis's time T. Redis took T somewhere in [s, r], so the offset is T - (s + r) / 2
+with an error of at most (r - s) / 2. The sample with the smallest error is kept. Its error grows with the drift between
+the two clocks, so that a newer sample replaces it eventually.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 
 DRIFT = 1e-4
-"""Seconds per second that two clocks may drift apart: twice what a computer's quartz does."""
+"""Largest drift between two clocks, in seconds per second: twice that of a computer's quartz."""
 
 
 class FleetClock:
+    """The offset between the local clock and Redis's clock."""
+
     def __init__(self) -> None:
         self.offset = 0.0
-        """Redis's clock less the local one, seconds."""
+        """Redis's clock minus the local clock, seconds."""
         self._error = math.inf
         self._taken = 0.0
 
@@ -28,5 +30,5 @@ class FleetClock:
             self._taken = received
 
     def forget(self) -> None:
-        """Another Redis may answer from now on."""
+        """Drop the sample, as another Redis can answer from now on."""
         self._error = math.inf

@@ -1,36 +1,44 @@
-"""The dispatcher of a gateway in a fleet: who waits here bids in Redis, and slots are granted there.
+"""The dispatcher of a gateway in a fleet: waiting requests bid in Redis, and Redis grants the slots.
 
-In touch with Redis no slot is taken without a grant. Out of touch it is the dispatcher it extends, with this replica's
-share of each engine's slots.
+While Redis answers, no slot is taken without a grant. Otherwise it works as the dispatcher that it extends, with this
+replica's share of each engine's slots.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Unpack
+from collections.abc import Callable, Mapping
 
-from llm_gateway.engines import Permit
+from llm_gateway.classes import ClassTable
+from llm_gateway.engines import EnginePool, Permit
 from llm_gateway.engines.routes import Route
-from llm_gateway.fleet.gate import FleetGate
-from llm_gateway.request.classes import ClassTable
-from llm_gateway.scheduling.dispatch import Dispatcher, Scheduling
+from llm_gateway.fleet.bids import Bid
+from llm_gateway.fleet.client import FleetClient
+from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.scheduling.queue import RequestQueue
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.settings import GatewaySettings
+from llm_gateway.waiting import Waiting
 
 
 class FleetDispatcher(Dispatcher):
+    """A dispatcher that takes slots through `fleet`. It implements LocalDispatcher."""
+
     def __init__(
         self,
         settings: GatewaySettings,
         classes: ClassTable,
         queue: RequestQueue,
-        **scheduling: Unpack[Scheduling],
+        *,
+        pool: EnginePool,
+        wait_bound: WaitBound,
+        clock: Callable[[], float],
+        on_shed: Callable[[str], None],
     ) -> None:
-        super().__init__(settings, classes, queue, **scheduling)
-        self.gate = FleetGate(settings.fleet, self, _time_weight(settings), scheduling["clock"])
-        scheduling["pool"].on_change = self._changed
-        scheduling["rate"].replicas = lambda: self.gate.replicas
+        super().__init__(settings, classes, queue, pool=pool, wait_bound=wait_bound, clock=clock, on_shed=on_shed)
+        self._bids: dict[Waiting, Bid] = {}
+        self.fleet = FleetClient(settings.fleet, self, _time_weight(settings), clock)
+        pool.on_change.subscribe(self.fleet.changed)
+        pool.rate.replicas = lambda: self.fleet.replicas
 
     def limits(self) -> Mapping[str, int]:
         engines = [one for one in self._pool.engines if one.available and one.rests_until is None]
@@ -56,18 +64,14 @@ class FleetDispatcher(Dispatcher):
         return True
 
     def mode_changed(self) -> None:
-        self._pool.share_among(1 if self.gate.online else self.gate.replicas)
-        self._pump()
-
-    def _changed(self) -> None:
-        self.gate.changed()
+        self._pool.share_among(1 if self.fleet.online else self.fleet.replicas)
         self._pump()
 
     def _at_once(self, request: Waiting) -> Permit | None:
-        return None if self.gate.online else super()._at_once(request)
+        return None if self.fleet.online else super()._at_once(request)
 
     def _pump(self) -> None:
-        if not self.gate.online:
+        if not self.fleet.online:
             super()._pump()
         else:
             self._follow_routes()
@@ -75,15 +79,14 @@ class FleetDispatcher(Dispatcher):
 
     def _entered(self, request: Waiting, route: Route) -> None:
         others = [engine.name for engine in self._pool.engines if engine not in route]
-        request.bid = self.gate.offer(request.key, avoid=[*request.tried, *others])
+        self._bids[request] = self.fleet.offer(request.key, avoid=[*request.tried, *others])
 
     def _left(self, request: Waiting) -> None:
-        if request.bid is not None:
-            self.gate.withdraw(request.bid)
+        self.fleet.withdraw(self._bids.pop(request))
 
 
 def _time_weight(settings: GatewaySettings) -> float:
-    """How much a policy's key grows per second of arrival time."""
+    """Return the growth of the policy's key per second of arrival time."""
     if settings.policy in ("aging", "composite"):
         return settings.aging_rate
     return 1.0 if settings.policy in ("fcfs", "edf", "vtc") else 0.0

@@ -1,12 +1,12 @@
--- The token buckets of llm_gateway.rate_limit, shared by all gateways. Runs atomically, on Redis's clock.
+-- The token buckets of llm_gateway.tenancy.rate_limit, shared by all gateways. It runs atomically, on Redis's clock.
 --
 -- KEYS[1]  prefix of all keys
--- ARGV[1]  JSON: a list of {tenant, requests a minute, tokens a minute, tokens to charge}, 0 for no limit, or, to settle,
---          {tenant, 0, tokens a minute, tokens to put back (negative: to take), true}
+-- ARGV[1]  JSON: a list of {tenant, requests per minute, tokens per minute, tokens to charge}, 0 for no limit; to settle,
+--          {tenant, 0, tokens per minute, tokens to put back (negative: to take), true}
 -- returns  JSON: {now, answers = {{wait for requests, wait for tokens, requests left, tokens left}, …}}, waits in
 --          seconds, -1 for never; a settlement's answer is empty
 --
--- rate:<kind>:<tenant>   hash   level, since, limit: as a Bucket; gone once it would be full again
+-- rate:<kind>:<tenant>   hash   level, since, limit: as in Bucket; it expires when it would be full again
 
 local ROUNDING = 1e-6
 local clock = redis.call('TIME')

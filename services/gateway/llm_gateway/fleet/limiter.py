@@ -1,11 +1,11 @@
-"""Requests and tokens per minute of a tenant, counted over all gateways.
+"""Rate limits of a tenant, in requests and tokens per minute over all gateways.
 
-The buckets of `tenancy.rate_limit` live in Redis (limiter.lua) and refill on its clock. Requests that come during
-a call share the next one, so a busy gateway makes few calls. A settlement never waits.
+The buckets of `tenancy.rate_limit` live in Redis (limiter.lua) and refill on its clock. Requests that arrive during a
+call share the next call, so a busy gateway makes few calls. A settlement never waits.
 
-When Redis is gone each gateway has its own buckets of its share of the limits (FleetGate.share). What was charged in
-Redis before and ends meanwhile is not settled; what was charged here is settled here. A Redis that lost its data starts
-with full buckets: at most one minute's worth too much.
+While Redis is out of reach, each gateway has its own buckets with its share of the limits (FleetClient.share). A charge
+in Redis whose request ends during that time is not settled; a local charge is settled locally. A Redis that lost its
+data starts with full buckets, which admits at most one minute's worth too much.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Answer = tuple[float, float, float, float]
 
 
 class Membership(Protocol):
-    """FleetGate: whether Redis answers, and what to do without."""
+    """The state of the fleet: whether Redis answers, and this gateway's share of a limit. FleetClient implements it."""
 
     @property
     def online(self) -> bool: ...
@@ -43,11 +43,11 @@ class Membership(Protocol):
 
 @dataclass(slots=True)
 class SharedGrant(Grant):
-    """Charged in Redis, and to be settled there."""
+    """A grant that was charged in Redis and is settled there."""
 
 
 class RedisLimiter:
-    """A `Limiter`. `clock` is monotonic, in seconds, and for the time without Redis only."""
+    """A `Limiter` in Redis. `clock` is monotonic, in seconds, and used only while Redis is out of reach."""
 
     def __init__(
         self, settings: FleetSettings, membership: Membership, clock: Callable[[], float] = time.monotonic
@@ -62,7 +62,7 @@ class RedisLimiter:
         self._sending: asyncio.Task[None] | None = None
 
     def keep(self, tenants: frozenset[str]) -> None:
-        """Forgets the local buckets of everybody else; those in Redis expire."""
+        """Drop the local buckets of all other tenants. Those in Redis expire."""
         self._local.keep(tenants)
 
     async def acquire(self, tenant: str, limits: Limits, tokens: int) -> Grant:
@@ -84,7 +84,7 @@ class RedisLimiter:
                 self._ask((grant.tenant, 0, grant.limits.tokens, grant.tokens - used, True), None)
 
     async def close(self) -> None:
-        """After the last settlement was sent."""
+        """Close the connection after the last settlement is sent."""
         if self._sending is not None:
             await asyncio.wait((self._sending,))
         with suppress(*GONE):
@@ -113,26 +113,26 @@ class RedisLimiter:
                     self._put_back(ask)
 
     async def _send(self, asks: list[Ask]) -> list[Answer | None]:
-        """An answer to each, None if Redis has none. A call whose reply was lost may have charged: too strict, once."""
+        """Return an answer to each ask, None without Redis. The charge of a lost reply can stay: too strict."""
         try:
             raw = await self._script(keys=[self._prefix], args=[orjson.dumps(asks)])
         except GONE:
             return [None] * len(asks)
         answers = _answers(raw, len(asks))
         if answers is None:
-            log.error("the fleet's Redis answered what is no answer of the limiter; limits are local")
+            log.error("the fleet's Redis sent an invalid answer to the limiter; limits are local")
             return [None] * len(asks)
         return answers
 
     def _put_back(self, ask: Ask) -> None:
-        """Give back the tokens of a client that went away during the call."""
+        """Give back the tokens of a client that hung up during the call."""
         tenant, _, tpm, tokens = ask[:4]
         if tpm:
             self._asks.append(((tenant, 0, tpm, tokens, True), None))
 
 
 def _answers(raw: bytes, count: int) -> list[Answer | None] | None:
-    """Return an answer to each of `count` asks, None for a settlement's; None for a reply that is anything else."""
+    """Return an answer to each of `count` asks, None for a settlement. Return None for an invalid reply."""
     try:
         found = orjson.loads(raw)["answers"]
         answers = [_answer(one) if one else None for one in found]

@@ -1,6 +1,6 @@
-"""The connections to Redis: one that calls, one that listens. Neither retries; what an error means is the caller's.
+"""The connections to Redis: one for calls and one that listens. Neither retries; the caller handles errors.
 
-The listener is a connection of its own, as a connection that is subscribed cannot call.
+The listener has its own connection, as a subscribed connection cannot make calls.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 GONE = (RedisError, OSError, TimeoutError)
-"""Everything that goes wrong between us and Redis."""
+"""The exceptions of a failed call to Redis."""
 
 
 def script(name: str) -> str:
+    """Return the text of a Lua script."""
     return resources.files("llm_gateway.fleet").joinpath(name).read_text(encoding="utf-8")
 
 
 def connection(url: str, timeout: float | None) -> Redis:
-    """A client of one connection, which is made with its first command. `timeout` is for an answer, in seconds."""
+    """Return a client with one connection, opened by its first command. `timeout` for answers is in seconds."""
     return Redis.from_url(
         url,
         single_connection_client=True,
@@ -36,18 +37,18 @@ def connection(url: str, timeout: float | None) -> Redis:
 
 
 class Link:
-    """Open connections; any method may raise one of GONE."""
+    """Open connections to Redis. Any method can raise one of GONE."""
 
     def __init__(self, redis: Redis, prefix: str, digest: str) -> None:
         self._redis = redis
         self._prefix = prefix
         self._digest = digest
         self.broken: BaseException | None = None
-        """Why the listener ended, if it did."""
+        """The reason why the listener has ended; None while it runs."""
 
     async def call(self, payload: bytes) -> bytes:
         if self.broken is not None:
-            raise ConnectionError("the listener's connection broke off") from self.broken
+            raise ConnectionError("the listener has disconnected") from self.broken
         reply: bytes = await self._redis.evalsha(self._digest, 1, self._prefix, payload)
         return reply
 
@@ -60,7 +61,7 @@ class Link:
 async def connected(
     url: str, prefix: str, replica: str, timeout: float, *, on_wake: Callable[[], None]
 ) -> AsyncIterator[Link]:
-    """`on_wake` is called when grants wait to be collected, and when the listener broke off."""
+    """Connect for the time of the block. `on_wake` is called when grants wait, and when the listener has ended."""
     caller, listener = connection(url, timeout), connection(url, None)
     pubsub = listener.pubsub(ignore_subscribe_messages=True)
     listening: asyncio.Task[None] | None = None

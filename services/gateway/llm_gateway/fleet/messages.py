@@ -1,4 +1,4 @@
-"""Messages from a replica to the script and back; both are JSON."""
+"""The messages between a replica and the script, in JSON."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from llm_gateway.fleet.settings import FleetSettings
 
 @dataclass(frozen=True, slots=True)
 class Reply:
+    """The script's reply to a call."""
+
     now: float
     """Redis's clock, seconds."""
     replicas: int
     granted: list[tuple[str, str]]
-    """Engine and the member of the bid that it was granted for."""
+    """Pairs of engine and bid (its member) that the grants are for."""
 
 
 class SessionLost(Exception):
-    """Redis does not know the session: it was restarted, or this replica was taken for dead. Join again."""
+    """Redis does not know the session, since it restarted or took this replica for dead. The replica joins again."""
 
 
 @dataclass(slots=True)
 class Caller:
-    """The parts of a call that stay; `session` grows with every join."""
+    """Encodes the calls of a replica. `session` grows with every join, `turn` with every call."""
 
     settings: FleetSettings
     replica: str
@@ -54,7 +56,7 @@ class Caller:
         *,
         limits: Mapping[str, int] | None,
     ) -> bytes:
-        """`held` are changes since the last call; `limits` is None if they are as they were."""
+        """Return a call with changes. `held` are differences to the last call; `limits` is None if unchanged."""
         return self._call(bids, stale, slope_offset, held, limits=limits)
 
     def leave(self) -> bytes:
@@ -88,7 +90,7 @@ class Caller:
 
 
 def parse(raw: bytes) -> Reply:
-    """Raises SessionLost."""
+    """Return the reply in `raw`. Raise SessionLost."""
     reply = orjson.loads(raw)
     if "unknown" in reply:
         raise SessionLost

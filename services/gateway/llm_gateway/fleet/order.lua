@@ -1,19 +1,19 @@
--- One replica's news, and every grant that follows from them: one atomic step of the fleet's scheduler.
+-- One atomic step of the fleet's order: take a replica's changes and make every grant that they allow.
 --
 -- KEYS[1]  prefix of all keys, with a hash tag so that they share one slot of a cluster
--- ARGV[1]  JSON: what `llm_gateway.fleet.messages.Call` holds
--- returns  JSON: {now, replicas, granted = {{engine, bid}, …}}, or {unknown = true} if this session is not (or no
---          longer) the replica's: nothing was changed, and it has to join
+-- ARGV[1]  JSON: a call of `llm_gateway.fleet.messages.Caller`
+-- returns  JSON: {now, replicas, granted = {{engine, bid}, …}}, or {unknown = true} if the session is not the
+--          replica's current one: then nothing has changed, and the replica has to join
 --
--- alive         zset   replica -> when it called last; older than its lease: forgotten
--- heads         zset   replica -> the key of its best bid; without those that wait for nothing or do not collect
--- owed          zset   replica -> since when grants wait to be collected by it
--- used          hash   engine  -> permits, over all replicas; always the sum of all held:*
--- fleet         hash   born: when the fleet (re)started; size: how many replicas it had before that
--- session:<r>   string number of the replica's present session
+-- alive         zset   replica -> time of its last call; it is dropped when its lease has expired
+-- heads         zset   replica -> key of its best bid; without replicas that have no bid or do not collect
+-- owed          zset   replica -> time since when grants wait for it to collect
+-- used          hash   engine  -> permits over all replicas; always the sum of all held:*
+-- fleet         hash   born: time when the fleet (re)started; size: number of replicas before that
+-- session:<r>   string number of the replica's current session
 -- bids:<r>      zset   bid -> key
--- limits:<r>    hash   engine -> limit of the fleet's permits, only engines that the replica can use at present
--- held:<r>      hash   engine -> permits it holds, uncollected grants included
+-- limits:<r>    hash   engine -> limit of the fleet's permits, for engines that the replica can use now
+-- held:<r>      hash   engine -> permits that it holds, uncollected grants included
 -- owed:<r>      list   uncollected grants: engine, key, bid, …
 
 local prefix, call = KEYS[1], cjson.decode(ARGV[1])
@@ -46,7 +46,7 @@ local function update_head(replica)
   return tonumber(best[2])
 end
 
--- Gives back all that a replica had.
+-- Releases everything that a replica held.
 local function forget(replica)
   for _, held in ipairs(pairs_of(redis.call('HGETALL', key('held', replica)))) do
     if held[2] ~= 0 then redis.call('HINCRBY', key('used'), held[1], -held[2]) end  -- Lua writes -0, no integer to Redis
@@ -55,7 +55,7 @@ local function forget(replica)
   for _, name in ipairs({'alive', 'heads', 'owed'}) do redis.call('ZREM', key(name), replica) end
 end
 
--- A fleet of which nobody was heard for a lease starts anew: permits of those that have not joined yet are not counted.
+-- Starts the fleet anew if no replica was heard for a lease. Permits of replicas that have not joined yet are not counted.
 local function join()
   local newest = redis.call('ZREVRANGE', key('alive'), 0, 0, 'WITHSCORES')
   local size = call.replicas
@@ -81,7 +81,7 @@ local function note_news()
   update_head(me)
 end
 
--- The grants that other replicas' calls made to this one.
+-- Returns the grants that the calls of other replicas made to this one.
 local function collect()
   local granted = {}
   if redis.call('ZREM', key('owed'), me) == 1 then
@@ -96,7 +96,7 @@ local function forget_the_dead()
   for _, replica in ipairs(redis.call('ZRANGEBYSCORE', key('alive'), '-inf', now - call.lease)) do forget(replica) end
 end
 
--- What a replica has not collected in time it cannot know of, so it can be taken back; it is passed over until it calls.
+-- Takes back grants that a replica has not collected in time: it does not know them. It is passed over until it calls.
 local function pass_over_the_slow()
   for _, replica in ipairs(redis.call('ZRANGEBYSCORE', key('owed'), '-inf', now - call.patience)) do
     local owed = redis.call('LRANGE', key('owed', replica), 0, -1)
@@ -110,7 +110,7 @@ local function pass_over_the_slow()
   end
 end
 
--- While a fleet that started anew gathers, each replica keeps to its share of a limit; {} when that is over.
+-- Returns the shares of the limits to which replicas keep while a new fleet gathers; {} afterwards.
 local function gathering()
   local born, size = unpack(redis.call('HMGET', key('fleet'), 'born', 'size'))
   if now < tonumber(born) + call.lease then return {size = tonumber(size)} end
@@ -135,7 +135,7 @@ local function grant_all(granted)
     return own < math.max(1, math.floor(limit / share.size))
   end
 
-  -- The engine with the smallest part of its limit taken, equals in turn; what the bid prefers or avoids goes first.
+  -- Choose the engine with the smallest part of its limit taken, equals in turn, after the bid's preferences.
   local function choose(replica)
     local wish = cjson.decode(redis.call('ZRANGE', key('bids', replica), 0, 0)[1])
     local engines, chosen, least = limits_of(replica), nil, math.huge
@@ -174,7 +174,7 @@ local function grant_all(granted)
       give(best[1], engine)
       best[2] = update_head(best[1])
     else
-      best[2] = nil  -- no room for it, and there will be none: permits only grow in this loop
+      best[2] = nil  -- no room, now or later: permits only grow in this loop
     end
   end
   for _, replica in ipairs(woken) do redis.call('PUBLISH', key('wake', replica), '') end

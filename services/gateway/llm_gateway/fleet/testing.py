@@ -1,4 +1,4 @@
-"""A Redis of its own for a test, and a small replica of the gateway: a real queue, real engine slots, no HTTP.
+"""A Redis server for a test, and a small replica of the gateway: a real queue, real engine slots, no HTTP.
 
 async with RedisServer() as redis, Replica(redis.url, engines) as one, Replica(redis.url, engines) as other: …
 """
@@ -17,15 +17,15 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from llm_gateway.classes import DEFAULT_CLASSES, PriorityClass
 from llm_gateway.engines import EnginePool, Permit
 from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.fleet.bids import Bid
-from llm_gateway.fleet.gate import FleetGate
+from llm_gateway.fleet.client import FleetClient
 from llm_gateway.fleet.settings import FleetSettings
-from llm_gateway.request.classes import DEFAULT_CLASSES, PriorityClass
 from llm_gateway.scheduling.policies import Aging
 from llm_gateway.scheduling.queue import RequestQueue
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 POLL_SECONDS = 0.002
 AGING_RATE = 0.05
@@ -60,7 +60,7 @@ class RedisServer:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def kill(self) -> None:
-        """SIGKILL: what it knew is lost, connections break off."""
+        """Send SIGKILL: the data is lost and connections break."""
         process, self.process = self.process, None
         if process is not None:
             process.kill()
@@ -81,44 +81,44 @@ class Arrival(Waiting):
 
 
 class Replica:
-    """A dispatcher as the gate needs one. Engines are told by name with their limit, and are up."""
+    """A minimal LocalDispatcher. `engines` maps names to limits, and all engines are up."""
 
     def __init__(
         self, redis_url: str, engines: Mapping[str, int], clock: Callable[[], float] = time.monotonic, **fleet: Any
     ) -> None:
         settings = [EngineSettings(url=f"http://{name}", name=name, max_in_flight=n) for name, n in engines.items()]
         self.pool = EnginePool(settings)
-        self.pool.on_change = self._changed
+        self.pool.on_change.subscribe(self._changed)
         self.queue = RequestQueue(Aging(AGING_RATE, most_urgent=0, fairness_window=math.inf), DEFAULT_CLASSES, 100_000)
         self.clock = clock
         self.bids: dict[Waiting, Bid] = {}
         self.started: list[Waiting] = []
         """Every request that got a permit, in order."""
-        self.gate = FleetGate(
+        self.client = FleetClient(
             FleetSettings(redis_url=SecretStr(redis_url), **fleet), self, time_weight=AGING_RATE, clock=clock
         )
         for engine in self.pool.engines:
             engine.up = True
 
     async def __aenter__(self) -> Self:
-        await self.gate.start()
+        await self.client.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.gate.stop()
+        await self.client.stop()
 
     def arrive(self, cls: PriorityClass, prefer: str = "", avoid: Sequence[str] = ()) -> Arrival:
         request = Arrival(cls, self.clock())
         self.queue.push(request)
-        self.bids[request] = self.gate.offer(request.key, prefer, avoid)
+        self.bids[request] = self.client.offer(request.key, prefer, avoid)
         self._changed()
         return request
 
     def cancel(self, request: Waiting) -> None:
         if self.queue.discard(request):
-            self.gate.withdraw(self.bids.pop(request))
+            self.client.withdraw(self.bids.pop(request))
 
-    # --- what the gate needs ---------------------------------------------------------------------------------------
+    # --- LocalDispatcher ---------------------------------------------------------------------------------------------
 
     def limits(self) -> Mapping[str, int]:
         return {engine.name: engine.max_in_flight for engine in self.pool.engines if engine.available}
@@ -130,7 +130,7 @@ class Replica:
         request = self.queue.pop(self.clock()) if engine in self.limits() else None
         if request is None:
             return False
-        self.gate.withdraw(self.bids.pop(request))
+        self.client.withdraw(self.bids.pop(request))
         request.tried = [other.name for other in self.pool.engines if other.name != engine]
         permit = self.pool.take(request)
         assert permit is not None
@@ -144,17 +144,17 @@ class Replica:
         self._changed()
 
     def _changed(self) -> None:
-        self.gate.changed()
-        while not self.gate.online and self.queue and (engine := self._free_in_own_share()):
+        self.client.changed()
+        while not self.client.online and self.queue and (engine := self._free_in_own_share()):
             self.grant(engine)
 
     def _free_in_own_share(self) -> str | None:
         held = self.in_flight()
-        return next((name for name, limit in self.limits().items() if held[name] < self.gate.share(limit)), None)
+        return next((name for name, limit in self.limits().items() if held[name] < self.client.share(limit)), None)
 
 
 async def until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
-    """Returns once `condition()` holds; what other processes do has no event here."""
+    """Poll until `condition()` holds: other processes have no event here."""
     async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(POLL_SECONDS)

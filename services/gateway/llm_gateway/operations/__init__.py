@@ -1,1 +1,1 @@
-"""For operators: the admin API, reload without restart, who may see names, the OpenAPI document."""
+"""For operators: the admin API, reload without restart, access to names, and the OpenAPI document."""

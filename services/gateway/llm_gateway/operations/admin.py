@@ -1,39 +1,42 @@
-"""The admin API: its own application, on its own port, with its own key.
+"""The admin API: an application of its own, on its own port, with its own key.
 
-    GET    /admin/engines           all engines, and what they are doing
-    POST   /admin/engines           add one; the body is what the configuration has for an engine
-    DELETE /admin/engines/{name}    give it no new requests, wait for those it has, take it out
-    GET    /admin/queue             who waits, by class
-    GET    /admin/tenants           limits, weights and use of each tenant; no keys, no hashes
+    GET    /admin/engines           list all engines and their state
+    POST   /admin/engines           add an engine; the body has the fields of an engine in the configuration
+    DELETE /admin/engines/{name}    drain an engine and remove it
+    GET    /admin/queue             count waiting requests by class
+    GET    /admin/tenants           list limits, weight and usage of each tenant, without keys or hashes
     POST   /admin/reload            read the configuration again
-    POST   /admin/drain             end as on SIGTERM: finish what there is, then exit
+    POST   /admin/drain             shut down as on SIGTERM: finish the requests in flight, then exit
 
-It always needs a key. On loopback a key is made at start if the configuration has none; elsewhere it is required.
+It always needs a key. On loopback, a key is made at start if the configuration has none; elsewhere it must be
+configured.
 
-A web page can make a browser on this machine send requests here. Those are refused by their Origin, and by a Host that
-is neither an IP address nor one of our names: such a name may have been pointed at us for the purpose (DNS rebinding).
-A request may say where an engine is, and not which of our variables or files holds its key.
+A web page can make a browser on this machine send requests here. They are refused by their Origin, and by a Host that
+is neither an IP address nor a configured name: a foreign name can be pointed at this address (DNS rebinding). A request
+can set the address of an engine, but not the variable or file that holds its key.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 from aiohttp import web
 from pydantic import ValidationError
 
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
+from llm_gateway.classes import PriorityClass
 from llm_gateway.edge.connections import expect
 from llm_gateway.edge.responses import error_response, json_response
+from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.settings import OPERATORS_FIELDS, EngineSettings
 from llm_gateway.operations.reload import Reload
 from llm_gateway.request import body as request_body
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.settings import AdminSettings
 from llm_gateway.tenancy.keys import bearer, matches
 from llm_gateway.tenancy.tenants import TenantTable, is_ip_address
@@ -47,45 +50,16 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-class EngineView(Protocol):
-    """An engine as the admin API shows it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def up(self) -> bool: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def in_flight(self) -> int: ...
-    @property
-    def max_in_flight(self) -> int: ...
-
-
-class Engines(Protocol):
-    """The pool. What `remove` returns ends with the engine's last request."""
-
-    @property
-    def engines(self) -> Sequence[EngineView]: ...
-    @property
-    def draining(self) -> Iterable[EngineView]: ...
-    def add(self, settings: EngineSettings) -> object: ...
-    def remove(self, name: str) -> asyncio.Future[None]: ...
-
-
-class Queue(Protocol):
-    def __len__(self) -> int: ...
-    def depth(self, class_name: str) -> int: ...
-
-
 class Admin:
+    """The handlers of the admin API. `digest` is that of its key, `drain_timeout` is in seconds."""
+
     def __init__(
         self,
         settings: AdminSettings,
         digest: bytes,
-        engines: Engines,
+        pool: EnginePool,
         *,
-        queue: Queue,
+        queue: RequestQueue,
         classes: Iterable[PriorityClass],
         tenants: TenantTable,
         usage: UsageBook,
@@ -95,7 +69,7 @@ class Admin:
     ) -> None:
         self._digest = digest
         self._hosts = frozenset(("localhost", settings.host.lower(), *settings.hosts))
-        self._engines = engines
+        self._pool = pool
         self._queue = queue
         self._classes = classes
         self._tenants = tenants
@@ -132,9 +106,9 @@ class Admin:
 
     def _check(self, request: web.Request) -> None:
         if "origin" in request.headers:
-            raise ApiError(ErrorKind.FORBIDDEN, "the admin API is not for pages in a browser")
+            raise ApiError(ErrorKind.FORBIDDEN, "the admin API refuses requests from web pages")
         if not self._is_ours(request.headers.get("host", "")):
-            message = "this Host is not a name of the admin API; `admin.hosts` lists those that are"
+            message = "this Host is not a name of the admin API; add it to `admin.hosts`"
             raise ApiError(ErrorKind.FORBIDDEN, message)
         if not matches(bearer(request.headers.get(headers.AUTHORIZATION)), self._digest):
             raise ApiError(
@@ -142,39 +116,39 @@ class Admin:
             )
 
     def _is_ours(self, host: str) -> bool:
-        """Whether a Host header is an IP address or one of our names; the port is not looked at."""
+        """Return whether a Host header is an IP address or a configured name, with any port."""
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         return is_ip_address(name.strip("[]")) or name.lower().removesuffix(".") in self._hosts
 
     async def _list_engines(self, _: web.Request) -> web.Response:
-        """Those that are on their way out are shown until their last request has ended."""
-        staying = [_engine(one, draining=False) for one in self._engines.engines]
-        return json_response({"engines": staying + [_engine(one, draining=True) for one in self._engines.draining]})
+        """List all engines, including removed ones until their last request has ended."""
+        staying = [_engine(one, draining=False) for one in self._pool.engines]
+        return json_response({"engines": staying + [_engine(one, draining=True) for one in self._pool.draining]})
 
     async def _add_engine(self, request: web.Request) -> web.Response:
         fields = request_body.parse(await request_body.read(request, MAX_BODY_BYTES, BODY_TIMEOUT))
         if forbidden := sorted(OPERATORS_FIELDS & fields.keys()):
-            message = f"{', '.join(forbidden)}: only the configuration file may say this"
+            message = f"{', '.join(forbidden)}: only the configuration file can set this"
             raise ApiError(ErrorKind.INVALID_REQUEST, message, param=forbidden[0])
         try:
             settings = EngineSettings.from_request(fields)
         except ValidationError as error:
             raise ApiError(ErrorKind.INVALID_REQUEST, _what_is_wrong(error)) from None
         if settings.name in self._names():
-            raise ApiError(ErrorKind.CONFLICT, f"there is an engine {settings.name} already", param="name")
-        self._engines.add(settings)
+            raise ApiError(ErrorKind.CONFLICT, f"an engine named {settings.name} exists already", param="name")
+        self._pool.add(settings)
         log.warning("admin: added engine %s at %s", settings.name, settings.url)
         return json_response({"added": settings.name}, status=201)
 
     async def _remove_engine(self, request: web.Request) -> web.Response:
-        """200 once it is out; 202 if its requests take longer than the drain timeout, and then it leaves by itself."""
+        """Remove an engine. Answer 200 once it is drained, or 202 after the drain timeout; it then leaves by itself."""
         name, names = request.match_info["name"], self._names()
         if name not in names:
-            raise ApiError(ErrorKind.NOT_FOUND, f"there is no engine {name[:64]!r}; there are {', '.join(names)}")
+            raise ApiError(ErrorKind.NOT_FOUND, f"there is no engine {name[:64]!r}; the engines are {', '.join(names)}")
         if len(names) == 1:
             raise ApiError(ErrorKind.CONFLICT, f"{name} is the only engine; add another one first")
         log.warning("admin: removing engine %s", name)
-        done, _ = await asyncio.wait((self._engines.remove(name),), timeout=self._drain_timeout)
+        done, _ = await asyncio.wait((self._pool.remove(name),), timeout=self._drain_timeout)
         return json_response({"removed": name} if done else {"draining": name}, status=200 if done else 202)
 
     async def _show_queue(self, _: web.Request) -> web.Response:
@@ -182,7 +156,7 @@ class Admin:
         return json_response({"waiting": len(self._queue), "by_class": by_class})
 
     async def _list_tenants(self, _: web.Request) -> web.Response:
-        """Configured ones, and under their common labels those who sent requests and are not."""
+        """List the configured tenants, and all others under their common labels once they have sent requests."""
         used = {label: asdict(usage) for label, usage in self._usage.items()}
         tenants = {name: _tenant(self._tenants, name) for name in self._tenants.by_name}
         labels = [*tenants, *(label for label in used if label not in tenants)]
@@ -193,7 +167,7 @@ class Admin:
     async def _reload_now(self, _: web.Request) -> web.Response:
         found = await self._reload()
         if found.result == "refused":
-            raise ApiError(ErrorKind.INVALID_REQUEST, f"reload refused, going on as before: {found.reason}")
+            raise ApiError(ErrorKind.INVALID_REQUEST, f"reload refused, the old configuration stays: {found.reason}")
         return json_response({"result": found.result, "changed": found.changed})
 
     async def _drain_now(self, _: web.Request) -> web.Response:
@@ -202,14 +176,14 @@ class Admin:
         return json_response({"draining": True}, status=202)
 
     def _names(self) -> list[str]:
-        return [engine.name for engine in self._engines.engines]
+        return [engine.name for engine in self._pool.engines]
 
 
 async def _not_found(request: web.Request) -> web.Response:
-    raise ApiError(ErrorKind.NOT_FOUND, f"there is no {request.method} {request.path}")
+    raise ApiError(ErrorKind.NOT_FOUND, f"no such endpoint: {request.method} {request.path}")
 
 
-def _engine(engine: EngineView, *, draining: bool) -> dict[str, Any]:
+def _engine(engine: Engine, *, draining: bool) -> dict[str, Any]:
     return {
         "name": engine.name,
         "draining": draining,
@@ -233,5 +207,5 @@ def _tenant(tenants: TenantTable, name: str) -> dict[str, Any]:
 
 
 def _what_is_wrong(error: ValidationError) -> str:
-    """Where and what, without the values: one may be a secret."""
+    """Return the places and reasons of the errors without the values, which can be secrets."""
     return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'engine'}: {one['msg']}" for one in error.errors())

@@ -1,8 +1,8 @@
 """The gateway's OpenAPI 3.1 document, served at /openapi.json.
 
-It says what the gateway itself checks, and no more: a generation request is a JSON object whose `priority`, if it has
-one, is an integer. The fields that an engine reads are named, and are the engine's to judge; its answer, 400 or 404,
-comes through as it is. A test or a fuzzer can take every status and body below at its word.
+It states exactly what the gateway itself checks: a generation request is a JSON object whose `priority`, if present, is
+an integer. The document names the fields that an engine reads, but the engine checks them, and its 400 or 404 passes
+through unchanged. A test or a fuzzer can rely on every status and body below.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ SHORTEST_WINDOW = 60
 ERROR_REF = {"$ref": "#/components/schemas/Error"}
 
 STATUSES = {
-    "400": "The request is not valid; the message says where.",
+    "400": "The request is invalid; the message says why.",
     "401": "A key is required.",
     "404": "There is no such path or model.",
-    "405": "The path has no such method.",
+    "405": "The path does not accept the method.",
     "408": "The request took too long to arrive, or waited too long.",
     "413": "The body is too large.",
-    "417": "An expectation other than 100-continue.",
+    "417": "The expectation is not 100-continue.",
     "429": "The queue is full, or the tenant is at its limit; Retry-After says when to come back.",
     "431": "The headers are too large or too many.",
-    "502": "An engine broke off.",
+    "502": "An engine failed.",
     "503": "No engine is up, or the gateway is draining.",
 }
 
@@ -43,7 +43,7 @@ FIELDS_FOR_THE_ENGINE = ("model", "prompt", "messages", "max_tokens", "temperatu
 
 
 def document(classes: Iterable[str], *, keys_required: bool, longest_window: int) -> JSON:
-    """`classes` are the names that `x-priority` takes; /sla looks back `longest_window` seconds at most."""
+    """Return the document. `classes` are the values of `x-priority`; /sla covers at most `longest_window` seconds."""
     queued = {path: {"post": _queued(path, endpoint, list(classes))} for path, endpoint in QUEUED.items()}
     found: JSON = {
         "openapi": "3.1.0",
@@ -56,17 +56,19 @@ def document(classes: Iterable[str], *, keys_required: bool, longest_window: int
             **queued,
             "/v1/models": {"get": _passed_on("List the models", "models")},
             "/v1/models/{id}": {"get": _one_model()},
-            "/version": {"get": _passed_on("Version of an engine", "version")},
-            "/tokenize": {"post": _passed_on("Text to tokens", "tokenize", has_body=True)},
-            "/detokenize": {"post": _passed_on("Tokens to text", "detokenize", has_body=True)},
-            "/health": {"get": _plain("Alive", "health", "200")},
-            "/ready": {"get": _plain("Takes requests", "ready", "200", "503")},
-            "/metrics": {"get": _page("Metrics, in Prometheus's text format", "metrics", "text/plain", "401")},
-            "/sla": {"get": _look_back(_plain("Promises kept and broken", "sla", "200", "400", "401"), longest_window)},
+            "/version": {"get": _passed_on("Show the version of an engine", "version")},
+            "/tokenize": {"post": _passed_on("Convert text to tokens", "tokenize", has_body=True)},
+            "/detokenize": {"post": _passed_on("Convert tokens to text", "detokenize", has_body=True)},
+            "/health": {"get": _plain("Report that the process is alive", "health", "200")},
+            "/ready": {"get": _plain("Report whether the gateway takes requests", "ready", "200", "503")},
+            "/metrics": {"get": _page("Show the metrics in Prometheus's text format", "metrics", "text/plain", "401")},
+            "/sla": {"get": _look_back(_plain("Show the service levels", "sla", "200", "400", "401"), longest_window)},
             "/sla/report": {
-                "get": _look_back(_page("The same as a page", "report", "text/html", "400", "401"), longest_window)
+                "get": _look_back(
+                    _page("Show the service levels as a page", "report", "text/html", "400", "401"), longest_window
+                )
             },
-            "/openapi.json": {"get": _plain("This document", "openapi", "200")},
+            "/openapi.json": {"get": _plain("Show this document", "openapi", "200")},
         },
         "components": {"schemas": {"Error": _error(), "GenerationRequest": _generation_request(), "Form": _form()}},
     }
@@ -100,10 +102,14 @@ def _parameters(classes: list[str]) -> list[JSON]:
     milliseconds = {"type": "number", "exclusiveMinimum": 0, "maximum": 1e12}
     described = (
         (headers.PRIORITY, {"type": "string", "enum": classes}, "Priority class."),
-        (headers.SLO_TTFT_MS, milliseconds, "Wanted time to the first token, in milliseconds."),
-        (headers.SLO_TPOT_MS, milliseconds, "Wanted time per further token, in milliseconds."),
-        (headers.DEADLINE_MS, milliseconds, "Wanted time to the last token, in milliseconds."),
-        (headers.REQUEST_ID, {"type": "string"}, "Kept if it is printable and not too long, else replaced."),
+        (headers.SLO_TTFT_MS, milliseconds, "Target for the time to the first token, in milliseconds."),
+        (headers.SLO_TPOT_MS, milliseconds, "Target for the time per further token, in milliseconds."),
+        (headers.DEADLINE_MS, milliseconds, "Target for the time to the last token, in milliseconds."),
+        (
+            headers.REQUEST_ID,
+            {"type": "string"},
+            "Request id; kept if it is printable and not too long, else replaced.",
+        ),
     )
     return [{"name": name, "in": "header", "schema": schema, "description": text} for name, schema, text in described]
 
@@ -123,7 +129,7 @@ def _passed_on(summary: str, operation: str, *, has_body: bool = False) -> JSON:
 
 def _one_model() -> JSON:
     name = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-    return {**_passed_on("One model", "model"), "parameters": [name]}
+    return {**_passed_on("Show one model", "model"), "parameters": [name]}
 
 
 def _plain(summary: str, operation: str, ok: str, *errors: str) -> JSON:
@@ -138,9 +144,9 @@ def _page(summary: str, operation: str, content_type: str, *errors: str) -> JSON
 
 
 def _look_back(operation: JSON, longest: int) -> JSON:
-    """Takes `?window=`, seconds."""
+    """Add the query parameter `window`, in seconds."""
     schema = {"type": "integer", "minimum": SHORTEST_WINDOW, "maximum": longest}
-    window = {"name": "window", "in": "query", "schema": schema, "description": "Seconds to look back."}
+    window = {"name": "window", "in": "query", "schema": schema, "description": "Length of the window, in seconds."}
     return {**operation, "parameters": [window]}
 
 
@@ -154,8 +160,11 @@ def _generation_request() -> JSON:
     return {
         "type": "object",
         "properties": {
-            "priority": {**integer, "description": "vLLM's: lower is sooner. The header names a class instead."},
-            **{name: {"description": "For the engine to judge."} for name in FIELDS_FOR_THE_ENGINE},
+            "priority": {
+                **integer,
+                "description": "vLLM's priority: lower is more urgent. The header x-priority names a class instead.",
+            },
+            **{name: {"description": "Checked by the engine."} for name in FIELDS_FOR_THE_ENGINE},
         },
         "additionalProperties": True,
     }
@@ -169,7 +178,7 @@ def _form() -> JSON:
 
 
 def _error() -> JSON:
-    """OpenAI's error object."""
+    """Return the schema of OpenAI's error object."""
     text_or_null = {"type": ["string", "null"]}
     detail = {
         "type": "object",

@@ -1,11 +1,11 @@
-"""Configuration reload: on SIGHUP, through the admin API, or when the file's content has changed.
+"""Configuration reload: on SIGHUP, through the admin API, or when the content of the file has changed.
 
-All of it or nothing. The new configuration is read and checked as at start; if anything is wrong with it, or it changes
-a setting that only a restart can change, it is refused with the reason, and the gateway goes on with what it has.
+A reload applies completely or not at all. The new configuration is read and checked as at start. If it has an error, or
+changes a setting that needs a restart, it is refused with the reason, and the old configuration stays.
 
-LIVE names what a running gateway can take over. Whatever is not in it needs a restart: an address it listens on, a
-connection that is set up, a bound that was built in. Classes may get other targets, bounds and shares, but not other
-names or priorities: those who wait have their place in the order from them.
+LIVE names the settings that a running gateway can take over. All others need a restart: addresses to listen on, open
+connections, fixed bounds. Classes can get other targets, bounds and shares, but not other names or priorities, as these
+determine the order of waiting requests.
 """
 
 from __future__ import annotations
@@ -33,18 +33,19 @@ Result = Literal["applied", "unchanged", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Reload:
+    """The result of a reload."""
+
     result: Result
     changed: tuple[str, ...] = ()
-    """Names of the settings that differ from before."""
+    """Names of the settings that have changed."""
     reason: str = ""
-    """Why it was refused."""
+    """The reason for a refusal."""
 
 
 class Reloader:
-    """`load` reads and checks, raising InvalidSettings; `apply` must not fail: everything was checked before.
+    """Reloads the configuration. `load` reads and checks it and raises InvalidSettings; `apply` must not fail.
 
-    `path` is None when there is no file to watch; a reload then takes up what the environment and the files that it
-    names say now.
+    `path` is None without a file to watch. A reload then reads the environment and the files that it names again.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Reloader:
         self._seen = fingerprint(path)
 
     async def watch(self, tick: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(POLL_SECONDS)) -> None:
-        """Never returns. `tick()` is awaited before each look at the file."""
+        """Reload after each change of the file, until cancelled. `tick()` is awaited before each check."""
         while True:
             await tick()
             before, self._seen = self._seen, fingerprint(self._path, self._seen)
@@ -73,12 +74,12 @@ class Reloader:
                 await self.reload()
 
     async def reload(self) -> Reload:
-        """Logs and counts what came of it."""
+        """Reload now. Log and count the result, and return it."""
         async with self._one_at_a_time:
             self._seen = fingerprint(self._path, self._seen)
             found = await self._try()
         if found.result == "refused":
-            log.error("reload refused, going on as before: %s", found.reason)
+            log.error("reload refused, the old configuration stays: %s", found.reason)
         else:
             log.warning("reload %s%s", found.result, f": {', '.join(found.changed)}" if found.changed else "")
         self._count(found.result)
@@ -101,15 +102,15 @@ class Reloader:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """The content of a file. Two are equal if the content is, however often it was written in between."""
+    """The content of a file. Two fingerprints are equal if the content is, even if the file was rewritten."""
 
     stamp: tuple[int, int] = field(compare=False)
-    """Time of the last change in nanoseconds, and size."""
+    """Modification time in nanoseconds, and size."""
     digest: bytes
 
 
 def fingerprint(path: Path | None, last: Fingerprint | None = None) -> Fingerprint | None:
-    """The file is read only if its time or its size is not that of `last`. A file that is gone is as it was."""
+    """Return the fingerprint of a file, read only if its time or size changed. A missing file counts as unchanged."""
     if path is None:
         return None
     try:
@@ -121,16 +122,16 @@ def fingerprint(path: Path | None, last: Fingerprint | None = None) -> Fingerpri
 
 
 def obstacles(old: GatewaySettings, new: GatewaySettings) -> Iterator[str]:
-    """Why a running gateway cannot go from one to the other; nothing if it can."""
+    """Yield the reasons why a running gateway cannot take over the new settings."""
     frozen = [name for name in differences(old, new) if name not in LIVE]
     if frozen:
-        yield f"{', '.join(frozen)}: needs a restart to change"
+        yield f"{', '.join(frozen)}: a change needs a restart"
     if [(cls.name, cls.priority) for cls in old.classes] != [(cls.name, cls.priority) for cls in new.classes]:
-        yield "classes: names and priorities need a restart to change"
+        yield "classes: a change of names or priorities needs a restart"
     for name in moved(old.engines, new.engines):
-        yield f"engines: {name} has another url now; give the new engine a name of its own"
+        yield f"engines: {name} has a new url; give the new engine another name"
 
 
 def differences(old: GatewaySettings, new: GatewaySettings) -> tuple[str, ...]:
-    """Names of top-level settings with another value."""
+    """Return the names of the top-level settings whose values differ."""
     return tuple(name for name in GatewaySettings.model_fields if getattr(old, name) != getattr(new, name))

@@ -1,4 +1,4 @@
-"""Configuration of what operators see."""
+"""Configuration of the access to metrics and SLA pages."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from llm_gateway.tenancy.keys import KeyHash
 
 
 class MonitoringSettings(BaseModel):
+    """Access to names of tenants and engines."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     open: bool | Literal["auto"] = Field(
-        "auto", description="whether everybody may see names of tenants and engines; auto: on loopback without keys"
+        "auto", description="show names of tenants and engines to all clients; auto: only on loopback without keys"
     )
-    key: KeyHash | None = Field(None, description="hash of the key that reads them all the same, sha256:<hex>")
+    key: KeyHash | None = Field(None, description="hash of the key that gives access anyway, sha256:<hex>")

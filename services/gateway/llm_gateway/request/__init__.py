@@ -1,10 +1,9 @@
-"""A request's way through the gateway.
+"""From the bytes of a request to a job in the queue.
 
-body, form, json_fields     read within bounds, parsed once, edited in place
+body, form, json_fields     read within limits, parsed once, edited in place
 endpoints                   the paths that go through the queue
-classes, classify           priority classes, and which one a request gets
-estimate                    how many tokens it is going to cost
-admission                   all of the above, in order: from bytes to a job in the queue
+classify                    the priority class and the targets of a request
+estimate                    the number of tokens that a request will cost
+admission                   all of the above, in order
 exchange                    one request and everything known about it
-proxy, passthrough          from first byte to last; requests that go past the queue
 """

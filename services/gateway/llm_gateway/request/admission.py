@@ -1,7 +1,7 @@
 """Admission: identify the tenant and class, estimate the cost, and apply the limits.
 
-Everything that is refused here is refused before it waited: no key, a malformed body, an unknown class, a tenant over
-its limit. What a request will cost is predicted (estimate.py), and settled by what it cost when it has ended.
+Admission refuses a request before it waits: for a missing key, a malformed body, an unknown class, or a tenant above
+its limit. The cost is a prediction (estimate.py). It is settled with the actual cost when the request has ended.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ import orjson
 from aiohttp import web
 
 from llm_contract import headers
+from llm_gateway.classes import ClassTable
 from llm_gateway.engines import EnginePool
 from llm_gateway.engines.models import Models
 from llm_gateway.engines.prefix import prefix_hashes
 from llm_gateway.request import body as request_body
-from llm_gateway.request.classes import ClassTable
 from llm_gateway.request.classify import Targets, classify, targets
 from llm_gateway.request.endpoints import QUEUED
 from llm_gateway.request.estimate import OutputEstimator, PromptEstimator
 from llm_gateway.request.exchange import Exchange
 from llm_gateway.request.form import Form
 from llm_gateway.request.json_fields import edit
-from llm_gateway.scheduling.waiting import Waiting
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.tenancy.rate_limit import Limiter, refusal
 from llm_gateway.tenancy.tenants import TenantTable
 from llm_gateway.tenancy.usage import UsageBook
+from llm_gateway.waiting import Waiting
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request that was let in."""
+    """An admitted request."""
 
     path: str
     headers: Mapping[str, str]
@@ -45,6 +45,8 @@ class Job:
 
 
 class Admission:
+    """Turns a request into a job, or refuses it."""
+
     def __init__(
         self,
         settings: GatewaySettings,
@@ -70,7 +72,7 @@ class Admission:
         self._pool = pool
 
     async def admit(self, request: web.Request, exchange: Exchange) -> Job:
-        """Raises ApiError with the reason, having written into `exchange` what was known by then."""
+        """Return the job for a request, and note its facts in `exchange`. Raise ApiError if it is refused."""
         exchange.tenant = tenant = self._tenants.authenticate(request.headers)
         exchange.authorization = self._tenants.authorization_for(None, request.headers)
         endpoint = QUEUED[request.path]
@@ -119,13 +121,13 @@ class Admission:
 
 
 def max_tokens(body: Mapping[str, Any]) -> int | None:
-    """None if the request does not say, or says nonsense, which is for the engine to refuse."""
+    """Return the request's limit on output tokens, None without one. The engine refuses a malformed limit."""
     asked = body.get("max_completion_tokens", body.get("max_tokens", body.get("max_output_tokens")))
     return asked if isinstance(asked, int) and not isinstance(asked, bool) and asked > 0 else None
 
 
 def _model(body: Mapping[str, Any]) -> str | None:
-    """None if the request names none; one that is no string is for the engine to refuse."""
+    """Return the request's model, None without one. The engine refuses a model that is not a string."""
     asked = body.get("model")
     return asked if isinstance(asked, str) else None
 
@@ -135,5 +137,5 @@ def _is_true(form: Form) -> bool:
 
 
 def _first_token_within(promised: Targets) -> float:
-    """Seconds from arrival: a request whose end has a deadline wants its beginning no later."""
+    """Return the seconds from arrival to the latest first token: a deadline for the end bounds the start as well."""
     return promised.ttft if promised.deadline is None else min(promised.ttft, promised.deadline)

@@ -1,4 +1,4 @@
-"""The request body: read within bounds, parsed once, and sent on as it came but for `priority` and `stream_options`."""
+"""The request body: read within limits, parsed once, and sent on unchanged except `priority` and `stream_options`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from llm_gateway.request import json_fields
 
 
 async def read(request: web.Request, limit: int, timeout: float) -> bytes:
-    """Raises ApiError: 413 for a body over `limit` bytes, from Content-Length before it is read if that is given; 408
-    for one that is not there after `timeout` seconds; 400 for one that is not encoded as its headers say.
+    """Return the body. Raise ApiError: 413 above `limit` bytes, before reading if Content-Length says so; 408 if it has
+    not arrived after `timeout` seconds; 400 if it is not encoded as its headers say.
     """
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
@@ -35,7 +35,7 @@ async def read(request: web.Request, limit: int, timeout: float) -> bytes:
 
 
 def parse(raw: bytes) -> dict[str, Any]:
-    """Raises ApiError (400) unless `raw` is a JSON object. What the object must hold is for the engine to say."""
+    """Return the JSON object in `raw`. Raise ApiError (400) if it is none. The engine judges the object's fields."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -46,9 +46,9 @@ def parse(raw: bytes) -> dict[str, Any]:
 
 
 def can_ask_for_usage(body: dict[str, Any]) -> bool:
-    """Whether the request is for a stream and asks for no usage. A malformed option is for the engine to refuse.
+    """Return whether the request is for a stream without usage. The engine refuses a malformed option.
 
-    `continuous_usage_stats` alone is left as it is: engines differ in what they take it to mean.
+    `continuous_usage_stats` alone is left unchanged: engines interpret it differently.
     """
     options = body.get("stream_options")
     if body.get("stream") is not True or not (options is None or isinstance(options, dict)):
@@ -57,9 +57,9 @@ def can_ask_for_usage(body: dict[str, Any]) -> bool:
 
 
 def for_engine(raw: bytes | None, body: dict[str, Any], priority: int | None, *, ask_usage: bool = False) -> bytes:
-    """The body as an engine gets it, with as little change to `raw` as there can be. `raw` is None if there is none.
+    """Return the body for an engine, with as few changes to `raw` as possible. Without `raw`, encode `body`.
 
-    `priority` is set, or the field removed if None: an engine without priorities would refuse it. `ask_usage` adds
+    Set `priority`, or remove the field if it is None, as an engine without priorities would refuse it. `ask_usage` adds
     `stream_options.include_usage`.
     """
     added: dict[str, Any] = {} if priority is None else {"priority": priority}
@@ -74,7 +74,7 @@ def for_engine(raw: bytes | None, body: dict[str, Any], priority: int | None, *,
 
 
 async def _go_on(request: web.Request) -> None:
-    """The client waits for this before it sends the body; nothing of the answer was sent by it."""
+    """Send the interim response that the client awaits before its body. It does not count as part of the answer."""
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     request.writer.output_size = 0
 

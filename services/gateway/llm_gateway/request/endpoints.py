@@ -1,8 +1,8 @@
-"""The paths that go through the queue, and how they differ.
+"""The paths that go through the queue, and their differences.
 
-Chat and completions are understood: their streams can be resumed, counted and given a priority. The others pass through
-as they are; the gateway reads their model and what it needs for a place in the order. An engine without such an
-endpoint answers 404, which goes back to the client.
+The gateway understands chat and completions: it can resume their streams, count their tokens and set their priority.
+The others pass through unchanged; the gateway reads only the model and the fields that it needs to order them. An
+engine without such an endpoint answers 404, which goes back to the client.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ UNDERSTOOD = (CHAT, COMPLETIONS)
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
+    """One path that goes through the queue."""
+
     summary: str
     generates: bool = False
-    """Its answer is text that is generated token by token."""
+    """The answer is generated token by token."""
     is_form: bool = False
-    """Its body is multipart/form-data."""
+    """The body is multipart/form-data."""
 
 
 _RERANK = Endpoint("Rank documents by a query")
@@ -30,7 +32,7 @@ QUEUED: dict[str, Endpoint] = {
     COMPLETIONS: Endpoint("Complete a prompt", generates=True),
     CHAT: Endpoint("Continue a chat", generates=True),
     "/v1/responses": Endpoint("Create a response", generates=True),
-    "/v1/messages": Endpoint("Continue a chat, as Anthropic's API has it", generates=True),
+    "/v1/messages": Endpoint("Continue a chat, in Anthropic's API", generates=True),
     "/v1/embeddings": Endpoint("Embed texts"),
     "/v1/rerank": _RERANK,
     "/v2/rerank": _RERANK,

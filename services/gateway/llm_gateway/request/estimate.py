@@ -1,16 +1,16 @@
-"""How many tokens a request is going to cost, before it ran: learned online, O(1) a request, in bounded memory.
+"""The predicted number of tokens of a request, learned online in O(1) per request and in bounded memory.
 
-Output. For each class, and for each tenant in it, a running mean of output tokens over about the last `HORIZON`
-requests, and a running 90th percentile. Both start from a prior and shrink to what is learned:
+Output. Each class, and each tenant within it, has a running mean of output tokens over about the last `HORIZON`
+requests and a running 90th percentile. Both move from a prior towards the learned value:
 
     predicted = (k * prior + n * learned) / (k + n)       n requests seen, k = PRIOR_STRENGTH
 
-The prior of a tenant is the prediction for its class, and the prior of a class is the request's own max_tokens, the
-safe side. No prediction exceeds max_tokens. The percentile q is tracked by stochastic approximation in logarithms
-(Robbins and Monro 1951): q grows by the factor e^(0.9 s) when it is exceeded, else shrinks by e^(-0.1 s), which is in
-balance where one in ten exceeds it; the step s falls with n down to a floor, so that it keeps following.
+The prior of a tenant is the prediction for its class. The prior of a class is the request's own max_tokens, which is
+conservative. No prediction exceeds max_tokens. The percentile q is tracked by stochastic approximation in logarithms
+(Robbins and Monro 1951): q grows by the factor e^(0.9 s) when a length exceeds it, and shrinks by e^(-0.1 s) otherwise.
+The two balance when one length in ten exceeds q. The step s falls with n to a floor, so that q keeps adapting.
 
-Prompt. Tokens are the body's bytes over a learned number of bytes per token, the ratio of two decayed sums.
+Prompt. The prediction is the body's bytes over a learned number of bytes per token, the ratio of two decayed sums.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 HORIZON = 200
-"""Requests after which an observation counts 1/e."""
+"""Number of requests after which an observation's weight has fallen to 1/e."""
 PRIOR_STRENGTH = 8.0
-"""The prior counts as many observations as this."""
+"""Number of observations that the prior counts as."""
 MAX_TENANTS = 4096
-"""Pairs of class and tenant that are remembered; the one that was used least recently is forgotten."""
+"""Most pairs of class and tenant that are kept. The least recently used one is dropped."""
 UNKNOWN_MAX_TOKENS = 256
-"""Stands for max_tokens in a request that has none."""
+"""Assumed max_tokens of a request without one."""
 PERCENTILE = 0.9
 MIN_STEP = 0.02
 
 BYTES_PER_TOKEN = 4.0
-"""English text and code under today's vocabularies; what the ratio starts from."""
+"""Initial ratio: English text and code under current vocabularies."""
 PRIOR_PROMPT_TOKENS = 1000.0
-"""The starting ratio counts as many tokens as this."""
+"""Number of tokens that the initial ratio counts as."""
 
 
 class Prediction(NamedTuple):
-    """Output tokens, 1 … max_tokens."""
+    """Predicted output tokens, from 1 to max_tokens."""
 
     mean: int
     high: int
-    """Nine requests in ten stay below; at least `mean`."""
+    """90th percentile, at least `mean`."""
 
 
 class _Learned:
-    """Statistics of the lengths of one class or of one tenant in it."""
+    """Statistics of the output lengths of a class, or of a tenant within it."""
 
     __slots__ = ("count", "high", "mean")
 
@@ -64,13 +64,13 @@ class _Learned:
         self.high = max(1.0, self.high * math.exp(step * (PERCENTILE - (tokens <= self.high))))
 
     def over(self, prior_mean: float, prior_high: float) -> tuple[float, float]:
-        """Mean and percentile, shrunk from the prior towards what was seen."""
+        """Return mean and percentile, weighted between the prior and the observations."""
         seen = self.count / (self.count + PRIOR_STRENGTH)
         return prior_mean + seen * (self.mean - prior_mean), prior_high + seen * (self.high - prior_high)
 
 
 class OutputEstimator:
-    """`max_tokens` is what the request asks for, None if it does not say."""
+    """Predicts output tokens. `max_tokens` is the request's own limit, None without one."""
 
     def __init__(self) -> None:
         self._classes: dict[str, _Learned] = {}
@@ -87,7 +87,7 @@ class OutputEstimator:
         return Prediction(expected, max(expected, min(limit, math.ceil(high))))
 
     def observe(self, class_name: str, tenant: str, output_tokens: int) -> None:
-        """Learns from a request that ran to its end."""
+        """Learn from a request that ran to its end."""
         self._classes.setdefault(class_name, _Learned()).observe(output_tokens)
         key = (class_name, tenant)
         learned = self._tenants.pop(key, None) or _Learned()
@@ -98,6 +98,8 @@ class OutputEstimator:
 
 
 class PromptEstimator:
+    """Predicts prompt tokens."""
+
     def __init__(self) -> None:
         self._bytes = BYTES_PER_TOKEN * PRIOR_PROMPT_TOKENS
         self._tokens = PRIOR_PROMPT_TOKENS
@@ -107,7 +109,7 @@ class PromptEstimator:
         return max(1, round(body_bytes * self._tokens / self._bytes))
 
     def observe(self, body_bytes: int, prompt_tokens: int) -> None:
-        """Learns from what the engine counted; a request without usage teaches nothing."""
+        """Learn from the engine's count. A count of 0 is ignored."""
         if body_bytes > 0 and prompt_tokens > 0:
             kept = 1.0 - 1.0 / HORIZON
             self._bytes = kept * self._bytes + body_bytes

@@ -1,4 +1,4 @@
-"""One client request as it goes through the gateway: who it is, what became of it, what its headers say about it."""
+"""One client request on its way through the gateway: its facts, its result, and the headers in both directions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from llm_contract import headers
 from llm_gateway.engines import Engine
 from llm_gateway.request.classify import Targets
-from llm_gateway.scheduling.waiting import Waiting
 from llm_gateway.telemetry.tracing import NO_TRACE, Trace
 from llm_gateway.tenancy.rate_limit import Grant
-from llm_gateway.tenancy.tenants import NOBODY, Tenant
+from llm_gateway.tenancy.tenants import ANONYMOUS_TENANT, Tenant
 from llm_gateway.upstream.token_counts import TokenCounts
+from llm_gateway.waiting import Waiting
 
 _SAFE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -25,51 +25,51 @@ PASSED_ON = (
     headers.TRACEPARENT,
     "tracestate",
 )
-"""Request headers that an engine gets as the client sent them."""
+"""Request headers that are sent to the engine unchanged."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Exchange:
-    """Written by whoever handles the request at the time; read when it has ended, by everybody who keeps accounts."""
+    """The facts about one request. The handlers fill it in; the ledger reads it when the request has ended."""
 
     request_id: str
     arrived: float
-    """On the gateway's monotonic clock, seconds; all durations below are seconds, too."""
+    """Time of arrival on the gateway's monotonic clock, seconds. All durations below are in seconds as well."""
     trace: Trace = NO_TRACE
-    tenant: Tenant = NOBODY
+    tenant: Tenant = ANONYMOUS_TENANT
     class_name: str = ""
     targets: Targets | None = None
     grant: Grant | None = None
-    """Grant of the tenant's limits, if it has any."""
+    """The rate limiter's answer, if the tenant has limits."""
     waiting: Waiting | None = None
     authorization: str | None = None
-    """The client's, where it is meant for the engine."""
+    """The client's Authorization header, if it is meant for the engine."""
     body_bytes: int = 0
-    """0 where they say nothing about the prompt: in a form."""
+    """Size of the body; 0 for a form, whose size says nothing about the prompt."""
     content_type: str = "application/json"
-    """Type of the body, as an engine gets it."""
+    """Type of the body that is sent to the engine."""
     generates: bool = True
-    """The endpoint's answer is text; of others the estimator learns nothing."""
+    """The endpoint generates text. The estimator ignores all others."""
     streamed: bool = False
     queue_wait: float | None = None
-    """In the queue, over all attempts; None before the first."""
+    """Time in the queue over all attempts; None before the first."""
     ttft: float | None = None
-    """Arrival to the first byte of the answer."""
+    """Time from arrival to the first byte of the answer."""
     attempts: int = 0
     preempted: int = 0
     engine: str = ""
-    """Name of the engine that answered last …"""
+    """Name of the engine that answered last."""
     shown_engine: str = ""
-    """… and what the client sees in its place."""
+    """The name that the client sees for it."""
     prompt_tokens: int = 0
-    """Count by the engine, else the estimate; 0 if nothing was processed."""
+    """The engine's count, else the estimate; 0 if nothing was processed."""
     output_tokens: int = 0
-    """Count by the engine, else by what passed through, else the estimate."""
+    """The engine's count, else the number of events, else the estimate."""
     counted: bool = False
-    """Both are the engine's own."""
+    """Both counts are the engine's own."""
 
     def count(self, stated: TokenCounts | None, seen: int) -> None:
-        """The request took what the engine stated; if it stated nothing, its estimated prompt and `seen` tokens."""
+        """Set the token counts to those that the engine stated, else to the estimated prompt and `seen` tokens."""
         estimated = self.waiting.prompt_tokens if self.waiting is not None else 0
         self.counted = stated is not None
         self.prompt_tokens, self.output_tokens = stated or (estimated, seen)
@@ -90,9 +90,10 @@ class Exchange:
         return found
 
     def engine_headers(self, request_headers: Mapping[str, str], engine: Engine) -> dict[str, str]:
-        """An engine gets its own key, else what the client sent for it; never the client's key to us.
+        """Return the headers for the engine. Tenant and class are those that admission decided.
 
-        Tenant and class are those that were decided, whatever the client's headers say.
+        Authorization is the engine's own key, else the header that the client sent for it. A client's key to the
+        gateway is never passed on.
         """
         sent = {name: request_headers[name] for name in PASSED_ON if name in request_headers}
         if self.tenant.name:
@@ -108,6 +109,6 @@ class Exchange:
 
 
 def request_id(request_headers: Mapping[str, str]) -> str:
-    """The client's own, if it is printable and not too long, else a new one."""
+    """Return the client's request id if it is printable and not too long, else a new one."""
     given = request_headers.get(headers.REQUEST_ID)
     return given if given and _SAFE_ID.fullmatch(given) else os.urandom(16).hex()

@@ -1,4 +1,4 @@
-"""The few text fields that the gateway reads in a multipart form, without taking it apart: files stay as they are."""
+"""The few text fields that the gateway reads in a multipart form, without parsing the rest: files stay untouched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = re.compile(rb'content-disposition:\s*form-data;[^\r\n]*?\bname="?([^";\r
 
 
 class Form:
-    """A body and where the values of its text fields are. A body that is no form has none."""
+    """A body and the positions of its text fields. A body that is not a form has no fields."""
 
     def __init__(self, raw: bytes, content_type: str) -> None:
         self.raw = raw
@@ -22,7 +22,7 @@ class Form:
             self._find(b"--" + found[1].encode("latin-1"))
 
     def get(self, name: str) -> str | None:
-        """Return the field's value, None if it is not there or is no text."""
+        """Return the field's value, None if it is missing or not text."""
         span = self._spans.get(name)
         if span is None:
             return None
@@ -32,7 +32,7 @@ class Form:
             return None
 
     def replaced(self, name: str, value: str) -> bytes:
-        """Return the body with another value of a field that is there."""
+        """Return the body with another value for an existing field."""
         begin, end = self._spans[name]
         return self.raw[:begin] + value.encode() + self.raw[end:]
 

@@ -1,8 +1,8 @@
-"""Edits fields of a JSON object in its text, so that all others keep every character of their values.
+"""Edit fields of a JSON object in its text, so that all other values keep every character.
 
-Parsing and writing again would lose integers beyond 64 bits and the digits of long decimals. The text is known to be
-valid, so its top level is found by brackets and quotes alone; what nests deeper is skipped inside the regular
-expression engine. Objects with very many members or brackets are parsed and written again, which is faster for them.
+Parsing and encoding would lose integers beyond 64 bits and the digits of long decimals. The text is known to be valid,
+so brackets and quotes are enough to find its top level; the regular expression engine skips nested values. Objects with
+very many members or brackets are parsed and encoded again, which is faster for them.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Iterator, Mapping
 import orjson
 
 MAX_MARKS = 50_000
-"""Brackets and colons up to which an object is edited in its text: some 25 ms."""
+"""Most brackets and colons of an object that is edited in its text: about 25 ms."""
 
 _TOP = re.compile(rb'(?:[^"\[\]{},:]+|"[^"]*")*+([\[\]{},:])')
 _NESTED = re.compile(rb'(?:[^"\[\]{}]+|"[^"]*")*+([\[\]{}])')
 
 
 def edit(raw: bytes, fields: Mapping[str, bytes | None]) -> bytes:
-    """Return the object with each field set to its JSON text, or removed if that is None.
+    """Return the object with each field set to its JSON text, or removed if the text is None.
 
-    `raw` is a valid JSON object. A field that is there keeps its place, all its duplicates included, since readers
-    differ in which of them counts; one that is not goes to the front.
+    `raw` is a valid JSON object. An existing field keeps its place, and all its duplicates are set, since readers
+    differ in which one counts. A new field goes to the front.
     """
     if raw.count(b"[") + raw.count(b"{") + raw.count(b":") > MAX_MARKS:
         return _written_again(raw, fields)
@@ -41,7 +41,7 @@ def edit(raw: bytes, fields: Mapping[str, bytes | None]) -> bytes:
 
 def _members(raw: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield each member's name and its text, `"name": value`."""
-    # Escaped quotes and backslashes are masked by as many other bytes: a string then ends at the next quote.
+    # Mask escaped quotes and backslashes with other bytes of the same length, so that a string ends at the next quote.
     masked = raw.replace(rb"\\", b"__").replace(rb"\"", b"__") if b"\\" in raw else raw
     begin = masked.index(b"{") + 1
     position, depth, name = begin, 1, ""

@@ -1,69 +1,61 @@
-"""Late binding: a request leaves the queue only when an engine has a slot for it, and then the best one leaves.
+"""Late binding: a request leaves the queue only when an engine has a slot, and then the best request leaves.
 
     permit = await dispatcher.acquire(waiting)
     with permit as engine: …
 
-Invariants, both kept by `_pump` after every change. Work conserving: no request waits while an engine of its route has
-a free slot, unless one whose turn comes before it waits for KV room on that engine. No request waits while all engines
-of its route are down: it fails at once, with the reason.
+`_pump` restores two invariants after every change. Work conserving: no request waits while an engine of its route has a
+free slot, unless an earlier request waits for KV room on that engine. No request waits while all engines of its route
+are down: it fails at once, with the reason.
 
-Engines can serve different models. The head of the queue is passed over while the engines that serve its model have no
-room, by requests for other engines only: one busy model does not hold up another one.
+Engines can serve different models. While the engines for the head of the queue have no room, requests for other engines
+pass it: one busy model does not block another.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Protocol, TypedDict, Unpack
+from typing import Protocol
 
 from llm_contract.errors import ApiError, ErrorKind
+from llm_gateway.classes import ClassTable
 from llm_gateway.engines import Engine, EnginePool, Permit
 from llm_gateway.engines.routes import Route
-from llm_gateway.request.classes import ClassTable
 from llm_gateway.scheduling.preemption import Preemption
 from llm_gateway.scheduling.queue import NONE_EXCLUDED, QueueFull, RequestQueue
-from llm_gateway.scheduling.service_rate import ServiceRate
 from llm_gateway.scheduling.shedding import Shedder
 from llm_gateway.scheduling.wait_bound import WaitBound
-from llm_gateway.scheduling.waiting import Waiting
 from llm_gateway.settings import GatewaySettings
+from llm_gateway.waiting import Waiting
 
 MAX_RETRY_AFTER = 60.0
 
 
 class Grant(Protocol):
-    """The outcome that a queued request waits for: an asyncio.Future, or the simulation's stand-in."""
+    """The result that a queued request waits for: an asyncio.Future, or the simulation's stand-in."""
 
     def done(self) -> bool: ...
     def set_result(self, permit: Permit, /) -> None: ...
     def set_exception(self, error: ApiError, /) -> None: ...
 
 
-class Scheduling(TypedDict):
-    """The parts that a dispatcher works with, by name."""
-
-    pool: EnginePool
-    rate: ServiceRate
-    wait_bound: WaitBound
-    clock: Callable[[], float]
-    on_shed: Callable[[str], None]
-    """Called with the name of a class when one of its requests is shed."""
-
-
 class Dispatcher:
+    """Gives slots to waiting requests. `on_shed` is called with the class's name when a request is shed."""
+
     def __init__(
         self,
         settings: GatewaySettings,
         classes: ClassTable,
         queue: RequestQueue,
-        **scheduling: Unpack[Scheduling],
+        *,
+        pool: EnginePool,
+        wait_bound: WaitBound,
+        clock: Callable[[], float],
+        on_shed: Callable[[str], None],
     ) -> None:
-        pool = scheduling["pool"]
-        self._rate = scheduling["rate"]
-        self._wait_bound = scheduling["wait_bound"]
-        self._clock = scheduling["clock"]
-        self._on_shed = scheduling["on_shed"]
+        self._wait_bound = wait_bound
+        self._clock = clock
+        self._on_shed = on_shed
         self._classes = classes
         self._queue = queue
         self._pool = pool
@@ -72,18 +64,17 @@ class Dispatcher:
         self._timed_out = ErrorKind.QUEUE_TIMEOUT if settings.queue_timeout_status == 408 else ErrorKind.OVERLOADED
         self._shedder = Shedder(settings.shedding, settings.classes)
         self._routes = pool.routes
-        """As of the last look: the queue's groups are by these."""
+        """The routes that the queue's groups follow."""
         self._waiting: dict[Waiting, Grant] = {}
         self.preemption = Preemption(settings.preemption, self._clock)
-        pool.on_change = self._pump
-        queue.on_push_out = self._push_out
+        pool.on_change.subscribe(self._pump)
 
     async def acquire(self, request: Waiting) -> Permit:
-        """Wait for this request's turn and return its slot. A full queue does not keep out one that had a slot before.
+        """Wait for the request's turn and return its slot. A request that had a slot before enters even a full queue.
 
-        Raises ApiError: QUEUE_FULL; QUEUE_TIMEOUT or OVERLOADED after its class's `queue_timeout`; ENGINE_UNAVAILABLE
-        if every engine of its route is or goes down. Cancelled while it waits, it leaves the queue; cancelled in the
-        same moment as it was granted, the slot goes back.
+        Raise ApiError: QUEUE_FULL; QUEUE_TIMEOUT or OVERLOADED after the class's `queue_timeout`; ENGINE_UNAVAILABLE if
+        all engines of its route are down. If the call is cancelled, the request leaves the queue, and a slot that was
+        granted at the same moment is given back.
         """
         if permit := self._at_once(request):
             self._queue.admit(request)
@@ -111,16 +102,16 @@ class Dispatcher:
             self._waiting.pop(request, None)
 
     def spare(self, request: Waiting) -> Permit | None:
-        """Return a slot for a second, hedged try, if no request waits for it."""
+        """Return a slot for a second, hedged attempt, None if there is none that no other request waits for."""
         return self._at_once(request)
 
     def _at_once(self, request: Waiting) -> Permit | None:
         return None if self._queue.contends(self._pool.routes.of(request.model)) else self._pool.take(request)
 
     def predicted_wait(self, request: Waiting) -> float:
-        """Return the seconds until a request like this one would start from the end of the queue, 1 to 60."""
+        """Return the predicted wait of a request at the end of the queue, 1 to 60 seconds."""
         route = self._pool.routes.of(request.model)
-        rate = self._rate.per_second(request.output_tokens, self._pool.slots(route))
+        rate = self._pool.rate.per_second(request.output_tokens, self._pool.slots(route))
         return min(MAX_RETRY_AFTER, max(1.0, (self._queue.length(route) + 1) / rate)) if rate else MAX_RETRY_AFTER
 
     def _enqueue(self, request: Waiting, route: Route) -> None:
@@ -131,24 +122,26 @@ class Dispatcher:
                 self._on_shed(request.cls.name)
                 waiting = self._queue.length(route)
                 raise QueueFull(f"class {request.cls.name} is being shed: {waiting} requests wait")
-            self._queue.push(request, route, bounded=not returning)
-            self._entered(request, route)
+            pushed_out = self._queue.push(request, route, bounded=not returning)
         except QueueFull as full:
             wait = self.predicted_wait(request)
             message = f"{full}; retry in about {wait:.0f} s"
             raise ApiError(ErrorKind.QUEUE_FULL, message, retry_after=wait) from None
+        if pushed_out is not None:
+            self._push_out(pushed_out)
+        self._entered(request, route)
 
     def _push_out(self, request: Waiting) -> None:
-        """Fail a request whose tenant has more than its share of a full queue, for another tenant's request."""
+        """Fail a request that another tenant's request has pushed out of a full queue."""
         self._left(request)
         if granted := self._undecided(request):
             wait = self.predicted_wait(request)
-            message = f"the queue is full, and others have fewer requests in it; retry in about {wait:.0f} s"
+            message = f"the queue is full, and other tenants have fewer requests in it; retry in about {wait:.0f} s"
             del self._waiting[request]
             granted.set_exception(ApiError(ErrorKind.QUEUE_FULL, message, retry_after=wait))
 
     def _saturation(self, route: Route) -> float:
-        """Return how full the queue is, 0 to 1; a class's own bound, which it cannot exceed, does not count."""
+        """Return how full the queue is, from 0 to 1. The bounds of single classes do not count."""
         return self._queue.length(route) / self._max_queue if self._max_queue else 0.0
 
     def _withdraw(self, request: Waiting, granted: asyncio.Future[Permit]) -> None:
@@ -173,10 +166,10 @@ class Dispatcher:
             self._queue.reroute(lambda request: self._pool.routes.of(request.model))
 
     def _grant_next(self) -> bool:
-        """Serve the first request in the policy's order that an engine has room for; False if there is none.
+        """Serve the first request in the policy's order that an engine has room for. Return False if there is none.
 
-        A request that is too large for what is free on its engines is waited for, or small ones would always pass it:
-        those engines are reserved, and only requests that can run on others are looked at after it.
+        If a request is too large for the free room on its engines, those engines are reserved for it, or small requests
+        would always pass it. Only requests that can run on other engines are considered after it.
         """
         now, excluded = self._clock(), self._at_ceiling()
         reserved: set[Engine] = set()
@@ -187,7 +180,7 @@ class Dispatcher:
                 return False
             head = self._queue.peek(now, excluded, blocked)
             if head is None:
-                excluded = NONE_EXCLUDED  # the classes that the ceiling is for cannot use what is free
+                excluded = NONE_EXCLUDED  # no other class can use the free slots
             elif self._pool.has_room(head, reserved):
                 self._take_out(head)
                 if (granted := self._undecided(head)) and (permit := self._pool.take(head, reserved)):
@@ -207,18 +200,18 @@ class Dispatcher:
         granted.set_result(permit)
 
     def _entered(self, request: Waiting, route: Route) -> None:
-        """Called when a request has entered the queue; a fleet overrides it."""
+        """React to a request that has entered the queue. A fleet offers it to the other gateways."""
 
     def _left(self, request: Waiting) -> None:
-        """Called when a request has left the queue."""
+        """React to a request that has left the queue for any reason. A fleet withdraws the offer."""
 
     def _undecided(self, request: Waiting) -> Grant | None:
-        """Return None if the request was cancelled a moment ago and has not left the queue yet."""
+        """Return the request's grant, None if it has just been cancelled and has not left the queue yet."""
         granted = self._waiting.get(request)
         return granted if granted is not None and not granted.done() else None
 
     def _at_ceiling(self) -> Collection[str]:
-        """Classes that hold their share of the slots, as long as a class that does not is waiting."""
+        """Return the classes that hold their share of the slots, none unless another class is waiting."""
         limited = [cls for cls in self._classes if cls.share < 1 and self._queue.depth(cls.name)]
         if not limited:
             return NONE_EXCLUDED

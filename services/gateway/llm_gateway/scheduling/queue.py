@@ -1,33 +1,33 @@
-"""The bounded queue: one lane per class and route, ranked by the policy; the lane with the smallest rank serves next.
+"""The bounded queue: one lane per class and route, ranked by the policy. The smallest rank is served next.
 
-A route is the set of engines that serve a request's model. Requests of one route form a group with bounds of its own,
-so a flood for one model leaves room for the others. `blocked` names routes whose engines have no room: their requests
-are passed over (work conserving), by requests that could not have gone to those engines' slots anyway.
+A route is the set of engines that serve a request's model. The requests of one route form a group with its own bounds,
+so a flood for one model leaves room for the others. `blocked` lists routes whose engines have no room. Requests of
+other routes, which could not have used those engines, pass theirs (work conserving).
 
-`excluded` names classes that may not be served now, as they hold their share of the engines already. A class whose
-oldest request is overdue (`Waiting.due`) is served all the same: a share ceiling must not break the wait bound.
+`excluded` names classes that must not be served now because they hold their share of the engines. A class whose oldest
+request is overdue (`Waiting.due`) is served anyway: a share ceiling must not break the wait bound.
 
-Tenants share the room by weight, or one that floods the queue would own it and fairness in the order would be of no
-use: in a full queue, a newcomer whose tenant has fewer requests per weight waiting in the class than another one pushes
-out the newest request of the tenant that has the most.
+Tenants share the room by weight. Otherwise a tenant that floods the queue would own it, and a fair order would not help
+the others. In a full queue, an arriving request can push out the newest request of the tenant with the most waiting
+requests per weight in the same class, provided that its own tenant has fewer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 
+from llm_gateway.classes import PriorityClass
 from llm_gateway.engines.routes import Route
-from llm_gateway.request.classes import PriorityClass
 from llm_gateway.scheduling.policies import Lane, OrderingPolicy
 from llm_gateway.scheduling.policies.ordering import Rank
 from llm_gateway.scheduling.policies.vtc import OUTPUT_TOKEN_COST, PROMPT_TOKEN_COST
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 NONE_EXCLUDED: frozenset[str] = frozenset()
 
 
 class QueueFull(Exception):
-    """The class's bound or the total bound is reached; the message says which."""
+    """The bound of the class or of the queue is reached. The message says which."""
 
 
 class Group:
@@ -40,7 +40,7 @@ class Group:
         self.depths = dict.fromkeys(self.lanes, 0)
         self.length = 0
         self.by_tenant: dict[str, dict[str, dict[Waiting, None]]] = {name: {} for name in self.lanes}
-        """Waiting requests by class and tenant, in the order in which they came."""
+        """Waiting requests by class and tenant, in order of arrival."""
 
     def put(self, request: Waiting) -> None:
         name = request.cls.name
@@ -65,9 +65,9 @@ class Group:
         return [one for tenants in self.by_tenant.values() for waiting in tenants.values() for one in waiting]
 
     def most_over_share(self, request: Waiting) -> Waiting | None:
-        """The newest request of the tenant with the most per weight, None unless that is more than the newcomer's.
+        """Return the newest request of the tenant with the most per weight, None if that is not above the newcomer's.
 
-        O(tenants that wait in the class), only when the queue is full. One that had a slot before is left alone.
+        This takes O(tenants that wait in the class), only when the queue is full. It spares requests that had a slot.
         """
         tenants = self.by_tenant[request.cls.name]
         if not tenants:
@@ -80,7 +80,7 @@ class Group:
 
 
 class RequestQueue:
-    """Push, serve and discard cost O(classes * routes + log n), amortised."""
+    """The queue. Push, serve and discard take O(classes * routes + log n), amortised."""
 
     def __init__(self, policy: OrderingPolicy, classes: Iterable[PriorityClass], max_queue: int) -> None:
         self._policy = policy
@@ -91,23 +91,21 @@ class RequestQueue:
         self._depths = {cls.name: 0 for cls in self._classes}
         self._length = 0
         self._pushed = 0
-        self.on_push_out: Callable[[Waiting], None] | None = None
-        """Called with a request whose place was taken. Without it no request is pushed out."""
 
     def __len__(self) -> int:
-        """Requests that wait, without those that went away."""
+        """Return the number of waiting requests."""
         return self._length
 
     def depth(self, class_name: str) -> int:
         return self._depths[class_name]
 
     def length(self, route: Route) -> int:
-        """Requests that wait for exactly these engines."""
+        """Return the number of requests that wait for exactly these engines."""
         group = self._groups.get(route)
         return 0 if group is None else group.length
 
     def routes(self) -> list[Route]:
-        """Those that a request waits for."""
+        """Return the routes that requests wait for."""
         return [route for route, group in self._groups.items() if group.length]
 
     def waiting_for(self, route: Route) -> list[Waiting]:
@@ -115,7 +113,7 @@ class RequestQueue:
         return [] if group is None else group.requests()
 
     def contends(self, route: Route) -> bool:
-        """Whether a request waits that could use one of these engines."""
+        """Return whether a waiting request could use one of these engines."""
         if not self._length:
             return False
         return any(other is route or not set(route).isdisjoint(other) for other in self.routes())
@@ -124,10 +122,11 @@ class RequestQueue:
         """Return the engines that a queued request waits for."""
         return self._route_of[request]
 
-    def push(self, request: Waiting, route: Route = (), *, bounded: bool = True) -> None:
-        """Queue a request for the engines of `route`. It keeps its key, due and order if it was queued before.
+    def push(self, request: Waiting, route: Route = (), *, bounded: bool = True) -> Waiting | None:
+        """Queue a request for the engines of `route`. Return the request that was pushed out for it, if any.
 
-        Raises QueueFull if `bounded` and there is no room.
+        A request that was queued before keeps its key, due and order. Raises QueueFull if `bounded` and there is no
+        room.
         """
         group = self._groups.get(route)
         if group is None:
@@ -137,37 +136,36 @@ class RequestQueue:
         self._route_of[request] = route
         group.put(request)
         self._count(request, 1)
-        if pushed_out is not None and self.on_push_out is not None:
-            self.on_push_out(pushed_out)
+        return pushed_out
 
     def peek(
         self, now: float, excluded: Collection[str] = NONE_EXCLUDED, blocked: Collection[Route] = ()
     ) -> Waiting | None:
-        """Return the next request at `now`, seconds on the clock of `Waiting.arrived`; None if none may be served."""
+        """Return the next request at `now`, seconds on the clock of `Waiting.arrived`; None if none can be served."""
         lane = self._next_lane(now, excluded, blocked)
         return None if lane is None else lane.peek(now)
 
     def pop(self, now: float, excluded: Collection[str] = NONE_EXCLUDED) -> Waiting | None:
-        """Serves who is next."""
+        """Serve and return the next request, None if none can be served."""
         request = self.peek(now, excluded)
         if request is not None:
             self.serve(request)
         return request
 
     def serve(self, request: Waiting) -> None:
-        """Takes out a request, and puts its prompt on its tenant's account."""
+        """Take a request out and charge its prompt to its tenant."""
         self.admit(request)
         self._take_out(request)
 
     def discard(self, request: Waiting) -> bool:
-        """Takes the request out, if it is still in; says whether it was."""
+        """Take a request out without serving it. Return False if it is not in the queue."""
         if not request.queued:
             return False
         self._take_out(request)
         return True
 
     def reroute(self, route_of: Callable[[Waiting], Route]) -> None:
-        """The engines or their models changed: every request moves to the group of its new route, in its old order."""
+        """Move every request to the group of its new route, in the old order, after a change of engines or models."""
         waiting = [request for group in self._groups.values() for request in group.requests()]
         waiting.sort(key=lambda request: request.order)
         for request in waiting:
@@ -177,18 +175,18 @@ class RequestQueue:
             self.push(request, route_of(request), bounded=False)
 
     def admit(self, request: Waiting) -> None:
-        """For a request that found a free engine and never waited: its prompt counts as well. Once per request."""
+        """Charge a request's prompt to its tenant, once per request. A request that never waited is charged as well."""
         self._register(request)
         if not request.charged:
             request.charged = True
             self._policy.charge(request, PROMPT_TOKEN_COST * max(1, request.prompt_tokens))
 
     def charge(self, request: Waiting, output_tokens: int) -> None:
-        """Puts output tokens that the engine produced on the account of the request's tenant."""
+        """Charge output tokens that an engine produced to the request's tenant."""
         self._policy.charge(request, OUTPUT_TOKEN_COST * output_tokens)
 
     def oldest(self) -> Iterator[Waiting]:
-        """The request with the smallest key of each lane."""
+        """Yield the request with the smallest key of each lane."""
         for group in self._groups.values():
             for lane in group.lanes.values():
                 if (request := lane.oldest()) is not None:
@@ -220,11 +218,11 @@ class RequestQueue:
         self._count(request, -1)
 
     def _make_room(self, group: Group, request: Waiting) -> Waiting | None:
-        """The request that was taken out for this one, None if there was room. Raises QueueFull."""
+        """Return the request that was taken out for this one, None if there was room. Raises QueueFull."""
         full = self._why_full(group, request.cls)
         if full is None:
             return None
-        victim = None if self.on_push_out is None else group.most_over_share(request)
+        victim = group.most_over_share(request)
         if victim is None:
             raise QueueFull(full)
         self._take_out(victim)
@@ -248,5 +246,5 @@ def _overdue(lane: Lane, now: float) -> bool:
 
 
 def _per_weight(waiting: dict[Waiting, None]) -> float:
-    """Requests of one tenant over its weight."""
+    """Return the number of a tenant's requests over its weight."""
     return len(waiting) / next(iter(waiting)).weight

@@ -1,16 +1,15 @@
-"""Graded shedding: under saturation the lowest classes are refused with a probability, never all at once.
+"""Graded shedding: under saturation the lowest classes are refused with a probability that rises smoothly.
 
-Purpose     a queue that fills up is refused piece by piece, least urgent first, instead of everybody at its bound.
-Inputs      saturation s: the fill of the queue, or the predicted wait over the class's target; 1 is "as much as can be
-            promised". The caller chooses.
-Formula     x = (s - start) / (full - start). The m priority levels that may be shed, r = 0 the lowest, share the way
-            from 0 to 1 in overlapping parts:
+Purpose     Refuse load gradually, least urgent first, as the queue fills, instead of all load at its bound.
+Inputs      Saturation s, from 0: the caller passes the fill of the queue, where 1 is full.
+Formula     x = (s - start) / (full - start). The m priority levels that can be shed, r = 0 the lowest, divide the range
+            from 0 to 1 into overlapping parts:
 
                 p_r(s) = smoothstep(clamp((x - r / (m + 1)) * (m + 1) / 2, 0, 1)),   smoothstep(y) = y^2 (3 - 2 y)
 
-            so p is 0 up to `start`, rises without step or kink, and never by more than 0.75 (m + 1) / (full - start)
-            per unit of saturation. The most urgent level is never shed, here.
-Trade-off   what is shed early might have been served after all; `start` says how early.
+            So p is 0 up to `start`, rises without step or kink, and by at most 0.75 (m + 1) / (full - start) per unit
+            of saturation. The most urgent level is never shed.
+Trade-off   A request that is shed early might have been served after all. `start` sets how early shedding begins.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.classes import PriorityClass
 
 
 class SheddingSettings(BaseModel):
-    """With the defaults, a full queue (saturation 1) sheds 84 % of batch and 16 % of standard requests."""
+    """The range of shedding. By default a full queue (saturation 1) sheds 84 % of batch, 16 % of standard requests."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    start: float = Field(0.8, ge=0, description="saturation from which on the lowest class is shed")
+    start: float = Field(0.8, ge=0, description="saturation above which the lowest class is shed")
     full: float = Field(1.2, gt=0, description="saturation at which all but the most urgent class are shed")
 
     @model_validator(mode="after")
@@ -40,7 +39,7 @@ class SheddingSettings(BaseModel):
 
 
 class Shedder:
-    """`random` gives numbers in [0, 1)."""
+    """Decides which requests are shed. `random` returns numbers in [0, 1)."""
 
     def __init__(
         self,
@@ -56,11 +55,12 @@ class Shedder:
         """Rank of each priority that can be shed; the lowest class is 0."""
 
     def admit(self, cls: PriorityClass, saturation: float) -> bool:
-        """Whether a request of that class is let in; without chance while there is nothing to shed."""
+        """Return whether a request of the class is admitted. No random number is drawn while nothing is shed."""
         probability = self.probability(cls, saturation)
         return probability == 0.0 or self._random() >= probability
 
     def probability(self, cls: PriorityClass, saturation: float) -> float:
+        """Return the probability that a request of the class is shed."""
         rank = self._rank.get(cls.priority)
         if rank is None or saturation <= self._start:
             return 0.0

@@ -1,7 +1,7 @@
-"""`llm-gateway simulate`: reads or makes a trace, replays it under each policy, prints a table.
+"""`llm-gateway simulate`: read or generate a trace, replay it under each policy, and print a table.
 
-Classes, tenants, queue bounds, aging and engines come from --config, the gateway's own file; without it the gateway's
-defaults are in front of --engines engines. The engine model's figures are flags: measure yours and put them in.
+Classes, tenants, queue bounds, aging and engines come from --config, the gateway's own file. Without it, the gateway's
+defaults apply, with --engines engines. The parameters of the engine model are flags: measure your engine to set them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def table(rows: Sequence[ClassRow]) -> str:
-    """Columns aligned, names to the left and figures to the right."""
+    """Return the rows as text in aligned columns, with a header."""
     cells = [HEADER, *(_cells(row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
@@ -99,7 +99,7 @@ def _document(arguments: argparse.Namespace, model: EngineModel, rows: Sequence[
 
 
 def _gateway(arguments: argparse.Namespace) -> GatewaySettings:
-    """From the file; engines, where the flags name some, as many as asked for with the model's slots and KV tokens."""
+    """Return the gateway's settings: those of the file, with the engines and tenants that the flags ask for."""
     flags = ["--config", str(arguments.config)] if arguments.config else []
     if arguments.engines or not arguments.config:
         slots = arguments.max_in_flight or arguments.max_running
@@ -129,13 +129,13 @@ def _trace(arguments: argparse.Namespace, settings: GatewaySettings, model: Engi
         trace = poisson(_rate(arguments, settings, model), arguments.duration, mix, arguments.seed)
     unknown = {request.class_name for request in trace} - names
     if unknown or not trace:
-        wrong = f"no such class: {', '.join(sorted(unknown))}; there are {', '.join(sorted(names))}"
+        wrong = f"no such class: {', '.join(sorted(unknown))}; the classes are {', '.join(sorted(names))}"
         raise TraceError(wrong if unknown else "the trace is empty; ask for a longer duration")
     return trace
 
 
 def _rate(arguments: argparse.Namespace, settings: GatewaySettings, model: EngineModel) -> float:
-    """As given, or as a multiple of what the engines can serve of this mix."""
+    """Return the request rate: as given, or as a multiple of the engines' capacity for this mix."""
     if arguments.rate is not None:
         return float(arguments.rate)
     batches = (min(engine.max_in_flight, model.max_running) for engine in settings.engines)
@@ -145,16 +145,16 @@ def _rate(arguments: argparse.Namespace, settings: GatewaySettings, model: Engin
 def _policies(text: str) -> list[PolicyName]:
     names = {str(name): name for name in POLICY_NAMES}
     if unknown := [name for name in text.split(",") if name not in names]:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: the policies are {', '.join(POLICY_NAMES)}")
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; the policies are {', '.join(POLICY_NAMES)}")
     return [names[name] for name in text.split(",")]
 
 
 def _parts(text: str) -> dict[str, float]:
-    """`a=0.5,b=2`: a positive number for each name."""
+    """Parse `a=0.5,b=2`: a positive number for each name."""
     try:
         parts = {name: float(number) for name, number in (item.split("=") for item in text.split(","))}
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not like interactive=0.5,batch=0.5") from None
+        raise argparse.ArgumentTypeError(f"{text!r} must be written as interactive=0.5,batch=0.5") from None
     if not all(0 < part < float("inf") for part in parts.values()):
         raise argparse.ArgumentTypeError(f"{text!r}: every number must be positive")
     return parts
@@ -163,44 +163,52 @@ def _parts(text: str) -> dict[str, float]:
 def _positive(text: str) -> float:
     number = float(text)
     if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+        raise argparse.ArgumentTypeError(f"{text} must be a positive number")
     return number
 
 
 def _count(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+        raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
     return number
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROG,
-        description="Replay a trace under several policies, in virtual time.",
+        description="Replay a trace under several policies in virtual time.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--trace", type=Path, help="Azure or BurstGPT CSV, Mooncake JSONL, llm-bench result.json")
-    source.add_argument("--synthetic", choices=("poisson",), help="lengths as in Azure's conversation trace")
+    source.add_argument(
+        "--synthetic", choices=("poisson",), help="arrival process, with lengths from Azure's conversation trace"
+    )
     parser.add_argument("--policy", type=_policies, default="fcfs,composite", help="names, joined by commas")
     parser.add_argument("--config", type=Path, help="the gateway's YAML file")
-    parser.add_argument("--json", type=Path, help="also write the rows here")
+    parser.add_argument("--json", type=Path, help="file for the rows, as JSON")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--mix", type=_parts, default=DEFAULT_MIX, help="part of each class, where the trace has none")
+    parser.add_argument(
+        "--mix", type=_parts, default=DEFAULT_MIX, help="share of each class, if the trace has no classes"
+    )
     parser.add_argument("--tenants", type=_parts, help="weight of each tenant; each sends the same load")
     load = parser.add_argument_group("synthetic load")
     volume = load.add_mutually_exclusive_group()
     volume.add_argument("--rate", type=_positive, help="requests per second")
-    volume.add_argument("--load", type=_positive, default=1.0, help="or a multiple of what the engines can serve")
+    volume.add_argument(
+        "--load", type=_positive, default=1.0, help="request rate as a multiple of the engines' capacity"
+    )
     load.add_argument("--duration", type=_positive, default=600.0, help="seconds")
     engine = parser.add_argument_group("engines")
-    engine.add_argument("--engines", type=_count, help="how many, in place of the file's")
-    engine.add_argument("--max-in-flight", type=_count, help="requests at an engine at a time; as --max-running")
+    engine.add_argument("--engines", type=_count, help="number of engines, in place of the file's")
+    engine.add_argument("--max-in-flight", type=_count, help="most requests at an engine; default: --max-running")
     model = EngineModel()
-    engine.add_argument("--itl-base", type=_positive, default=model.itl_base, help="seconds of a decode step")
-    engine.add_argument("--itl-slope", type=_positive, default=model.itl_slope, help="more for each sequence in it")
+    engine.add_argument("--itl-base", type=_positive, default=model.itl_base, help="seconds per decode step")
+    engine.add_argument(
+        "--itl-slope", type=_positive, default=model.itl_slope, help="additional seconds per sequence in the batch"
+    )
     engine.add_argument("--prefill", type=_positive, default=model.prefill, help="seconds per prompt token")
     engine.add_argument("--kv-tokens", type=_count, default=model.kv_tokens, help="capacity of the KV cache")
-    engine.add_argument("--max-running", type=_count, default=model.max_running, help="sequences in a batch")
+    engine.add_argument("--max-running", type=_count, default=model.max_running, help="most sequences in a batch")
     return parser

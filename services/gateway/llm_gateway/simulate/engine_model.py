@@ -1,13 +1,13 @@
 """An engine in virtual time: continuous batching over a finite KV cache.
 
-    decode    a step takes ITL = base + slope * batch seconds and gives each sequence of the batch one token
-    prefill   one prompt after the other, `prefill` seconds a token; decoding stands still meanwhile
-    KV        a sequence holds its prompt and what it generated. It is admitted when its prompt fits; when the cache is
-              full, the sequence admitted last is preempted, and computed again from its prompt and its tokens so far
+    decode    A step takes ITL = base + slope * batch seconds and gives each sequence of the batch one token.
+    prefill   Prompts are processed one after the other, at `prefill` seconds per token. Decoding pauses meanwhile.
+    KV        A sequence holds its prompt and its generated tokens. It is admitted when its prompt fits. When the cache
+              is full, the sequence admitted last is preempted and recomputed from its prompt and its tokens so far.
 
-Between two events the batch does not change, so time jumps from event to event: the number of steps taken is counted as
-a real number, and a sequence is done when the count reaches a value that is known when it starts. An event costs
-O(log batch); tokens cost nothing.
+The batch does not change between two events, so time jumps from event to event. The number of steps is a real number,
+and a sequence is done when it reaches a value that is known at the sequence's start. An event costs O(log batch);
+tokens cost nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from llm_gateway.simulate.load import TraceRequest
 
 @dataclass(frozen=True, slots=True)
 class EngineModel:
-    """Defaults: about a 7B model on one accelerator."""
+    """The parameters of an engine. The defaults resemble a 7B model on one accelerator."""
 
     itl_base: float = 0.012
     """Seconds."""
@@ -39,9 +39,9 @@ class EngineModel:
         return self.itl_base + self.itl_slope * batch
 
     def capacity(self, prompt_tokens: float, output_tokens: float, batch: int) -> float:
-        """Requests per second with `batch` sequences always running, KV permitting.
+        """Return the requests per second with `batch` sequences always running, if the KV cache permits.
 
-        A request costs its own prefill and, of the steps after its first token, its part of the batch.
+        A request costs its own prefill, and its share of the decode steps after its first token.
         """
         decode = (output_tokens - 1) * self.itl(batch) / batch
         return 1.0 / (self.prefill * prompt_tokens + decode)
@@ -49,29 +49,29 @@ class EngineModel:
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """One request at an engine; times are seconds of the simulation, nan if it did not come to that."""
+    """One request at an engine. Times are simulated seconds, nan for an event that did not happen."""
 
     request: TraceRequest
     granted: float = math.nan
-    """Engine slot given."""
+    """Time at which it got a slot."""
     first_token: float = math.nan
     finished: float = math.nan
     preemptions: int = 0
     generated: int = 0
-    """Tokens up to its last prefill."""
+    """Tokens generated up to its last prefill."""
     joined_at: float = 0.0
-    """Decode steps of the engine when it joined the batch."""
+    """Number of the engine's decode steps when it joined the batch."""
     ending: int = -1
-    """Which of the engine's entries about its end is the valid one."""
+    """Number of the valid entry for its end in the engine's heap."""
 
     @property
     def kv_tokens(self) -> int:
-        """At its last prefill."""
+        """KV tokens at its last prefill."""
         return self.request.prompt_tokens + self.generated
 
 
 class SimulatedEngine:
-    """`submit` what arrives; `run` whenever time has come to `next_event`."""
+    """An engine in virtual time. Call `submit` for each arrival, and `run` when time has reached `next_event`."""
 
     def __init__(self, model: EngineModel) -> None:
         self._model = model
@@ -80,12 +80,12 @@ class SimulatedEngine:
         self._waiting: deque[Sequence] = deque()
         self._prefilling: Sequence | None = None
         self._batch: dict[Sequence, None] = {}
-        """Decoding, by admission."""
+        """The decoding sequences, in order of admission."""
         self._endings: list[tuple[float, int, Sequence]] = []
-        """(steps when it is done, number of the entry, sequence); stale if the sequence was preempted since."""
+        """(steps at its end, number of the entry, sequence). An entry is stale once its sequence is preempted."""
         self._serial = count()
         self._kv_offset = 0.0
-        """KV tokens of the batch are this plus the steps times the batch."""
+        """The batch holds this many KV tokens plus steps times batch size."""
         self._target = math.inf
         """Steps at the next event of the batch."""
         self.next_event = math.inf
@@ -97,7 +97,7 @@ class SimulatedEngine:
         self._plan()
 
     def run(self) -> list[Sequence]:
-        """Moves to `next_event`; returns the sequences that are done then."""
+        """Advance to `next_event` and return the sequences that finish then."""
         now = self.next_event
         if self._prefilling is not None:
             self._now = now
@@ -122,7 +122,7 @@ class SimulatedEngine:
         self._now = now
 
     def _plan(self) -> None:
-        """Admits what waits and finds the next event; nothing to do while a prefill goes on."""
+        """Admit a waiting sequence and compute the next event, unless a prefill is running."""
         if self._prefilling is not None:
             return
         if self._waiting and self._fits(self._waiting[0]):
@@ -135,14 +135,14 @@ class SimulatedEngine:
             self.next_event = math.inf
 
     def _fits(self, sequence: Sequence) -> bool:
-        """An empty engine takes any sequence, or one larger than the cache would wait for ever."""
+        """Return whether the sequence fits. An idle engine takes any, even one larger than the cache."""
         if not self._batch:
             return True
         room = self._model.kv_tokens - self.kv_used()
         return len(self._batch) < self._model.max_running and sequence.kv_tokens + 1 <= room
 
     def _prefilled(self, sequence: Sequence) -> list[Sequence]:
-        """Its first token is out, or the next one if it was preempted; then it decodes, if there is more to come."""
+        """Finish a prefill, which yields one token, and start to decode. Return the sequence if it is done already."""
         self._prefilling = None
         sequence.generated += 1
         if math.isnan(sequence.first_token):
@@ -185,7 +185,7 @@ class SimulatedEngine:
         return self._endings[0][0]
 
     def _full_at(self) -> float:
-        """Steps at which the cache is full; never for one sequence, which nobody could make room for."""
+        """Return the number of steps at which the cache is full; inf for one sequence, as no other can be preempted."""
         if len(self._batch) < 2:
             return math.inf
         return (self._model.kv_tokens - self._kv_offset) / len(self._batch)

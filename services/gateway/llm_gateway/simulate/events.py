@@ -1,7 +1,7 @@
-"""The loop: the next arrival or the next event of an engine, whichever is sooner, until all is done.
+"""The event loop of the simulation: the next arrival or the next event of an engine, whichever is sooner.
 
-An arrival goes through the gateway's own dispatcher, queue, policy, estimator and engine pool. Replaced are time, a
-number that the loop moves, and the future that a waiting request is granted, which starts the sequence at its engine.
+An arrival goes through the gateway's own dispatcher, queue, policy, estimator and engine pool. Two things are replaced:
+time is a number that the loop advances, and a grant starts the sequence at its engine instead of waking a task.
 """
 
 from __future__ import annotations
@@ -11,42 +11,42 @@ from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
 
 from llm_contract.errors import ApiError
+from llm_gateway.classes import ClassTable
 from llm_gateway.engines import Engine, EnginePool, Permit
-from llm_gateway.request.classes import ClassTable
 from llm_gateway.request.estimate import OutputEstimator
 from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.scheduling.policies import PolicyName, make_policy
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.scheduling.shedding import Shedder
 from llm_gateway.scheduling.wait_bound import WaitBound
-from llm_gateway.scheduling.waiting import Waiting
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.simulate.engine_model import EngineModel, Sequence, SimulatedEngine
 from llm_gateway.simulate.load import TraceRequest
+from llm_gateway.waiting import Waiting
 
 
 @dataclass(slots=True)
 class Replay:
-    """The result of a trace under one policy."""
+    """The result of replaying a trace under one policy."""
 
     policy: PolicyName
     sequences: list[Sequence] = field(default_factory=list)
-    """One for each request, in the order of arrival; `granted` is nan for one that was turned away."""
+    """One sequence per request, in order of arrival. `granted` is nan for a request that was refused."""
     violations: dict[str, int] = field(default_factory=dict)
-    """Violations of the wait bound, by class."""
+    """Violations of the wait bound by class."""
     ended: float = 0.0
-    """Seconds until the last request was done."""
+    """Time at which the last request ended, in seconds."""
 
 
 def replay(
     trace: Ordered[TraceRequest], policy: PolicyName, settings: GatewaySettings, model: EngineModel, *, seed: int = 0
 ) -> Replay:
-    """Runs the whole trace, which is in order of arrival, and then until every engine is idle."""
+    """Replay a trace, which is in order of arrival, until every engine is idle."""
     return _Simulation(policy, settings, model, seed).run(trace)
 
 
 class _Grant:
-    """Stands for the future of a waiting request: a permit starts its sequence at once."""
+    """A stand-in for the future of a waiting request. A permit starts its sequence at once."""
 
     __slots__ = ("_sequence", "_simulation", "_waiting")
 
@@ -62,18 +62,18 @@ class _Grant:
         self._simulation.start(self._sequence, self._waiting, permit)
 
     def set_exception(self, error: ApiError) -> None:
-        """Pushed out of the queue: it stays ungranted."""
+        """Ignore that the request was pushed out of the queue: it stays without a grant."""
 
 
 class _Dispatcher(Dispatcher):
-    """Takes a request without waiting for the answer."""
+    """A dispatcher that takes a request without waiting for its grant."""
 
     def use(self, source: random.Random, settings: GatewaySettings) -> None:
-        """Sheds by chance that can be repeated."""
+        """Shed with reproducible random numbers."""
         self._shedder = Shedder(settings.shedding, settings.classes, source.random)
 
     def offer(self, request: Waiting, grant: _Grant) -> None:
-        """`acquire` up to where it would await. Raises ApiError if the request is turned away."""
+        """Do what `acquire` does before it waits. Raise ApiError if the request is refused."""
         if not self._queue and (permit := self._pool.take(request)):
             self._queue.admit(request)
             grant.set_result(permit)
@@ -98,7 +98,7 @@ class _Simulation:
             self._engines[engine] = SimulatedEngine(model)
 
     def _wire(self, policy_name: PolicyName, settings: GatewaySettings, seed: int) -> None:
-        """As llm_gateway.app does, on virtual time."""
+        """Build the parts as llm_gateway.app does, on virtual time."""
         policy = make_policy(
             policy_name, settings.classes, aging_rate=settings.aging_rate, fairness_window=settings.fairness_window
         )
@@ -111,14 +111,19 @@ class _Simulation:
             clock=self._clock,
             source=source,
         )
-        bound = WaitBound(policy, settings.classes, self._queue, settings.max_queue, rate=self._pool.rate)
-        bound.on_violation = self._violated
+        bound = WaitBound(
+            policy,
+            settings.classes,
+            self._queue,
+            settings.max_queue,
+            rate=self._pool.rate,
+            on_violation=self._violated,
+        )
         self._dispatcher = _Dispatcher(
             settings,
             ClassTable(settings.classes, settings.default_class),
             self._queue,
             pool=self._pool,
-            rate=self._pool.rate,
             wait_bound=bound,
             clock=self._clock,
             on_shed=lambda class_name: None,
@@ -141,7 +146,7 @@ class _Simulation:
         return self._result
 
     def _run_engines(self, until: float) -> None:
-        """Run the engines up to `until`; at the same moment their events come before an arrival."""
+        """Run the engines up to `until`. Events of engines come before an arrival at the same time."""
         engines = list(self._engines.values())
         while True:
             engine = min(engines, key=_next_event)
@@ -167,7 +172,7 @@ class _Simulation:
         try:
             self._dispatcher.offer(waiting, _Grant(self, sequence, waiting))
         except ApiError:
-            return  # turned away: it stays ungranted
+            return  # refused: it stays without a grant
 
     def start(self, sequence: Sequence, waiting: Waiting, permit: Permit) -> None:
         sequence.granted = self.now

@@ -1,7 +1,7 @@
-"""The requests of a simulation, from a recorded load (`llm_traces` reads its formats).
+"""The requests of a simulation from a recorded load. `llm_traces` reads its formats.
 
-Only a run of llm-bench and its JSON lines know classes; requests of other traces get theirs, and all get their tenants,
-from a `Mix`.
+Only llm-bench's results and JSON lines have classes. Requests of other traces get their classes from a `Mix`, and all
+requests get their tenants from it.
 """
 
 from __future__ import annotations
@@ -16,26 +16,28 @@ from llm_traces import Trace, read_trace
 
 @dataclass(frozen=True, slots=True)
 class TraceRequest:
+    """One request of a trace."""
+
     at: float
     """Seconds after the start of the trace."""
     class_name: str
     tenant: str
     prompt_tokens: int
     output_tokens: int
-    """Tokens that it generates if it is served."""
+    """Tokens that it generates if served."""
     max_tokens: int | None = None
-    """Limit that the gateway sees; None if the trace has none."""
+    """The limit that the gateway sees; None if the trace has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Parts of the requests that each class and each tenant gets, drawn independently."""
+    """The shares of classes and of tenants. Both are drawn independently."""
 
     classes: Mapping[str, float]
     tenants: Mapping[str, float]
 
     def draw(self, seed: int) -> Iterator[tuple[str, str]]:
-        """(class, tenant) of one request after the other; the same for the same seed."""
+        """Yield (class, tenant) for one request after another, equal for equal seeds."""
         source = random.Random(seed)
         names, parts = list(self.classes), list(self.classes.values())
         tenants, shares = list(self.tenants), list(self.tenants.values())
@@ -44,7 +46,7 @@ class Mix:
 
 
 def load_requests(path: Path, mix: Mix, seed: int) -> tuple[list[TraceRequest], Trace]:
-    """Return the requests of the trace in `path` by arrival, from 0 on, and the trace. Raises TraceError."""
+    """Return the requests of the trace in `path`, in order of arrival from 0, and the trace. Raise TraceError."""
     trace = read_trace(path)
     drawn = zip(trace.rows, mix.draw(seed), strict=False)
     requests = [

@@ -1,13 +1,13 @@
-"""Figures of a replay for each class.
+"""The figures of a replay for each class.
 
-ttft        arrival to first token, seconds, nearest-rank percentiles over the requests that were served
-attainment  part of all requests that kept both targets of their class, TTFT and TPOT = (E2E - TTFT) / (n - 1); one
-            that was turned away did not
-wait        longest time in the gateway's queue, seconds
-tokens      output tokens generated
-jain        Jain's index over tenants of tokens (prompt and output) per weight: 1 if all got the same, 1 / tenants if
-            one got everything. Over requests that were granted a slot before the last arrival: afterwards the queue
-            empties, whatever the order
+ttft        Time from arrival to first token in seconds: percentiles over the served requests.
+attainment  Share of all requests that met both targets of their class, TTFT and TPOT = (E2E - TTFT) / (n - 1). A
+            refused request counts as a miss.
+wait        Longest time in the gateway's queue, seconds.
+tokens      Output tokens generated.
+jain        Jain's index over the tenants' tokens (prompt and output) per weight: 1 if all got the same, 1 / tenants if
+            one got everything. It covers requests that got a slot before the last arrival: afterwards the queue empties
+            in any order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.classes import PriorityClass
 from llm_gateway.simulate.engine_model import Sequence
 from llm_gateway.simulate.events import Replay
 from llm_gateway.sla.summary import jain, known, percentile
@@ -30,7 +30,7 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassRow:
-    """One line of the table; times are seconds, None where nothing was served."""
+    """One row of the table. Times are in seconds, None if no request was served."""
 
     policy: str
     name: str
@@ -46,7 +46,7 @@ class ClassRow:
 
 
 def summarise(result: Replay, classes: Iterable[PriorityClass], weights: Mapping[str, float]) -> list[ClassRow]:
-    """A row for each class that has requests, in the order of `classes`, and one for all together."""
+    """Return a row for each class with requests, in the order of `classes`, and one for all together."""
     by_name = {cls.name: cls for cls in classes}
     groups: dict[str, list[Sequence]] = {name: [] for name in by_name}
     for sequence in result.sequences:
@@ -91,7 +91,7 @@ def _met(sequence: Sequence, cls: PriorityClass) -> bool:
 
 
 def _jain(group: Ordered[Sequence], until: float, weights: Mapping[str, float]) -> float | None:
-    """None with a single tenant: there is nobody to share with."""
+    """Return Jain's index, None with a single tenant."""
     tokens: Counter[str] = Counter({one.request.tenant: 0 for one in group})
     for one in group:
         if one.granted <= until:

@@ -1,7 +1,7 @@
 """Requests from a Poisson process, with the lengths of Azure's conversation trace of 2023.
 
-Lengths are drawn from the published percentiles, interpolated in logarithms between them; the ends of the table, which
-were not published, are ours.
+Lengths are drawn from the published percentiles, with logarithmic interpolation between them. The ends of the table
+were not published; they are our assumptions.
 
     percentile    0     50     90     99    100
     prompt       16   1020   2735   4142   8192
@@ -23,7 +23,7 @@ OUTPUT_TOKENS = (1, 129, 424, 601, 1000)
 
 
 def poisson(rate: float, duration: float, mix: Mix, seed: int) -> list[TraceRequest]:
-    """`rate` requests a second on average for `duration` seconds; the same for the same seed."""
+    """Return `rate` requests per second on average for `duration` seconds, equal for equal seeds."""
     source = np.random.default_rng(seed)
     count = source.poisson(rate * duration)
     times = np.sort(source.uniform(0.0, duration, count))
@@ -33,11 +33,11 @@ def poisson(rate: float, duration: float, mix: Mix, seed: int) -> list[TraceRequ
 
 
 def lengths(table: Sequence[int], quantiles: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Tokens at each quantile, 0 … 1."""
+    """Return the number of tokens at each quantile, 0 to 1."""
     return np.rint(np.exp(np.interp(quantiles, PERCENTILES, np.log(table)))).astype(np.int64)
 
 
 def mean_lengths() -> tuple[float, float]:
-    """Expected prompt and output tokens of a request."""
+    """Return the expected prompt and output tokens of a request."""
     grid = (np.arange(100_000) + 0.5) / 100_000
     return float(lengths(PROMPT_TOKENS, grid).mean()), float(lengths(OUTPUT_TOKENS, grid).mean())

@@ -1,8 +1,8 @@
-"""A finished request against its promise.
+"""A finished request, compared with its targets.
 
-Who counts: the promise is to requests that the gateway could have served. One that was rejected or that failed is a
-miss. Left out, and counted apart, are requests whose client hung up, and those that were the client's own mistake:
-malformed, unauthorised, over the tenant's own rate limit, or refused by the engine with a 4xx.
+The promise covers requests that the gateway could have served. A rejected or failed request is a miss. Two kinds are
+excluded and counted separately: requests whose client hung up, and the client's own mistakes (malformed, unauthorised,
+above the tenant's rate limit, or refused by the engine with a 4xx).
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from llm_contract.errors import ErrorKind
 from llm_gateway.outcomes import ENGINE_REJECTED, OK
 
 TTFT, TPOT, DEADLINE, FAILED, REJECTED = VIOLATIONS = ("ttft", "tpot", "deadline", "failed", "rejected")
-"""Ways to break a promise; the label `kind` of gateway_sla_violations_total."""
+"""Kinds of violations; the label `kind` of gateway_sla_violations_total."""
 
 OVERLOADED = ErrorKind.QUEUE_FULL.type
 
 REJECTED_OUTCOMES = frozenset(kind.label for kind in ErrorKind if kind.type == OVERLOADED or kind is ErrorKind.DRAINING)
-"""The gateway turned the request away."""
+"""Outcomes of requests that the gateway refused."""
 
 EXCLUDED_OUTCOMES = frozenset(
     [ENGINE_REJECTED, *(kind.label for kind in ErrorKind if kind.status < 500 and kind.type != OVERLOADED)]
 )
-"""Outcomes that break no promise: the client left, or its request was invalid. Others, except ok, are failures."""
+"""Outcomes that break no promise: the client hung up or its request was invalid."""
 
 
-class Verdict(IntEnum):
-    """The verdict on a promise; stored as this integer."""
+class SlaVerdict(IntEnum):
+    """The result of a request against its targets. The database stores this integer."""
 
     MET = 0
     LATE = 1
@@ -39,10 +39,10 @@ class Verdict(IntEnum):
 
 @dataclass(slots=True, kw_only=True)
 class SlaRecord:
-    """All durations are seconds; None is "not measured", and for a target "none was promised"."""
+    """The facts about a finished request. Durations are in seconds; None means not measured, or no target."""
 
     time: float
-    """Wall clock when the request ended, seconds since 1970."""
+    """End of the request on the wall clock, seconds since 1970."""
     class_name: str
     tenant: str
     engine: str
@@ -53,32 +53,32 @@ class SlaRecord:
     output_tokens: int = 0
     queue_wait: float | None = None
     ttft: float | None = None
-    """Arrival to the first token; only a streamed answer has one."""
+    """Time from arrival to the first token, for streamed answers only."""
     tpot: float | None = None
     """(e2e - ttft) / (output tokens - 1)"""
     e2e: float | None = None
     ttft_target: float | None = None
     tpot_target: float | None = None
     deadline: float | None = None
-    """Arrival to the last byte, at most."""
+    """Limit on the time from arrival to the last byte."""
     preempted: int = 0
-    """Times that it was pulled back from an engine and queued again."""
+    """How often it was pulled back from an engine and queued again."""
     attempts: int = 1
 
     @property
     def met(self) -> bool | None:
-        """None if the request counts neither way."""
+        """Whether the targets were met; None if the request is excluded."""
         return None if self.outcome in EXCLUDED_OUTCOMES else not self.violations()
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> SlaVerdict:
         if self.outcome == OK:
-            return Verdict.LATE if self.violations() else Verdict.MET
+            return SlaVerdict.LATE if self.violations() else SlaVerdict.MET
         if self.outcome in EXCLUDED_OUTCOMES:
-            return Verdict.EXCLUDED
-        return Verdict.REJECTED if self.outcome in REJECTED_OUTCOMES else Verdict.FAILED
+            return SlaVerdict.EXCLUDED
+        return SlaVerdict.REJECTED if self.outcome in REJECTED_OUTCOMES else SlaVerdict.FAILED
 
     def violations(self) -> tuple[str, ...]:
-        """Every way in which the promise was broken; a time that was not measured breaks none."""
+        """Return the kinds of violations. A time that was not measured violates no target."""
         if self.outcome != OK:
             if self.outcome in EXCLUDED_OUTCOMES:
                 return ()
@@ -93,7 +93,7 @@ class SlaRecord:
         return (TPOT,) if slow else ()
 
     def _late_whole(self) -> tuple[str, ...]:
-        """An answer in one piece has as long as the same tokens in a stream: TTFT + (n - 1) * TPOT."""
+        """Check a whole answer. It has the same time as its tokens in a stream: TTFT + (n - 1) * TPOT."""
         if self.ttft_target is None or self.tpot_target is None:
             return ()
         budget = self.ttft_target + max(self.output_tokens - 1, 0) * self.tpot_target

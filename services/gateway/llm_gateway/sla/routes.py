@@ -1,4 +1,4 @@
-"""/sla, the figures as JSON, and /sla/report, the same as a page; both take `?window=` in seconds."""
+"""/sla, the figures as JSON, and /sla/report, the same figures as a page. Both take `?window=` in seconds."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import orjson
 from aiohttp import web
 
 from llm_contract.errors import ApiError, ErrorKind
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.classes import PriorityClass
 from llm_gateway.sla.tracker import SlaTracker
 
 DEFAULT_WINDOW = 3600
 
 
 class SlaRoutes:
-    """`classes` and `weight` are asked at each request, since a reload may change them."""
+    """The two handlers. They call `classes` and `weight` for each request, since a reload can change both."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class SlaRoutes:
         try:
             body = await self._tracker.ask(lambda connection: make(connection, seconds, classes))
         except sqlite3.Error as error:
-            message = f"the SLA database cannot be read: {error}; requests are served all the same"
+            message = f"the SLA database cannot be read: {error}; other requests are served as usual"
             raise ApiError(ErrorKind.INTERNAL, message) from error
         return web.Response(body=body, content_type=content_type, charset="utf-8")
 
-    # Both in the database's thread, and NumPy and Jinja2 are imported there, when first somebody asks: a gateway whose
-    # report nobody reads does not pay for them.
+    # Both run in the database's thread. They import NumPy and Jinja2 on first use, so a gateway without readers of its
+    # report does not pay for them.
 
     def _figures(self, connection: sqlite3.Connection, seconds: float, classes: tuple[PriorityClass, ...]) -> bytes:
         from llm_gateway.sla.summary import summarise
@@ -70,10 +70,10 @@ class SlaRoutes:
 
 
 def window_seconds(text: str | None, longest: float) -> int:
-    """Raises ApiError (400) unless `text` is a whole number of seconds from 60 to `longest`."""
+    """Return the window in seconds. Raise ApiError (400) unless it is a whole number from 60 to `longest`."""
     if text is None:
         return min(DEFAULT_WINDOW, int(longest))
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 60 <= int(text) <= longest):
-        message = f"window is a whole number of seconds, 60 to {longest:.0f}; for example 3600"
+        message = f"window must be a whole number of seconds from 60 to {longest:.0f}; for example 3600"
         raise ApiError(ErrorKind.INVALID_REQUEST, message, param="window")
     return int(text)

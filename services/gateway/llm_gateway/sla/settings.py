@@ -4,10 +4,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class SlaSettings(BaseModel):
-    """How long finished requests are kept for /sla and /sla/report."""
+    """Storage of finished requests for /sla and /sla/report."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str = Field("", description="SQLite file; empty: a temporary database that ends with the process")
-    keep_seconds: float = Field(86400.0, ge=60, description="older requests are deleted")
-    max_rows: int = Field(1_000_000, ge=1000, description="beyond this the oldest requests are deleted; 0.1 KiB each")
+    path: str = Field("", description="SQLite file; empty: a temporary database that is deleted at exit")
+    keep_seconds: float = Field(86400.0, ge=60, description="seconds after which requests are deleted")
+    max_rows: int = Field(
+        1_000_000, ge=1000, description="most requests that are kept, 0.1 KiB each; the oldest are deleted first"
+    )

@@ -1,11 +1,11 @@
-"""The SQLite database of finished requests: appended in batches, bounded by age and rows, never in the way.
+"""The SQLite database of finished requests: written in batches, bounded by age and rows. Its errors stop no request.
 
-WAL with synchronous=NORMAL: a batch that is committed survives the death of the process; the last few may be lost if
-the machine loses power, which for statistics is fine. A file that is not a database, is damaged, or has another layout
-is moved aside and a new one begun. Several processes may share a file.
+WAL with synchronous=NORMAL: a committed batch survives the death of the process. The last few batches can be lost in a
+power failure, which is acceptable for statistics. A file that is not a database, is damaged, or has another layout is
+moved aside and replaced by a new one. Several processes can share a file.
 
-Without a path SQLite's own temporary database is used: in memory while it is small, beyond its cache in a temporary
-file that nobody else sees and that is gone with the process. So memory stays flat.
+Without a path SQLite's own temporary database is used. It lives in memory while it is small; beyond its cache it uses a
+private temporary file that is deleted with the process. So memory stays flat.
 """
 
 from __future__ import annotations
@@ -15,33 +15,35 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from llm_gateway.sla.record import SlaRecord
 
 BUSY_SECONDS = 1.0
-"""How long a write waits for another process's before it fails and is tried again later."""
+"""Time that a write waits for another process before it fails and is retried later."""
 TRIM_ROWS = 1000
 """Rows deleted in one transaction."""
 
 MAX_TENANT = 64
-"""Characters; a client without a key may call itself what it likes, even by bytes that are no text."""
+"""Most characters of a tenant's name. A client without a key chooses it freely, even with bytes that are not text."""
 
 LAYOUT = 1
-"""Raised when the columns change; kept in the file as SQLite's user_version."""
+"""Raise it when the columns change. The file keeps it as SQLite's user_version."""
 
-COLUMNS = (
-    "time REAL, class TEXT, tenant TEXT, engine TEXT, outcome TEXT, verdict INTEGER, streamed INTEGER,"
-    " prompt_tokens INTEGER, output_tokens INTEGER, queue_wait REAL, ttft REAL, tpot REAL, e2e REAL,"
-    " ttft_target REAL, tpot_target REAL, deadline REAL, preempted INTEGER, attempts INTEGER"
-)
-INSERT = f"INSERT INTO requests VALUES (NULL{', ?' * len(COLUMNS.split(','))})"
+FIELDS = get_type_hints(SlaRecord)
+SQL_TYPES = {str: "TEXT", int: "INTEGER", bool: "INTEGER", float: "REAL", float | None: "REAL"}
+COLUMNS = {
+    **{"class" if name == "class_name" else name: SQL_TYPES[kind] for name, kind in FIELDS.items()},
+    "verdict": SQL_TYPES[int],
+}
+"""SQL type by column: the fields of an SlaRecord, and its verdict."""
+INSERT = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES ({', '.join(f':{column}' for column in COLUMNS)})"
 TRIM_AGE = "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE time < ? ORDER BY time LIMIT ?)"
 TRIM_ROW_COUNT = (
     "DELETE FROM requests WHERE id IN"
     " (SELECT id FROM requests WHERE id <= (SELECT max(id) FROM requests) - ? ORDER BY id LIMIT ?)"
 )
-"""Ids are given in order and only the oldest rows are deleted, so newest - oldest + 1 bounds the number of rows."""
+"""Ids are sequential and only the oldest rows are deleted, so newest - oldest + 1 bounds the number of rows."""
 
 T = TypeVar("T")
 
@@ -49,7 +51,7 @@ log = logging.getLogger(__name__)
 
 
 class SlaStore:
-    """Used by one thread at a time. Opens at its first use, and again after a failure to open."""
+    """The database, for one thread at a time. It opens on first use, and again after a failure to open."""
 
     def __init__(self, path: str, keep_seconds: float, max_rows: int, wall: Callable[[], float] = time.time) -> None:
         self._path = path
@@ -59,16 +61,16 @@ class SlaStore:
         self._connection: sqlite3.Connection | None = None
 
     def write(self, records: Sequence[SlaRecord]) -> None:
-        """All of `records` or none; then a few of the rows that are too old or too many are deleted.
+        """Write all of `records` or none. Then delete a few of the rows that are too old or too many.
 
-        Raises sqlite3.Error if the disk is full, the file locked for too long, or cannot be opened.
+        Raise sqlite3.Error if the disk is full, or if the file is locked for too long or cannot be opened.
         """
         rows = [_row(record) for record in records]
         self._sound(lambda connection: _insert(connection, rows))
         self._sound(lambda connection: self._trim(connection, len(rows) + TRIM_ROWS))
 
     def read(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        """Return the result of `question` on the rows. Raises sqlite3.Error."""
+        """Return the result of `question` on the rows. Raise sqlite3.Error."""
         return self._sound(question)
 
     def close(self) -> None:
@@ -77,7 +79,7 @@ class SlaStore:
             self._connection = None
 
     def _sound(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Does `work` on the database; if that turns out to be damaged, on a new one."""
+        """Do `work` on the database. If the database is damaged, move it aside and do `work` on a new one."""
         try:
             return work(self._open())
         except sqlite3.DatabaseError as error:
@@ -104,10 +106,10 @@ class SlaStore:
             file = Path(self._path + suffix)
             if file.exists():
                 file.replace(aside + suffix)
-        log.error("%s is of no use (%s); moved to %s, and a new one begun", self._path, error, aside)
+        log.error("%s is not usable (%s); moved it to %s and started a new one", self._path, error, aside)
 
     def _trim(self, connection: sqlite3.Connection, budget: int) -> None:
-        """At most about `budget` rows, which is more than were added: it catches up and never takes long."""
+        """Delete at most about `budget` rows, which is more than were added: so it catches up and never takes long."""
         for statement, bound in (TRIM_AGE, self._wall() - self._keep_seconds), (TRIM_ROW_COUNT, self._max_rows):
             deleted = TRIM_ROWS
             while deleted == TRIM_ROWS and budget > 0:
@@ -124,13 +126,14 @@ def _prepare(connection: sqlite3.Connection) -> None:
     if tables and layout != LAYOUT:
         raise OtherLayout(f"its layout is {layout}, not {LAYOUT}")
     with connection:
-        connection.execute(f"CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY, {COLUMNS})")
+        columns = ", ".join(f"{column} {kind}" for column, kind in COLUMNS.items())
+        connection.execute(f"CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY, {columns})")
         connection.execute("CREATE INDEX IF NOT EXISTS requests_by_time ON requests (time)")
         connection.execute(f"PRAGMA user_version={LAYOUT}")
 
 
 class OtherLayout(sqlite3.DatabaseError):
-    """A sound database, but not one of ours."""
+    """A valid database with another layout."""
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
@@ -138,29 +141,16 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
     return isinstance(error, OtherLayout) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+def _insert(connection: sqlite3.Connection, rows: Sequence[dict[str, Any]]) -> None:
     with connection:
         connection.executemany(INSERT, rows)
 
 
-def _row(record: SlaRecord) -> tuple[object, ...]:
-    return (
-        record.time,
-        record.class_name,
-        record.tenant[:MAX_TENANT].encode(errors="replace").decode(),
-        record.engine,
-        record.outcome,
-        int(record.verdict()),
-        record.streamed,
-        record.prompt_tokens,
-        record.output_tokens,
-        record.queue_wait,
-        record.ttft,
-        record.tpot,
-        record.e2e,
-        record.ttft_target,
-        record.tpot_target,
-        record.deadline,
-        record.preempted,
-        record.attempts,
-    )
+def _row(record: SlaRecord) -> dict[str, Any]:
+    """Return the value of each column."""
+    return {
+        **{name: getattr(record, name) for name in FIELDS},
+        "class": record.class_name,
+        "tenant": record.tenant[:MAX_TENANT].encode(errors="replace").decode(),
+        "verdict": int(record.verdict()),
+    }

@@ -1,10 +1,10 @@
 """Summary of a window: attainment, goodput, percentiles and fairness, per class and per tenant of a class.
 
-attainment   met / requests; rejected and failed requests are misses, excluded ones are not in `requests`
-goodput      requests that met their targets, per second
-percentile   interpolated between the two nearest values, as everywhere in this project (`llm_report.percentile`)
+attainment   met / requests. Rejected and failed requests are misses; excluded ones are not in `requests`.
+goodput      Requests per second that met their targets.
+percentile   Interpolated between the two nearest values, as everywhere in this project (`llm_report.percentile`).
 jain         Jain's index of fairness (Jain, Chiu, Hawe 1984), (sum x)^2 / (n sum x^2), over the tenants'
-             x = (prompt + output tokens) / weight; 1 is equal shares. It says something only while tenants contend.
+             x = (prompt + output tokens) / weight; 1 means equal shares. It is meaningful only while tenants contend.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llm_gateway.request.classes import PriorityClass
-from llm_gateway.sla.record import Verdict
+from llm_gateway.classes import PriorityClass
+from llm_gateway.sla.record import SlaVerdict
 from llm_gateway.sla.window import Floats, Integers, Window
 from llm_report import percentile as definition
 
 TENANT_ROWS = 500
-"""Most pairs of class and tenant in a summary: those with the most requests."""
+"""Most pairs of class and tenant in a summary. Those with the most requests are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """Seconds; None without a value."""
+    """Percentiles in seconds; None without a value."""
 
     p50: float | None
     p90: float | None
@@ -34,7 +34,7 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Figures of the requests of one class, or of one tenant in a class."""
+    """The figures of a class, or of a tenant within a class."""
 
     requests: int
     met: int
@@ -42,7 +42,7 @@ class Figures:
     rejected: int
     failed: int
     excluded: int
-    """Not in `requests`: the client hung up, or it was the client's mistake."""
+    """Not in `requests`: the client hung up or made a mistake."""
     attainment: float | None
     goodput: float
     prompt_tokens: int
@@ -56,9 +56,11 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class ClassSummary:
+    """The summary of one class."""
+
     name: str
     ttft_target: float | None
-    """As configured now; None for a class that is no more."""
+    """The current target; None for a class that is no longer configured."""
     tpot_target: float | None
     figures: Figures
     jain: float | None
@@ -66,30 +68,34 @@ class ClassSummary:
 
 @dataclass(frozen=True, slots=True)
 class TenantSummary:
+    """The summary of one tenant within a class."""
+
     class_name: str
     tenant: str
     figures: Figures
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class SlaSummary:
+    """The summary of a window, from `start` to `end`, seconds since 1970."""
+
     start: float
     end: float
     seconds: float
-    """Seconds over which goodput is computed."""
+    """Length of the time over which goodput is computed."""
     classes: list[ClassSummary]
-    """The configured ones, most urgent first, then others that there are rows of."""
+    """The configured classes, most urgent first, then other classes in the window."""
     tenants: list[TenantSummary]
     tenants_left_out: int
     jain: float | None
 
 
-def summarise(window: Window, classes: Iterable[PriorityClass], weight: Callable[[str], float]) -> Summary:
-    """`weight` is a tenant's share, 1 for one that has none configured."""
+def summarise(window: Window, classes: Iterable[PriorityClass], weight: Callable[[str], float]) -> SlaSummary:
+    """Summarise a window. `weight` returns a tenant's weight, 1 for a tenant that is not configured."""
     configured = {cls.name: cls for cls in sorted(classes, key=lambda cls: cls.priority)}
     names = [*configured, *(name for name in window.classes if name not in configured)]
     tenants, left_out = _tenants(window, names)
-    return Summary(
+    return SlaSummary(
         window.start,
         window.end,
         window.seconds,
@@ -112,12 +118,12 @@ def percentile(values: Floats, percent: int) -> float | None:
 
 
 def known(values: Floats) -> Floats:
-    """Those that were measured, in ascending order."""
+    """Return the values that were measured, in ascending order."""
     return np.sort(values[~np.isnan(values)])
 
 
 def jain(shares: Sequence[float]) -> float | None:
-    """None without a share above zero."""
+    """Return Jain's index, None without a share above zero."""
     squares = sum(share * share for share in shares)
     return sum(shares) ** 2 / (len(shares) * squares) if squares else None
 
@@ -134,7 +140,7 @@ def _class(window: Window, name: str, cls: PriorityClass | None, weight: Callabl
 
 
 def _tenants(window: Window, class_order: Sequence[str]) -> tuple[list[TenantSummary], int]:
-    """One pass: rows sorted by (class, tenant) lie together."""
+    """Return the tenants' summaries and how many were left out. Sorting groups the rows by (class, tenant)."""
     pair = window.class_code * max(len(window.tenants), 1) + window.tenant_code
     order = np.argsort(pair, kind="stable")
     pairs, begins, counts = np.unique(pair[order], return_index=True, return_counts=True)
@@ -149,16 +155,16 @@ def _tenants(window: Window, class_order: Sequence[str]) -> tuple[list[TenantSum
 
 
 def _figures(window: Window, rows: Integers) -> Figures:
-    verdicts = [int(count) for count in np.bincount(window.verdict[rows], minlength=len(Verdict))]
-    requests, met = sum(verdicts) - verdicts[Verdict.EXCLUDED], verdicts[Verdict.MET]
+    verdicts = [int(count) for count in np.bincount(window.verdict[rows], minlength=len(SlaVerdict))]
+    requests, met = sum(verdicts) - verdicts[SlaVerdict.EXCLUDED], verdicts[SlaVerdict.MET]
     waits = known(window.queue_wait[rows])
     return Figures(
         requests=requests,
         met=met,
-        late=verdicts[Verdict.LATE],
-        rejected=verdicts[Verdict.REJECTED],
-        failed=verdicts[Verdict.FAILED],
-        excluded=verdicts[Verdict.EXCLUDED],
+        late=verdicts[SlaVerdict.LATE],
+        rejected=verdicts[SlaVerdict.REJECTED],
+        failed=verdicts[SlaVerdict.FAILED],
+        excluded=verdicts[SlaVerdict.EXCLUDED],
         attainment=met / requests if requests else None,
         goodput=met / window.seconds,
         prompt_tokens=int(window.prompt_tokens[rows].sum()),
@@ -176,7 +182,7 @@ def _percentiles(ordered: Floats) -> Percentiles:
 
 
 def _fairness(window: Window, rows: Integers, weight: Callable[[str], float]) -> float | None:
-    """Over every tenant that has a row here."""
+    """Return Jain's index over all tenants in the rows."""
     codes = window.tenant_code[rows]
     tokens = np.bincount(codes, window.prompt_tokens[rows] + window.output_tokens[rows])
     return jain([float(tokens[code]) / weight(window.tenants[code]) for code in np.unique(codes)])

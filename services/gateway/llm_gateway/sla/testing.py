@@ -1,4 +1,4 @@
-"""Finished requests for the tests of the SLA."""
+"""Finished requests for tests."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ ON_TIME = SlaRecord(
 
 
 def record(**changes: Any) -> SlaRecord:
-    """A streamed request that met its targets, with `changes`."""
+    """Return a streamed request that met its targets, with `changes`."""
     return replace(ON_TIME, **changes)

@@ -1,8 +1,8 @@
-"""The hot path of the SLA: `record` counts and appends, a thread behind it writes.
+"""The hot path of the SLA: `record` counts and appends, and a thread writes in the background.
 
-A record waits in a bounded deque, appended to by the event loop and emptied by the one thread that owns the database;
-both ends are atomic, so there is no lock. Whatever happens to the database, requests go on: records wait, and when
-there is no more room for them they are dropped and counted.
+The event loop appends records to a bounded deque. The one thread that owns the database empties it. Both operations are
+atomic, so there is no lock. Failures of the database never stop requests: records wait, and when the deque is full they
+are dropped and counted.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from llm_gateway.sla.store import SlaStore
 
 FLUSH_SECONDS = 0.5
 FLUSH_RECORDS = 500
-"""Number of waiting records that are written at once, without waiting for the clock."""
+"""Number of waiting records that triggers a write before the interval ends."""
 WAITING_RECORDS = 20_000
-"""Room for records that are not written yet, about 0.5 KiB each: 8 s at 2,500 requests/s."""
+"""Most records that wait, about 0.5 KiB each: 8 s at 2,500 requests/s."""
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class SlaTracker:
-    """`record` at any time; `start` and `stop` inside the event loop."""
+    """Counts and stores finished requests. Call `start` and `stop` in the event loop, `record` at any time."""
 
     def __init__(self, settings: SlaSettings, metrics: GatewayMetrics, wall: Callable[[], float] = time.time) -> None:
         self.settings = settings
@@ -53,7 +53,7 @@ class SlaTracker:
         self._failing = False
 
     def record(self, record: SlaRecord) -> None:
-        """On every request's path: a few microseconds, and never raises."""
+        """Count a finished request and queue it for the database. It takes a few microseconds and never raises."""
         counters = self._counters.get(record.class_name) or self._count_class(record.class_name)
         if record.outcome not in EXCLUDED_OUTCOMES:
             violations = record.violations()
@@ -72,7 +72,7 @@ class SlaTracker:
         self._flusher = asyncio.create_task(self._flush_now_and_then())
 
     async def stop(self) -> None:
-        """Writes what is waiting and closes the database."""
+        """Write the waiting records and close the database."""
         if self._flusher is not None:
             self._flusher.cancel()
             with suppress(asyncio.CancelledError):
@@ -81,13 +81,13 @@ class SlaTracker:
         self._thread.shutdown()
 
     async def flush(self) -> None:
-        """Returns when all that was recorded before is written, or could not be."""
+        """Wait until all records so far are written or have failed."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._write_waiting)
 
     async def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        """`question` about all that was recorded so far, answered in the database's thread.
+        """Return the result of `question` on all records so far. It runs in the database's thread.
 
-        One at a time, so that a crowd of questions does not keep the writer waiting. Raises sqlite3.Error.
+        Questions run one at a time, so that many of them do not delay the writer. Raise sqlite3.Error.
         """
         async with self._asking:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, question)
@@ -109,7 +109,7 @@ class SlaTracker:
         return self._store.read(question)
 
     def _write_waiting(self) -> None:
-        """In the database's thread. What could not be written waits for the next time, in its order."""
+        """Write the waiting records, in the database's thread. After a failure they keep waiting, in order."""
         batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
             self._store.write(batch)
@@ -123,7 +123,7 @@ class SlaTracker:
             log.exception("%d requests cannot be stored for the SLA", len(batch))
         else:
             if self._failing:
-                log.warning("the SLA database %s is written again", self.settings.path)
+                log.warning("the SLA database %s can be written again", self.settings.path)
             self._failing = False
 
     def _finish(self) -> None:
@@ -133,7 +133,7 @@ class SlaTracker:
 
 
 class ClassCounters:
-    """A class's series, looked up once."""
+    """The metric series of a class, looked up once."""
 
     __slots__ = ("met", "missed", "violations")
 

@@ -1,8 +1,8 @@
-"""The requests of a time span as columns, loaded once and asked many questions.
+"""The requests of a time span as columns, loaded once for many computations.
 
-Percentiles in SQL take 3 s a column on a million rows; NumPy sorts a column in 0.1 s and lets the event loop run
-meanwhile. Reading the rows does not, so it is done in chunks with a pause after each: the loop waits for a chunk, a
-millisecond or two, never for the window.
+Percentiles in SQL take 3 s per column on a million rows. NumPy sorts a column in 0.1 s and releases the GIL, so the
+event loop keeps running. Reading rows holds the GIL, so it is done in chunks with a pause after each: the loop waits a
+millisecond or two for a chunk, never for the window.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Rows in the order of time; durations are seconds, NaN where there is none."""
+    """The rows in order of time. Durations are in seconds, NaN where there is none."""
 
     start: float
     end: float
@@ -65,13 +65,13 @@ class Window:
 
     @property
     def seconds(self) -> float:
-        """From the window's start to its end, or from its first request on if the records begin later."""
+        """The length of the window, counted from its first request if the records begin later; at least 1."""
         begin = self.start if not len(self) else max(self.start, float(self.time[0]))
         return max(self.end - begin, 1.0)
 
 
 def load(connection: sqlite3.Connection, start: float, end: float) -> Window:
-    """The requests that ended in (start, end], wall clock."""
+    """Return the requests that ended in (start, end] on the wall clock."""
     classes, tenants = Codes(), Codes()
     chunks: dict[str, list[npt.NDArray[Any]]] = {field: [np.empty(0, kind)] for field, (_, kind) in COLUMNS.items()}
     cursor = connection.execute(SELECT, (start, end))
@@ -87,7 +87,7 @@ def load(connection: sqlite3.Connection, start: float, end: float) -> Window:
 
 
 class Codes(dict[str, int]):
-    """Numbers names in the order of their first appearance."""
+    """Numbers for names, in order of first appearance."""
 
     def __missing__(self, name: str) -> int:
         self[name] = len(self)

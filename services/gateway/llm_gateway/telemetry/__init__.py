@@ -1,1 +1,1 @@
-"""The traces of a request: spans (tracing, otel), and the ledger that settles everything when it has ended."""
+"""The spans of a request: the interface (tracing) and its OpenTelemetry implementation (otel)."""

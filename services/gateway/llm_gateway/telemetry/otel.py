@@ -1,8 +1,8 @@
-"""Traces by OpenTelemetry; imported only when tracing is on.
+"""Traces with OpenTelemetry. This module is imported only if tracing is on.
 
-Spans are made on the event loop and given their parent by hand, without context variables: a request's spans belong to
-it whatever task ends them. They are sent in batches by a thread of the SDK's. When the receiver is down, the thread
-gives up after a few seconds and the spans are dropped; when they come faster than they are sent, the newest are.
+Spans are created on the event loop and get their parent explicitly, without context variables: a request's spans belong
+to it whichever task ends them. A thread of the SDK sends them in batches. If the receiver is down, the thread gives up
+after a few seconds and drops the spans. If spans arrive faster than they are sent, the newest are dropped.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from llm_gateway.telemetry import tracing
 from llm_gateway.telemetry.tracing import Value
 
 EXPORT_SECONDS = 2.0
-"""For one batch, tries included; also what a receiver that is down adds to the gateway's end."""
+"""Time limit of one batch with its retries. A receiver that is down delays the shutdown by as much."""
 WAITING_SPANS = 8192
 BATCH_SPANS = 512
 
 OPERATIONS = {"/v1/chat/completions": "chat", "/v1/completions": "text_completion"}
-"""From a path to gen_ai.operation.name."""
+"""gen_ai.operation.name by path."""
 
 KINDS = {tracing.UPSTREAM: otel.SpanKind.CLIENT}
 """Span kinds by phase; every other phase is internal."""
 
 TRACESTATE = "tracestate"
-"""Set anew with each traceparent: one of the client's that does not belong to it must not stay."""
+"""Header that is replaced with each traceparent, so that the client's value cannot stay with another trace."""
 
 W3C = TraceContextTextMapPropagator()
 
@@ -47,6 +47,8 @@ def otlp_exporter(settings: tracing.TracingSettings) -> SpanExporter:
 
 
 class OtelTracing:
+    """A `Tracing` that exports spans."""
+
     def __init__(self, settings: tracing.TracingSettings, exporter: SpanExporter) -> None:
         self._provider = TracerProvider(
             sampler=ParentBasedTraceIdRatio(settings.sample_ratio),
@@ -65,7 +67,7 @@ class OtelTracing:
         return OtelTrace(self._tracer, span)
 
     def flush(self) -> None:
-        """Blocks until all ended spans are sent, or could not be."""
+        """Block until all finished spans are sent or dropped."""
         self._provider.force_flush()
 
     def close(self) -> None:
@@ -73,6 +75,8 @@ class OtelTracing:
 
 
 class OtelTrace:
+    """A `Trace` whose root is the server span."""
+
     __slots__ = ("_context", "_root", "_tracer")
 
     def __init__(self, tracer: otel.Tracer, root: otel.Span) -> None:
@@ -81,7 +85,7 @@ class OtelTrace:
         self._context = otel.set_span_in_context(root, Context())
 
     def span(self, name: str) -> OtelSpan:
-        """A request that is not sampled has no spans below it, yet its ids go on to the engine."""
+        """Return a child span. A request that is not sampled has none, but its ids still reach the engine."""
         if not self._root.is_recording():
             return OtelSpan(self._root, self._context, owned=False)
         span = self._tracer.start_span(name, self._context, KINDS.get(name, otel.SpanKind.INTERNAL))
@@ -105,6 +109,8 @@ class OtelTrace:
 
 
 class OtelSpan:
+    """A `Span`. It ends the OpenTelemetry span only if it owns it."""
+
     __slots__ = ("_context", "_owned", "_span")
 
     def __init__(self, span: otel.Span, context: Context, *, owned: bool) -> None:

@@ -1,8 +1,8 @@
-"""Traces of requests: what there is to say about one, and the twin that says nothing.
+"""Traces of requests: the interface, and an implementation that does nothing.
 
 gateway.request                      the server span; the client's `traceparent` is its parent
 ├─ gateway.admit                     read, parse, classify
-├─ gateway.queue                     wait for an engine slot; once per attempt
+├─ gateway.queue                     wait for a slot; once per attempt
 └─ gateway.upstream                  one exchange with an engine, which gets this span as its `traceparent`
 
     trace = tracing.begin(request.headers, request.path)
@@ -12,7 +12,8 @@ gateway.request                      the server span; the client's `traceparent`
         span.inject(engine_headers)
     trace.end(outcome, status)
 
-Off, the default, `begin` returns one shared object whose methods do nothing, and OpenTelemetry is not even imported.
+Tracing is off by default. Then `begin` returns a shared object whose methods do nothing, and OpenTelemetry is not
+imported.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ class TracingSettings(BaseModel):
         "", pattern="^(https?://.+)?$", description="URL such as http://127.0.0.1:4318/v1/traces; empty: no tracing"
     )
     sample_ratio: float = Field(
-        1.0, ge=0, le=1, description="part of the requests traced, where the caller's traceparent does not decide"
+        1.0, ge=0, le=1, description="part of the requests that is traced, unless the client's traceparent decides"
     )
-    service_name: str = Field("llm-gateway", min_length=1, description="the resource's service.name")
+    service_name: str = Field("llm-gateway", min_length=1, description="service.name of the OpenTelemetry resource")
 
 
 class Span(Protocol):
-    """A phase of a request, from `with` to its end; an exception that leaves the block is noted as its error."""
+    """A phase of a request: the time of a `with` block. An exception that leaves the block is recorded as its error."""
 
     def __enter__(self) -> Self: ...
 
@@ -54,32 +55,34 @@ class Span(Protocol):
     def set(self, name: str, value: Value) -> None: ...
 
     def inject(self, headers: MutableMapping[str, str]) -> None:
-        """Makes this span the parent of what the receiver of `headers` does: sets traceparent and tracestate."""
+        """Set traceparent and tracestate in `headers`, so that the receiver's spans become children of this one."""
 
 
 class Trace(Protocol):
-    """One request's."""
+    """The trace of one request."""
 
     def span(self, name: str) -> Span: ...
 
     def set(self, name: str, value: Value | None) -> None:
-        """An attribute of the request's span; None leaves it out. The names are in `llm_gateway.telemetry.tracing`."""
+        """Set an attribute of the request's span, unless `value` is None. The names are below."""
 
     def event(self, name: str) -> None:
-        """A moment worth a mark, such as the first token."""
+        """Record an event, such as the first token."""
 
     def end(self, outcome: str, status: int) -> None:
-        """Exactly once. `outcome` is the label of gateway_requests_total, `status` the HTTP status sent."""
+        """End the trace, exactly once. `outcome` is the label of gateway_requests_total, `status` the HTTP status."""
 
 
 class Tracing(Protocol):
+    """The source of traces."""
+
     def begin(self, headers: Mapping[str, str], path: str) -> Trace: ...
 
     def close(self) -> None:
-        """Sends what is waiting, for a few seconds at most; blocks, so not for the event loop's thread."""
+        """Send the waiting spans, for a few seconds at most. This blocks: do not call it in the event loop."""
 
 
-# Attributes of gateway.request: OpenTelemetry's semantic conventions for generative AI, and the gateway's own.
+# Attributes of gateway.request: OpenTelemetry's semantic conventions for generative AI, then the gateway's own.
 OPERATION = "gen_ai.operation.name"
 MODEL = "gen_ai.request.model"
 MAX_TOKENS = "gen_ai.request.max_tokens"
@@ -94,7 +97,7 @@ QUEUE_WAIT = "llm_gateway.queue_wait"
 """Seconds, over all attempts."""
 OUTCOME = "llm_gateway.outcome"
 ENGINE = "llm_gateway.engine"
-"""Attribute of the span gateway.upstream."""
+"""An attribute of gateway.upstream."""
 
 FIRST_TOKEN = "first_token"
 
@@ -114,7 +117,7 @@ class NoSpan:
         pass
 
     def inject(self, headers: MutableMapping[str, str]) -> None:
-        """Leaves what the client sent: its trace goes through us to the engine."""
+        """Keep the client's headers, so that its trace continues at the engine."""
 
 
 class NoTrace:

@@ -1,1 +1,1 @@
-"""Tenants: who sends a request, how much they may send, and how much they have used."""
+"""Tenants: their names and keys, their rate limits, and their usage."""

@@ -1,13 +1,13 @@
-"""API keys: made here, kept by the client, known to the gateway only as a hash.
+"""API keys: generated here and kept by the client. The gateway knows only their hashes.
 
     llm-gateway key new
 
-prints a key, once, and the line for the configuration. A key is 256 random bits, so a plain SHA-256 of it cannot be
-searched through, and needs neither salt nor a slow hash: those protect passwords, which people choose. For the same
-reason never put the hash of a secret that a person thought of into the configuration.
+prints a new key once, with the line for the configuration. A key has 256 random bits, so its SHA-256 cannot be reversed
+by search. It needs neither salt nor a slow hash, which protect passwords that people choose. For the same reason, never
+put the hash of a secret that a person chose into the configuration.
 
-Comparison leaks nothing by its time. What the client sends is hashed first; a client cannot choose the digest of its
-guess, so it cannot work its way towards a known one byte by byte. The digests are then compared in constant time.
+The time of a comparison leaks nothing. The client's key is hashed first. A client cannot choose the digest of its
+guess, so it cannot approach a known digest byte by byte. The digests are then compared in constant time.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ def digest_of(key: str) -> bytes:
 
 
 def key_hash(key: str) -> str:
-    """As the configuration has it: `sha256:<hex>`."""
+    """Return the hash of a key for the configuration, `sha256:<hex>`."""
     return HASH_PREFIX + digest_of(key).hex()
 
 
 def digest_in(configured: str) -> bytes:
-    """The digest in `sha256:<hex>`. Raises ValueError, whose message does not repeat the value: it may be a key."""
+    """Return the digest in `sha256:<hex>`. Raise ValueError without repeating the value, which can be a key."""
     text = configured.removeprefix(HASH_PREFIX)
     if text == configured or len(text) != DIGEST_CHARACTERS:
-        raise ValueError("a key is given by its hash, sha256:<64 hex digits>; `llm-gateway key new` makes both")
+        raise ValueError("a key is configured by its hash, sha256:<64 hex digits>; `llm-gateway key new` makes both")
     try:
         return bytes.fromhex(text)
     except ValueError:
-        raise ValueError("a key's hash is sha256:<64 hex digits>, and these are not hex digits") from None
+        raise ValueError("a key's hash must be sha256:<64 hex digits>, and these are not hex digits") from None
 
 
 def matches(key: str | None, digest: bytes) -> bool:
@@ -60,14 +60,14 @@ def matches(key: str | None, digest: bytes) -> bool:
 
 
 def bearer(authorization: str | None) -> str | None:
-    """The key in `Authorization: Bearer <key>`, None if there is none."""
+    """Return the key in `Authorization: Bearer <key>`, None if there is none."""
     if authorization is None or authorization[: len(BEARER)].lower() != BEARER:
         return None
     return authorization[len(BEARER) :].strip() or None
 
 
 def secret(source: str) -> str:
-    """The secret that `env:NAME` or `file:PATH` points to: the configuration itself holds none. Raises ValueError."""
+    """Return the secret at `env:NAME` or `file:PATH`; the configuration itself holds none. Raise ValueError."""
     kind, _, where = source.partition(":")
     if kind == "env":
         found = os.environ.get(where, "")
@@ -77,14 +77,14 @@ def secret(source: str) -> str:
         except OSError as error:
             raise ValueError(f"cannot read the secret in {where}: {error.strerror}") from None
     else:
-        raise ValueError("a secret is given by where it is, env:NAME or file:PATH")
+        raise ValueError("a secret is configured by its place, env:NAME or file:PATH")
     if not found or not found.isascii() or not found.isprintable():
-        raise ValueError(f"{source} holds no secret; it must be one line of printable ASCII")
+        raise ValueError(f"{source} contains no secret; it must be one line of printable ASCII")
     return found
 
 
 def authorization(source: str | None) -> str | None:
-    """The header value for an engine whose key is at `source`; None without one."""
+    """Return the Authorization header for an engine whose key is at `source`, None without a key."""
     return f"Bearer {secret(source)}" if source else None
 
 
@@ -102,11 +102,11 @@ KeyHash = Annotated[str, AfterValidator(_checked_hash)]
 """A settings field: the hash of a key, `sha256:<hex>`."""
 
 SecretSource = Annotated[str, AfterValidator(_checked_secret)]
-"""A settings field: where a secret is, `env:NAME` or `file:PATH`. Refused if there is nothing."""
+"""A settings field: the place of a secret, `env:NAME` or `file:PATH`. An empty place is refused."""
 
 
 def main(argv: Sequence[str]) -> None:
-    """`llm-gateway key new`"""
+    """Run `llm-gateway key new`."""
     if list(argv) != ["new"]:
         sys.exit("usage: llm-gateway key new")
     key = new_key()

@@ -1,12 +1,12 @@
-"""Requests and tokens per minute, per tenant: token buckets that refill continuously.
+"""Rate limits per tenant, in requests and tokens per minute: token buckets that refill continuously.
 
-A bucket of L per minute holds at most L and gains L/60 per second. From any moment on, T seconds let in at most
-L + L·T/60 units: what the bucket held, and what it gained. A refused request takes nothing from either bucket, and is
-told the exact time after which it would be let in if nobody else came.
+A bucket of L per minute holds at most L and gains L/60 per second. So any period of T seconds admits at most
+L + L·T/60 units: the bucket's content plus its gain. A refused request takes nothing from either bucket. Its
+Retry-After is the exact time after which it would be admitted if no other request came.
 
-Tokens are charged by estimate when the request comes in and settled by what it used when it ends, which may leave the
-bucket below zero: that debt is paid before the next request. So over any stretch of time the limit holds for actual
-use, up to what the estimates of requests under way are wrong by. A grant is settled once; again changes nothing.
+Tokens are charged by estimate on arrival and settled by actual use at the end. This can leave the bucket below zero, a
+debt that is paid before the next request. So over any period the limit holds for actual use, up to the estimation
+errors of requests in flight. A grant is settled once; further calls change nothing.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from llm_contract.errors import ApiError, ErrorKind
 SECONDS_PER_MINUTE = 60.0
 
 ROUNDING = 1e-6
-"""Units forgiven, so that a client that waits the exact time is not refused for the last bit of a float."""
+"""Tolerance in units, so that a client that waits the exact time is not refused for a rounding error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Per minute; None: no limit."""
+    """Limits per minute; None means no limit."""
 
     requests: int | None
     tokens: int | None
@@ -34,23 +34,23 @@ class Limits:
 
 @dataclass(slots=True)
 class Grant:
-    """The answer to one request: let in, or when to come back; and the buckets as they are after it."""
+    """The answer to one request: admitted, or the time to retry; and the state of the buckets after it."""
 
     tenant: str
     limits: Limits
     tokens: int = 0
-    """Charged, and to be settled."""
+    """Tokens that were charged and will be settled."""
     open: bool = False
-    """Let in and not settled yet."""
+    """Admitted and not settled yet."""
     requests_left: float = math.inf
     tokens_left: float = math.inf
     retry_after: float = 0.0
-    """Seconds until it would be let in; inf: never, it asks for more than a minute's worth."""
+    """Seconds until it would be admitted; inf if it needs more than a minute's worth."""
     refused_by: str = ""
-    """`requests` or `tokens`, whichever is longer to wait for; empty if it was let in."""
+    """`requests` or `tokens`, the limit with the longer wait; empty if the request was admitted."""
 
     def headers(self) -> dict[str, str]:
-        """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, as OpenAI's API sends them."""
+        """Return `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, as OpenAI's API sends them."""
         found: dict[str, str] = {}
         for kind, limit, left in (
             ("requests", self.limits.requests, self.requests_left),
@@ -64,17 +64,19 @@ class Grant:
 
 
 class Limiter(Protocol):
+    """The rate limits of all tenants."""
+
     async def acquire(self, tenant: str, limits: Limits, tokens: int) -> Grant:
-        """One request of about `tokens` tokens. Charges both buckets, or neither: see `Grant.refused_by`."""
+        """Charge a request of about `tokens` tokens to both buckets, or to neither: see `Grant.refused_by`."""
         ...
 
     async def settle(self, grant: Grant, used: int) -> None:
-        """The request has ended and used this many tokens, 0 if it never ran. A second call changes nothing."""
+        """Settle a finished request that used `used` tokens, 0 if it never ran. A second call changes nothing."""
         ...
 
 
 class Bucket:
-    """`level` units at time `since`; below zero is debt."""
+    """A token bucket with `level` units at time `since`. A negative level is debt."""
 
     __slots__ = ("level", "limit", "since")
 
@@ -88,13 +90,13 @@ class Bucket:
         self.since = now
 
     def change_limit(self, limit: int, now: float) -> None:
-        """Keeps what it holds, or owes: a reload is no way to a full bucket."""
+        """Change the limit and keep the level: a reload must not fill the bucket or cancel its debt."""
         self.refill(now)
         self.limit = limit
         self.level = min(self.level, float(limit))
 
     def wait(self, units: float) -> float:
-        """Seconds from the last refill until it holds `units`; inf if it never will."""
+        """Return the seconds from the last refill until it holds `units`, inf if it never will."""
         if self.level + ROUNDING >= units:
             return 0.0
         if units > self.limit:
@@ -102,12 +104,12 @@ class Bucket:
         return (units - self.level) * SECONDS_PER_MINUTE / self.limit
 
     def put_back(self, units: float) -> None:
-        """Negative to take more; never above the limit."""
+        """Add units, up to the limit. A negative number takes more."""
         self.level = min(float(self.limit), self.level + units)
 
 
 class LocalLimiter:
-    """Limits of one gateway process. Keeps a bucket for each tenant that has the limit: as many as are configured."""
+    """The limits of one gateway process. It keeps one bucket per configured tenant and limit."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -138,27 +140,27 @@ class LocalLimiter:
             bucket.put_back(grant.tokens - used)
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no connection is open."""
 
     def keep(self, tenants: frozenset[str]) -> None:
-        """Forgets the buckets of everybody else; for a reload."""
+        """Drop the buckets of all other tenants, on a reload."""
         for buckets in (self._requests, self._tokens):
             for gone in buckets.keys() - tenants:
                 del buckets[gone]
 
 
 def refusal(grant: Grant) -> ApiError:
-    """Return the error for a refused grant, without Retry-After if waiting is of no use."""
+    """Return the error for a refused grant, without Retry-After if waiting would not help."""
     limit = grant.limits.requests if grant.refused_by == "requests" else grant.limits.tokens
     if grant.retry_after == math.inf:
-        message = f"the request needs more than the {limit} tokens per minute allowed; send a shorter one"
+        message = f"the request needs more than the {limit} tokens per minute allowed; send a shorter request"
         return ApiError(ErrorKind.RATE_LIMITED, message)
     message = f"over the limit of {limit} {grant.refused_by} per minute; retry in {grant.retry_after:.3g} s"
     return ApiError(ErrorKind.RATE_LIMITED, message, retry_after=grant.retry_after)
 
 
 def duration(seconds: float) -> str:
-    """As OpenAI writes it: 20ms, 1.5s, 6m0s."""
+    """Return a duration as OpenAI writes it: 20ms, 1.5s, 6m0s."""
     milliseconds = max(0, math.ceil(seconds * 1000 - ROUNDING))
     if milliseconds < 1000:
         return f"{milliseconds}ms"

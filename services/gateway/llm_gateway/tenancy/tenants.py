@@ -1,8 +1,8 @@
-"""Tenants: who sends a request, which classes they can use, and their share of the engines.
+"""Tenants: the identity of a client, the classes that it can use, and its share of the engines.
 
-With keys required, a request's API key names its tenant, and nothing else does. Without, on loopback, a key that is
-known still does; else `x-tenant` is believed; else the request is anonymous. A tenant that is not in the configuration
-has weight 1, no limits and no label of its own in metrics.
+If keys are required, only a request's API key names its tenant. Otherwise, on loopback, a known key still names it,
+then `x-tenant`; without either the request is anonymous. A tenant outside the configuration has weight 1, no limits and
+no label of its own in metrics.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
-from llm_gateway.request.classes import ClassTable, PriorityClass
+from llm_gateway.classes import ClassTable, PriorityClass
 from llm_gateway.tenancy.keys import KeyHash, bearer, digest_in, digest_of
 from llm_gateway.tenancy.rate_limit import Limits
 
@@ -31,44 +31,50 @@ OTHER = "other"
 RESERVED = (ANONYMOUS, OTHER)
 
 BUCKET_BYTES = 8
-"""Digests are found by this much of their start, then compared in constant time."""
+"""Length of the prefix by which digests are looked up. The whole digests are compared in constant time."""
 
 
 class TenantSettings(BaseModel):
+    """A tenant with its keys, weight, limits and classes."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$")
     keys: tuple[KeyHash, ...] = Field((), description="hashes of its API keys, sha256:<hex>; `llm-gateway key new`")
-    weight: float = Field(1.0, gt=0, description="its part of the engines under contention, relative to the others'")
+    weight: float = Field(1.0, gt=0, description="its share of the engines under contention, relative to other tenants")
     rpm: int | None = Field(None, ge=1, description="requests per minute; none: no limit")
     tpm: int | None = Field(None, ge=1, description="tokens per minute, prompt and output; none: no limit")
-    default_class: str | None = Field(None, description="class of a request that names none")
-    most_urgent: str | None = Field(None, description="class it gets when it asks for a more urgent one")
+    default_class: str | None = Field(None, description="class of a request that does not name one")
+    most_urgent: str | None = Field(
+        None, description="most urgent class that it can use; requests for a higher one get this one"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
+    """The tenant of a request."""
+
     name: str
     label: str
-    """In metrics; of few and known values."""
+    """Label in metrics, from a small and known set."""
     weight: float = 1.0
     limits: Limits | None = None
     default: PriorityClass | None = None
     most_urgent: PriorityClass | None = None
 
 
-NOBODY = Tenant("", ANONYMOUS)
-"""Requests that say nothing about who sent them share one place in the order."""
+ANONYMOUS_TENANT = Tenant("", ANONYMOUS)
+"""The tenant of all anonymous requests."""
 
 
 class TenantTable:
-    """Names the tenant of a request. Holds digests of keys only, never a key."""
+    """Finds the tenant of a request. It holds digests of keys, never a key."""
 
     def __init__(self, tenants: Sequence[TenantSettings], classes: ClassTable, *, keys_required: bool) -> None:
         self.replace(tenants, classes, keys_required=keys_required)
 
     def replace(self, tenants: Sequence[TenantSettings], classes: ClassTable, *, keys_required: bool) -> None:
-        """For a reload: requests that come from now on are judged by the new table."""
+        """Exchange the table on a reload. It applies to all requests from now on."""
         self.keys_required = keys_required
         self.by_name = {one.name: _tenant(one, classes) for one in tenants}
         self._by_digest: dict[bytes, list[tuple[bytes, Tenant]]] = {}
@@ -77,13 +83,13 @@ class TenantTable:
                 self._by_digest.setdefault(digest[:BUCKET_BYTES], []).append((digest, self.by_name[one.name]))
 
     def authorization_for(self, own: str | None, request_headers: Mapping[str, str]) -> str | None:
-        """Return an engine's Authorization: its `own` key if it has one; the client's only if there are no keys."""
+        """Return the Authorization for an engine: its `own`, or the client's if the gateway itself has no keys."""
         if own is not None or self.keys_required or self._by_digest:
             return own
         return request_headers.get(headers.AUTHORIZATION)
 
     def authenticate(self, request_headers: Mapping[str, str]) -> Tenant:
-        """Raises ApiError (401) if a key is required and there is none that we know; its message repeats nothing."""
+        """Return the tenant of a request. Raise ApiError (401), which repeats no key, if a valid key is required."""
         if self._by_digest:
             key = bearer(request_headers.get(headers.AUTHORIZATION)) or request_headers.get(headers.API_KEY)
             if key is not None and (found := self._keyed(key)):
@@ -92,7 +98,7 @@ class TenantTable:
             message = "a valid API key is required; send it as `Authorization: Bearer <key>`"
             raise ApiError(ErrorKind.UNAUTHORIZED, message)
         name = request_headers.get(headers.TENANT)
-        return self._named(name) if name else NOBODY
+        return self._named(name) if name else ANONYMOUS_TENANT
 
     def _keyed(self, key: str) -> Tenant | None:
         digest = digest_of(key)
@@ -106,31 +112,36 @@ class TenantTable:
         if known is not None:
             return known
         if len(name) > MAX_NAME or not (name.isascii() and name.isprintable()):
-            message = f"{headers.TENANT} is up to {MAX_NAME} printable ASCII characters"
+            message = f"{headers.TENANT} must have at most {MAX_NAME} printable ASCII characters"
             raise ApiError(ErrorKind.INVALID_REQUEST, message, param=headers.TENANT)
         return Tenant(name, OTHER)
 
 
 def check_tenants(tenants: Sequence[TenantSettings], classes: ClassTable) -> None:
-    """Raises ValueError for a class that is not there, a key of two tenants, a default class above the cap."""
+    """Raise ValueError for an unknown class, a key shared by two tenants, or a default class above the cap."""
     owners: dict[str, str] = {}
     for one in tenants:
         if one.name in RESERVED:
-            raise ValueError(f"tenant {one.name}: the name is taken; it is what metrics call everybody else")
+            raise ValueError(f"tenant {one.name}: the name is reserved for other clients in metrics")
         _check_classes(one, classes)
         for configured in one.keys:
             owner = owners.setdefault(configured.lower(), one.name)
             if owner != one.name:
-                raise ValueError(f"tenants {owner} and {one.name} have the same key; a key belongs to one")
+                raise ValueError(
+                    f"tenants {owner} and {one.name} have the same key; each key must belong to one tenant"
+                )
 
 
 def keys_required(host: str, require_keys: RequireKeys, tenants: Sequence[TenantSettings]) -> bool:
-    """`auto` is: unless only this machine can reach us. Raises ValueError if keys are required and there are none."""
+    """Return whether keys are required; `auto` means unless the gateway listens on loopback only.
+
+    Raise ValueError if keys are required and no tenant has one.
+    """
     required = not is_loopback(host) if require_keys == "auto" else require_keys
     if required and not any(one.keys for one in tenants):
         raise ValueError(
             f"keys are required to listen on {host}, and no tenant has any; `llm-gateway key new` makes one "
-            "(`require_keys: false` lets everybody in)"
+            "(`require_keys: false` admits every client)"
         )
     return required
 

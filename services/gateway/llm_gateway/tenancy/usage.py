@@ -1,4 +1,4 @@
-"""Usage of each tenant since the gateway started: for the admin API, and for metrics when they are scraped."""
+"""The usage of each tenant since the start of the gateway, for the admin API and the metrics."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from llm_contract.metrics import Metric as MetricName
 
 @dataclass(slots=True)
 class Usage:
+    """The account of one tenant."""
+
     requests: int = 0
-    """Let in, however they ended."""
+    """Admitted requests, however they ended."""
     prompt_tokens: int = 0
     output_tokens: int = 0
     limited_by_requests: int = 0
     limited_by_tokens: int = 0
-    """Refused by the tenant's limit."""
+    """Requests that the tenant's limits refused."""
 
 
 class UsageBook:
-    """One account per metric label: a configured tenant, or everybody else; so their number is bounded."""
+    """One account per metric label: each configured tenant, and all others together. So the number is bounded."""
 
     def __init__(self) -> None:
         self._accounts: dict[str, Usage] = {}
@@ -47,7 +49,7 @@ class UsageBook:
 
 
 class UsageCollector(Collector):
-    """Reads the book when scraped, so that counting costs a request two additions and no lock."""
+    """Reads the book at a scrape, so that a request costs two additions and no lock."""
 
     def __init__(self, book: UsageBook) -> None:
         self._book = book

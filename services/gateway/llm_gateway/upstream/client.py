@@ -1,4 +1,4 @@
-"""The HTTP client towards the engines, and what its failures mean for the request."""
+"""The HTTP client towards the engines, and the meaning of its failures for a request."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Literal
 
 from llm_contract.errors import ErrorKind
 from llm_gateway.engines import Engine
-from llm_gateway.settings import GatewaySettings
-from llm_gateway.upstream.connection import BrokenOff, ConnectFailed, HttpError, Response, Silent, Sink
+from llm_gateway.upstream.connection import ConnectFailed, Disconnected, HttpError, Response, Silent, Sink
 from llm_gateway.upstream.pool import HttpClient
 
 Phase = Literal["connect", "headers", "body", "answer"]
 
 
 class EngineError(Exception):
-    """An exchange with an engine failed; `retryable` says whether another try may go better."""
+    """A failed exchange with an engine. `retryable` says whether another attempt can succeed."""
 
     def __init__(self, engine: Engine, phase: Phase, kind: ErrorKind, reason: str, *, retryable: bool) -> None:
         super().__init__(f"{engine.shown}: {reason}")
@@ -28,17 +27,17 @@ class EngineError(Exception):
 
 
 class Upstream:
-    """Sends requests to engines over kept-alive connections; how many there are follows from the permits."""
+    """The HTTP client for all engines. The permits bound its connections. Timeouts are in seconds."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
-        self._client = HttpClient(settings.connect_timeout, settings.engine_silence_timeout)
+    def __init__(self, connect_timeout: float, silence_timeout: float) -> None:
+        self._client = HttpClient(connect_timeout, silence_timeout)
 
     async def send(
         self, engine: Engine, method: str, path: str, headers: Mapping[str, str], *, body: bytes | None = None
     ) -> Response:
-        """Returns when the response's headers are there; the caller reads the body and closes the response.
+        """Send a request. Return the response once its headers have arrived; the caller reads the body and closes it.
 
-        Raises EngineError.
+        Raise EngineError.
         """
         try:
             target = engine.url(path).raw_path
@@ -47,35 +46,35 @@ class Upstream:
             raise engine_error(engine, "headers", error) from error
 
     async def read(self, engine: Engine, response: Response) -> bytes:
-        """The whole body. Raises EngineError."""
+        """Return the whole body. Raise EngineError."""
         try:
             return await response.read()
         except HttpError as error:
             raise engine_error(engine, "body", error) from error
 
     async def read_some(self, engine: Engine, response: Response) -> bytes:
-        """Read what has arrived of the body, waiting for at least one byte; empty at its end. Raises EngineError."""
+        """Return the next bytes of the body, at least one; empty at its end. Raise EngineError."""
         try:
             return await response.read_some()
         except HttpError as error:
             raise engine_error(engine, "body", error) from error
 
     async def pipe(self, engine: Engine, response: Response, sink: Sink) -> None:
-        """Gives each part of the body to `sink` as it is parsed; see Response.pipe. Raises EngineError."""
+        """Pass each part of the body to `sink` as it is parsed; see Response.pipe. Raise EngineError."""
         try:
             await response.pipe(sink)
         except HttpError as error:
             raise engine_error(engine, "body", error) from error
 
     async def health(self, engine: Engine, timeout: float) -> int:
-        """The status of the engine's /health. Raises EngineError."""
+        """Return the status of the engine's /health. Raise EngineError."""
         status, _ = await self.fetch(engine, "GET", "/health", timeout)
         return status
 
     async def fetch(
         self, engine: Engine, method: str, path: str, timeout: float, *, body: bytes | None = None
     ) -> tuple[int, bytes]:
-        """A small exchange on the gateway's own behalf: status and body. Raises EngineError."""
+        """Make a small request for the gateway itself and return status and body. Raise EngineError."""
         headers = {"content-type": "application/json"} if body else {}
         if engine.authorization is not None:
             headers["authorization"] = engine.authorization
@@ -99,8 +98,12 @@ class Upstream:
 
 
 def engine_error(engine: Engine, phase: Phase, error: HttpError) -> EngineError:
-    """Tells apart: never connected; silent (a second try would double its load); broke off; does not speak HTTP."""
+    """Return the EngineError for a failed exchange.
+
+    Two kinds are retryable: no connection, and a connection that broke. A silent engine is not asked again, as that
+    would double its load, nor is one that does not speak HTTP.
+    """
     if isinstance(error, ConnectFailed):
         return EngineError(engine, "connect", ErrorKind.ENGINE_UNAVAILABLE, str(error), retryable=True)
-    reason = str(error) if isinstance(error, Silent | BrokenOff) else f"not a valid HTTP response: {error}"
-    return EngineError(engine, phase, ErrorKind.ENGINE_FAILED, reason, retryable=isinstance(error, BrokenOff))
+    reason = str(error) if isinstance(error, Silent | Disconnected) else f"not a valid HTTP response: {error}"
+    return EngineError(engine, phase, ErrorKind.ENGINE_FAILED, reason, retryable=isinstance(error, Disconnected))

@@ -1,18 +1,18 @@
-"""HTTP/1.1 towards the engines: one connection, one exchange at a time, parsed by llhttp (httptools).
+"""HTTP/1.1 towards the engines: one exchange at a time on a connection, parsed by llhttp (httptools).
 
-    connection.begin(request_head + body)      one write
-    response = await connection.response()     when status and headers are there
-    await response.read() / read_some()        the body, whole or as it comes
-    response.close()                           an unread rest ends the connection
+    response = connection.begin(request_head + body)     one write
+    await response.head()                                status and headers have arrived
+    await response.read() / read_some()                  the body, whole or as it arrives
+    response.close()                                     aborts the connection if the body is not complete
 
 HttpError
-├─ ConnectFailed   never connected: nothing was sent
-├─ Silent          not a byte for too long
-├─ BrokenOff       the connection ended before the response did
-└─ Malformed       what came is not HTTP, or its head is too large
+├─ ConnectFailed   no connection was made, so nothing was sent
+├─ Silent          no byte arrived for too long
+├─ Disconnected    the connection ended before the response
+└─ Malformed       the response is not HTTP, or its head is too large
 
-A connection whose exchange ended well goes back to its pool by itself, as soon as the last byte is parsed and before
-anybody has read it: `Response` holds the bytes, and knows its connection only until then.
+After a complete exchange the connection returns to its pool by itself, as soon as the last byte is parsed and before
+the body is read: `Response` holds the bytes and drops its connection then.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from typing import cast
 import httptools
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Limit of a response head; checked after each read, so up to one socket read more is parsed."""
+"""Limit of a response head. It is checked after each read, so up to one more socket read is parsed."""
 MAX_BUFFERED_BYTES = 256 * 1024
-"""Limit of a body that is not read: above this the engine has to wait."""
+"""Limit of the unread part of a body. Above it the gateway stops reading, so the engine has to wait."""
 FIRST_FINAL_STATUS = 200
 ASKED_ENCODING = "accept-encoding: identity"
 GZIP_OR_ZLIB = 47
 """zlib's window bits for either format, recognised by its header."""
 MAX_INFLATED_BYTES = 64 * 1024 * 1024
 SERVERS_KEEP_IDLE_SECONDS = 1.0
-"""No server closes a connection that was idle for less; uvicorn does after 5."""
+"""Idle time that every server allows before it closes a connection; uvicorn allows 5 seconds."""
 
 
 Sink = Callable[[bytes], bool]
-"""Takes a part of a body, and says whether it takes the next one too. It must not raise."""
+"""Takes a part of a body and returns whether it takes the next one as well. It must not raise."""
 
 
 class HttpError(Exception):
-    """An exchange failed; which way, its subclass says."""
+    """A failed exchange. The subclass says how it failed."""
 
 
 class ConnectFailed(HttpError): ...
@@ -52,24 +52,24 @@ class ConnectFailed(HttpError): ...
 class Silent(HttpError): ...
 
 
-class BrokenOff(HttpError): ...
+class Disconnected(HttpError): ...
 
 
 class Malformed(HttpError): ...
 
 
 def request_head(method: str, path: str, host: str, headers: Mapping[str, str], *, body_length: int) -> bytes:
-    """Request line and headers. Raises ValueError if a part would break the line it is in."""
+    """Return request line and headers as bytes. Raise ValueError if a part contains a line break."""
     lines = [f"{method} {path} HTTP/1.1", f"host: {host}", f"content-length: {body_length}", ASKED_ENCODING]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     head = "\r\n".join(lines)
     if head.count("\r") != len(lines) - 1 or head.count("\n") != len(lines) - 1 or " " in path:
-        raise ValueError("a line break in a request's header, or a space in its path")
+        raise ValueError("a line break in a request header, or a space in the path")
     return head.encode("utf-8", "surrogateescape") + b"\r\n\r\n"
 
 
 class Encoding:
-    """Decodes a body that an engine compressed though it was asked not to."""
+    """The decoder of a body that an engine compressed although it was asked not to."""
 
     __slots__ = ("_inflate",)
 
@@ -78,15 +78,15 @@ class Encoding:
 
     @classmethod
     def of(cls, name: str | None) -> Encoding | None:
-        """Raises Malformed for an encoding that is not known."""
+        """Return a decoder for a content-encoding, None if there is none. Raise Malformed if it is unknown."""
         if name is None or name.strip().lower() in ("", "identity"):
             return None
         if name.strip().lower() not in ("gzip", "x-gzip", "deflate"):
-            raise Malformed(f"the content-encoding {name[:32]!r}, which was not asked for")
+            raise Malformed(f"unsupported content-encoding {name[:32]!r}")
         return cls()
 
     def decode(self, part: bytes) -> bytes:
-        """Raises Malformed for what is not compressed, and for what grows too large."""
+        """Return the decoded part. Raise Malformed if it is not compressed or inflates too much."""
         try:
             decoded = self._inflate.decompress(part, MAX_INFLATED_BYTES)
         except zlib.error as error:
@@ -96,13 +96,13 @@ class Encoding:
         return decoded
 
     def end(self) -> None:
-        """Raises Malformed if the body is not whole."""
+        """Raise Malformed if the body is incomplete."""
         if not self._inflate.eof:
             raise Malformed("the compressed body is cut off")
 
 
 class Response:
-    """`status` and `headers` (names in lower case, the last of equals) are final; the body may still be under way."""
+    """A response whose body can still be arriving. Header names are in lower case; the last of equal ones counts."""
 
     __slots__ = ("_buffered", "_complete", "_connection", "_error", "_parts", "_sink", "_waiter", "headers", "status")
 
@@ -119,11 +119,11 @@ class Response:
 
     @property
     def content_type(self) -> str:
-        """Without its parameters, in lower case; empty if there is none."""
+        """The content type in lower case without parameters; empty if there is none."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     async def read(self) -> bytes:
-        """The whole rest of the body. Raises HttpError."""
+        """Return the rest of the body. Raise HttpError."""
         while not self._complete:
             self._raise_error()
             if self._connection is not None and self._buffered > MAX_BUFFERED_BYTES:
@@ -132,16 +132,16 @@ class Response:
         return self._take()
 
     async def read_some(self) -> bytes:
-        """Read what has arrived, waiting for at least one byte; empty at the end. Raises HttpError."""
+        """Return the next bytes of the body, at least one; empty at the end. Raise HttpError."""
         while not self._parts and not self._complete:
             self._raise_error()
             await self._change()
         return self._take()
 
     async def pipe(self, sink: Sink) -> None:
-        """Gives each part of the body to `sink` in the moment it is parsed, without waking a task for it.
+        """Pass each part of the body to `sink` when it is parsed, without waking a task.
 
-        Returns at the end, or when `sink` said False; what comes then waits for a reader. Raises HttpError.
+        Return at the end, or when `sink` returned False; later parts wait for a reader. Raise HttpError.
         """
         if self._parts and not sink(self._take()):
             return
@@ -154,13 +154,13 @@ class Response:
             self._sink = None
 
     def close(self) -> None:
-        """Ends the connection unless the response is complete; then there is nothing left to do."""
+        """Abort the connection, unless the response is complete."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abort()
 
     def let_end(self, seconds: float) -> None:
-        """Drop the unneeded rest of the body, so that the connection can be used again; then close it."""
+        """Drop the rest of the body, so that the connection can be reused. Abort it if that takes over `seconds`."""
         if self._connection is None:
             return
         self._parts, self._buffered = [], 0
@@ -169,18 +169,18 @@ class Response:
         asyncio.get_running_loop().call_later(seconds, self.close)
 
     async def head(self) -> None:
-        """Returns when status and headers are there. Raises HttpError."""
+        """Wait until status and headers have arrived. Raise HttpError."""
         while not self.status:
             self._raise_error()
             await self._change()
 
     def begin(self, status: int) -> None:
-        """For Connection, as everything below."""
+        """Take the final status. This method and those below are for Connection."""
         self.status = status
         self._wake()
 
     def feed(self, part: bytes) -> int:
-        """Returns how many bytes wait to be read."""
+        """Take a part of the body. Return the number of unread bytes."""
         if self._sink is not None:
             if not self._sink(part):
                 self._sink = None
@@ -203,7 +203,7 @@ class Response:
 
     @property
     def ends_with_connection(self) -> bool:
-        """Neither a length nor chunks say where its body ends."""
+        """Whether the end of the connection is the end of the body: it has neither a length nor chunks."""
         chunked = self.headers.get("transfer-encoding", "").lower().endswith("chunked")
         return bool(self.status) and not chunked and "content-length" not in self.headers
 
@@ -240,7 +240,7 @@ def _drop(part: bytes) -> bool:
 
 
 class Connection(asyncio.Protocol):
-    """`on_idle` is called when it can take the next request, `on_lost` once, when it never will again."""
+    """A connection to an engine. `on_idle` is called when it can take a request, `on_lost` once when it has ended."""
 
     def __init__(self, on_idle: Callable[[Connection], None], on_lost: Callable[[Connection], None]) -> None:
         self._on_idle = on_idle
@@ -249,24 +249,24 @@ class Connection(asyncio.Protocol):
         self._response: Response | None = None
         self._head_bytes = 0
         self._encoding: Encoding | None = None
-        """Decoder of the present response's body, None for one that is sent as it is."""
+        """Decoder of the current response's body, None if it is not compressed."""
         self._paused = False
         self._was_idle = 0.0
         self.is_open = False
         self.heard = time.monotonic()
-        """When the last byte came, or the request was sent; when idle, since when."""
+        """Time of the last byte, of the request that was sent, or of the start of the idle period."""
 
     def is_silent(self, since: float) -> bool:
-        """Nothing came after `since`, though we did read."""
+        """Return whether no byte has arrived after `since` although the gateway was reading."""
         return self.heard < since and not self._paused
 
     @property
     def may_have_been_idle_too_long(self) -> bool:
-        """It was idle before its present request, and has not had a byte of answer to it."""
+        """Whether it was idle before its current request and has not received a byte of the answer."""
         return self._was_idle >= SERVERS_KEEP_IDLE_SECONDS and not self._head_bytes
 
     def begin(self, request: bytes) -> Response:
-        """Sends a request; the connection must be idle and open."""
+        """Send a request. The connection must be idle and open."""
         now = time.monotonic()
         self._was_idle, self.heard = now - self.heard, now
         self._head_bytes = 0
@@ -275,8 +275,8 @@ class Connection(asyncio.Protocol):
         return response
 
     def abort(self, error: HttpError | None = None) -> None:
-        """Ends the connection at once, which tells the engine to give the request up."""
-        self._end(error or BrokenOff("closed by us"))
+        """End the connection at once. This makes the engine abort the request."""
+        self._end(error or Disconnected("closed by the gateway"))
         self._transport.abort()
 
     def resume(self) -> None:
@@ -312,13 +312,13 @@ class Connection(asyncio.Protocol):
         if error is None and response is not None and response.ends_with_connection:
             self._response = None
             response.complete()
-        self._end(BrokenOff("the connection broke off"))
+        self._end(Disconnected("the engine disconnected"))
 
     # --- callbacks of the parser ----------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         if self._response is None:
-            raise Malformed("more than was asked for")
+            raise Malformed("a response without a request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._response is not None:
@@ -341,7 +341,7 @@ class Connection(asyncio.Protocol):
         response = self._response
         if response is None:
             return
-        if not response.status:  # 1xx: the real one follows
+        if not response.status:  # 1xx: the final response follows
             response.headers.clear()
             return
         if self._encoding is not None:

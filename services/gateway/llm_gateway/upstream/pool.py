@@ -1,7 +1,7 @@
-"""Kept-alive connections to the engines: who is idle, who is busy, and who has been silent for too long.
+"""Kept-alive connections to the engines: idle ones, busy ones, and those that have been silent for too long.
 
-How many connections there are follows from the permits; here is no limit of its own. One timer looks after all of them,
-so a request costs no timer: silence is noticed up to a quarter of its limit late.
+The permits bound the number of connections; the pool has no limit of its own. One timer checks all connections, so a
+request needs none. Silence is noticed up to a quarter of its limit late.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from collections.abc import Mapping
 
 from yarl import URL
 
-from llm_gateway.upstream.connection import BrokenOff, ConnectFailed, Connection, Response, Silent, request_head
+from llm_gateway.upstream.connection import ConnectFailed, Connection, Disconnected, Response, Silent, request_head
 
 IDLE_SECONDS = 30.0
-"""An idle connection older than this is closed."""
+"""An idle connection is closed after this time."""
 LONGEST_SWEEP_INTERVAL = 1.0
 _HOSTNAME_MISMATCH, _IP_MISMATCH = 62, 64
-"""OpenSSL's X509_V_ERR_*, whose messages name the host."""
+"""OpenSSL's X509_V_ERR_* codes whose messages contain the host."""
 
 
 class Origin:
-    """One engine's address, and its connections."""
+    """The address of one engine and its connections."""
 
     __slots__ = ("busy", "host", "idle", "netloc", "port", "tls")
 
@@ -35,7 +35,7 @@ class Origin:
         self.netloc = base.host_port_subcomponent or ""
         self.tls = tls
         self.idle: list[Connection] = []
-        """The one used last is last, and is the next to be used."""
+        """A stack: the connection used last is used next."""
         self.busy: set[Connection] = set()
 
     def became_idle(self, connection: Connection) -> None:
@@ -49,7 +49,7 @@ class Origin:
 
 
 class HttpClient:
-    """Made inside a running event loop. Times are seconds."""
+    """All connections. Construct it inside a running event loop. Timeouts are in seconds."""
 
     def __init__(self, connect_timeout: float, silence_timeout: float) -> None:
         self._connect_timeout = connect_timeout
@@ -69,18 +69,17 @@ class HttpClient:
         body: bytes = b"",
         tls: ssl.SSLContext | None = None,
     ) -> Response:
-        """Returns when status and headers are there; the caller reads the body and closes the response.
+        """Send a request and return the response once status and headers have arrived. The caller closes it.
 
-        An engine may close an idle connection in the moment we use it. A request lost that way, on a connection idle
-        before and without a byte of answer, is sent once more on a new one. `tls` is for an https:// base, which needs
-        one. Raises HttpError.
+        An engine can close an idle connection at the moment it is used. A request that is lost this way, without a byte
+        of answer, is sent once more on a new connection. An https:// base needs a `tls` context. Raise HttpError.
         """
         origin = self._origin(base, tls)
         request = request_head(method, path, origin.netloc, headers, body_length=len(body)) + body
         connection = origin.idle.pop() if origin.idle else await self._connect(origin)
         try:
             return await self._exchange(origin, connection, request)
-        except BrokenOff:
+        except Disconnected:
             if not connection.may_have_been_idle_too_long:
                 raise
         return await self._exchange(origin, await self._connect(origin), request)
@@ -89,12 +88,6 @@ class HttpClient:
         self._timer.cancel()
         for origin in self._origins.values():
             for connection in [*origin.idle, *origin.busy]:
-                connection.abort()
-
-    def forget(self, base: URL) -> None:
-        """Closes the idle connections to an engine that was taken away."""
-        for key in [key for key in self._origins if key[0] == base]:
-            for connection in list(self._origins.pop(key).idle):
                 connection.abort()
 
     def open_connections(self) -> int:
@@ -139,7 +132,7 @@ class HttpClient:
 
 
 def _why_not_connected(error: OSError | ValueError) -> str:
-    """Return a reason without the address: clients may read it. ValueError is what a resolver's codec raises."""
+    """Return a reason without the address, as clients can see it. A resolver's codec raises ValueError."""
     if isinstance(error, ssl.SSLCertVerificationError):
         mismatch = error.verify_code in (_HOSTNAME_MISMATCH, _IP_MISMATCH)
         return f"its certificate is not accepted: {'name mismatch' if mismatch else error.verify_message}"

@@ -1,7 +1,7 @@
-"""An engine's answer that is an error: a 5xx, a 429, a redirect, or an error object inside a 200, streamed or not.
+"""Answers that are errors: a 5xx, a 429, a redirect, or an error object inside a 200, streamed or not.
 
-Another engine may do better, so such an answer is raised, with all that a client needs to be told it in the engine's
-own words if no other engine can serve the request. A refusal that is the client's own fault is passed on at once.
+Another engine might serve the request, so such an answer is raised as an exception. It holds the engine's answer, which
+the client gets if no other engine can serve the request. A refusal that is the client's fault is passed on at once.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from llm_gateway.upstream.stream_filter import StreamFilter
 TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
 OVERLOADED = (TOO_MANY_REQUESTS, UNAVAILABLE)
 LONGEST_REST = 30.0
-"""Seconds: a longer Retry-After counts as this."""
+"""Upper bound on a Retry-After, in seconds."""
 _STATUS_OF_CODE = {kind.code: kind.status for kind in ErrorKind}
 _STATUS_OF_TYPE = {"invalid_request_error": 400, "BadRequestError": 400, "NotFoundError": 404, "rate_limit_error": 429}
 
 
 class Refusal(EngineError):
-    """`status` is the one that the error means; inside a 200 its object says which."""
+    """An answer that refuses the request. `status` is the meaning of the error; inside a 200 its object states it."""
 
     def __init__(self, engine: Engine, source: Response, body: bytes, status: int, *, reason: str) -> None:
         client_fault = 400 <= status < 500 and status != TOO_MANY_REQUESTS
         super().__init__(engine, "answer", ErrorKind.ENGINE_FAILED, reason, retryable=not client_fault)
         self.source = source
-        """Its status and headers; its body has been read."""
+        """The response with status and headers. Its body has been read."""
         self.body = body
         self.status = status
         self.client_fault = client_fault
 
     @property
     def rest(self) -> float | None:
-        """Seconds for which an overloaded engine asks to be left alone."""
+        """Seconds that an overloaded engine asks to rest; None if it does not ask."""
         after = self.source.headers.get(RETRY_AFTER, "").strip()
         if self.status not in OVERLOADED or not (after.isascii() and after.isdigit() and len(after) < 10):
             return None
@@ -48,7 +48,7 @@ class Refusal(EngineError):
 
 
 def refusal(engine: Engine, source: Response, body: bytes) -> Refusal | None:
-    """Return what a whole answer refuses, None for one that serves the request and for the engine's own 4xx."""
+    """Return the refusal in a whole answer. Return None if it serves the request or is the engine's own 4xx."""
     status = source.status
     if status >= 500 or status == TOO_MANY_REQUESTS or 300 <= status < 400:
         return Refusal(engine, source, body, status, reason=f"answered {status}")
@@ -63,7 +63,7 @@ def refusal(engine: Engine, source: Response, body: bytes) -> Refusal | None:
 
 
 def stream_failure(engine: Engine, source: Response, events: StreamFilter) -> EngineError | None:
-    """Return why a stream is not complete, None if it is."""
+    """Return the reason why a stream is incomplete, None if it is complete."""
     if events.is_open:
         reason = "the stream ended before it was complete"
         return EngineError(engine, "body", ErrorKind.ENGINE_FAILED, reason, retryable=True)
@@ -78,7 +78,7 @@ def stream_failure(engine: Engine, source: Response, events: StreamFilter) -> En
 
 
 def error_status(error: Any) -> int:
-    """Return the HTTP status that an error object means, 500 if it does not say."""
+    """Return the HTTP status that an error object stands for, 500 if it does not say."""
     if not isinstance(error, dict):
         return 500
     code = error.get("code")

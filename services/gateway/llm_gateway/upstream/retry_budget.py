@@ -1,8 +1,8 @@
-"""A limit on retries, so that a failing fleet is not drowned in second tries.
+"""A limit on retries, so that they do not overload engines that are failing already.
 
-A token bucket (Finagle's RetryBudget): each request puts in `ratio`, each second `per_second`, each retry takes 1. So
-over any stretch of time, retries <= reserve + ratio * requests + per_second * seconds. It starts full: an engine that
-dies takes all that it has in flight with it at once, and those shall not fail.
+It is a token bucket (Finagle's RetryBudget): each request adds `ratio`, each second adds `per_second`, each retry takes
+1. Over any period, retries <= reserve + ratio * requests + per_second * seconds. The bucket starts full: when an engine
+dies, all its requests in flight need a retry at once.
 """
 
 from __future__ import annotations
@@ -13,14 +13,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class RetryBudgetSettings(BaseModel):
+    """The limit on retries over all requests."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    ratio: float = Field(0.2, ge=0, le=1, description="retries per request, in the long run")
-    per_second: float = Field(1.0, ge=0, description="retries that are always allowed, so that low traffic has some")
-    reserve: float = Field(100.0, ge=1, description="retries that may be saved up: at least what one engine holds")
+    ratio: float = Field(0.2, ge=0, le=1, description="retries per request in the long run")
+    per_second: float = Field(
+        1.0, ge=0, description="retries per second that are always allowed, for times of low traffic"
+    )
+    reserve: float = Field(
+        100.0, ge=1, description="most retries that are saved up; set it to the requests that one engine holds, or more"
+    )
 
 
 class RetryBudget:
+    """The token bucket. `clock` is monotonic, in seconds."""
+
     def __init__(self, settings: RetryBudgetSettings, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._clock = clock
@@ -28,11 +36,11 @@ class RetryBudget:
         self._refilled = clock()
 
     def request(self) -> None:
-        """A new request came in; on the hot path, so no clock is read."""
+        """Add the share of a new request. This is on the hot path, so it does not read the clock."""
         self._tokens = min(self._settings.reserve, self._tokens + self._settings.ratio)
 
     def retry(self) -> bool:
-        """Whether one more retry is allowed; if so, it is counted."""
+        """Take one retry if the budget allows it. Return whether it did."""
         now = self._clock()
         earned = self._settings.per_second * (now - self._refilled)
         self._tokens = min(self._settings.reserve, self._tokens + earned)

@@ -1,9 +1,9 @@
-"""The client's view of an engine's stream: whole events, one [DONE], and no usage that it did not ask for.
+"""The client's view of an engine's stream: whole events, one [DONE], and no usage that the client did not request.
 
-Nearly every chunk of an answer is one or more plain events, `data: {…}` in LF lines. A few searches for bytes recognise
-them, and they pass unparsed. All else (comments, other line ends, cut events, usage, errors, the end) is taken apart
-event by event and follows the grammar in `llm_contract.sse`. Cut events wait for their rest, so an engine that dies in
-the middle of one never leaves half of it with the client, and what comes next stands by itself.
+Nearly every chunk of an answer is one or more plain events, `data: {…}` in LF lines. A few byte searches recognise
+them, and they pass unparsed. All other chunks (comments, other line ends, cut events, usage, errors, the end) are split
+into events by the grammar in `llm_contract.sse`. A cut event is held until its rest arrives. So the client never gets
+half an event from an engine that dies, and the next event stands on its own.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from llm_contract.sse import Ending, StreamState
 from llm_gateway.upstream.token_counts import TokenCounts, stated
 
 MAX_HELD_BYTES = 16 * 1024 * 1024
-"""A stream with a larger event fails."""
+"""Limit of one event. A stream with a larger event fails."""
 _SAYS_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 Rewrite = Callable[[dict[str, Any]], bool]
-"""Changes an event in place. Returns False if the client must not get it."""
+"""Changes an event in place and returns whether the client gets it."""
 
 
 class StreamFilter:
-    """Follows one engine's stream to its end. `rewrite` sees every event before the client does.
+    """The filter of one engine's stream. `rewrite` gets every event before the client does.
 
-    Streams of other APIs than OpenAI's completions and chat (`ends_with_done` is False) are complete at the end of the
-    engine's HTTP answer. Their events pass unread, but for one that is named `error`.
+    With `ends_with_done` False, for APIs other than OpenAI's completions and chat, a stream is complete when the
+    engine's HTTP answer ends. Its events pass unread, except for an event named `error`.
     """
 
     __slots__ = (
@@ -55,24 +55,24 @@ class StreamFilter:
         self._rewrite = rewrite
         self._held = b""
         self._between_events = rewrite is None
-        """Nothing is held, and events may pass as they are."""
+        """No part of an event is held, and events can pass unparsed."""
         self._said_usage: bytes | dict[str, Any] = b""
         self.state = StreamState()
         self.is_open = True
-        """Neither complete nor failed."""
+        """The stream is neither complete nor failed."""
         self.events = 0
-        """Parts of the answer that were passed on: about one per token."""
+        """Number of events passed on: about one per token."""
         self.error: Any = None
-        """The engine's error object, None if it sent none …"""
+        """The engine's error object, None if it sent none."""
         self.error_event = b""
-        """… and the event that holds it, which the client has not got."""
+        """The event with the error object. The client has not received it."""
 
     @property
     def is_complete(self) -> bool:
         return self.state.ending is Ending.COMPLETE
 
     def feed(self, chunk: bytes) -> bytes:
-        """Return what the client gets now. Never raises."""
+        """Take a chunk from the engine and return the bytes for the client. Never raise."""
         if self._between_events and chunk.startswith(b"data: {") and chunk.endswith(b"}\n\n"):
             one = chunk.find(b"\n") == len(chunk) - 2
             plain = (one or _are_plain(chunk)) and b"error" not in chunk and b"\r" not in chunk
@@ -81,21 +81,21 @@ class StreamFilter:
                 return chunk
         return self._taken_apart(chunk)
 
-    def end(self, *, broken_off: bool = False) -> bytes:
-        """Return what the end of the bytes completes: a [DONE] without its blank line."""
+    def end(self, *, disconnected: bool = False) -> bytes:
+        """Take the end of the engine's bytes. Return a [DONE] if it completes one that lacked its blank line."""
         if not self.is_open:
             return b""
         held, self._held = self._held, b""
         if not self._ends_with_done:
-            self.state.ending = Ending.OPEN if broken_off else Ending.COMPLETE
-            self.is_open = broken_off
+            self.state.ending = Ending.OPEN if disconnected else Ending.COMPLETE
+            self.is_open = disconnected
             return b""
         decoder = sse.Decoder()
         self.state.note_all([*decoder.events(held), *decoder.end()])
         return self._ended()
 
     def usage(self) -> TokenCounts | None:
-        """Return what the engine counted, as the client was meant to see it; None if it did not say."""
+        """Return the token counts that the engine stated, after `rewrite`; None if it stated none."""
         if isinstance(self._said_usage, dict):
             return stated(self._said_usage)
         found = None
@@ -124,7 +124,7 @@ class StreamFilter:
         return b"".join(parts)
 
     def _passed(self, raw: bytes) -> bytes:
-        """Return what the client gets of the bytes of one event, or of comments and blank lines."""
+        """Return the part for the client of one event's bytes, or of comments and blank lines."""
         if not self.is_open:
             return b""
         event = next(sse.Decoder().events(raw), None)
@@ -169,7 +169,7 @@ class StreamFilter:
 
 
 def _are_plain(chunk: bytes) -> bool:
-    """Whether a chunk that begins and ends like a plain event is nothing but plain events."""
+    """Return whether a chunk that begins and ends like a plain event holds plain events only."""
     events = chunk.count(b"}\n\n")
     return chunk.count(b"\n") == 2 * events and chunk.count(b"\n\ndata: {") == events - 1
 

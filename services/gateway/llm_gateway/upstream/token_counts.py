@@ -1,4 +1,4 @@
-"""Token counts as an engine states them in `usage`; whatever else stands in their place counts as not stated."""
+"""Token counts that an engine states in `usage`. Any other value in their place counts as not stated."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from typing import Any, NamedTuple
 import orjson
 
 MOST_TOKENS = 2**31
-"""A larger count is nonsense; databases and metrics hold this one."""
+"""The largest count that is accepted. Databases and metrics can hold it."""
 
 
 class TokenCounts(NamedTuple):
+    """Prompt and output tokens of a request."""
+
     prompt: int
     output: int
 
 
 def stated(payload: Any) -> TokenCounts | None:
-    """Return the counts of an object's `usage`, None if one of them is missing or no sensible integer.
+    """Return the counts in an object's `usage`, None if one is missing or not a sensible integer.
 
-    The Responses API and Anthropic's have other names for them. Embeddings have no output, and a total that says so.
+    The Responses API and Anthropic's API use other names. Embeddings have no output: their total equals the prompt.
     """
     usage = payload.get("usage") if isinstance(payload, dict) else None
     if not isinstance(usage, dict):
@@ -31,7 +33,7 @@ def stated(payload: Any) -> TokenCounts | None:
 
 
 def stated_in(raw: bytes) -> TokenCounts | None:
-    """The same for bytes that may be anything."""
+    """Return the counts in a JSON text, None if it is not JSON or states none."""
     try:
         return stated(orjson.loads(raw))
     except orjson.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""Raw sockets against a tiny application behind the edge; a healthy client is served all the while."""
+"""Raw sockets against a tiny application behind the edge, while a healthy client is served."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Raw:
             await self.writer.drain()
 
     async def answer(self) -> tuple[int, Any]:
-        """Status and body of the one response before the connection is closed: by a reset if we are still sending."""
+        """Return status and body of the only response before the connection closes, by a reset if data is unread."""
         async with asyncio.timeout(ANSWERS_WITHIN):
             head = (await self.reader.readuntil(b"\r\n\r\n")).lower()
             length = int(head.partition(b"content-length:")[2].split()[0])
@@ -58,7 +58,7 @@ STOPPED = web.AppKey("stopped", asyncio.Event)
 
 @asynccontextmanager
 async def serving(stopped: asyncio.Event | None = None, **limits: Any) -> AsyncIterator[int]:
-    """Yields the port. POST / reads the body and says its length; GET /flood sends without end."""
+    """Yield the port. POST / answers with the length of the body; GET /flood sends without end."""
     settings = EdgeSettings(**{"header_timeout": 0.1, "body_timeout": 0.1, "send_timeout": 0.1, **limits})
 
     async def length(request: web.Request) -> web.StreamResponse:

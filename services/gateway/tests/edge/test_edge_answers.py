@@ -1,4 +1,4 @@
-"""Answers to odd requests, byte by byte: OpenAI's error object always, 100 only when it is meant."""
+"""Answers to odd requests, byte by byte: always an OpenAI error object, and 100 only when it is due."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Connection:
         return int(first.split()[1]), fields
 
     async def answer(self) -> tuple[list[int], dict[str, str], bytes]:
-        """Statuses of the interim responses and of the final one, its headers and its body."""
+        """Return the statuses of all responses, interim ones included, and the headers and body of the final one."""
         statuses = []
         while True:
             status, fields = await self.head()
@@ -170,7 +170,7 @@ async def test_a_client_that_ends_its_side_gets_every_answer_and_then_the_end(st
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("chunks", [0, 1])
 async def test_a_client_that_ends_its_side_may_wait_long_for_its_answer(stream: bool, chunks: int) -> None:
-    """Parked before the first byte, or in mid-stream, for several looks at the socket."""
+    """Park the request before the first byte, or in mid-stream, for several checks of the socket."""
     body = json.dumps({"prompt": "x", "max_tokens": 3, "stream": stream}).encode()
     async with ScriptedEngine() as engine, RunningGateway(engine.url) as gateway:
         gate: Gate = engine.chunk_gate if stream else engine.headers_gate

@@ -56,7 +56,7 @@ def test_a_base_url_and_the_name_it_gives(text: str, url: str, name: str) -> Non
         ("http://engine:-1", "the port '-1'"),
         (f"http://engine:{'9' * 5000}", "longer than 2048"),
         ("http://engine:٣", "the port"),
-        ("http://::1:8000", "goes in brackets"),
+        ("http://::1:8000", "needs brackets"),
         ("http://[::1", "IPv6"),
         ("http://[::1]x", "IPv6"),
         ("http://[::g]:80", "IPv6"),
@@ -107,7 +107,7 @@ pieces = st.sampled_from(
 @example("http://xn--a.xn--zzzzz")
 @example("http://a。。b")
 def test_any_text_is_refused_or_can_be_connected_to(text: str) -> None:
-    """An address that passes goes through URL parser, resolver's codec and HTTP writer without an exception."""
+    """An accepted address raises no exception in the URL parser, the resolver's codec or the HTTP writer."""
     try:
         url = base_url(text)
     except ValueError:

@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.engines import BalancingName, Engine, EnginePool
 from llm_gateway.engines.balance import AFFINITY_SLACK, make_balancer, work
 from llm_gateway.engines.settings import EngineSettings
-from llm_gateway.request.classes import DEFAULT_CLASSES
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 
 def engines(count: int, slots: int = 8) -> list[Engine]:
@@ -98,7 +98,7 @@ def test_the_load_guard_lets_others_step_in(kind: BalancingName) -> None:
     assert balancer.choose(among, one) is home or kind == "prefix"
 
 
-def test_a_prompt_that_everybody_sends_does_not_make_a_hotspot() -> None:
+def test_a_prompt_that_all_clients_send_does_not_make_a_hotspot() -> None:
     pool = EnginePool(
         [EngineSettings(url=f"http://e{index}", max_in_flight=10) for index in range(4)], source=random.Random(3)
     )

@@ -16,7 +16,7 @@ class World:
         self.breaker = Breaker(BreakerSettings(**{**defaults, **settings}), lambda: self.now)
 
     def feed(self, outcomes: str) -> BreakerState:
-        """`f` a failure, `s` a success, `+` a second."""
+        """Feed a breaker: `f` is a failure, `s` a success, `+` a second."""
         for outcome in outcomes:
             if outcome == "+":
                 self.now += 1.0

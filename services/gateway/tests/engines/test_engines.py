@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.engines import BalancingName, BreakerSettings, Engine, EnginePool, LimitSettings, Permit
 from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.engines.signals import Signals
-from llm_gateway.request.classes import DEFAULT_CLASSES
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 STANDARD = DEFAULT_CLASSES[1]
 
@@ -32,6 +32,7 @@ def pool(
     kv_tokens: int | None = None,
     clock: Clock | None = None,
     adaptive: bool = False,
+    gone: list[str] | None = None,
 ) -> EnginePool:
     made = EnginePool(
         [
@@ -43,6 +44,7 @@ def pool(
         limit=LimitSettings(kind="adaptive") if adaptive else None,
         clock=clock or Clock(),
         source=random.Random(0),
+        on_removed=[].append if gone is None else gone.append,
     )
     for engine in made.engines:
         made.mark_up(engine)
@@ -62,7 +64,7 @@ def take(from_pool: EnginePool, one: Waiting | None = None) -> Permit:
 @contextmanager
 def changes(of_pool: EnginePool) -> Iterator[list[str]]:
     seen: list[str] = []
-    of_pool.on_change = lambda: seen.append("change")
+    of_pool.on_change.subscribe(lambda: seen.append("change"))
     yield seen
 
 
@@ -74,6 +76,22 @@ def test_a_permit_gives_its_slot_back_exactly_once() -> None:
         permit.release()
     permit.release()
     assert engine.in_flight == 0
+
+
+def test_every_listener_hears_a_change_and_a_pause_ends_with_one_for_each() -> None:
+    one = pool(1)
+    with changes(one) as first, changes(one) as second:
+        take(one).release()
+        assert (first, second) == (["change"], ["change"])
+        with one.paused():
+            one.mark_down(one.engines[0], "x")
+            one.mark_up(one.engines[0])
+            assert (first, second) == (["change"], ["change"])
+        assert (first, second) == (["change"] * 2, ["change"] * 2)
+        with pytest.raises(RuntimeError), one.paused():
+            raise RuntimeError
+        one.mark_down(one.engines[0], "x")
+        assert (first, second) == (["change"] * 4, ["change"] * 4)
 
 
 def test_a_permit_comes_back_from_a_block_that_raises() -> None:
@@ -219,14 +237,13 @@ def test_an_engine_added_takes_requests_once_it_is_up() -> None:
     assert one.take(request()) is None
     one.mark_up(added)
     assert take(one).engine is added
-    with pytest.raises(ValueError, match="there is an engine new:80 already"):
+    with pytest.raises(ValueError, match="an engine named new:80 exists already"):
         one.add(EngineSettings(url="http://new"))
 
 
 async def test_an_engine_removed_finishes_what_it_has_and_gets_nothing_more() -> None:
-    both = pool(4, 4)
     gone: list[str] = []
-    both.on_removed = gone.append
+    both = pool(4, 4, gone=gone)
     permits = [take(both) for _ in range(4)]
     drained = both.remove("e0:80")
     assert {take(both).engine.name for _ in range(2)} == {"e1:80"}
@@ -247,16 +264,15 @@ async def test_an_idle_engine_is_gone_at_once_and_its_name_is_free() -> None:
         await one.remove("e0:80")
         assert seen == ["change"], "who waits has to hear that there is nothing to wait for"
     assert not one.any_up()
-    assert one.why_down() == "none is configured"
+    assert one.why_down() == "no engine is configured"
     one.mark_up(removed)
     assert not removed.up, "a probe that was under way does not bring it back"
     one.add(EngineSettings(url="http://e0"))
 
 
 async def test_a_name_may_be_taken_again_while_its_last_bearer_drains() -> None:
-    one = pool(1)
     gone: list[str] = []
-    one.on_removed = gone.append
+    one = pool(1, gone=gone)
     permit = take(one)
     drained = one.remove("e0:80")
     one.mark_up(one.add(EngineSettings(url="http://e0")))

@@ -63,7 +63,7 @@ def test_min_and_max_are_in_order() -> None:
 
 
 class ModelledEngine:
-    """`slots` sequences in a batch, a finite KV cache, the rest waits; a prompt waits for those before it."""
+    """A model of an engine: `slots` sequences per batch, a finite KV cache, and one prompt after the other."""
 
     def __init__(self, slots: int, kv_requests: float = 1e9) -> None:
         self.slots = slots
@@ -77,7 +77,7 @@ class ModelledEngine:
 
 
 def settle(one: AdaptiveLimit, engine: ModelledEngine, start: int, demand: random.Random | None = None) -> list[int]:
-    """The limit after each of 400 scrapes; demand is unbounded, or varies at random."""
+    """Return the limit after each of 400 scrapes. Demand is unbounded or varies at random."""
     seen = [start]
     for _ in range(400):
         wanted = seen[-1] if demand is None else min(seen[-1], demand.randrange(engine.slots, 3 * engine.slots))

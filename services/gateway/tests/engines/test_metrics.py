@@ -2,18 +2,19 @@ from __future__ import annotations
 
 from typing import cast
 
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.engines import EnginePool
 from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.metrics import GatewayMetrics
-from llm_gateway.request.classes import DEFAULT_CLASSES
 from llm_gateway.scheduling.queue import RequestQueue
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 
-def watched(pool: EnginePool) -> GatewayMetrics:
+def watched(*engines: EngineSettings) -> tuple[EnginePool, GatewayMetrics]:
     metrics = GatewayMetrics()
+    pool = EnginePool(engines, on_removed=metrics.forget_engine)
     metrics.observe_scheduler(cast(RequestQueue, None), pool, ())  # without classes it is not looked at
-    return metrics
+    return pool, metrics
 
 
 def series(metrics: GatewayMetrics, engine: str) -> dict[str, float]:
@@ -22,8 +23,7 @@ def series(metrics: GatewayMetrics, engine: str) -> dict[str, float]:
 
 
 async def test_an_engine_appears_when_it_is_added_and_disappears_when_it_is_gone() -> None:
-    pool = EnginePool([EngineSettings(url="http://a", name="a")])
-    metrics = watched(pool)
+    pool, metrics = watched(EngineSettings(url="http://a", name="a"))
     added = pool.add(EngineSettings(url="http://b", name="b", max_in_flight=3, kv_tokens=100))
     pool.mark_up(added)
     permit = pool.take(Waiting(DEFAULT_CLASSES[0], 0.0, prompt_tokens=10, output_tokens=5))

@@ -24,7 +24,7 @@ def named(model: str) -> ScriptedEngine:
 async def ask(
     client: aiohttp.ClientSession, gateway: RunningGateway, path: str = COMPLETIONS, **body: Any
 ) -> tuple[int, Any, str | None]:
-    """Status, body, and the engine's name."""
+    """Return status, body and the engine's name."""
     async with client.post(gateway.url + path, json={"prompt": "x", **body}) as response:
         return response.status, await response.json(), response.headers.get("x-engine")
 
@@ -112,7 +112,7 @@ async def test_a_name_that_an_engine_may_have_that_was_never_up_is_503(client: a
 
 
 async def test_models_that_only_the_client_may_read_come_from_an_engine(client: aiohttp.ClientSession) -> None:
-    """An engine with a key of its own that clients have and the gateway has not."""
+    """The engine has a key that clients know and the gateway does not."""
 
     async def answer(request: web.Request) -> web.Response:
         if request.path == "/v1/models" and request.headers.get("authorization") != "Bearer theirs":
@@ -143,7 +143,7 @@ async def test_models_of_the_configuration_need_no_discovery(client: aiohttp.Cli
 
 
 async def test_a_busy_model_holds_up_no_other_model(client: aiohttp.ClientSession) -> None:
-    """One slot each; the queue is full of requests for the first model when one for the second comes."""
+    """Each engine has one slot. The queue is full of requests for the first model when one for the second arrives."""
     async with (
         named("llama") as one,
         named("qwen") as two,

@@ -1,4 +1,4 @@
-"""A Redis for the tests of the fleet."""
+"""A Redis server for the tests of the fleet."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["offer", "withdraw", "grant", "tell"
 
 @given(STEPS)
 def test_redis_ends_up_with_exactly_the_live_bids(steps: list[tuple[str, int]]) -> None:
-    """`copy` is what Redis holds; it may take a bid out by itself, to grant it."""
+    """`copy` is the state of Redis, which can remove a bid by itself to grant it."""
     book, live, copy, everyone = BidBook(), set[str](), set[str](), list[Bid]()
     for step, number in [*steps, ("tell", 0)]:
         if step == "offer":

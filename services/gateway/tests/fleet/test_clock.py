@@ -39,7 +39,7 @@ SAMPLES = st.lists(st.tuples(st.floats(0, 10), st.floats(1e-4, 1), st.floats(0, 
 
 @given(SAMPLES)
 def test_the_offset_is_wrong_by_half_a_round_trip_at_most(samples: list[tuple[float, float, float]]) -> None:
-    """Gaps between calls, round trips, and where in it Redis stamped the reply."""
+    """Draw gaps between calls, round trips, and the point within each at which Redis took its time."""
     clock, now, shortest = FleetClock(), 0.0, 1.0
     for gap, round_trip, where in samples:
         sent = now + gap

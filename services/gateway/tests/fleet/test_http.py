@@ -1,4 +1,4 @@
-"""Whole gateways in a fleet: one order and one set of limits over HTTP, with Redis there, gone, and back."""
+"""Whole gateways in a fleet: one order and one set of limits over HTTP, with Redis up, down, and up again."""
 
 from __future__ import annotations
 

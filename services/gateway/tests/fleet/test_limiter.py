@@ -1,4 +1,4 @@
-"""Tenants' limits, counted over two gateways by a real Redis, whose clock a test cannot move: bounds use its time."""
+"""Tenants' limits over two gateways, in a real Redis. A test cannot move its clock, so bounds use its time."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 60), st.i
 async def test_the_script_answers_as_the_local_limiter_does(
     redis: RedisServer, rpm: int, tpm: int, steps: list[tuple[str, int, int]]
 ) -> None:
-    """Each step asks for tokens, and settles what was let in by what it used; both on Redis's clock."""
+    """Each step asks for tokens and settles admitted requests by their use, on Redis's clock."""
     now = 0.0
     local = LocalLimiter(lambda: now)
     async with Redis.from_url(redis.url) as client:
@@ -170,7 +170,7 @@ async def _call(client: Redis, ask: list[object]) -> bytes:
 
 
 def _answer(grant: Grant, rpm: int, tpm: int, seen: list[float]) -> list[float]:
-    """Return the expected answer; a Grant holds only the longer of two waits, so the other is taken as seen."""
+    """Return the expected answer. A Grant holds only the longer wait, so the other is taken from the answer."""
     waits = seen[:2]
     assert (min(waits) == max(waits) == 0) is grant.open
     if not grant.open:

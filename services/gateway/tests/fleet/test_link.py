@@ -1,4 +1,4 @@
-"""Calls to Redis: sessions, and passwords that show nowhere."""
+"""Calls to Redis: sessions, and passwords that appear nowhere."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.fleet.link import connected
 from llm_gateway.fleet.messages import Caller, SessionLost, parse
 from llm_gateway.fleet.settings import FleetSettings
 from llm_gateway.fleet.testing import RedisServer, Replica, until
-from llm_gateway.request.classes import DEFAULT_CLASSES
 
 INTERACTIVE, STANDARD, BATCH = DEFAULT_CLASSES
 
@@ -34,6 +34,6 @@ async def test_a_password_is_in_no_log_and_no_printout(caplog: pytest.LogCapture
     server = RedisServer()
     url = server.url.replace("redis://", "redis://user:hunter2@")
     async with Replica(url, {"e0": 1}):
-        await until(lambda: "the fleet's Redis is gone" in caplog.text)
+        await until(lambda: "the fleet's Redis is unreachable" in caplog.text)
     assert "hunter2" not in caplog.text
     assert "hunter2" not in repr(FleetSettings(redis_url=SecretStr(url)))

@@ -1,4 +1,4 @@
-"""The gateway's HTTP contract as a table: what is sent, what comes back."""
+"""The gateway's HTTP contract as a table of requests and answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client that hangs up: the engine is told at once, the slot comes back, the queue forgets the request."""
+"""A client that hangs up: its request is cancelled at the engine at once, gives its slot back, and leaves the queue."""
 
 from __future__ import annotations
 

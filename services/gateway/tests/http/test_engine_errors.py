@@ -1,4 +1,4 @@
-"""Engines that answer, but with an error: what another engine can mend, what the client gets, and who is blamed."""
+"""Engines that answer with an error: the retry at another engine, the answer to the client, and the blame."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from llm_contract import sse
 from llm_contract.testing import ScriptedEngine
 from llm_gateway.engines import Engine
 from llm_gateway.engines.breaker import BreakerState
-from llm_gateway.scheduling.waiting import Waiting
 from llm_gateway.testing import RawAnswer, RunningGateway, raw_post
+from llm_gateway.waiting import Waiting
 
 COMPLETION = "/v1/completions"
 SENSITIVE = {"consecutive_failures": 1, "open_seconds": 3600.0}
@@ -51,7 +51,7 @@ class FirstFirst:
 
 @asynccontextmanager
 async def world(*, idle_other: bool, **more: Any) -> AsyncIterator[World]:
-    """One engine, or two of which the first is preferred."""
+    """A gateway with one engine, or with two of which the first is preferred."""
     async with ScriptedEngine() as first, ScriptedEngine() as other:
         engines = [first.url, other.url] if idle_other else [first.url]
         async with RunningGateway(*engines, **{"breaker": SENSITIVE, **more}) as gateway:
@@ -67,7 +67,7 @@ def raw(kind: bytes, *parts: bytes) -> tuple[bytes, ...]:
 # --- statuses ---------------------------------------------------------------------------------------------------------
 
 STATUSES = [
-    # status, tried elsewhere, counted by the breaker, outcome where nobody else is
+    # status, tried elsewhere, counted by the breaker, outcome without another engine
     *((status, True, True, "engine_failed") for status in (500, 502, 504, 599)),
     (503, True, False, "engine_failed"),
     (429, True, False, "engine_rejected"),
@@ -190,7 +190,7 @@ async def test_an_error_in_place_of_an_answer(kind: bytes, parts: tuple[bytes, .
 @pytest.mark.parametrize("event", error_events(GONE))
 @pytest.mark.parametrize("after", [b"", sse.DONE])
 async def test_an_error_after_the_first_event(event: bytes, after: bytes) -> None:
-    """The stream has a seed, so no other engine can go on with it."""
+    """The stream has a seed, so no other engine can continue it."""
     async with world(idle_other=True) as here:
         here.first.raw_answer = raw(b"text/event-stream", EVENT, event, after)
         answer = await here.ask(stream=True, temperature=1)

@@ -1,4 +1,4 @@
-"""Engines that are down, die, or misbehave: what the client sees, and that the gateway recovers by itself."""
+"""Engines that are down, die, or misbehave: the client's view, and the recovery of the gateway."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def post(client: aiohttp.ClientSession, gateway: RunningGateway, **body: A
 
 
 async def stream(client: aiohttp.ClientSession, gateway: RunningGateway, **body: Any) -> list[Any]:
-    """The data of every event of a stream that must be well formed to its end."""
+    """Return the data of every event of a stream, which must be well formed to its end."""
     async with client.post(gateway.url + "/v1/completions", json={"prompt": "x", "stream": True, **body}) as response:
         assert response.status == 200
         raw = await response.read()
@@ -103,21 +103,21 @@ async def test_an_engine_that_always_dies_is_502_after_the_allowed_attempts(clie
         engine.die_after_chunks = 0
         status, body = await post(client, gateway)
         assert (status, body["error"]["code"]) == (502, "engine_failed")
-        assert body["error"]["message"].count("the connection broke off") == 2
+        assert body["error"]["message"].count("the engine disconnected") == 2
         assert len(engine.received) == 2
         engine.die_after_chunks = None
         assert (await post(client, gateway))[0] == 200
 
 
 async def test_dying_in_mid_stream_is_an_error_event_and_no_hang(client: aiohttp.ClientSession) -> None:
-    async with ScriptedEngine() as engine, RunningGateway(engine.url, replay=False) as gateway:
+    async with ScriptedEngine() as engine, RunningGateway(engine.url, resume=False) as gateway:
         engine.die_after_chunks = 2
         events = await asyncio.wait_for(stream(client, gateway), 5.0)
         assert [event["choices"][0]["text"] for event in events[:2]] == ["w0 ", "w1 "]
         assert len(events) == 3
         error = events[2]["error"]
         assert (error["code"], error["type"]) == ("engine_failed", "server_error")
-        assert "the connection broke off" in error["message"]
+        assert "the engine disconnected" in error["message"]
         assert gateway.sample("gateway_requests_total", **{"class": "standard", "outcome": "engine_failed"}) == 1
         assert gateway.in_flight == 0
         engine.die_after_chunks = None

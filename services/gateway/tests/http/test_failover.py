@@ -1,4 +1,4 @@
-"""Requests that are moved, as clients see them: streams resumed elsewhere, hedges, preemptions, ejections."""
+"""Requests that move to another engine, as clients see them: resumed streams, hedges, preemptions, ejections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from llm_contract import sse
 from llm_contract.testing import ScriptedEngine
-from llm_gateway.request.classes import DEFAULT_CLASSES
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.testing import RunningGateway
 
 ONE_EACH = {"max_in_flight": 1}
@@ -22,7 +22,7 @@ ONE_EACH = {"max_in_flight": 1}
 async def stream(
     client: aiohttp.ClientSession, gateway: RunningGateway, path: str = "/v1/completions", **body: Any
 ) -> list[Any]:
-    """The data of every event of a stream that must be well formed to its end."""
+    """Return the data of every event of a stream, which must be well formed to its end."""
     body = {"prompt": "x", **body} if path.endswith("/completions") and "messages" not in body else body
     async with client.post(gateway.url + path, json={"stream": True, **body}) as response:
         assert response.status == 200
@@ -168,7 +168,7 @@ async def test_an_ejected_engines_requests_go_on_elsewhere(client: aiohttp.Clien
         well.headers_gate.open()
         ejected = next(engine for engine in gateway.parts.pool.engines if engine.base.port == stuck.port)
         gateway.parts.pool.eject(ejected, "no progress for 30 s")
-        gateway.parts.proxy.fail_over(ejected, "no progress for 30 s")
+        gateway.parts.proxy.fail_over(ejected)
         assert await asyncio.wait_for(task, 5.0) == 200
         assert len(well.received) == 1
         assert gateway.in_flight == 0

@@ -1,7 +1,7 @@
-"""Hostile input, a great deal of it and the same each time: no 500, no hang, nothing left behind.
+"""Large amounts of reproducible hostile input: no 500, no hang, and no leak.
 
-Bodies and streams are valid ones that were broken: bytes flipped, cut out, doubled, inserted; values of the wrong kind.
-What the OpenAPI document promises is checked by schemathesis in test_fuzz_openapi.py.
+Bodies and streams are valid ones with defects: flipped, removed, doubled or inserted bytes, and values of the wrong
+type. schemathesis checks the promises of the OpenAPI document in test_fuzz_openapi.py.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ EVENTS = [sse.encode({"choices": [{"index": 0, "text": f"w{number} "}]}) for num
 
 
 def mutate(source: random.Random, data: bytes) -> bytes:
-    """One to four random edits."""
+    """Apply one to four random edits."""
     for _ in range(source.randint(1, 4)):
         start = source.randint(0, len(data))
         end = min(len(data), start + source.randint(0, 12))
@@ -87,7 +87,7 @@ def hostile_body(source: random.Random) -> bytes:
 
 
 def hostile_stream(source: random.Random) -> tuple[bytes, ...]:
-    """A chunked event stream, broken in its head, its chunks or its events, and cut into pieces anywhere."""
+    """Return a chunked event stream with defects in its head, chunks or events, cut into pieces at random."""
     events = b"".join((*EVENTS, sse.DONE))
     if source.random() < 0.3:
         events = mutate(source, events)
@@ -100,7 +100,7 @@ def hostile_stream(source: random.Random) -> tuple[bytes, ...]:
 
 @asynccontextmanager
 async def fuzzed(**settings: Any) -> AsyncIterator[tuple[ScriptedEngine, RunningGateway]]:
-    """Checks at the end that permits, queue, tasks and connections are as they were."""
+    """Check at the end that permits, queue, tasks and connections are as before."""
     tasks = len(asyncio.all_tasks())
     async with ScriptedEngine(keep_records=False) as engine:
         async with RunningGateway(engine.url, **settings) as gateway:
@@ -119,7 +119,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 
 def open_connections(port: int) -> int:
-    """Return the connections of this process with that port at the other end."""
+    """Return the connections of this process to that port."""
     found = psutil.Process().net_connections(kind="tcp")
     return sum(one.status == psutil.CONN_ESTABLISHED and bool(one.raddr) and one.raddr.port == port for one in found)
 

@@ -1,4 +1,4 @@
-"""schemathesis against the gateway's own OpenAPI document: answers are as the document says, and never a 500."""
+"""schemathesis against the gateway's own OpenAPI document: answers match the document and are never a 500."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXAMPLES = 60
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A gateway in an event loop of its own thread, since schemathesis's client blocks."""
+    """Run a gateway in an event loop on its own thread, since schemathesis's client blocks."""
     listening: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:

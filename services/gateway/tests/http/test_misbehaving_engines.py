@@ -1,7 +1,7 @@
-"""Engines that misbehave at every byte and in every field, and clients that do, seen by a client that sees every byte.
+"""Engines and clients that misbehave at every byte and in every field, observed by a client that sees every byte.
 
-Whatever happens: one HTTP head an exchange, each character of the answer once and in order, [DONE] at most once and
-exactly once if the answer is complete; the connection serves another request or is closed.
+The invariants: an exchange has one HTTP head; each character of the answer arrives once and in order; [DONE] comes at
+most once, and exactly once if the answer is complete; the connection then serves another request or is closed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ Fault = tuple[bytes, ...]
 
 
 class Faulty(ScriptedEngine):
-    """Answers a request with the next of `faults`, which all engines of a test share, and well if there is none."""
+    """An engine that answers with the next of the shared `faults`, and correctly after the last."""
 
     def __init__(self, faults: deque[Fault], script: Script | None = None) -> None:
         super().__init__(script)
@@ -78,7 +78,7 @@ class World:
         self.engines = engines
 
     async def ask(self, path: str, *faults: Fault, **more: Any) -> RawAnswer:
-        """The answer to a request of `TOKENS` tokens, whose first tries meet `faults`. It must be one HTTP answer."""
+        """Return the answer to a request of `TOKENS` tokens whose first attempts meet `faults`: one HTTP answer."""
         self.faults.extend(faults)
         asked = {"max_tokens": TOKENS, "stream": True, "temperature": 0, **prompt(path), **more}
         answer = await raw_post(self.gateway.url, path, asked)
@@ -89,7 +89,7 @@ class World:
         return answer
 
     def failures(self) -> float:
-        """Exchanges that the engines are blamed for."""
+        """Return the number of exchanges that count as failures of the engines."""
         names = [engine.name for engine in self.gateway.parts.pool.engines]
         phases = ("connect", "headers", "body", "answer")
         sample = self.gateway.sample
@@ -115,7 +115,7 @@ async def world(script: Script | None = None, **more: Any) -> AsyncIterator[Worl
 
 
 def events_of(answer: RawAnswer) -> list[Any]:
-    """Read a stream as a client does; a [DONE] is the last event, and there is one."""
+    """Read a stream as a client does. It must have one [DONE], as its last event."""
     found = list(sse.Decoder().feed(answer.body))
     assert sse.DONE_DATA not in found[:-1], found
     return [data if data == sse.DONE_DATA else orjson.loads(data) for data in found]
@@ -140,7 +140,7 @@ def chunked(*events: bytes) -> bytes:
 
 
 async def recorded(path: str, script: Script, **more: Any) -> list[bytes]:
-    """The events of a well-behaved answer, as an engine writes them."""
+    """Return the events of a correct answer, as an engine writes them."""
     async with ScriptedEngine(script) as engine:
         asked = {"max_tokens": TOKENS, "stream": True, **prompt(path), **more}
         answer = await raw_post(engine.url, path, asked)
@@ -166,7 +166,7 @@ async def test_an_engine_that_dies_at_any_byte_costs_and_adds_no_token(path: str
 @pytest.mark.parametrize("more", [{}, {"max_tokens": "10"}, {"seed": 3, "temperature": 1}])
 async def test_a_stream_that_cannot_be_resumed_ends_in_an_error_event(path: str, more: dict[str, Any]) -> None:
     wire = chunked(*await recorded(path, Script()))
-    async with world(replay=bool(more), max_attempts=1) as here:
+    async with world(resume=bool(more), max_attempts=1) as here:
         for end in range(0, len(wire), 11):
             answer = await here.ask(path, (wire[:end],), **more)
             assert answer.complete
@@ -210,7 +210,7 @@ ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 
 @pytest.fixture(scope="module")
 def loop() -> Iterator[asyncio.Runner]:
-    """One loop for all examples of a property."""
+    """Provide one loop for all examples of a property."""
     with asyncio.Runner() as runner:
         yield runner
 
@@ -289,7 +289,7 @@ HEADS = [
 
 @pytest.mark.parametrize("replayed", [False, True])
 async def test_odd_heads_and_lengths(*, replayed: bool) -> None:
-    """Either another engine answers, or the client gets the engine's answer or a 502: one answer, and a whole one."""
+    """The client gets exactly one whole answer: another engine's, this engine's, or a 502."""
     async with world(max_attempts=2 if replayed else 1) as here:
         for head in HEADS:
             answer = await here.ask(COMPLETION, (head,))
@@ -321,7 +321,7 @@ USAGE_FIELDS = [("usage",), ("usage", "prompt_tokens"), ("usage", "completion_to
 
 @pytest.mark.parametrize("cut", [False, True])
 async def test_any_value_in_any_field_of_an_event(*, cut: bool) -> None:
-    """The stream goes on or fails as the value says, but as one answer; cut off, it is resumed or ends in an error."""
+    """The stream continues or fails as one answer. If it is cut, it is resumed or ends in an error."""
     events = await recorded(CHAT, Script(), stream_options={"include_usage": True})
     async with world(max_attempts=2) as here:
         for number, fields in ((0, FIELDS[:3]), (2, FIELDS), (len(events) - 2, USAGE_FIELDS)):
@@ -381,8 +381,8 @@ async def test_a_defect_after_the_first_byte_ends_the_answer_and_the_connection(
         if place == "ledger":
             monkeypatch.setattr(gateway.parts.proxy._ledger, "close", broken)
         else:
-            target = ("upstream.relay", "Relay.finish") if place == "relay" else ("upstream.streaming", "continuation")
-            monkeypatch.setattr(f"llm_gateway.{target[0]}.{target[1]}", broken)
+            target = "relay.Relay.finish" if place == "relay" else "streaming.continuation"
+            monkeypatch.setattr(f"llm_gateway.proxy.{target}", broken)
             engine.raw_answer = (wire[:-60],)
         asked = {"prompt": "x", "stream": True, "max_tokens": TOKENS}
         answer = await raw_post(gateway.url, COMPLETION, asked)

@@ -1,4 +1,4 @@
-"""Streams are counted whether or not their client asks for usage, and the client sees only what it asked for."""
+"""Streams are counted whether or not the client requests usage, and the client sees usage only if it requested it."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 class Silent(ScriptedEngine):
-    """Never states usage, whatever it is asked."""
+    """An engine that never states usage."""
 
     async def _stream(self, request: web.Request, record: Received, job: Any, start: float) -> web.StreamResponse:
         return await super()._stream(request, record, replace(job, include_usage=False, continuous_usage=False), start)
 
 
 class Refusing(ScriptedEngine):
-    """Knows no `stream_options`."""
+    """An engine that refuses `stream_options`."""
 
     async def _respond(self, request: web.Request, record: Received) -> web.StreamResponse:
         if b"stream_options" in record.raw:
@@ -103,7 +103,7 @@ KINDS: list[type[ScriptedEngine]] = [ScriptedEngine, Silent, Refusing]
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("hangs_up", [False, True])
 async def test_a_token_limit_binds_on_streams(kind: type[ScriptedEngine], *, hangs_up: bool) -> None:
-    """30 prompts of about 1,000 tokens against 2,000 a minute: some two get in, though no client asks for usage."""
+    """Of 30 prompts of about 1,000 tokens, a limit of 2,000 per minute admits about two; no client requests usage."""
     body = {"prompt": "word " * 1000, "stream": True, "max_tokens": 4}
     async with kind() as engine, RunningGateway(engine.url, tenants=[LIMITED], clock=lambda: 1000.0) as gateway:
         engine.script = engine.script.__class__(max_model_len=10**6)

@@ -1,4 +1,4 @@
-"""Changes by operators while clients send: no request fails."""
+"""Changes by operators under load: no request fails."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Load:
             self.ended["ok" if whole else f"{response.status}: {answer[-200:]!r}"] += 1
 
     async def more(self, count: int) -> None:
-        """Returns when so many more requests have ended."""
+        """Wait until that many more requests have ended."""
         wanted = self.ended.total() + count
         await self._gateway.until(lambda _: self.ended.total() >= wanted)
 

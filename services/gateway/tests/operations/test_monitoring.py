@@ -1,4 +1,4 @@
-"""Names of tenants and addresses of engines: who sees them, on every page, header and error."""
+"""Access to names of tenants and addresses of engines, on every page, header and error."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_ready_says_more_to_those_with_a_key(client: aiohttp.ClientSession
 
 
 async def test_a_closed_gateway_names_no_address_to_its_clients(client: aiohttp.ClientSession) -> None:
-    """Whatever becomes of a request: every answer's body and headers."""
+    """Check the body and headers of every answer, however the request ends."""
     seen: list[str] = []
 
     async def ask(path: str, method: str = "POST", **body: Any) -> None:

@@ -24,7 +24,7 @@ classes:
 
 
 class World:
-    """A reloader over a file; what it applied and counted."""
+    """A reloader over a file, with the settings that it applied and its counts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,9 +59,9 @@ async def test_what_changed_is_applied_and_is_the_new_present(world: World) -> N
         ("engines: [nowhere]\n", "'nowhere' is not a base URL"),
         (START + "max_quue: 3\n", "max_quue: unknown setting"),
         (START + "tenants: [{name: blue, most_urgent: vip}]\n", "most_urgent 'vip' is not one of the classes"),
-        (START + "port: 8099\nhost: 127.0.0.2\ntenants: [{name: blue}]\n", "host, port: needs a restart to change"),
-        (START + CLASSES % (5, 2), "classes: names and priorities need a restart"),
-        ("engines: [{url: 'http://127.0.0.1:9999', name: '127.0.0.1:8001'}]\n", "127.0.0.1:8001 has another url now"),
+        (START + "port: 8099\nhost: 127.0.0.2\ntenants: [{name: blue}]\n", "host, port: a change needs a restart"),
+        (START + CLASSES % (5, 2), "classes: a change of names or priorities needs a restart"),
+        ("engines: [{url: 'http://127.0.0.1:9999', name: '127.0.0.1:8001'}]\n", "127.0.0.1:8001 has a new url"),
         ("", "engines: Field required"),
     ],
 )
@@ -133,7 +133,7 @@ def test_what_cannot_be_read_raises_instead_of_ending_the_program() -> None:
 
 
 class Watched:
-    """Runs `watch`; each call of what it yields is one look at the file, waited for until it is done."""
+    """Run `watch`. Each call of the yielded function makes one check of the file and waits for its end."""
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from llm_contract import headers as names
 from llm_contract.errors import ApiError, ErrorKind
-from llm_gateway.request.classes import DEFAULT_CLASSES, ClassTable
+from llm_gateway.classes import DEFAULT_CLASSES, ClassTable
 from llm_gateway.request.classify import Targets, classify, targets
 
 TABLE = ClassTable(DEFAULT_CLASSES, "standard")
@@ -34,7 +34,7 @@ def test_header_then_body_then_default(headers: dict[str, str], body: dict[str, 
 
 @pytest.mark.parametrize("priority", ["high", 1.5, True, [1], {}])
 def test_a_priority_that_is_no_integer_is_refused(priority: object) -> None:
-    with pytest.raises(ApiError, match="priority is an integer") as caught:
+    with pytest.raises(ApiError, match="priority must be an integer") as caught:
         classify(TABLE, CIMultiDict(), {"priority": priority})
     assert caught.value.kind is ErrorKind.INVALID_REQUEST
     assert caught.value.param == "priority"
@@ -66,7 +66,7 @@ def test_a_request_states_its_own_in_milliseconds() -> None:
     "text", ["", "0", "-1", "-0.0", "nan", "inf", "1e999", "5e-324", "abc", "1_000", "1,5", "0x10", "٣", "1" * 33]
 )
 def test_a_target_that_is_no_positive_number_is_refused(name: str, text: str) -> None:
-    with pytest.raises(ApiError, match=f"{name} is a positive number of milliseconds") as caught:
+    with pytest.raises(ApiError, match=f"{name} must be a positive number of milliseconds") as caught:
         targets(DEFAULT_CLASSES[0], CIMultiDict({name: text}))
     assert (caught.value.kind, caught.value.param) == (ErrorKind.INVALID_REQUEST, name)
     assert len(caught.value.message) < 150

@@ -1,4 +1,4 @@
-"""Endpoints beyond chat and completions: through the queue, to the engines with the model, and back as they are."""
+"""Endpoints beyond chat and completions: through the queue, to the engines with the model, and back unchanged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RESPONSES_EVENTS = (
 
 @dataclass
 class Engine:
-    """Answers every path with one body, and keeps what it received."""
+    """An engine that answers every path with one body and records its requests."""
 
     model: str = "m"
     answer: dict[str, Any] = field(default_factory=lambda: {"object": "list", "data": []})

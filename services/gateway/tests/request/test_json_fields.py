@@ -55,7 +55,7 @@ values = st.recursive(
 def test_it_reads_as_the_object_with_the_fields_replaced(
     body: dict[str, Any], fields: dict[str, Any], separators: tuple[str, str], ascii_only: bool
 ) -> None:
-    """A field's None stands for removal, as null is written as the text `null`."""
+    """None removes a field; null is written as the text `null`."""
     raw = json.dumps(body, separators=separators, ensure_ascii=ascii_only).encode()
     texts = {name: None if value is None else json.dumps(value).encode() for name, value in fields.items()}
     expected = {name: value for name, value in body.items() if name not in fields}

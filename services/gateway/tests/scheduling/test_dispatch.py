@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_contract.errors import ApiError, ErrorKind
+from llm_gateway.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.engines import EnginePool, Permit
 from llm_gateway.engines.settings import EngineSettings
-from llm_gateway.request.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
+from llm_gateway.interrupt import Interrupted
 from llm_gateway.scheduling.dispatch import Dispatcher
-from llm_gateway.scheduling.interrupt import Interrupted
 from llm_gateway.scheduling.policies import Aging
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.scheduling.wait_bound import WaitBound
-from llm_gateway.scheduling.waiting import Waiting
 from llm_gateway.settings import GatewaySettings
+from llm_gateway.waiting import Waiting
 
 INTERACTIVE, STANDARD, BATCH = DEFAULT_CLASSES
 
@@ -34,9 +34,10 @@ class World:
         self.pool = EnginePool(engines, clock=lambda: self.now)
         policy = Aging(0.05, INTERACTIVE.priority, fairness_window=5.0)
         self.queue = RequestQueue(policy, classes, max_queue)
-        bound = WaitBound(policy, classes, self.queue, max_queue, rate=self.pool.rate)
         self.violations: list[str] = []
-        bound.on_violation = self.violations.append
+        bound = WaitBound(
+            policy, classes, self.queue, max_queue, rate=self.pool.rate, on_violation=self.violations.append
+        )
         self.shed: list[str] = []
         settings = GatewaySettings(
             engines=("http://unused",), max_queue=max_queue, probe_interval=3.0, classes=classes, **more
@@ -47,7 +48,6 @@ class World:
             table,
             self.queue,
             pool=self.pool,
-            rate=self.pool.rate,
             wait_bound=bound,
             clock=lambda: self.now,
             on_shed=self.shed.append,
@@ -150,7 +150,7 @@ async def test_a_gateway_that_served_nothing_yet_predicts_from_its_slots(
 
 
 async def test_a_burst_after_a_quiet_hour_is_judged_by_what_a_request_takes() -> None:
-    """Ten requests in an hour are no measure of what a full gateway can do."""
+    """Ten requests in an hour do not measure the capacity of a full gateway."""
     world = World(4, max_queue=8)
     for _ in range(10):
         world.now += 360.0
@@ -230,7 +230,7 @@ async def test_a_class_at_its_ceiling_lets_others_pass_and_alone_has_every_slot(
     assert [task.done() for task in (*late, *alone[4:])] == [True, True, False, False]
     permits[2].release()
     await settle()
-    assert alone[4].done(), "nobody else waits any more"
+    assert alone[4].done(), "no other request waits"
     alone[5].cancel()
 
 
@@ -253,7 +253,7 @@ async def test_a_ceiling_holds_until_a_request_is_overdue(overdue: bool) -> None
 
 
 class Attempt:
-    """A request at an engine, unanswered: what happens to it is its task's result."""
+    """An unanswered request at an engine. Its task's result says how it ended."""
 
     def __init__(self, world: World, cls: PriorityClass) -> None:
         self.request, self.acquiring = world.arrive(cls)
@@ -377,11 +377,11 @@ async def _check_invariants(steps: list[Step]) -> None:
         held += [task.result() for _, task in live if _has_permit(task)]
         live = [(request, task) for request, task in live if not task.done()]
         assert world.in_flight == len(held), "permits are what is in flight"
-        assert len(world.queue) == len(live), "whoever has no answer is in the queue"
+        assert len(world.queue) == len(live), "every request without an answer is in the queue"
         if live:
             free = [one for one in world.pool.engines if one.up and one.in_flight < one.max_in_flight]
-            assert world.pool.any_up(), "nobody waits for engines that are all down"
-            assert not free, "nobody waits while a slot is free"
+            assert world.pool.any_up(), "no request waits while all engines are down"
+            assert not free, "no request waits while a slot is free"
         for request in granted:
             still = [one for one, _ in live if one in queued_before]
             assert all((request.key, request.order) < (one.key, one.order) for one in still if request.order >= 0)

@@ -1,4 +1,4 @@
-"""The order and the slots where engines serve different models: work conserving, bounded, and each to its own."""
+"""Order and slots if engines serve different models: work conserving, bounded, and true to the models."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from llm_contract.errors import ApiError
+from llm_gateway.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.engines import EnginePool, Permit
 from llm_gateway.engines.settings import EngineSettings
-from llm_gateway.request.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.scheduling.policies import PolicyName, make_policy
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.scheduling.wait_bound import WaitBound
-from llm_gateway.scheduling.waiting import Waiting
 from llm_gateway.settings import GatewaySettings
+from llm_gateway.waiting import Waiting
 
 INTERACTIVE, STANDARD, BATCH = DEFAULT_CLASSES
 T = TypeVar("T")
@@ -47,8 +47,7 @@ class World:
         ordering = make_policy(policy, classes, aging_rate=0.1, fairness_window=5.0)
         self.queue = RequestQueue(ordering, classes, 100)
         self.violations: list[str] = []
-        bound = WaitBound(ordering, classes, self.queue, 100, rate=self.pool.rate)
-        bound.on_violation = self.violations.append
+        bound = WaitBound(ordering, classes, self.queue, 100, rate=self.pool.rate, on_violation=self.violations.append)
         table = ClassTable(classes, "standard")
         gateway = GatewaySettings(engines=("http://unused",), max_queue=100, classes=classes)
         self.dispatcher = Dispatcher(
@@ -56,7 +55,6 @@ class World:
             table,
             self.queue,
             pool=self.pool,
-            rate=self.pool.rate,
             wait_bound=bound,
             clock=lambda: self.now,
             on_shed=lambda _: None,
@@ -74,6 +72,17 @@ class World:
 async def settle() -> None:
     for _ in range(4):
         await asyncio.sleep(0)
+
+
+async def test_a_second_listener_of_the_pool_does_not_silence_the_dispatcher() -> None:
+    world = World({"a": ("x",)})
+    heard: list[str] = []
+    world.pool.on_change.subscribe(lambda: heard.append("change"))
+    first, second = world.arrive("x"), world.arrive("x")
+    await settle()
+    (await first).release()
+    (await second).release()
+    assert heard == ["change", "change"]
 
 
 async def test_the_head_for_a_busy_model_is_passed_over() -> None:
@@ -152,7 +161,7 @@ async def test_requests_whose_engines_all_went_down_fail_and_the_others_wait_on(
 MODELS = ("llama", "qwen", "phi", None)
 
 
-class Scheduler(RuleBasedStateMachine):
+class DispatcherMachine(RuleBasedStateMachine):
     """Arrivals, releases, cancellations, time, engines that fail and return, and models that come and go."""
 
     @initialize(
@@ -222,7 +231,7 @@ class Scheduler(RuleBasedStateMachine):
 
     @invariant()
     def no_slot_idles_that_a_request_waits_for(self) -> None:
-        """But for engines that a request whose turn came before waits for KV room on."""
+        """Except at engines that are reserved for an earlier request, which waits for KV room."""
         world = self.world
         waiting = [one for route in world.queue.routes() for one in world.queue.waiting_for(route)]
         reserved = {
@@ -248,10 +257,10 @@ class Scheduler(RuleBasedStateMachine):
             while self.held:
                 self.held.pop().release()
                 self.settle()
-            assert not self.tasks, "everybody is served in the end"
+            assert not self.tasks, "every request is served in the end"
             assert len(self.world.queue) == 0
             self.loop.close()
 
 
-TestScheduler = Scheduler.TestCase
-TestScheduler.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestDispatcherMachine = DispatcherMachine.TestCase
+TestDispatcherMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

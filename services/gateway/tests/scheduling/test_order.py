@@ -1,4 +1,4 @@
-"""The order in which requests reach an engine that runs one at a time, seen from outside, with the clock in hand."""
+"""The order in which requests reach an engine that runs one at a time, seen from outside, on a manual clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Clock:
 
 
 async def order(client: aiohttp.ClientSession, arrivals: list[tuple[str, float]], **settings: object) -> list[str]:
-    """Class and arrival, "batch 0", of each request in the order in which the engine got them."""
+    """Return class and arrival ("batch 0") of each request, in the order in which the engine received them."""
     clock = Clock()
     async with ScriptedEngine() as engine:
         one_at_a_time = {"url": engine.url, "max_in_flight": 1}

@@ -1,4 +1,4 @@
-"""A full queue is shared by tenants, seen from outside."""
+"""Tenants share a full queue, seen from outside."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_a_tenant_that_floods_the_queue_makes_room_for_another_one(client:
         tasks.append(asyncio.create_task(ask("other")))
         status, message = await tasks[3]
         assert status == 429
-        assert "the queue is full, and others have fewer requests in it" in message
+        assert "the queue is full, and other tenants have fewer requests in it" in message
         assert gateway.waiting == 3
         engine.headers_gate.open()
         assert [(await task)[0] for task in (*tasks[:3], tasks[4])] == [200] * 4

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_gateway.request.classes import DEFAULT_CLASSES, PriorityClass
+from llm_gateway.classes import DEFAULT_CLASSES, PriorityClass
 from llm_gateway.scheduling.policies import POLICY_NAMES, PolicyName, make_policy
 from llm_gateway.scheduling.queue import QueueFull, RequestQueue
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 INTERACTIVE, STANDARD, BATCH = DEFAULT_CLASSES
 NOW = 1e6
@@ -114,7 +114,7 @@ STEPS = st.lists(
 @settings(deadline=None, max_examples=50)
 @given(steps=STEPS)
 def test_no_request_is_lost_or_doubled(policy: PolicyName, steps: list[Push | str | int]) -> None:
-    """Against a plain list: an integer discards that request, "come back" queues the last popped one again."""
+    """Compare with a plain list. An integer discards that request; "come back" queues the last popped one again."""
     queue = queue_of(policy, 30)
     everyone: list[Waiting] = []
     waiting: list[Waiting] = []
@@ -173,14 +173,11 @@ def test_a_keyed_policy_serves_in_the_order_of_its_key(policy: PolicyName, steps
 
 def test_in_a_full_queue_a_newcomer_takes_the_newest_place_of_the_tenant_with_the_most_per_weight() -> None:
     queue = queue_of("composite", 6)
-    pushed_out: list[Waiting] = []
-    queue.on_push_out = pushed_out.append
     flood = [Waiting(BATCH, float(index), tenant="a", weight=2.0) for index in range(4)]
     others = [Waiting(BATCH, 4.0, tenant="b"), Waiting(STANDARD, 4.0, tenant="c")]
     for request in (*flood, *others):
-        queue.push(request)
-    queue.push(newcomer := Waiting(BATCH, 5.0, tenant="d"))
-    assert pushed_out == [flood[3]]
+        assert queue.push(request) is None
+    assert queue.push(newcomer := Waiting(BATCH, 5.0, tenant="d")) is flood[3]
     assert not flood[3].queued
     assert newcomer.queued
     with pytest.raises(QueueFull, match="the queue is full: 6"):
@@ -189,20 +186,17 @@ def test_in_a_full_queue_a_newcomer_takes_the_newest_place_of_the_tenant_with_th
         queue.push(Waiting(BATCH, 6.0, tenant="a", weight=2.0))
     with pytest.raises(QueueFull, match="the queue is full: 6"):
         queue.push(Waiting(STANDARD, 6.0, tenant="c"))  # of its own class only
-    assert (len(queue), pushed_out) == (6, [flood[3]])
+    assert len(queue) == 6
 
 
 def test_a_request_that_had_a_slot_before_is_not_pushed_out() -> None:
     queue = queue_of("fcfs", 3)
-    pushed_out: list[Waiting] = []
-    queue.on_push_out = pushed_out.append
     flood = [Waiting(BATCH, float(index), tenant="a") for index in range(3)]
     for request in flood:
         queue.push(request)
     assert queue.pop(NOW) is flood[0]
-    queue.push(flood[0], bounded=False)
-    queue.push(Waiting(BATCH, 5.0, tenant="b"))
-    assert pushed_out == [flood[2]]
+    assert queue.push(flood[0], bounded=False) is None
+    assert queue.push(Waiting(BATCH, 5.0, tenant="b")) is flood[2]
 
 
 @settings(deadline=None, max_examples=100)
@@ -212,15 +206,12 @@ def test_a_request_that_had_a_slot_before_is_not_pushed_out() -> None:
 def test_pushing_out_loses_nobody_and_evens_out_the_shares(steps: list[tuple[str, PriorityClass] | None]) -> None:
     weights = {"a": 1.0, "b": 1.0, "c": 2.0, "d": 5.0}
     queue = queue_of("composite", 8)
-    pushed_out: list[Waiting] = []
-    queue.on_push_out = pushed_out.append
     waiting: set[Waiting] = set()
 
     def per_weight(tenant: str, cls: PriorityClass) -> float:
         return sum(one.tenant == tenant and one.cls is cls for one in waiting) / weights[tenant]
 
     for now, step in enumerate(steps):
-        pushed_out.clear()
         if step is None:
             waiting.discard(queue.pop(float(now)))
             continue
@@ -233,9 +224,9 @@ def test_pushing_out_loses_nobody_and_evens_out_the_shares(steps: list[tuple[str
             with pytest.raises(QueueFull):
                 queue.push(request)
             continue
-        queue.push(request)
-        assert len(pushed_out) == full
-        for victim in pushed_out:
+        victim = queue.push(request)
+        assert (victim is not None) == full
+        if victim is not None:
             assert per_weight(victim.tenant, cls) == largest
             waiting.remove(victim)
         waiting.add(request)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from llm_gateway.request.classes import DEFAULT_CLASSES, PriorityClass
+from llm_gateway.classes import DEFAULT_CLASSES, PriorityClass
 from llm_gateway.scheduling.shedding import Shedder, SheddingSettings
 
 INTERACTIVE, STANDARD, BATCH = DEFAULT_CLASSES

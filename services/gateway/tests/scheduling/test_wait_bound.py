@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from llm_gateway.request.classes import DEFAULT_CLASSES, PriorityClass
-from llm_gateway.scheduling.policies import Aging, PolicyName, Vtc, make_policy
+from llm_gateway.classes import DEFAULT_CLASSES, PriorityClass
+from llm_gateway.engines.service_rate import ServiceRate
+from llm_gateway.scheduling.policies import Aging, OrderingPolicy, PolicyName, Vtc, make_policy
 from llm_gateway.scheduling.queue import QueueFull, RequestQueue
-from llm_gateway.scheduling.service_rate import ServiceRate
 from llm_gateway.scheduling.wait_bound import WaitBound
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 INTERACTIVE, STANDARD, BATCH = DEFAULT_CLASSES
 NAMES = [cls.name for cls in DEFAULT_CLASSES]
@@ -34,9 +34,13 @@ class World:
         policy = make_policy(name, DEFAULT_CLASSES, aging_rate=aging_rate, fairness_window=WINDOW)
         self.queue = RequestQueue(policy, DEFAULT_CLASSES, max_queue)
         self.rate = ServiceRate(lambda: self.slots)
-        self.bound = WaitBound(policy, DEFAULT_CLASSES, self.queue, max_queue, rate=self.rate)
         self.violations: list[str] = []
-        self.bound.on_violation = self.violations.append
+        self.bound = self.bound_of(policy, max_queue)
+
+    def bound_of(self, policy: OrderingPolicy, max_queue: int) -> WaitBound:
+        return WaitBound(
+            policy, DEFAULT_CLASSES, self.queue, max_queue, rate=self.rate, on_violation=self.violations.append
+        )
 
     def grant(self, excluded: frozenset[str] = frozenset()) -> Waiting | None:
         request = self.queue.pop(self.now, excluded)
@@ -48,7 +52,7 @@ class World:
 # --- the ordinal promise, whatever happens ---
 
 
-class Scheduler(RuleBasedStateMachine):
+class QueueMachine(RuleBasedStateMachine):
     """Arrivals, grants under share ceilings, cancellations, failures that come back, and time, in any order."""
 
     @initialize(name=st.sampled_from(BOUNDED), aging_rate=st.sampled_from([0.02, 0.1, 1.0]))
@@ -69,9 +73,12 @@ class Scheduler(RuleBasedStateMachine):
         now = self.world.now
         request = Waiting(cls, now, tenant=tenant, weight=weight, prompt_tokens=tokens, deadline=now + deadline)
         with suppress(QueueFull):
-            self.world.queue.push(request)
+            pushed_out = self.world.queue.push(request)
             self.waiting.append(request)
             self.arrivals += 1
+            if pushed_out is not None:
+                self.waiting.remove(pushed_out)
+                self.ended += 1
 
     @rule(excluded=st.frozensets(st.sampled_from(NAMES)))
     def grant(self, excluded: frozenset[str]) -> None:
@@ -123,8 +130,8 @@ class Scheduler(RuleBasedStateMachine):
         assert not self.world.violations
 
 
-TestScheduler = Scheduler.TestCase
-TestScheduler.settings = settings(deadline=None, max_examples=80, stateful_step_count=60)
+TestQueueMachine = QueueMachine.TestCase
+TestQueueMachine.settings = settings(deadline=None, max_examples=80, stateful_step_count=60)
 
 
 # --- the promise in seconds ---
@@ -133,7 +140,7 @@ Arrival = tuple[float, PriorityClass, str, float]
 
 
 def serve(world: World, arrivals: list[Arrival], service_seconds: float = 1.0) -> list[tuple[Waiting, float]]:
-    """Each request that was let in, with the seconds it waited for the one server, which takes the same for each."""
+    """Return each admitted request with its wait in seconds. One server takes the same time for each."""
     coming = sorted(arrivals, key=lambda arrival: arrival[0], reverse=True)
     served = []
     while coming or world.queue:
@@ -170,7 +177,7 @@ HALF_AN_HOUR = 1800
 
 
 def saturating_load() -> list[Arrival]:
-    """Interactive requests, twice as many as are served, and a batch request every 20 s."""
+    """Return interactive requests at twice the service rate, and a batch request every 20 s."""
     urgent: list[Arrival] = [(0.5 * index, INTERACTIVE, "abc"[index % 3], 0.5) for index in range(2 * HALF_AN_HOUR)]
     return urgent + [(20.0 * index, BATCH, "abc"[index % 3], 30.0) for index in range(HALF_AN_HOUR // 20)]
 
@@ -218,7 +225,7 @@ def test_the_bound_is_what_the_policy_allows_plus_the_queue_at_the_service_rate(
 
 
 class Unfair(Vtc):
-    """Serves by tenant alone, and claims the bound of aging."""
+    """A policy that serves by tenant alone and claims the bound of aging."""
 
     key = Aging(AGING_RATE, 0, WINDOW).key
     due = Aging(AGING_RATE, 0, WINDOW).due
@@ -228,8 +235,7 @@ def test_a_policy_that_breaks_its_promise_is_found_out_grant_by_grant() -> None:
     world = World("vtc")
     policy = Unfair()
     world.queue = RequestQueue(policy, DEFAULT_CLASSES, MAX_QUEUE)
-    world.bound = WaitBound(policy, DEFAULT_CLASSES, world.queue, MAX_QUEUE, rate=world.rate)
-    world.bound.on_violation = world.violations.append
+    world.bound = world.bound_of(policy, MAX_QUEUE)
     bulk, standard = Waiting(BATCH, 0.0, tenant="poor"), Waiting(
         STANDARD, 0.0, tenant="poor"
     )  # due at 25 and 15, keys 2 and 1

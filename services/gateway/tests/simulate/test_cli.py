@@ -41,13 +41,13 @@ def test_a_trace_with_the_gateway_s_own_configuration(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([*POISSON, "--policy", "fcfs,lifo"], "lifo: the policies are fcfs, priority, aging"),
-        ([*POISSON, "--mix", "interactive"], "is not like"),
+        ([*POISSON, "--policy", "fcfs,lifo"], "unknown: lifo; the policies are fcfs, priority, aging"),
+        ([*POISSON, "--mix", "interactive"], "must be written as"),
         ([*POISSON, "--mix", "batch=0"], "must be positive"),
-        ([*POISSON, "--mix", "bulk=1"], "no such class: bulk; there are batch, interactive, standard"),
-        ([*POISSON, "--rate", "0"], "not a positive number"),
+        ([*POISSON, "--mix", "bulk=1"], "no such class: bulk; the classes are batch, interactive, standard"),
+        ([*POISSON, "--rate", "0"], "must be a positive number"),
         ([*POISSON, "--rate", "1", "--load", "2"], "not allowed with"),
-        ([*POISSON, "--engines", "0"], "not 1 or more"),
+        ([*POISSON, "--engines", "0"], "must be 1 or more"),
         (["simulate"], "one of the arguments --trace --synthetic is required"),
         (["simulate", "--trace", "/nowhere"], "cannot be read"),
         ([*POISSON, "--config", "/nowhere"], "nowhere"),

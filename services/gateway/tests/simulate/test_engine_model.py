@@ -39,7 +39,7 @@ def test_a_request_for_one_token_ends_with_its_prefill() -> None:
 
 
 def test_a_prefill_halts_the_batch_and_then_slows_it() -> None:
-    """a decodes 2 steps until 4, waits for b's prefill until 5, and shares 2 s steps with b until both are done."""
+    """Sequence a decodes 2 steps until 4, waits for b's prefill until 5, and shares 2 s steps with b until both end."""
     engine, a, b = SimulatedEngine(MODEL), sequence(10, 5), sequence(10, 3)
     engine.submit(a, 0.0)
     assert engine.run() == []
@@ -70,7 +70,7 @@ def test_a_prompt_that_does_not_fit_waits_for_room() -> None:
 
 
 def test_when_the_cache_is_full_the_last_one_admitted_is_computed_again() -> None:
-    """At 18 s a and b hold 51 + 41 tokens; 8 more fit, 4 each at 2 s a step. b waits for a and is prefilled anew."""
+    """At 18 s a and b hold 51 + 41 tokens. 8 more fit, 4 each, at 2 s per step. Then b is recomputed after a."""
     model = EngineModel(itl_base=2.0, itl_slope=0.0, prefill=0.2, kv_tokens=100, max_running=4)
     engine, a, b = SimulatedEngine(model), sequence(50, 11), sequence(40, 11)
     engine.submit(a, 0.0)

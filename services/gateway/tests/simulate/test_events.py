@@ -1,4 +1,4 @@
-"""The whole simulation: conservation, determinism, closed forms, and what the default policy promises over loads."""
+"""The whole simulation: conservation, determinism, closed forms, and the promises of the default policy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_gateway.request.classes import DEFAULT_CLASSES
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.scheduling.policies import POLICY_NAMES, PolicyName
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.simulate.engine_model import EngineModel
@@ -81,7 +81,7 @@ def test_the_same_seed_gives_the_same_run(policy: PolicyName) -> None:
 
 
 def test_three_requests_by_hand() -> None:
-    """One slot; prefill 1 s, then 2 steps of 1 s. Fcfs serves a, b, c; priority passes b over for c."""
+    """One slot; prefill 1 s, then 2 steps of 1 s. FCFS serves a, b, c; under priority c passes b."""
     model = EngineModel(itl_base=1.0, itl_slope=0.0, prefill=0.1, max_running=1)
     trace = [TraceRequest(float(at), name, "", 10, 3) for at, name in enumerate(["batch", "batch", "interactive"])]
     for policy, expected in (("fcfs", [1.0, 4.0, 7.0]), ("composite", [1.0, 7.0, 4.0])):

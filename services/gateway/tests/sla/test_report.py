@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_gateway.request.classes import DEFAULT_CLASSES
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.sla.record import SlaRecord
 from llm_gateway.sla.report import render_page
 from llm_gateway.sla.report.page import shown_span
@@ -30,20 +30,20 @@ def headline_of(page: str) -> str:
 @pytest.mark.parametrize(
     ("records", "seconds", "says"),
     [
-        ([], 3600, "No requests in the last hour, and so no promise to keep."),
+        ([], 3600, "No request in the last hour counts towards a promise."),
         ([record()], 3600, "Every promise was kept in the last hour: 100% of interactive requests were on time."),
         (
             [record(), record(ttft=9.0), record(class_name="batch")],
             86400,
-            "One promise was not kept in the last day: 50% of interactive requests were on time, where 99% should be.",
+            "One promise was not kept in the last day: 50% of interactive requests were on time; the objective is 99%.",
         ),
         (
             [record(ttft=9.0), record(class_name="batch", outcome="queue_full")],
             600,
             "2 promises were not kept in the last 10 minutes: 0% of interactive and 0% of batch requests were on "
-            "time, where 99% should be.",
+            "time; the objective is 99%.",
         ),
-        ([record(outcome="client_closed")], 3600, "No requests in the last hour, and so no promise to keep."),
+        ([record(outcome="client_closed")], 3600, "No request in the last hour counts towards a promise."),
     ],
 )
 def test_the_headline_says_whether_the_promises_are_kept(records: list[SlaRecord], seconds: float, says: str) -> None:

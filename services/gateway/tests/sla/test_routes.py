@@ -62,7 +62,7 @@ async def test_the_figures_of_what_was_recorded(client: aiohttp.ClientSession) -
 
 async def test_the_report_is_a_page_and_an_empty_one_too(client: aiohttp.ClientSession) -> None:
     async with ScriptedEngine() as engine, RunningGateway(engine.url) as gateway:
-        for headline in ("No requests in the last hour", "Every promise was kept in the last hour"):
+        for headline in ("No request in the last hour", "Every promise was kept in the last hour"):
             async with client.get(gateway.url + "/sla/report") as response:
                 assert response.status == 200
                 assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -77,7 +77,7 @@ async def test_a_database_that_cannot_be_opened_fails_the_report_and_no_request(
     async with ScriptedEngine() as engine, RunningGateway(engine.url, sla={"path": path}) as gateway:
         async with client.get(gateway.url + "/sla") as response:
             assert response.status == 500
-            assert "requests are served all the same" in (await response.json())["error"]["message"]
+            assert "other requests are served as usual" in (await response.json())["error"]["message"]
         gateway.parts.sla.record(record())
         async with client.post(gateway.url + "/v1/completions", json={"prompt": "x", "max_tokens": 1}) as response:
             assert response.status == 200

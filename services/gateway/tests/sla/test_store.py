@@ -1,4 +1,4 @@
-"""The database: bounded, shared, and never lost to a process that dies."""
+"""The database: bounded, shared, and intact after the death of a process."""
 
 from __future__ import annotations
 
@@ -31,10 +31,25 @@ def test_every_field_comes_back(tmp_path: Path) -> None:
     store.write([record(deadline=None, preempted=2, attempts=3)])
     row = store.read(lambda connection: connection.execute("SELECT * FROM requests").fetchone())
     assert row == (
-        1, NOW, "interactive", "acme", "e0", "ok", 0, 1, 20, 11, 0.1, 0.3, 0.05, 0.8, 0.5, 0.1, None, 2, 3
+        1, NOW, "interactive", "acme", "e0", "ok", 1, 20, 11, 0.1, 0.3, 0.05, 0.8, 0.5, 0.1, None, 2, 3, 0
     )  # fmt: skip
     assert store.read(lambda connection: connection.execute("PRAGMA journal_mode").fetchone()) == ("wal",)
     store.close()
+
+
+def test_a_file_with_its_columns_in_another_order_is_still_of_use(tmp_path: Path) -> None:
+    columns = ", ".join(f"{name} {kind}" for name, kind in reversed(sla_store.COLUMNS.items()))
+    with sqlite3.connect(tmp_path / "sla.db") as connection:
+        connection.execute(f"CREATE TABLE requests (id INTEGER PRIMARY KEY, {columns})")
+        connection.execute(f"PRAGMA user_version={sla_store.LAYOUT}")
+    connection.close()
+    store = store_at(tmp_path / "sla.db")
+    store.write([record()])
+    assert store.read(lambda rows: rows.execute("SELECT class, outcome, e2e, verdict FROM requests").fetchall()) == [
+        ("interactive", "ok", 0.8, 0)
+    ]
+    store.close()
+    assert [file.name for file in tmp_path.iterdir() if "damaged" in file.name] == []
 
 
 def test_a_tenant_of_any_name_can_be_stored() -> None:

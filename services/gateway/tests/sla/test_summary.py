@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_gateway.request.classes import DEFAULT_CLASSES
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.sla import summary as sla_summary
 from llm_gateway.sla.record import SlaRecord
 from llm_gateway.sla.report import series
 from llm_gateway.sla.store import SlaStore
-from llm_gateway.sla.summary import Percentiles, Summary, jain, summarise
+from llm_gateway.sla.summary import Percentiles, SlaSummary, jain, summarise
 from llm_gateway.sla.testing import NOW, record
 from llm_gateway.sla.window import Window, load
 
@@ -23,7 +23,7 @@ def window_of(records: list[SlaRecord], seconds: float = 100.0) -> Window:
     return store.read(lambda connection: load(connection, NOW - seconds, NOW))
 
 
-def summary_of(records: list[SlaRecord], weights: dict[str, float] | None = None) -> Summary:
+def summary_of(records: list[SlaRecord], weights: dict[str, float] | None = None) -> SlaSummary:
     return summarise(window_of(records), DEFAULT_CLASSES, lambda tenant: (weights or {}).get(tenant, 1.0))
 
 

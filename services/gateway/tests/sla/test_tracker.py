@@ -1,4 +1,4 @@
-"""The hot path: counts, is bounded, and outlives its database."""
+"""The hot path: it counts, is bounded, and survives its database."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ async def test_records_wait_for_a_locked_file_and_none_is_lost(
         other.execute("ROLLBACK")
         assert await tracker.ask(count) == 3
         assert metrics.value("gateway_sla_dropped_total", {}) == 0
-    told = [entry.levelno for entry in caplog.records if entry.name == sla_tracker.__name__]
-    assert told == [logging.ERROR, logging.WARNING]
+    levels = [entry.levelno for entry in caplog.records if entry.name == sla_tracker.__name__]
+    assert levels == [logging.ERROR, logging.WARNING]
 
 
 async def test_beyond_the_room_for_waiting_records_they_are_dropped_and_counted(

@@ -1,4 +1,4 @@
-"""Spans by the in-memory exporter, and over OTLP to a receiver of our own."""
+"""Spans through the in-memory exporter, and over OTLP to a test receiver."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ DISCARDING = OtelTracing(TracingSettings(), Discarding())
 
 
 def parsed(headers: dict[str, str]) -> tuple[str, str, bool]:
-    """Trace, parent, and whether the sampled flag is set."""
+    """Return trace id, parent id and the sampled flag."""
     version, trace_id, span_id, flags = headers["traceparent"].split("-")
     assert version == "00"
     return trace_id, span_id, bool(int(flags, 16) & 1)
 
 
 def one_request(made: OtelTracing, headers: dict[str, str]) -> dict[str, str]:
-    """The headers that the engine gets."""
+    """Send one request and return the headers that the engine gets."""
     sent = dict(headers)
     trace = made.begin(headers, CHAT)
     with trace.span(tracing.ADMIT):
@@ -194,7 +194,7 @@ def test_settings_that_cannot_work_are_refused(wrong: dict[str, object]) -> None
 
 @asynccontextmanager
 async def receiver(received: list[ExportTraceServiceRequest]) -> AsyncIterator[str]:
-    """The smallest OTLP/HTTP receiver."""
+    """Run a minimal OTLP/HTTP receiver."""
 
     async def traces(request: web.Request) -> web.Response:
         body = await request.read()

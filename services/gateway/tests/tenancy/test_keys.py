@@ -66,7 +66,7 @@ def test_secrets_come_from_the_environment_or_a_file(monkeypatch: pytest.MonkeyP
     ("source", "message"),
     [
         ("literal-secret", "env:NAME or file:PATH"),
-        ("env:NOT_SET_ANYWHERE", "holds no secret"),
+        ("env:NOT_SET_ANYWHERE", "contains no secret"),
         ("file:/not/there", "No such file"),
     ],
 )

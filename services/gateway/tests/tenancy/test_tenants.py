@@ -7,12 +7,12 @@ from multidict import CIMultiDict
 from pydantic import ValidationError
 
 from llm_contract.errors import ApiError, ErrorKind
-from llm_gateway.request.classes import DEFAULT_CLASSES, ClassTable
+from llm_gateway.classes import DEFAULT_CLASSES, ClassTable
 from llm_gateway.request.classify import classify
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.tenancy.keys import key_hash
 from llm_gateway.tenancy.rate_limit import Limits
-from llm_gateway.tenancy.tenants import NOBODY, TenantSettings, TenantTable, is_loopback, keys_required
+from llm_gateway.tenancy.tenants import ANONYMOUS_TENANT, TenantSettings, TenantTable, is_loopback, keys_required
 
 CLASSES = ClassTable(DEFAULT_CLASSES, "standard")
 BLUE = TenantSettings(
@@ -73,13 +73,13 @@ def test_with_keys_off_the_header_is_believed(given: dict[str, str], name: str, 
 
 @pytest.mark.parametrize("name", ["x" * 65, "a\tb", "ä"])
 def test_a_tenant_name_is_short_and_printable(name: str) -> None:
-    with pytest.raises(ApiError, match="x-tenant is up to 64 printable") as caught:
+    with pytest.raises(ApiError, match="x-tenant must have at most 64 printable") as caught:
         table(required=False).authenticate(headers(x_tenant=name))
     assert caught.value.kind is ErrorKind.INVALID_REQUEST
 
 
 def test_nobody_is_one_and_the_same() -> None:
-    assert table(required=False).authenticate(headers()) is NOBODY
+    assert table(required=False).authenticate(headers()) is ANONYMOUS_TENANT
 
 
 @pytest.mark.parametrize(
@@ -164,16 +164,16 @@ def test_it_does_not_listen_to_the_world_without_keys() -> None:
 @pytest.mark.parametrize(
     ("tenants", "message"),
     [
-        ([{"name": "a"}, {"name": "a"}], "tenants: each name once"),
+        ([{"name": "a"}, {"name": "a"}], "tenants: each name must be unique"),
         ([{"name": "a", "keys": [key_hash("k")]}, {"name": "b", "keys": [key_hash("k")]}], "a and b have the same key"),
         ([{"name": "a", "default_class": "vip"}], "default_class 'vip' is not one of the classes interactive"),
         ([{"name": "a", "most_urgent": "vip"}], "most_urgent 'vip' is not one of the classes"),
         ([{"name": "a", "default_class": "interactive", "most_urgent": "batch"}], "above its most_urgent batch"),
-        ([{"name": "other"}], "the name is taken"),
+        ([{"name": "other"}], "the name is reserved"),
         ([{"name": "a b"}], "name"),
         ([{"name": "a", "weight": 0}], "weight"),
         ([{"name": "a", "rpm": 0}], "rpm"),
-        ([{"name": "a", "keys": ["sk-in-the-clear"]}], "given by its hash"),
+        ([{"name": "a", "keys": ["sk-in-the-clear"]}], "configured by its hash"),
         ([{"name": "a", "colour": "red"}], "colour"),
     ],
 )

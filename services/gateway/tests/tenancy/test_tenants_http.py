@@ -1,4 +1,4 @@
-"""Keys, limits and caps as a client meets them."""
+"""Keys, limits and class caps over HTTP."""
 
 from __future__ import annotations
 

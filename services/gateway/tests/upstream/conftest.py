@@ -1,4 +1,4 @@
-"""Helpers of the tests in this folder, as fixtures: a test takes those that it needs."""
+"""Helpers for the tests in this folder, as fixtures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class Server:
-    """Runs `answer` once for each request; counts connections, keeps the requests."""
+    """A server that runs `answer` for each request, counts connections and keeps the requests."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer

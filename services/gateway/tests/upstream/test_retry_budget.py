@@ -13,7 +13,7 @@ class World:
         self.budget = RetryBudget(settings, lambda: self.now)
 
     def retries(self) -> int:
-        """As many as are allowed now."""
+        """Take all retries that are allowed now. Return their number."""
         count = 0
         while self.budget.retry():
             count += 1

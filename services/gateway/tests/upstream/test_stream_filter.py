@@ -183,6 +183,6 @@ def test_a_stream_of_another_api_ends_with_its_bytes_or_with_an_error() -> None:
     assert passed(whole, wire, [7, 30]) == wire
     assert whole.is_complete
     assert broken.feed(wire + b"data: {") == wire
-    assert (broken.end(broken_off=True), broken.is_complete) == (b"", False)
+    assert (broken.end(disconnected=True), broken.is_complete) == (b"", False)
     assert passed(failed, wire + b"event: error\ndata: {}\n\n" + A, []) == wire
     assert not failed.is_open

@@ -1,4 +1,4 @@
-"""An engine behind https: whose certificate is trusted, and what is said of one that is not."""
+"""Engines behind https: with trusted certificates, and the messages for others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1, and its key."""
+    """Return a self-signed certificate for 127.0.0.1 and its key."""
     folder = tmp_path_factory.mktemp("tls")
     paths = folder / "cert.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=engine"]
@@ -32,7 +32,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 async def port(certificate: tuple[Path, Path]) -> AsyncIterator[int]:
-    """That of an https engine which is well and says no more."""
+    """Yield the port of an https engine that answers 200 to every request."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.json_response({"data": [{"id": "m"}], "choices": []})

@@ -1,14 +1,14 @@
-"""Ordering policies: who goes next, of all who wait. One small file each, and its docstring is its page.
+"""Ordering policies: the order in which waiting requests are served. Each is one file; its docstring is its page.
 
     fcfs        first come, first served
     priority    strict priority of the class
     aging       priority that grows with the wait
-    edf         earliest deadline
-    sjf         shortest predicted work
-    vtc         least served tenant
-    composite   aging between classes, vtc between tenants, edf inside a tenant: the default
+    edf         earliest deadline first
+    sjf         shortest predicted job first
+    vtc         least served tenant first
+    composite   aging between classes, vtc between tenants, edf within a tenant: the default
 
-`ordering` says what a policy is; `lazy_heap` and `fair_queue` are what they are made of.
+`ordering` defines the interface of a policy; `lazy_heap` and `fair_queue` are its building blocks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, get_args
 
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.classes import PriorityClass
 from llm_gateway.scheduling.policies.aging import Aging
 from llm_gateway.scheduling.policies.composite import Composite
 from llm_gateway.scheduling.policies.edf import Edf
@@ -33,7 +33,7 @@ POLICY_NAMES: tuple[PolicyName, ...] = get_args(PolicyName)
 def make_policy(
     name: PolicyName, classes: Iterable[PriorityClass], *, aging_rate: float, fairness_window: float
 ) -> OrderingPolicy:
-    """`aging_rate` in priority levels per second, `fairness_window` in seconds."""
+    """Return the policy. `aging_rate` is in priority levels per second, `fairness_window` in seconds."""
     if name == "fcfs":
         return Fcfs(fairness_window)
     if name == "edf":

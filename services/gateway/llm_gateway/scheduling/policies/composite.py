@@ -1,46 +1,49 @@
-"""The default: class by aging, inside the class tenant by VTC, inside the tenant by deadline; with a proved wait bound.
+"""The default: classes by aging, tenants within a class by VTC, requests of a tenant by deadline; with a wait bound.
 
-Purpose     urgent classes first, tenants share each class by weight, deadlines count, and nobody starves.
+Purpose     Serve urgent classes first, share a class between tenants by weight, respect deadlines, starve no request.
 Formula     1. Class: the one whose oldest request has the smallest aging key p + a * t.
-            2. Tenant: the smallest virtual token counter among those that wait in the class; counters are per class,
-               so what a tenant does in batch costs it nothing in interactive.
+            2. Tenant: the smallest virtual token counter among the tenants that wait in the class. Counters are per
+               class, so a tenant's batch load costs it nothing in interactive.
             3. Request: the tenant's earliest deadline.
             Guard: once the class's oldest request is past D = t + (p - p0) / a + S, the class serves that one instead.
-Inputs      class priority, arrival time, tenant, weight, tokens, deadline.
+Inputs      Class priority, arrival time, tenant, weight, tokens, deadline.
 Config      `aging_rate` a, priority levels per second; `fairness_window` S, seconds; the tenants' weights.
-Trade-off   S is how long fairness and deadlines, or a class's share ceiling, may hold a request back. Inside waits of
-            (p - p0) / a + S tenants share by weight whatever they send; where a class waits longer than that for good,
-            its order is first come, first served, and a tenant's share is its share of the bounded queue, which the
-            queue keeps to the weights by pushing out. A larger S keeps fairness longer and bounds the wait less.
-            In overload that lasts, an urgent class keeps its head start of (p - p0) / a seconds over a less urgent one
-            and no more: for it to be served at once, (p - p0) / a has to exceed what a full queue takes, or the less
-            urgent classes have to be shed before.
+Trade-off   S is how long fairness, deadlines or a class's share ceiling can hold a request back. While waits stay below
+            (p - p0) / a + S, tenants share by weight whatever they send. If a class waits longer than that for good,
+            its order is first come, first served. A tenant's share is then its share of the bounded queue, which
+            pushing out keeps to the weights. A larger S keeps fairness longer and loosens the bound.
+            In lasting overload an urgent class keeps a head start of (p - p0) / a seconds over a less urgent class and
+            no more. To be served at once, it needs (p - p0) / a above the time to serve a full queue, or the less
+            urgent classes must be shed earlier.
 
 Wait bound  wait <= (p - p0) / a + S + N / service rate, N <= max_queue; none if a = 0.
 
             Write key(r) = p + a * t and D(r) = (key(r) - p0) / a + S: D never decreases with the key.
-            (i)  From D(r) on nobody with a larger key than r is served before r. Let r wait at some now >= D(r). Its
+            (i)  From D(r) on no request with a larger key than r is served before r. Let r wait at some now >= D(r).
+            Its
                  class is a candidate even if a share ceiling excludes it, because its oldest request o' has key(o') <=
                  key(r), so D(o') <= D(r) <= now, and classes with an overdue request are never excluded. The class that
                  is chosen has the smallest oldest key of all candidates: its oldest request o has key(o) <= key(o') <=
                  key(r), so D(o) <= now, so the guard serves o itself, and its key is not larger than r's.
-            (ii) Whoever arrives after D(r) has a larger key: p' + a * t' > p0 + a * (D(r) - S) = key(r).
-            So from D(r) on r waits only for requests that have a smaller key and were there at D(r). At most max_queue
-            of them are queued, and each takes one grant. One that fails at an engine or is preempted comes back with
-            its key and may go first again: each such return of an older request adds one to N.
+            (ii) A request that arrives after D(r) has a larger key: p' + a * t' > p0 + a * (D(r) - S) = key(r).
+            So from D(r) on r waits only for requests with smaller keys that were queued at D(r). There are at most
+            max_queue of them, and each takes one grant. A request that fails at an engine or is preempted returns with
+            its key and can go first again: each such return of an older request adds one to N.
 """
 
 from __future__ import annotations
 
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.classes import PriorityClass
 from llm_gateway.scheduling.policies.aging import Aging
 from llm_gateway.scheduling.policies.fair_queue import FairQueue, TokenCounters
 from llm_gateway.scheduling.policies.lazy_heap import LazyHeap
 from llm_gateway.scheduling.policies.ordering import Lane, Rank
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 
 class Composite:
+    """Aging between classes, virtual token counters between tenants, deadlines within a tenant."""
+
     def __init__(self, aging: Aging) -> None:
         self.key = aging.key
         self.due = aging.due
@@ -60,7 +63,7 @@ class Composite:
 
 
 class CompositeLane:
-    """Each request is in two heaps, by age and by its tenant's deadlines; it leaves both at once."""
+    """A lane that keeps each request in two heaps, by age and by its tenant's deadlines. It leaves both at once."""
 
     __slots__ = ("_by_age", "_fair")
 

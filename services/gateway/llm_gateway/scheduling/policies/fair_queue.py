@@ -1,12 +1,12 @@
 """Fair shares between tenants: Virtual Token Counters (Sheng et al., "Fairness in Serving Large Language Models",
 OSDI '24, algorithm 2), weighted.
 
-A tenant's counter is the service it had, in weighted tokens over its weight; the waiting tenant with the smallest one
-is next. A tenant that starts to wait is lifted to the smallest counter among those that wait, or if nobody does to the
-counter of the last one that left: time away saves up no credit. Two tenants that both wait all the time differ by at
-most about one request's cost over the weight.
+A tenant's counter is the service it has received, in weighted tokens over its weight. The waiting tenant with the
+smallest counter is next. When a tenant starts to wait, its counter is lifted to the smallest counter of the waiting
+tenants, or, if none waits, to that of the last tenant that left: absence saves up no credit. The counters of two
+tenants that wait all the time differ by at most about one request's cost over the weight.
 
-Counters only grow, so a tenant's place in the heap of turns is a lower bound, which is refreshed when it comes up.
+Counters only grow, so a tenant's entry in the heap of turns is a lower bound. It is refreshed when it reaches the top.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from itertools import count
 from weakref import WeakSet
 
 from llm_gateway.scheduling.policies.lazy_heap import LazyHeap
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 MAX_TENANTS = 10_000
-"""Accounts kept of tenants that do not wait: their names may come from outside, and memory must not."""
+"""Most accounts of tenants that do not wait. Clients choose the names, and memory must stay bounded."""
 
 
 class TokenCounters:
-    """The accounts of all tenants, and how many requests of each wait in the queues that share these accounts."""
+    """The counters of all tenants, and how many requests of each wait in the queues that share these counters."""
 
     def __init__(self) -> None:
         self._counters: dict[str, float] = {}
@@ -44,7 +44,7 @@ class TokenCounters:
         self._queues.add(queue)
 
     def enter(self, tenant: str) -> None:
-        """One more request of the tenant waits; its first one lifts the counter."""
+        """Note that one more request of the tenant waits. The first one lifts the counter."""
         waiting = self._waiting.get(tenant, 0)
         if not waiting:
             self._counters[tenant] = max(self.of(tenant), self.floor())
@@ -59,12 +59,12 @@ class TokenCounters:
             self._last_left = tenant
 
     def floor(self) -> float:
-        """The smallest counter of a tenant that waits, else that of the last one that did."""
+        """Return the smallest counter of a waiting tenant, else that of the last tenant that waited."""
         smallest = [turn[0] for queue in self._queues if (turn := queue.turn()) is not None]
         return min(smallest) if smallest else self.of(self._last_left)
 
     def _forget(self) -> None:
-        """Accounts below the floor are lifted to it at their return anyway; past the bound the lowest others go too."""
+        """Drop accounts below the floor, which would be lifted to it anyway, and the lowest others above the bound."""
         floor, keep = self.floor(), {self._last_left, *self._waiting}
         above = [name for name, value in self._counters.items() if value > floor and name not in keep]
         keep.update(heapq.nlargest(MAX_TENANTS, above, key=self.of))
@@ -73,13 +73,13 @@ class TokenCounters:
 
 
 class FairQueue:
-    """Requests by tenant in the order of the tenants' counters, each tenant's by the key given at the push."""
+    """A queue of tenants in the order of their counters. A tenant's own requests follow the key of their push."""
 
     def __init__(self, counters: TokenCounters) -> None:
         self._counters = counters
         self._tenants: dict[str, LazyHeap] = {}
         self._turns: list[tuple[float, int, str]] = []
-        """(lower bound of the counter, tie breaker, tenant): one entry for each key of `_tenants`."""
+        """(lower bound of the counter, tie breaker, tenant): one entry per key of `_tenants`."""
         self._serial = count()
         counters.join(self)
 
@@ -93,7 +93,7 @@ class FairQueue:
         requests.push(key, request)
 
     def turn(self) -> tuple[float, Waiting] | None:
-        """Return the smallest counter and its tenant's first request; None if the queue is empty."""
+        """Return the smallest counter and the first request of its tenant; None if the queue is empty."""
         turns = self._turns
         while turns:
             bound, _, tenant = turns[0]

@@ -1,28 +1,28 @@
-"""A heap of waiting requests that others may take out of its middle.
+"""A heap of waiting requests that supports removal from its middle by lazy deletion.
 
-A request that leaves is only unmarked (`queued` is False), here and in every other heap that holds it, and its entry is
-dropped when it comes up. The heap is rebuilt once more than half of it is such: O(log n) each, amortised.
+A request that leaves is only unmarked (`queued` is False), in all heaps that hold it. Its entry is dropped when it
+reaches the top. The heap is rebuilt when more than half of its entries are stale: O(log n) per removal, amortised.
 """
 
 from __future__ import annotations
 
 import heapq
 
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 COMPACT_ABOVE = 64
 """Heaps shorter than this are not worth rebuilding."""
 
 
 class LazyHeap:
-    """Smallest key first, then first pushed first. A request that comes back may be in it twice: the same entry."""
+    """A heap by key, then by order of the first push. A request that returns can have two equal entries."""
 
     __slots__ = ("_entries", "live")
 
     def __init__(self) -> None:
         self._entries: list[tuple[float, int, Waiting]] = []
         self.live = 0
-        """Requests in it that still wait."""
+        """Number of entries whose requests still wait."""
 
     def push(self, key: float, request: Waiting) -> None:
         heapq.heappush(self._entries, (key, request.order, request))
@@ -38,7 +38,7 @@ class LazyHeap:
         return None
 
     def removed(self) -> None:
-        """To be called once for each request of this heap that was unmarked."""
+        """Count one unmarked request. Call it once for each."""
         self.live -= 1
         if not self.live:
             self._entries.clear()

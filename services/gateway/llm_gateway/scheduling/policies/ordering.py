@@ -1,12 +1,12 @@
-"""The interface of a policy: it ranks the head of each class's lane, and picks inside the lane.
+"""The interface of a policy: it ranks the head of each class's lane and chooses within the lane.
 
-    key    of a request, fixed when it is first queued: the order that the wait bound is about
-    due    D(key), seconds on the clock: from then on nobody with a larger key goes first. It never decreases with the
-           key, and whoever arrives after D(key) has a larger one; infinite for a policy without a wait bound
-    lane   the waiting requests of one class, and which of them is next
-    charge what a request cost, for policies that keep accounts
+    key     the order that the wait bound refers to, fixed when a request is first queued
+    due     D(key), seconds on the clock: from then on no request with a larger key goes first. D never decreases with
+            the key, and a request that arrives after D(key) has a larger key. Infinite for a policy without a bound
+    lane    the waiting requests of one class, and the next one among them
+    charge  add the cost of a request, for policies that keep accounts
 
-Five policies serve in the order of one key and are `KeyedPolicy`; only fairness between tenants needs lanes of its own.
+Five policies serve in the order of one key: they are `KeyedPolicy`. Only fairness between tenants needs other lanes.
 """
 
 from __future__ import annotations
@@ -14,31 +14,33 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.classes import PriorityClass
 from llm_gateway.scheduling.policies.lazy_heap import LazyHeap
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 Rank = tuple[float, int]
-"""(what the policy compares, order of the first push); the smaller one goes first."""
+"""(the policy's own measure, order of the first push). The smallest rank goes first."""
 
 
 class Lane(Protocol):
-    """The waiting requests of one class. A request is unmarked (`queued`) first, and then `removed`."""
+    """The waiting requests of one class. A request is first unmarked (`queued`), then `removed`."""
 
     def push(self, request: Waiting) -> None: ...
 
     def rank(self, now: float) -> Rank | None:
-        """Return the rank of the request that it would serve next; None if the lane is empty."""
+        """Return the rank of the next request, None if the lane is empty."""
 
     def peek(self, now: float) -> Waiting | None: ...
 
     def oldest(self) -> Waiting | None:
-        """The one with the smallest key, whether or not it is next."""
+        """Return the request with the smallest key, whether or not it is next."""
 
     def removed(self, request: Waiting) -> None: ...
 
 
 class OrderingPolicy(Protocol):
+    """An order of waiting requests."""
+
     def make_lane(self, cls: PriorityClass) -> Lane: ...
 
     def key(self, request: Waiting) -> float: ...
@@ -46,11 +48,11 @@ class OrderingPolicy(Protocol):
     def due(self, key: float) -> float: ...
 
     def charge(self, request: Waiting, tokens: float) -> None:
-        """Puts `tokens`, weighted by what they cost, on the account of the request's tenant."""
+        """Charge `tokens`, weighted by their cost, to the request's tenant."""
 
 
 class KeyedPolicy:
-    """Serves the smallest key, whatever its class; keeps no accounts and, unless it says otherwise, has no bound."""
+    """A policy that serves the smallest key. It keeps no accounts and has no bound, unless a subclass defines `due`."""
 
     def make_lane(self, cls: PriorityClass) -> Lane:
         return KeyedLane()
@@ -59,10 +61,12 @@ class KeyedPolicy:
         return math.inf
 
     def charge(self, request: Waiting, tokens: float) -> None:
-        """Nothing: the order depends on the key alone."""
+        """Do nothing: the order depends on the key alone."""
 
 
 class KeyedLane:
+    """A lane in the order of the requests' keys."""
+
     __slots__ = ("_heap",)
 
     def __init__(self) -> None:

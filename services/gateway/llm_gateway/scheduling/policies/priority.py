@@ -1,20 +1,22 @@
-"""Strict priority: key = p, the class's priority; arrival breaks the tie.
+"""Strict priority: key = p, the class's priority; the order of arrival breaks ties.
 
-Purpose     urgent classes first, always; what vLLM's own scheduler does with `priority`.
-Formula     serve the smallest (p, t).
-Inputs      class priority, arrival order.
-Config      the classes' `priority`.
-Trade-off   the least delay for the most urgent class that any order gives without stopping what runs; the least urgent
-            one starves for as long as the others saturate the engines.
-Wait bound  none. `aging` and `composite` have one.
+Purpose     Always serve urgent classes first, as vLLM's own scheduler does with `priority`.
+Formula     Serve the smallest (p, t).
+Inputs      Class priority, order of arrival.
+Config      The classes' `priority`.
+Trade-off   The most urgent class waits as little as possible without preemption. The least urgent class starves while
+            the others saturate the engines.
+Wait bound  None. `aging` and `composite` have one.
 """
 
 from __future__ import annotations
 
 from llm_gateway.scheduling.policies.ordering import KeyedPolicy
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 
 class Priority(KeyedPolicy):
+    """Strict priority of the class."""
+
     def key(self, request: Waiting) -> float:
         return request.cls.priority

@@ -1,32 +1,34 @@
-"""Virtual Token Counter: the tenant that was served least is next, whatever its class.
+"""Virtual Token Counter: the least served tenant is next, whatever its class.
 
-Purpose     tenants share the engines by weight, in tokens rather than in requests.
-Formula     c = (1 * prompt tokens + 2 * output tokens) / weight, summed per tenant: the prompt at admission, output as
-            it is produced. Serve the waiting tenant with the smallest c; inside it, first come, first served. See
-            llm_gateway.scheduling.policies.fair_queue for the lift on return.
-Inputs      tenant, weight, prompt tokens, output tokens as they are charged.
-Config      the tenants' weights.
-Trade-off   no tenant can crowd out another one, and none loses what it does not use to a reserve; a tenant that floods
-            the queue waits behind its own requests. Classes and deadlines play no part.
-Wait bound  none that is worth stating: it grows with the number of tenants and with the sizes of their requests.
+Purpose     Share the engines between tenants by weight, in tokens rather than in requests.
+Formula     c = (1 * prompt tokens + 2 * output tokens) / weight, summed per tenant: the prompt is charged at admission,
+            the output when the request ends. Serve the waiting tenant with the smallest c, its requests first come,
+            first served. llm_gateway.scheduling.policies.fair_queue describes the lift of a tenant that returns.
+Inputs      Tenant, weight, prompt tokens, charged output tokens.
+Config      The tenants' weights.
+Trade-off   No tenant can crowd out another, and no capacity is reserved: a tenant's unused share goes to the others. A
+            tenant that floods the queue waits behind its own requests. Classes and deadlines have no influence.
+Wait bound  None that is useful: it grows with the number of tenants and the sizes of their requests.
 """
 
 from __future__ import annotations
 
 import math
 
-from llm_gateway.request.classes import PriorityClass
+from llm_gateway.classes import PriorityClass
 from llm_gateway.scheduling.policies.fair_queue import FairQueue, TokenCounters
 from llm_gateway.scheduling.policies.lazy_heap import LazyHeap
 from llm_gateway.scheduling.policies.ordering import Lane, Rank
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 PROMPT_TOKEN_COST = 1.0
 OUTPUT_TOKEN_COST = 2.0
-"""The paper's w_p and w_q."""
+"""w_p and w_q in the paper."""
 
 
 class Vtc:
+    """Virtual token counters over all classes."""
+
     def __init__(self) -> None:
         self._counters = TokenCounters()
 
@@ -44,6 +46,8 @@ class Vtc:
 
 
 class VtcLane:
+    """A lane in the order of the tenants' counters."""
+
     __slots__ = ("_by_age", "_fair")
 
     def __init__(self, counters: TokenCounters) -> None:

@@ -1,6 +1,6 @@
-"""The report's pictures; each function draws one panel.
+"""The charts of the report. Each function draws one panel as SVG.
 
-Classes are told apart by hue everywhere, verdicts by their own colours. Times of day are UTC.
+A class has the same hue in all charts, and verdicts have colours of their own. Times of day are UTC.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from llm_gateway.sla.record import Verdict
+from llm_gateway.sla.record import SlaVerdict
 from llm_gateway.sla.report.series import SLICES, ClassSeries, Span, Values
 from llm_gateway.sla.summary import ClassSummary, Figures
 from llm_report import svg, units
 
-SHOWN_VERDICTS = (Verdict.MET, Verdict.LATE, Verdict.REJECTED, Verdict.FAILED)
-"""From the bottom of a stack to its top."""
+SHOWN_VERDICTS = (SlaVerdict.MET, SlaVerdict.LATE, SlaVerdict.REJECTED, SlaVerdict.FAILED)
+"""The verdicts of a stack, from bottom to top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ NARROW = Frame(330, 220)
 
 
 def attainment(span: Span, hues: dict[str, str], series: dict[str, ClassSeries], objective: float) -> str:
-    """Share of requests on time, one line per class."""
+    """Draw the share of requests on time over time, one line per class."""
     frame = WIDE
     known = [value for one in series.values() for value in one.attainment if value is not None]
     low = next(bound for bound in (0.9, 0.8, 0.6, 0.0) if bound <= min(known, default=0.0))
@@ -57,7 +57,7 @@ def attainment(span: Span, hues: dict[str, str], series: dict[str, ClassSeries],
 
 
 def outcomes(span: Span, counts: Sequence[Sequence[int]]) -> str:
-    """Requests per slice, stacked by verdict."""
+    """Draw the requests per slice, stacked by verdict."""
     frame = WIDE
     x = _time(span, frame)
     y = svg.linear(max(sum(slice_[verdict] for verdict in SHOWN_VERDICTS) for slice_ in counts), frame.y_end, frame.top)
@@ -77,11 +77,11 @@ def outcomes(span: Span, counts: Sequence[Sequence[int]]) -> str:
                     )
                 )
             floor = top
-    return svg.document(frame.width, frame.height, "Requests over time, by what became of their promise", parts)
+    return svg.document(frame.width, frame.height, "Requests over time, by verdict", parts)
 
 
 def first_token(span: Span, cls: ClassSummary, hue: str, series: ClassSeries) -> str:
-    """P50 and P99 of the time to first token of a class, with its target."""
+    """Draw P50 and P99 of a class's time to first token, with its target."""
     frame = NARROW
     target = cls.ttft_target
     drawn = [value for value in (*series.ttft_p50, *series.ttft_p99, target) if value is not None]
@@ -97,7 +97,7 @@ def first_token(span: Span, cls: ClassSummary, hue: str, series: ClassSeries) ->
 
 
 def queue_wait(classes: Sequence[ClassSummary], hues: dict[str, str]) -> str:
-    """From P50 to P99 of the wait in the queue, and the longest, one row per class."""
+    """Draw P50, P99 and the longest wait in the queue, one row per class."""
     row, left, right = 46.0, 96.0, 470.0
     waits = {cls.name: _waits(cls.figures) for cls in classes}
     x = svg.logarithmic((wait for ones in waits.values() for wait in ones), left + 6, right - 6)
@@ -129,20 +129,20 @@ def verdicts(classes: Sequence[ClassSummary]) -> str:
             )
             floor += count
         parts.append(svg.text((500, y + 4), units.count(figures.requests), "small", anchor="end"))
-    return svg.document(500, row * len(classes) + 8, "What became of the requests, by class", parts)
+    return svg.document(500, row * len(classes) + 8, "Outcomes of requests, by class", parts)
 
 
-def css_of(verdict: Verdict) -> str:
+def css_of(verdict: SlaVerdict) -> str:
     return f"is-{verdict.name.lower()}"
 
 
 def counts_of(figures: Figures) -> tuple[int, int, int, int]:
-    """In the order of SHOWN_VERDICTS."""
+    """Return the counts in the order of SHOWN_VERDICTS."""
     return figures.met, figures.late, figures.rejected, figures.failed
 
 
 def _waits(figures: Figures) -> list[float]:
-    """P50, P99, longest; nothing if no request waited or none was granted a slot."""
+    """Return P50, P99 and the longest wait; [] if no request got a slot."""
     waits = (figures.queue_wait.p50, figures.queue_wait.p99, figures.longest_wait)
     return [wait for wait in waits if wait is not None]
 
@@ -177,7 +177,7 @@ def _time_axis(span: Span, frame: Frame, x: svg.Scale, ticks: int = 6) -> list[s
 
 
 def _round_step(rough: float) -> float:
-    """The nearest step above that divides the hour or the day; at least a minute."""
+    """Return the smallest step from `rough` up that divides the hour or the day, at least a minute."""
     steps = (60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 14400, 21600, 28800, 43200)
     return next((step for step in steps if step >= rough), 86400 * (rough // 86400 + 1))
 

@@ -1,4 +1,4 @@
-"""The report: one HTML page that fetches nothing. Its template is page.html (Jinja2), style sheet included."""
+"""The report: one self-contained HTML page. Its template is page.html (Jinja2), with the style sheet included."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from llm_gateway.sla.report import charts, series
-from llm_gateway.sla.summary import ClassSummary, Summary
+from llm_gateway.sla.summary import ClassSummary, SlaSummary
 from llm_gateway.sla.window import Window
 from llm_report import units
 from llm_report.theme import style_sheet
 
 OBJECTIVE = 0.99
-"""A promise is kept while at least this part of the class's requests met their targets."""
+"""A class keeps its promise if at least this part of its requests met their targets."""
 
 SHOWN_SECONDS = (300.0, 900.0, 3600.0, 21600.0, 86400.0)
 HUES = 6
 SHOWN_TENANTS = 50
 
 
-def render_page(window: Window, summary: Summary) -> str:
+def render_page(window: Window, summary: SlaSummary) -> str:
+    """Return the report as HTML."""
     span = shown_span(window)
     classes = [cls for cls in summary.classes if cls.figures.requests]
     hues = {cls.name: f"hue{place % HUES}" for place, cls in enumerate(summary.classes)}
@@ -44,26 +45,26 @@ def render_page(window: Window, summary: Summary) -> str:
 
 
 def shown_span(window: Window) -> series.Span:
-    """Return the span of the charts over time: the window, or less if its records begin late, as after a start."""
+    """Return the time span of the charts: the window, or less if the records begin later, as after a start."""
     length = window.end - window.start
     shown = min(length, next((span for span in SHOWN_SECONDS if span >= window.seconds), length))
     return series.Span(window.end - shown, window.end)
 
 
 def headline(classes: Sequence[ClassSummary], length: float) -> str:
-    """One sentence: are the promises kept?"""
+    """Return one sentence that says whether the promises were kept."""
     counted = [(cls.name, cls.figures.attainment) for cls in classes]
     known = [(name, attainment) for name, attainment in counted if attainment is not None]
     broken = [(name, attainment) for name, attainment in known if attainment < OBJECTIVE]
     when = f"in the last {units.span(length)}"
     if not known:
-        return f"No requests {when}, and so no promise to keep."
+        return f"No request {when} counts towards a promise."
     if not broken:
         name, attainment = known[0]
         return f"Every promise was kept {when}: {units.share(attainment)} of {name} requests were on time."
     shares = _and([f"{units.share(attainment)} of {name}" for name, attainment in broken])
     subject = "One promise was" if len(broken) == 1 else f"{len(broken)} promises were"
-    return f"{subject} not kept {when}: {shares} requests were on time, where {OBJECTIVE:.0%} should be."
+    return f"{subject} not kept {when}: {shares} requests were on time; the objective is {OBJECTIVE:.0%}."
 
 
 def _pictures(
@@ -74,7 +75,7 @@ def _pictures(
     *,
     span: series.Span,
 ) -> dict[str, Any]:
-    """Every text in a drawing has been escaped there."""
+    """Draw all charts. `llm_report.svg` has escaped the text in them."""
     first_token = {
         cls.name: Markup(charts.first_token(span, cls, hues[cls.name], over_time[cls.name])) for cls in classes
     }

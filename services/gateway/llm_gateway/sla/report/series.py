@@ -1,4 +1,4 @@
-"""A span of the window in slices of equal length: what the charts over time are drawn from."""
+"""The time series behind the charts: a span of the window in slices of equal length."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llm_gateway.sla.record import Verdict
+from llm_gateway.sla.record import SlaVerdict
 from llm_gateway.sla.summary import known, percentile, rows_of_class
 from llm_gateway.sla.window import Integers, Window
 
@@ -17,7 +17,7 @@ Values = list[float | None]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The span that is drawn, on the wall clock, seconds since 1970; SLICES slices."""
+    """The time span of the charts, from `start` to `end` in seconds since 1970, in SLICES slices."""
 
     start: float
     end: float
@@ -33,7 +33,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class ClassSeries:
-    """One value per slice; None where the slice has no request to tell."""
+    """One value per slice, None for a slice without a request to measure."""
 
     attainment: Values
     ttft_p50: Values
@@ -53,9 +53,9 @@ def class_series(window: Window, name: str, span: Span) -> ClassSeries:
 
 
 def outcomes(window: Window, span: Span) -> list[list[int]]:
-    """How many requests of each verdict, per slice."""
-    cells = np.bincount(_slices(window, span) * len(Verdict) + window.verdict, minlength=SLICES * len(Verdict))
-    return [[int(count) for count in row] for row in cells.reshape(SLICES, len(Verdict))]
+    """Return the number of requests for each slice and verdict."""
+    cells = np.bincount(_slices(window, span) * len(SlaVerdict) + window.verdict, minlength=SLICES * len(SlaVerdict))
+    return [[int(count) for count in row] for row in cells.reshape(SLICES, len(SlaVerdict))]
 
 
 def _slices(window: Window, span: Span) -> Integers:
@@ -64,5 +64,5 @@ def _slices(window: Window, span: Span) -> Integers:
 
 
 def _attainment(verdicts: Integers) -> float | None:
-    counted = int((verdicts != Verdict.EXCLUDED).sum())
-    return int((verdicts == Verdict.MET).sum()) / counted if counted else None
+    counted = int((verdicts != SlaVerdict.EXCLUDED).sum())
+    return int((verdicts == SlaVerdict.MET).sum()) / counted if counted else None

@@ -6,9 +6,9 @@ from itertools import count
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_gateway.request.classes import DEFAULT_CLASSES
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.scheduling.policies.fair_queue import MAX_TENANTS, FairQueue, TokenCounters
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 STANDARD = DEFAULT_CLASSES[1]
 

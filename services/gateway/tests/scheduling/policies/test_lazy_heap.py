@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from llm_gateway.request.classes import DEFAULT_CLASSES
+from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.scheduling.policies.lazy_heap import COMPACT_ABOVE, LazyHeap
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 
 def waiting(order: int) -> Waiting:

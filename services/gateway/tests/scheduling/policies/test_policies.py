@@ -1,4 +1,4 @@
-"""Each policy from a table: who waits, and in which order they are served."""
+"""Each policy as a table: the waiting requests and the order in which they are served."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_gateway.request.classes import DEFAULT_CLASSES, PriorityClass
+from llm_gateway.classes import DEFAULT_CLASSES, PriorityClass
 from llm_gateway.scheduling.policies import (
     POLICY_NAMES,
     Aging,
@@ -22,14 +22,14 @@ from llm_gateway.scheduling.policies import (
     make_policy,
 )
 from llm_gateway.scheduling.queue import RequestQueue
-from llm_gateway.scheduling.waiting import Waiting
+from llm_gateway.waiting import Waiting
 
 CLASSES = {cls.name: cls for cls in DEFAULT_CLASSES}
 INTERACTIVE, STANDARD, BATCH = DEFAULT_CLASSES
 
 
 def served(name: PolicyName, requests: list[Waiting], now: float = 0.0, aging_rate: float = 0.05) -> list[int]:
-    """Indices of `requests` in the order in which they are served, if all wait at `now` and nothing is charged."""
+    """Return the indices of `requests` in the order of service, if all wait at `now` and nothing is charged."""
     policy = make_policy(name, DEFAULT_CLASSES, aging_rate=aging_rate, fairness_window=5.0)
     queue = RequestQueue(policy, DEFAULT_CLASSES, 1000)
     for request in requests:
@@ -79,7 +79,7 @@ def test_sjf_serves_by_predicted_work_in_which_an_output_token_weighs_as_much_as
 
 @pytest.mark.parametrize("policy", ["vtc", "composite"])
 def test_tenants_take_turns_by_what_their_prompts_cost_over_their_weight(policy: PolicyName) -> None:
-    """a, with weight 2.5 and prompts of 100, pays 40 a request; b pays 100."""
+    """Tenant a, with weight 2.5 and prompts of 100 tokens, pays 40 per request; b pays 100."""
     requests = [
         Waiting(BATCH, 0.0, tenant=tenant, weight=weight, prompt_tokens=100)
         for tenant, weight in [("a", 2.5)] * 4 + [("b", 1.0)] * 2
@@ -161,7 +161,7 @@ def test_due_never_decreases_with_the_key(name: PolicyName, keys: list[float]) -
     other=st.sampled_from(DEFAULT_CLASSES),
     patience=st.floats(0, 100),
 )
-def test_whoever_arrives_after_due_has_a_larger_key(
+def test_a_request_that_arrives_after_due_has_a_larger_key(
     name: PolicyName, early: float, after: float, cls: PriorityClass, other: PriorityClass, patience: float
 ) -> None:
     policy = make_policy(name, DEFAULT_CLASSES, aging_rate=0.05, fairness_window=0.0)

@@ -1,1 +1,0 @@
-"""Watching engines: a loop for each of them that probes /health, scrapes /metrics, and looks for progress."""
