@@ -92,13 +92,10 @@ class Load:
         """Sends one request and, as long as answers come, the turns that follow it."""
         record = self.send(index)
         while record.ok and (following := self.following.get(record.index)) is not None:
-            self._think(following, (record.ended_at or 0.0) + self.records[following].scheduled_at)
+            turn = self.records[following]
+            turn.scheduled_at = (record.ended_at or 0.0) + turn.think_seconds
+            gevent.sleep(max(turn.scheduled_at - self.now, 0.0))
             record = self.send(following)
-
-    def _think(self, index: int, until: float) -> None:
-        """Waits for the moment, which is the request's scheduled time."""
-        gevent.sleep(max(until - self.now, 0.0))
-        self.records[index].scheduled_at = until
 
 
 def plan_load(
@@ -145,7 +142,7 @@ class OpenLoopUser(locust.User):  # type: ignore[misc]  # locust is untyped to m
         for record in load.records:
             if record.follows is not None:
                 continue
-            while (wait := record.scheduled_at - load.now) > 0 and not load.cut.is_set():
+            while (wait := (record.scheduled_at or 0.0) - load.now) > 0 and not load.cut.is_set():
                 gevent.sleep(min(wait, LOOK))
             if load.cut.is_set():
                 return
@@ -167,8 +164,7 @@ class ClosedLoopUser(locust.User):  # type: ignore[misc]
         if index is None:
             load.ran_out = True
             raise StopUser
-        thinking = load.records[index].scheduled_at
-        gevent.sleep(thinking)
+        gevent.sleep(load.records[index].think_seconds)
         if load.now >= self.duration:
             raise StopUser
         load.records[index].scheduled_at = load.now

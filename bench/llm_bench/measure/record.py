@@ -30,7 +30,8 @@ _REJECTIONS = frozenset({408, 429, 503})
 class RequestRecord:
     index: int
     class_name: str
-    scheduled_at: float
+    scheduled_at: float | None
+    """None until the end of an earlier answer decides it: in a closed loop, and after the first turn."""
     planned_prompt_tokens: int
     max_tokens: int
     """Output tokens asked for."""
@@ -54,7 +55,9 @@ class RequestRecord:
     tokens_located: bool = True
     """Whether `chunk_tokens` is known; False if the server's total was spread over events of several tokens each."""
     follows: int | None = None
-    """Index of the turn before in its conversation. Until it is due, `scheduled_at` is the thinking before it."""
+    """Index of the turn before in its conversation."""
+    think_seconds: float = 0.0
+    """Pause between the end of the earlier answer and this request."""
     tenant: str | None = None
     model: str | None = None
     """Asked for instead of the run's."""
@@ -70,12 +73,12 @@ class RequestRecord:
     @property
     def schedule_lag(self) -> float | None:
         """How late the client sent it."""
-        return None if self.sent_at is None else self.sent_at - self.scheduled_at
+        return self._since_scheduled(self.sent_at)
 
     @property
     def ttft(self) -> float | None:
         """Scheduled time to first token with text."""
-        return None if self.first_token_at is None else self.first_token_at - self.scheduled_at
+        return self._since_scheduled(self.first_token_at)
 
     @property
     def ttft_from_send(self) -> float | None:
@@ -86,7 +89,7 @@ class RequestRecord:
     @property
     def e2e(self) -> float | None:
         """Scheduled time to last byte."""
-        return None if self.ended_at is None else self.ended_at - self.scheduled_at
+        return self._since_scheduled(self.ended_at)
 
     @property
     def tpot(self) -> float | None:
@@ -111,17 +114,21 @@ class RequestRecord:
         bounds = ((self.ttft, slo.ttft), (self.tpot, slo.tpot), (self.e2e, slo.e2e))
         return self.ok and all(limit is None or (value or 0.0) <= limit for value, limit in bounds)
 
+    def _since_scheduled(self, at: float | None) -> float | None:
+        return None if at is None or self.scheduled_at is None else at - self.scheduled_at
+
 
 def plan_record(planned: PlannedRequest) -> RequestRecord:
     """The row of a request that was not sent (yet)."""
     return RequestRecord(
         index=planned.index,
         class_name=planned.class_name,
-        scheduled_at=planned.at,
+        scheduled_at=planned.scheduled_at,
         planned_prompt_tokens=planned.prompt_tokens,
         max_tokens=planned.max_tokens,
         prompt_tokens=planned.prompt_tokens,
         follows=planned.follows,
+        think_seconds=planned.think_seconds,
         tenant=planned.tenant,
         model=planned.model,
     )

@@ -81,7 +81,7 @@ def rates(records: Sequence[RequestRecord]) -> tuple[float, float]:
     sent = [record for record in records if record.sent_at is not None and record.follows is None]
     if len(sent) < 2:
         return 0.0, 0.0
-    scheduled_span = max(r.scheduled_at for r in sent) - min(r.scheduled_at for r in sent)
+    scheduled_span = max(r.scheduled_at or 0.0 for r in sent) - min(r.scheduled_at or 0.0 for r in sent)
     sent_span = max(r.sent_at or 0.0 for r in sent) - min(r.sent_at or 0.0 for r in sent)
     if not scheduled_span or not sent_span:
         return 0.0, 0.0

@@ -38,7 +38,7 @@ class Window:
         return self.start > 0 or math.isfinite(self.end)
 
     def holds(self, record: RequestRecord) -> bool:
-        return self.start <= record.scheduled_at < self.end
+        return record.scheduled_at is not None and self.start <= record.scheduled_at < self.end
 
 
 def steady_window(records: Sequence[RequestRecord], duration: float, warm_up: Cut, cool_down: Cut) -> Window:
@@ -49,7 +49,7 @@ def steady_window(records: Sequence[RequestRecord], duration: float, warm_up: Cu
 
 
 def _warm_up(records: Sequence[RequestRecord]) -> float:
-    done = sorted((record.scheduled_at, record.ttft) for record in records if record.ok and record.ttft is not None)
+    done = sorted((r.scheduled_at or 0.0, r.ttft) for r in records if r.ok and r.ttft is not None)
     batches = len(done) // BATCH
     if batches < 2 * BATCH:
         return 0.0

@@ -76,8 +76,9 @@ def timeline(result: Result, scale_values: Sequence[float], span: float) -> str:
             )
     for rows in _slices(result):
         css = hue(result, rows[0].class_name)
-        answered = [(x(row.scheduled_at), y(row.ttft)) for row in rows if row.outcome == OK and row.ttft is not None]
-        failed = [(x(row.scheduled_at), float(frame.top + 4)) for row in rows if row.outcome not in (OK, NOT_SENT)]
+        due = [(row, x(row.scheduled_at)) for row in rows if row.scheduled_at is not None]
+        answered = [(at, y(row.ttft)) for row, at in due if row.outcome == OK and row.ttft is not None]
+        failed = [(at, float(frame.top + 4)) for row, at in due if row.outcome not in (OK, NOT_SENT)]
         parts += [svg.dots(answered, f"dots {css}"), svg.crosses(failed, f"cross {css}")]
     label = f"Time to first token of every request of {result.run.name} over its scheduled time, by class"
     return svg.document(frame.width, frame.height, label, parts + labels)
@@ -160,7 +161,7 @@ def queue_grid(span: float) -> np.ndarray:
 def waiting(records: Sequence[RequestRecord], class_name: str | None, grid: np.ndarray) -> np.ndarray:
     """How many requests (of a class) are due and not yet answered at each moment of `grid`."""
     rows = [row for row in records if row.sent_at is not None and class_name in (None, row.class_name)]
-    due = np.sort([row.scheduled_at for row in rows])
+    due = np.sort([row.scheduled_at or 0.0 for row in rows])
     gone = np.sort([_answered_at(row) for row in rows])
     return np.asarray(np.searchsorted(due, grid, "right") - np.searchsorted(gone, grid, "right"), dtype=float)
 

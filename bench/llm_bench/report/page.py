@@ -79,9 +79,12 @@ def _content(results: Sequence[Result], title: str) -> dict[str, Any]:
     }
 
 
-def _schedule(result: Result) -> list[tuple[float, str, int]]:
+def _schedule(result: Result) -> list[tuple[float | None, str, int]]:
+    """Return what the scenario fixes: a later turn's time depends on the answer before it."""
     return [
-        (record.scheduled_at, record.class_name, record.max_tokens) for record in result.requests if not record.follows
+        (record.scheduled_at, record.class_name, record.max_tokens)
+        for record in result.requests
+        if record.follows is None
     ]
 
 

@@ -195,7 +195,7 @@ def probe(scenario: Scenario, target: Target, credentials: Credentials) -> None:
     tenant = next(iter(scenario.tenants), None)
     planned = PlannedRequest(
         index=0,
-        at=0.0,
+        scheduled_at=0.0,
         class_name=next(iter(scenario.classes)),
         prompt="def",
         prompt_tokens=1,

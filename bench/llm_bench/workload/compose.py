@@ -31,13 +31,14 @@ class Draft:
 
     conversation: int
     class_name: str
-    at: float
+    scheduled_at: float | None
     prompt_tokens: int = 1
     """Length of the new part; the recorded number until the class's own is drawn."""
     max_tokens: int = 1
     follows: int | None = None
     """The turn before, as an index of the drafts."""
     blocks: tuple[int, ...] = ()
+    think_seconds: float = 0.0
     sample: str | None = None
     """The text from a prompt file, which comes instead of a piece of the corpus."""
 

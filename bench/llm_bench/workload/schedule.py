@@ -24,8 +24,9 @@ from llm_traces import TraceRow
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRequest:
     index: int
-    at: float
-    """Seconds from the start of the run; in a closed loop and after the first turn of a conversation, of thinking."""
+    scheduled_at: float | None
+    """Seconds from the start of the run. None in a closed loop and after the first turn of a conversation, where the
+    end of an earlier answer decides."""
     class_name: str
     prompt: str
     """The new part: the whole prompt except earlier turns of the conversation."""
@@ -35,7 +36,9 @@ class PlannedRequest:
     earlier: tuple[str, ...] = ()
     """Earlier turns of the conversation: question, answer, question, answer."""
     follows: int | None = None
-    """Index of the turn before; this one is sent `at` seconds after its answer's end."""
+    """Index of the turn before."""
+    think_seconds: float = 0.0
+    """Pause between the end of the earlier answer and this request."""
     tenant: str | None = None
     model: str | None = None
     """Instead of the run's."""
@@ -66,14 +69,16 @@ def draw_schedule(
 def draw_mix(
     scenario: Scenario, count: int, corpus: str, *, seed: int, salt: str, cut: Cut = cut_by_characters
 ) -> list[PlannedRequest]:
-    """`count` requests of the mix for a closed loop, which has no arrival times: `at` is the thinking before it."""
+    """Draw `count` requests of the mix for a closed loop: they have thinking times instead of arrival times."""
     mix_rng, text_rng, think_rng = (
         np.random.default_rng(child) for child in np.random.SeedSequence([seed, 1]).spawn(3)
     )
     loop = scenario.arrivals
     thinking = loop.draw_thinking(count, think_rng) if isinstance(loop, ClosedLoop) else np.zeros(count)
-    rows = [TraceRow(float(at), 1, 1) for at in thinking]
-    drafts = _draft(scenario, rows, _balanced(_weights(scenario), count), mix_rng, cut=cut)
+    drafts = _draft(scenario, [TraceRow(0.0, 1, 1)] * count, _balanced(_weights(scenario), count), mix_rng, cut=cut)
+    for draft in drafts:
+        if draft.follows is None:
+            draft.scheduled_at, draft.think_seconds = None, float(thinking[draft.conversation])
     return _compose(scenario, drafts, corpus, rng=text_rng, salt=salt, cut=cut)
 
 
@@ -85,13 +90,14 @@ def _compose(
     return [
         PlannedRequest(
             index=index,
-            at=draft.at,
+            scheduled_at=draft.scheduled_at,
             class_name=draft.class_name,
             prompt=text.prompt,
             prompt_tokens=text.tokens,
             max_tokens=draft.max_tokens,
             earlier=text.earlier,
             follows=draft.follows,
+            think_seconds=draft.think_seconds,
             tenant=tenants[draft.conversation] if tenants else None,
             model=scenario.classes[draft.class_name].model,
             session=f"{salt}-{draft.conversation}" if scenario.classes[draft.class_name].turns else None,
@@ -155,7 +161,8 @@ def _draft(
         drafts.append(Draft(conversation, name, row.at, row.prompt_tokens, row.output_tokens, blocks=row.blocks))
         turned = scenario.classes[name].turns
         for _ in range(1, count):
-            drafts.append(Draft(conversation, name, turned.think if turned else 0.0, follows=len(drafts) - 1))
+            think_seconds = turned.think if turned else 0.0
+            drafts.append(Draft(conversation, name, None, follows=len(drafts) - 1, think_seconds=think_seconds))
     if scenario.prompts:
         attach_samples(drafts, scenario.prompts.read(), rng, cut)
     for name, kind in scenario.classes.items():
