@@ -98,9 +98,9 @@ def plan(options: Any, host: str, share: Share) -> Load:
     credentials = find_credentials(options.api_key_env or None, scenario.tenant_key_envs)
     target = find_target(host, None, credentials)
     check_fits(scenario, target)
-    corpus, cut = text_source(
+    corpus, truncate = text_source(
         Path(options.corpus) if options.corpus else None, Path(options.tokenizer) if options.tokenizer else None
     )
-    schedule = draw_schedule(scenario, corpus, seed=scenario.seed, salt=share.salt, cut=cut)
+    schedule = draw_schedule(scenario, corpus, seed=scenario.seed, salt=share.salt, truncate=truncate)
     part = renumber(split(schedule, share.of)[share.number])
     return plan_load(scenario, target, part, credentials)

@@ -79,7 +79,7 @@ def _run(subparsers: Subparsers) -> None:
     _add_target(run)
     _add_rate(run)
     _add_load(run)
-    _add_gate(run)
+    _add_fail_if(run)
     _add_out(run, "gets result.json and requests.csv")
     run.add_argument("--name", help="the run's label in tables and reports")
     run.add_argument(
@@ -115,7 +115,7 @@ def _compare(subparsers: Subparsers) -> None:
     _add_prompts(compare)
     _add_rate(compare)
     _add_load(compare)
-    _add_gate(compare)
+    _add_fail_if(compare)
     _add_out(compare, "gets compare.json and every run")
     compare.add_argument("--names", nargs=2, default=["A", "B"], metavar="NAME", help="labels (default: A B)")
     keys = "environment variables that hold the API keys of A and of B (default: OPENAI_API_KEY, if it is set)"
@@ -232,6 +232,6 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress and no table")
 
 
-def _add_gate(parser: argparse.ArgumentParser) -> None:
+def _add_fail_if(parser: argparse.ArgumentParser) -> None:
     help = "ends with status 3 if it holds: 'ttft_p99 > 1.05x baseline', 'chat.tpot_p50 > 40ms'; may be given often"
     parser.add_argument("--fail-if", action="append", default=[], metavar="CONDITION", help=help.replace("%", "%%"))

@@ -19,7 +19,7 @@ from llm_kernels.workloads.base import Workload, clone, outputs, to_double
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Accuracy:
     error: float
     """The largest error over all outputs, relative to the largest exact value; 0 where `verify` judges."""
     allowed: float
@@ -27,13 +27,13 @@ class Verdict:
     """Error that was found, or None."""
 
 
-def judge(workload: Workload, implementation: Implementation, args: Args) -> Verdict:
+def judge(workload: Workload, implementation: Implementation, args: Args) -> Accuracy:
     """Run on a copy of `args` and compare."""
     own = clone(args)
     return judge_outputs(workload, args, own, implementation.run(*own))
 
 
-def judge_by_head(workload: Workload, implementation: Implementation, args: Args) -> Verdict:
+def judge_by_head(workload: Workload, implementation: Implementation, args: Args) -> Accuracy:
     """As `judge`, of an attention too long for the scores of all its heads at once: the exact result head by head."""
     op, result = workload.definition(), implementation.run(*args)
     run_native = workload.native or op.reference
@@ -59,11 +59,11 @@ def _of_one_head(args: Args, head: int) -> Args:
     return (query[..., head : head + 1, :], *map(cut, rest))
 
 
-def judge_outputs(workload: Workload, args: Args, own: Args, result: Any) -> Verdict:
+def judge_outputs(workload: Workload, args: Args, own: Args, result: Any) -> Accuracy:
     """`args`: the inputs as they were; `own`: what the implementation was given and may have changed."""
     op = workload.definition()
     if workload.verify is not None:
-        return Verdict(0.0, 0.0, workload.verify(args, result))
+        return Accuracy(0.0, 0.0, workload.verify(args, result))
     exact_args, native_args = to_double(args), clone(args)
     exact = outputs(op, exact_args, op.reference(*exact_args))
     run_native = workload.native or op.reference
@@ -75,24 +75,24 @@ def judge_outputs(workload: Workload, args: Args, own: Args, result: Any) -> Ver
     return max(verdicts, key=lambda v: (v.wrong is not None, v.error))
 
 
-def compare(got: Tensor, exact: Tensor, native: Tensor, slack: float = 0.0) -> Verdict:
+def compare(got: Tensor, exact: Tensor, native: Tensor, slack: float = 0.0) -> Accuracy:
     """`exact` float64; `native`: the same in the dtype of `got`, by torch."""
     if got.shape != exact.shape:
-        return Verdict(float("inf"), 0.0, f"shape {list(got.shape)}, wanted {list(exact.shape)}")
+        return Accuracy(float("inf"), 0.0, f"shape {list(got.shape)}, wanted {list(exact.shape)}")
     if got.dtype != native.dtype:
-        return Verdict(float("inf"), 0.0, f"dtype {got.dtype}, wanted {native.dtype}")
+        return Accuracy(float("inf"), 0.0, f"dtype {got.dtype}, wanted {native.dtype}")
     if not got.numel():
-        return Verdict(0.0, 0.0, None)
+        return Accuracy(0.0, 0.0, None)
     got, native = got.double(), native.double()
     if bool((got.isnan() & ~exact.isnan()).any()):
-        return Verdict(float("inf"), 0.0, f"{int((got.isnan() & ~exact.isnan()).sum())} elements are NaN")
+        return Accuracy(float("inf"), 0.0, f"{int((got.isnan() & ~exact.isnan()).sum())} elements are NaN")
     finite = exact.isfinite()
     if not torch.equal(got[~finite].nan_to_num(nan=0.5), exact[~finite].nan_to_num(nan=0.5)):
-        return Verdict(float("inf"), 0.0, "infinities differ")
+        return Accuracy(float("inf"), 0.0, "infinities differ")
     largest = float(exact[finite].abs().max()) if bool(finite.any()) else 0.0
     unit = max(largest, 1e-30)
     error = float((got - exact)[finite].abs().max()) / unit if bool(finite.any()) else 0.0
     base = float((native - exact)[finite].nan_to_num().abs().max()) / unit if bool(finite.any()) else 0.0
     allowed = 2 * base + 1e-5 + slack
     wrong = None if error <= allowed else f"error {error:.3g} of the largest value, allowed {allowed:.3g}"
-    return Verdict(error, allowed, wrong)
+    return Accuracy(error, allowed, wrong)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from llm_bench.errors import ScenarioError
 from llm_bench.measure.stats import PERCENTILES, Distribution
-from llm_bench.measure.summary import ALL, ClassSummary, Summary
+from llm_bench.measure.summary import ALL, ClassFigures, RunSummary
 
 TIMES = ("ttft", "ttft_from_send", "tpot", "itl_chunk", "itl_token", "e2e")
 STATISTICS = ("mean", *(f"p{p}" for p in PERCENTILES))
@@ -54,7 +54,7 @@ def parse_figure(name: str) -> Figure:
     return Figure(class_name or ALL, key)
 
 
-def read_figure(summary: Summary, figure: Figure) -> float | None:
+def read_figure(summary: RunSummary, figure: Figure) -> float | None:
     """None where the run has no such value; raises ScenarioError for a class that it does not have."""
     if figure.class_name not in summary.classes:
         raise ScenarioError(
@@ -63,7 +63,7 @@ def read_figure(summary: Summary, figure: Figure) -> float | None:
     return read_class_figure(summary.classes[figure.class_name], figure)
 
 
-def read_class_figure(summary: ClassSummary, figure: Figure) -> float | None:
+def read_class_figure(summary: ClassFigures, figure: Figure) -> float | None:
     time, statistic = figure.split
     if not statistic:
         value: float | None = getattr(summary, figure.key)

@@ -22,7 +22,7 @@ from llm_bench.analyse.figures import Figure, read_figure
 from llm_bench.analyse.repetitions import Estimate, deviation, headline_figures, mean_interval
 from llm_bench.analyse.t_distribution import t_quantile, two_sided_p
 from llm_bench.measure.stats import CONFIDENCE
-from llm_bench.measure.summary import Summary
+from llm_bench.measure.summary import RunSummary
 
 POWER = 0.8
 ROUND_OFF = 1e-9
@@ -53,7 +53,7 @@ class PairedRatio:
         return "B better" if (self.ratio.value > 1) == self.higher_is_better else "B worse"
 
 
-def compare_pairs(pairs: Sequence[tuple[Summary, Summary]]) -> list[PairedRatio]:
+def compare_pairs(pairs: Sequence[tuple[RunSummary, RunSummary]]) -> list[PairedRatio]:
     """Every headline figure that all runs have and that is above 0 in each. At least two pairs."""
     values = {
         figure: [(read_figure(a, figure), read_figure(b, figure)) for a, b in pairs]
@@ -98,5 +98,5 @@ def correct(ratios: Sequence[PairedRatio]) -> list[PairedRatio]:
 
 
 def evidence(ratios: Sequence[PairedRatio]) -> Mapping[str, Estimate]:
-    """Ratios by figure, for a gate."""
+    """Return the ratios by figure, for `--fail-if`."""
     return {ratio.figure: ratio.ratio for ratio in ratios}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from llm_bench.analyse.figures import Figure, read_figure
 from llm_bench.analyse.t_distribution import t_quantile
 from llm_bench.measure.stats import CONFIDENCE
-from llm_bench.measure.summary import Summary
+from llm_bench.measure.summary import RunSummary
 
 HEADLINES = ("ttft_p50", "ttft_p99", "tpot_p50", "e2e_p50", "output_tokens_per_second", "slo_attainment")
 """Figures of each class in tables of repetitions and comparisons."""
@@ -50,7 +50,7 @@ def deviation(values: Sequence[float]) -> float:
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-def estimate_figures(runs: Sequence[Summary]) -> dict[str, Estimate]:
+def estimate_figures(runs: Sequence[RunSummary]) -> dict[str, Estimate]:
     """By figure name, for each class and `all`; figures that any of the runs lacks are left out."""
     estimates = {}
     for figure in headline_figures(runs[0]):
@@ -60,7 +60,7 @@ def estimate_figures(runs: Sequence[Summary]) -> dict[str, Estimate]:
     return estimates
 
 
-def headline_figures(summary: Summary) -> list[Figure]:
+def headline_figures(summary: RunSummary) -> list[Figure]:
     return [Figure(name, key) for name in summary.classes for key in HEADLINES]
 
 

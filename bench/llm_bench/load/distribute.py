@@ -39,7 +39,7 @@ LEAD = 1.0
 LOOK = 0.05
 """Seconds between looks at whether a worker has died."""
 
-PLAN, PLANNED, START, CUT = "bench-plan", "bench-planned", "bench-start", "bench-cut"
+PLAN, PLANNED, START, STOP = "bench-plan", "bench-planned", "bench-start", "bench-stop"
 TALLY, RECORDS, FINISHED = "bench-tally", "bench-records", "bench-finished"
 
 _RECORDS = TypeAdapter(list[RequestRecord])
@@ -132,7 +132,7 @@ def _collect(runner: Any, parts: Sequence[_Part], processes: Sequence[subprocess
     told = False
     while any(part.cpu is None for part in parts):
         if stop.wait(LOOK) and not told:
-            runner.send_message(CUT)
+            runner.send_message(STOP)
             told = True
         if told:
             gevent.sleep(LOOK)

@@ -42,7 +42,7 @@ IDLE_INTERVAL = 0.01
 LEAD = 0.1
 """Seconds between the start of the user and the run's time 0, so that the first request is not late."""
 LOOK = 0.05
-"""Seconds between two looks at whether the load was cut short."""
+"""Seconds between two looks at whether the load was stopped."""
 
 
 @dataclass(kw_only=True)
@@ -58,7 +58,7 @@ class Load:
     """The run's time 0 on the clock of `perf_counter`."""
     tally: Tally = field(default_factory=Tally)
     done: Event = field(default_factory=Event)
-    cut: Event = field(default_factory=Event)
+    stop: Event = field(default_factory=Event)
     """Set, it ends the load early."""
     starts_at: float | None = None
     """The epoch, where someone else has chosen it."""
@@ -131,7 +131,7 @@ class OpenLoopUser(locust.User):  # type: ignore[misc]  # locust is untyped to m
             load.epoch = load.starts_at or perf_counter() + LEAD
             try:
                 self._send_all(load, group)
-                gevent.wait([gevent.spawn(group.join), load.cut], timeout=load.drain, count=1)
+                gevent.wait([gevent.spawn(group.join), load.stop], timeout=load.drain, count=1)
             finally:
                 group.kill()  # each records itself as incomplete
                 load.done.set()
@@ -142,9 +142,9 @@ class OpenLoopUser(locust.User):  # type: ignore[misc]  # locust is untyped to m
         for record in load.records:
             if record.follows is not None:
                 continue
-            while (wait := (record.scheduled_at or 0.0) - load.now) > 0 and not load.cut.is_set():
+            while (wait := (record.scheduled_at or 0.0) - load.now) > 0 and not load.stop.is_set():
                 gevent.sleep(min(wait, LOOK))
-            if load.cut.is_set():
+            if load.stop.is_set():
                 return
             group.spawn(load.converse, record.index)
 

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from llm_bench.client.credentials import Credentials
 from llm_bench.client.loop_lag import LoopLag
 from llm_bench.client.target import Target
-from llm_bench.load.distribute import CUT, FINISHED, PLAN, PLANNED, RECORDS, START, TALLY
+from llm_bench.load.distribute import FINISHED, PLAN, PLANNED, RECORDS, START, STOP, TALLY
 from llm_bench.load.users import Load, OpenLoopUser, plan_load
 from llm_bench.workload.scenario import Scenario
 from llm_bench.workload.schedule import PlannedRequest
@@ -53,10 +53,10 @@ def work(master: str) -> None:
         OpenLoop.load.starts_at = perf_counter() + msg.data["epoch"] - time()
         started.set()
 
-    def cut(**_: Any) -> None:
-        OpenLoop.load.cut.set()
+    def stop(**_: Any) -> None:
+        OpenLoop.load.stop.set()
 
-    for kind, listener in ((PLAN, plan), (START, start), (CUT, cut)):
+    for kind, listener in ((PLAN, plan), (START, start), (STOP, stop)):
         runner.register_message(kind, listener)
     reporter = gevent.spawn(_report, runner, started)
     runner.greenlet.join()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from llm_bench.locust_ui.history import Point
+from llm_bench.locust_ui.history import HistoryPoint
 from llm_bench.locust_ui.rows import METRICS
 from llm_bench.report.charts import Frame
 from llm_report import svg
@@ -21,7 +21,7 @@ WHAT = {
 }
 
 
-def draw_charts(points: Sequence[Point]) -> str:
+def draw_charts(points: Sequence[HistoryPoint]) -> str:
     """HTML: a key and a figure for each metric; empty while there is nothing to draw."""
     names = sorted({name for point in points for name, _ in point.values})
     if not names:
@@ -36,7 +36,7 @@ def draw_charts(points: Sequence[Point]) -> str:
     )
 
 
-def _draw(points: Sequence[Point], metric: str, names: Sequence[str]) -> str:
+def _draw(points: Sequence[HistoryPoint], metric: str, names: Sequence[str]) -> str:
     rows = {name: [(point.at, point.values[name, metric]) for point in points if (name, metric) in point.values]
             for name in names}  # fmt: skip
     highest = max((max(values) for row in rows.values() for _, values in row), default=0.0)

@@ -22,7 +22,7 @@ Row = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class HistoryPoint:
     at: float
     """Seconds since the test began."""
     values: dict[Row, tuple[float, ...]]
@@ -31,7 +31,7 @@ class Point:
 
 @dataclass(slots=True)
 class History:
-    points: deque[Point] = field(default_factory=lambda: deque(maxlen=POINTS))
+    points: deque[HistoryPoint] = field(default_factory=lambda: deque(maxlen=POINTS))
     _began: float = field(default_factory=monotonic)
 
     def begin(self, **_: Any) -> None:
@@ -53,7 +53,7 @@ class History:
                 found = [_current(entry, quantile) for quantile in QUANTILES]
                 if None not in found:
                     values[name, metric] = tuple(value for value in found if value is not None)
-        self.points.append(Point(monotonic() - self._began, values))
+        self.points.append(HistoryPoint(monotonic() - self._began, values))
 
 
 def _current(entry: Any, quantile: float) -> float | None:

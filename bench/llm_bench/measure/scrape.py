@@ -14,7 +14,7 @@ from llm_bench.client.credentials import NO_CREDENTIALS, Credentials
 from llm_bench.client.target import Target, authorized
 from llm_bench.measure.histograms import parse_exposition
 from llm_bench.measure.server_metrics import WANTED, ServerMetrics, merge, read_scrapes
-from llm_bench.measure.summary import ClassSummary
+from llm_bench.measure.summary import ClassFigures
 
 INTERVAL = 0.5
 """Seconds between scrapes."""
@@ -51,7 +51,7 @@ class Scraper:
             gevent.sleep(INTERVAL)
             self.scrape()
 
-    def read(self, epoch: float, figures: ClassSummary) -> ServerMetrics | None:
+    def read(self, epoch: float, figures: ClassFigures) -> ServerMetrics | None:
         """`figures`: the client's, of every request; `epoch`: the run's time 0 on the clock of `perf_counter`."""
         merged = [(at - epoch, merge([parse_exposition(page) for page in pages])) for at, pages in self._scrapes]
         return read_scrapes(self.addresses, merged, figures)

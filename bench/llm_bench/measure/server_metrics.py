@@ -15,7 +15,7 @@ from typing import Literal
 
 from llm_bench.measure.histograms import Exposition, histogram_delta, quantile_bucket
 from llm_bench.measure.stats import Distribution
-from llm_bench.measure.summary import ClassSummary
+from llm_bench.measure.summary import ClassFigures
 from llm_contract import metrics
 
 QUANTILES = (0.5, 0.9, 0.99)
@@ -30,7 +30,7 @@ SERIES = {
     "prefix_queries": metrics.PREFIX_CACHE_QUERIES.name,
     "prefix_hits": metrics.PREFIX_CACHE_HITS.name,
 }
-HISTOGRAMS: dict[str, tuple[str, Callable[[ClassSummary], Distribution]]] = {
+HISTOGRAMS: dict[str, tuple[str, Callable[[ClassFigures], Distribution]]] = {
     "TTFT": (metrics.TIME_TO_FIRST_TOKEN.name, lambda figures: figures.ttft_from_send),
     "TPOT": (metrics.TIME_PER_OUTPUT_TOKEN.name, lambda figures: figures.tpot),
     "ITL": (metrics.INTER_TOKEN_LATENCY.name, lambda figures: figures.itl_token),
@@ -75,7 +75,7 @@ class ServerMetrics:
 
 
 def read_scrapes(
-    addresses: Sequence[str], scrapes: Sequence[tuple[float, Exposition]], figures: ClassSummary
+    addresses: Sequence[str], scrapes: Sequence[tuple[float, Exposition]], figures: ClassFigures
 ) -> ServerMetrics | None:
     """Read the metrics from (seconds from the run's start, all addresses together); None unless there are two."""
     if len(scrapes) < 2:
@@ -90,7 +90,7 @@ def read_scrapes(
     )
 
 
-def compare_histograms(before: Exposition, after: Exposition, figures: ClassSummary) -> list[Agreement]:
+def compare_histograms(before: Exposition, after: Exposition, figures: ClassFigures) -> list[Agreement]:
     found = []
     for label, (name, read) in HISTOGRAMS.items():
         delta = histogram_delta(before.buckets.get(name, {}), after.buckets.get(name, {}))

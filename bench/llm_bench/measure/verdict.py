@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from llm_bench.measure.record import INCOMPLETE, NOT_SENT, OK, REJECTED, RequestRecord
 from llm_bench.measure.stats import Distribution, samples_needed
-from llm_bench.measure.summary import ALL, Summary
+from llm_bench.measure.summary import ALL, RunSummary
 
 NOT_LOOKED_AT = Distribution()
 LAG_LIMIT = 0.020
@@ -25,7 +25,7 @@ LENGTH_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RunVerdict:
     valid: bool
     reasons: list[str] = field(default_factory=list)
     """Why not; empty if valid."""
@@ -34,14 +34,14 @@ class Verdict:
 
 def judge(
     records: Sequence[RequestRecord],
-    summary: Summary,
+    summary: RunSummary,
     *,
     client_cpu: float,
     interrupted: bool = False,
     left_out: Sequence[str] = (),
     loop_lag: Distribution = NOT_LOOKED_AT,
     ran_out: bool = False,
-) -> Verdict:
+) -> RunVerdict:
     """`client_cpu`: CPU seconds of this process per second of the run; `loop_lag`: of its event loop, in seconds;
     `left_out`: notes on what was not taken from the scenario's files; `ran_out`: a closed loop had no more requests
     before its time was over.
@@ -52,7 +52,7 @@ def judge(
     if ran_out:
         reasons.append(f"the closed loop used up its {len(records)} requests early: send an open loop at a higher rate")
     notes = [*_lengths(records), *_sample_sizes(summary), *left_out]
-    return Verdict(valid=not reasons, reasons=reasons, notes=notes)
+    return RunVerdict(valid=not reasons, reasons=reasons, notes=notes)
 
 
 def _coverage(records: Sequence[RequestRecord], interrupted: bool) -> Iterable[str]:
@@ -64,7 +64,7 @@ def _coverage(records: Sequence[RequestRecord], interrupted: bool) -> Iterable[s
         yield f"{cut_off} of {len(records)} requests were still running at the drain limit and were cut off"
 
 
-def _pace(records: Sequence[RequestRecord], summary: Summary, loop_lag: Distribution) -> Iterable[str]:
+def _pace(records: Sequence[RequestRecord], summary: RunSummary, loop_lag: Distribution) -> Iterable[str]:
     lag, ttft = summary.classes[ALL].schedule_lag, summary.classes[ALL].ttft
     limit = max(LAG_LIMIT, LAG_SHARE * (ttft.p50 or 0.0))
     if lag.p99 is not None and lag.p99 > limit:
@@ -88,7 +88,7 @@ def rates(records: Sequence[RequestRecord]) -> tuple[float, float]:
     return (len(sent) - 1) / scheduled_span, (len(sent) - 1) / sent_span
 
 
-def _errors(summary: Summary) -> Iterable[str]:
+def _errors(summary: RunSummary) -> Iterable[str]:
     due = summary.classes[ALL].requests
     errors = {kind: count for kind, count in summary.errors.items() if kind not in (REJECTED, INCOMPLETE)}
     failed = sum(errors.values())
@@ -119,7 +119,7 @@ def _lengths(records: Sequence[RequestRecord]) -> Iterable[str]:
         yield f"the target rejected {rejected} requests; they count as SLO misses and are in no latency"
 
 
-def _sample_sizes(summary: Summary) -> Iterable[str]:
+def _sample_sizes(summary: RunSummary) -> Iterable[str]:
     needed = samples_needed(99)
     small = [
         f"{name} {figures.ttft.count}"

@@ -20,32 +20,32 @@ from dataclasses import dataclass
 import numpy as np
 
 from llm_bench.measure.record import RequestRecord
-from llm_bench.workload.scenario import Cut
+from llm_bench.workload.scenario import Trim
 
 BATCH = 5
 LONGEST_COOL_DOWN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class SteadyWindow:
     """In seconds from the start of the run: requests due in [start, end) count."""
 
     start: float
     end: float
 
     @property
-    def is_cut(self) -> bool:
+    def is_trimmed(self) -> bool:
         return self.start > 0 or math.isfinite(self.end)
 
     def holds(self, record: RequestRecord) -> bool:
         return record.scheduled_at is not None and self.start <= record.scheduled_at < self.end
 
 
-def steady_window(records: Sequence[RequestRecord], duration: float, warm_up: Cut, cool_down: Cut) -> Window:
+def steady_window(records: Sequence[RequestRecord], duration: float, warm_up: Trim, cool_down: Trim) -> SteadyWindow:
     start = _warm_up(records) if warm_up == "auto" else warm_up
     cut = _cool_down(records, duration) if cool_down == "auto" else cool_down
     end = duration - cut if cut else math.inf
-    return Window(start, end) if start < min(end, duration) else Window(0.0, math.inf)
+    return SteadyWindow(start, end) if start < min(end, duration) else SteadyWindow(0.0, math.inf)
 
 
 def _warm_up(records: Sequence[RequestRecord]) -> float:

@@ -48,7 +48,7 @@ NARROW = Frame(360, 250)
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class CumulativeCurve:
     samples: list[float]
     css: str
     total: int
@@ -92,7 +92,7 @@ def _slices(result: Result) -> list[list[RequestRecord]]:
     return list(groups.values())
 
 
-def cumulative(curves: Sequence[Curve], slo: float | None, label: str, scale_values: Sequence[float]) -> str:
+def cumulative(curves: Sequence[CumulativeCurve], slo: float | None, label: str, scale_values: Sequence[float]) -> str:
     """Share of requests that were served within a time, over a logarithmic time axis."""
     frame = NARROW
     x = svg.logarithmic(scale_values, frame.left, frame.x_end)
@@ -257,7 +257,7 @@ def _axes(
     return parts
 
 
-def _steps(curve: Curve, x: svg.Scale, y: svg.Scale) -> list[svg.Point]:
+def _steps(curve: CumulativeCurve, x: svg.Scale, y: svg.Scale) -> list[svg.Point]:
     """The empirical distribution as a staircase, from the axis up to the share that was answered."""
     ordered = np.sort(curve.samples)
     if len(ordered) > CURVE_POINTS:

@@ -1,4 +1,4 @@
-"""Tables on the terminal for what several runs say together: repetitions, pairs, and the conditions of a gate."""
+"""Tables on the terminal for what several runs say together: repetitions, pairs, and the `--fail-if` conditions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from llm_bench.analyse.conditions import CheckedCondition
 from llm_bench.analyse.figures import RATES, parse_figure
-from llm_bench.analyse.gate import Finding
 from llm_bench.analyse.knee import Knee
 from llm_bench.analyse.paired import PairedRatio
 from llm_bench.analyse.repetitions import Estimate
@@ -90,7 +90,7 @@ def print_knee(knee: Knee, console: Console | None = None) -> None:
     )
 
 
-def print_findings(findings: Sequence[Finding], console: Console | None = None) -> None:
+def print_findings(findings: Sequence[CheckedCondition], console: Console | None = None) -> None:
     for finding in findings:
         style = _STYLES[finding.outcome]
         (console or Console()).print(f"[{style}]{finding.outcome}[/]  {finding.condition}: {finding.detail}")

@@ -147,11 +147,11 @@ def _curves(results: Sequence[Result], metric: Callable[[RequestRecord], float |
 
 def _curve(
     results: Sequence[Result], position: int, name: str, metric: Callable[[RequestRecord], float | None]
-) -> charts.Curve:
+) -> charts.CumulativeCurve:
     rows = [record for record in results[position].requests if record.class_name == name and record.sent_at is not None]
     found = [value for record in rows if record.outcome == OK and (value := metric(record)) is not None]
     measurable = sum(record.outcome != OK or metric(record) is not None for record in rows)
-    return charts.Curve(found, charts.run_css(results, name, position, ""), measurable)
+    return charts.CumulativeCurve(found, charts.run_css(results, name, position, ""), measurable)
 
 
 def _samples(results: Iterable[Result], metric: Callable[[RequestRecord], float | None]) -> list[float]:

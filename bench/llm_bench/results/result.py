@@ -23,8 +23,8 @@ from llm_bench.measure.gpu import GpuMetrics
 from llm_bench.measure.record import NOT_SENT, RequestRecord
 from llm_bench.measure.server_metrics import ServerMetrics
 from llm_bench.measure.stats import Distribution
-from llm_bench.measure.summary import Summary
-from llm_bench.measure.verdict import NOT_LOOKED_AT, Verdict
+from llm_bench.measure.summary import RunSummary
+from llm_bench.measure.verdict import NOT_LOOKED_AT, RunVerdict
 from llm_bench.results.environment import Environment
 from llm_bench.results.spreadsheet import quote_formula
 from llm_bench.workload.scenario import Scenario
@@ -73,8 +73,8 @@ class Result:
     run: RunInfo
     scenario: Scenario
     environment: Environment
-    summary: Summary
-    verdict: Verdict
+    summary: RunSummary
+    verdict: RunVerdict
     requests: list[RequestRecord]
     """The schedule and what became of it, by arrival."""
     server: ServerMetrics | None = None

@@ -33,10 +33,15 @@ def measure_capacity(
     credentials = find_credentials(api_key_env, scenario.tenant_key_envs)
     target = find_target(target_url, model, credentials)
     check_fits(scenario, target)
-    text, cut = text_source(corpus, tokenizer)
+    text, truncate = text_source(corpus, tokenizer)
     count = users + int(PLANNED_PER_SECOND * duration)
     mix = draw_mix(
-        scenario, count, text, seed=scenario.seed if seed is None else seed, salt=secrets.token_hex(4), cut=cut
+        scenario,
+        count,
+        text,
+        seed=scenario.seed if seed is None else seed,
+        salt=secrets.token_hex(4),
+        truncate=truncate,
     )
     load = plan_load(scenario, target, mix, credentials)
     probe(scenario, target, credentials)

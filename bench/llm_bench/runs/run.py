@@ -28,7 +28,7 @@ from llm_bench.results.disk_space import prepare_folder, room_for, write_result
 from llm_bench.results.environment import Environment, describe_environment
 from llm_bench.results.result import SCHEMA_VERSION, Result, RunInfo
 from llm_bench.workload.arrivals import ClosedLoop
-from llm_bench.workload.prompts import Cut, cut_by_characters, cut_by_tokenizer, find_corpus, read_corpus
+from llm_bench.workload.prompts import Truncate, find_corpus, read_corpus, truncate_by_characters, truncate_by_tokenizer
 from llm_bench.workload.scenario import Scenario
 from llm_bench.workload.schedule import PlannedRequest, draw_mix, draw_schedule
 
@@ -65,8 +65,8 @@ def run(scenario: Scenario, options: RunOptions, folder: Path) -> Result:
         check_fits(scenario, target)
         seed = scenario.seed if options.seed is None else options.seed
         salt = options.salt or secrets.token_hex(4)
-        corpus, cut = text_source(options.corpus, options.tokenizer)
-        schedule = _plan(scenario, corpus, seed, salt, cut=cut)
+        corpus, truncate = text_source(options.corpus, options.tokenizer)
+        schedule = _plan(scenario, corpus, seed, salt, truncate=truncate)
         with room_for(folder, len(schedule)):
             probe(scenario, target, credentials)
             name = options.name or scenario.name
@@ -176,9 +176,9 @@ def _conclude(
     )
 
 
-def text_source(corpus: Path | None, tokenizer: Path | None) -> tuple[str, Cut]:
+def text_source(corpus: Path | None, tokenizer: Path | None) -> tuple[str, Truncate]:
     """The text that prompts are cut from, and what cuts it."""
-    return read_corpus(find_corpus(corpus)), cut_by_tokenizer(tokenizer) if tokenizer else cut_by_characters
+    return read_corpus(find_corpus(corpus)), truncate_by_tokenizer(tokenizer) if tokenizer else truncate_by_characters
 
 
 def check_fits(scenario: Scenario, target: Target) -> None:
@@ -212,8 +212,8 @@ def probe(scenario: Scenario, target: Target, credentials: Credentials) -> None:
         raise TargetError(f"{target.url} fails a first short request ({record.outcome}): {detail}")
 
 
-def _plan(scenario: Scenario, corpus: str, seed: int, salt: str, *, cut: Cut) -> list[PlannedRequest]:
+def _plan(scenario: Scenario, corpus: str, seed: int, salt: str, *, truncate: Truncate) -> list[PlannedRequest]:
     if isinstance(scenario.arrivals, ClosedLoop):
         count = scenario.arrivals.users + int(PLANNED_PER_SECOND * scenario.duration)
-        return draw_mix(scenario, count, corpus, seed=seed, salt=salt, cut=cut)
-    return draw_schedule(scenario, corpus, seed=seed, salt=salt, cut=cut)
+        return draw_mix(scenario, count, corpus, seed=seed, salt=salt, truncate=truncate)
+    return draw_schedule(scenario, corpus, seed=seed, salt=salt, truncate=truncate)

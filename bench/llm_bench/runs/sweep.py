@@ -13,7 +13,7 @@ from llm_bench.runs.series import first_seed, repeat
 from llm_bench.workload.scenario import Scenario, Slo, scaled
 
 
-class Interrupted(Exception):
+class SearchInterrupted(Exception):
     """The user ended a run of the search."""
 
 
@@ -43,7 +43,7 @@ def saturate(
         options_here = replace(options, seed=first_seed(scenario, options) + number, name=f"{rate:.3g}/s")
         made.append(run(scaled(scenario, rate), options_here, folder / str(number)))
         if made[-1].run.interrupted:
-            raise Interrupted
+            raise SearchInterrupted
         return judge_trial(made[-1], rate, goal)
 
     return find_knee(attempt, first=scenario.rate, precision=precision, repeats=repeats)

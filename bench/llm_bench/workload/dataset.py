@@ -22,7 +22,7 @@ from llm_bench.errors import ScenarioError
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class PromptSample:
     prompt: str
     output_tokens: int | None = None
     answer: str | None = None
@@ -36,8 +36,8 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
-    rows: tuple[Sample, ...]
+class PromptSamples:
+    rows: tuple[PromptSample, ...]
     skipped: int = 0
 
 
@@ -47,12 +47,12 @@ class PromptFile(BaseModel):
     file: Path
     skip_bad_rows: bool = False
 
-    def read(self) -> Samples:
+    def read(self) -> PromptSamples:
         return read_samples(self.file, self.skip_bad_rows)
 
 
 @cache
-def read_samples(path: Path, skip_bad_rows: bool = False) -> Samples:
+def read_samples(path: Path, skip_bad_rows: bool = False) -> PromptSamples:
     """Raises ScenarioError that names file and row."""
     try:
         data = path.read_bytes()
@@ -69,7 +69,7 @@ def read_samples(path: Path, skip_bad_rows: bool = False) -> Samples:
             skipped += 1
     if not rows:
         raise ScenarioError(f"{path}: holds no prompt" + (f"; {skipped} bad rows were skipped" if skipped else ""))
-    return Samples(tuple(rows), skipped)
+    return PromptSamples(tuple(rows), skipped)
 
 
 def _entries(path: Path, data: bytes) -> Iterator[tuple[str, Any]]:
@@ -83,7 +83,7 @@ def _entries(path: Path, data: bytes) -> Iterator[tuple[str, Any]]:
         raise ScenarioError(f"{path}: is no JSON: {error}") from error
 
 
-def _sample(row: Any) -> Sample:
+def _sample(row: Any) -> PromptSample:
     if not isinstance(row, dict):
         raise ValueError("is not a JSON object")
     if "conversations" in row:
@@ -93,7 +93,7 @@ def _sample(row: Any) -> Sample:
         )
         if asked + 1 >= len(said):
             raise ValueError("no question with an answer")
-        return Sample(said[asked]["value"], answer=str(said[asked + 1]["value"]))
+        return PromptSample(said[asked]["value"], answer=str(said[asked + 1]["value"]))
     if "messages" in row:
-        return Sample("\n".join(str(message["content"]) for message in row["messages"]), row.get("output_tokens"))
-    return Sample(row["prompt"] if "prompt" in row else row["text"], row.get("output_tokens"))
+        return PromptSample("\n".join(str(message["content"]) for message in row["messages"]), row.get("output_tokens"))
+    return PromptSample(row["prompt"] if "prompt" in row else row["text"], row.get("output_tokens"))

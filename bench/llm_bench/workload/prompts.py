@@ -26,7 +26,7 @@ SPREAD = 0x9E3779B1
 
 BUILT_IN = Path("models") / "eval" / "heldout.txt"
 
-Cut = Callable[[str, int], tuple[str, int]]
+Truncate = Callable[[str, int], tuple[str, int]]
 """(text, tokens) to (text shortened to about that many tokens, how many it has)."""
 
 
@@ -62,30 +62,32 @@ def read_corpus(path: Path) -> str:
     return text
 
 
-def draw_prompts(corpus: str, lengths: Sequence[int], rng: np.random.Generator, salt: str, *, cut: Cut) -> list[Prompt]:
+def draw_prompts(
+    corpus: str, lengths: Sequence[int], rng: np.random.Generator, salt: str, *, truncate: Truncate
+) -> list[Prompt]:
     """One unique prompt per length, in tokens, each starting at its own random line of the corpus."""
     starts = [0, *(index + 1 for index, char in enumerate(corpus) if char == "\n" and index + 1 < len(corpus))]
     chosen = rng.choice(len(starts), size=len(lengths))
     prompts = []
     for index, (length, line) in enumerate(zip(lengths, chosen, strict=True)):
-        text, tokens = cut(_tag(salt, index) + _slice(corpus, starts[line], 8 * length), length)
+        text, tokens = truncate(_tag(salt, index) + _slice(corpus, starts[line], 8 * length), length)
         prompts.append(Prompt(text, tokens))
     return prompts
 
 
-def tag_prompts(texts: Sequence[str], lengths: Sequence[int], salt: str, cut: Cut) -> list[Prompt]:
+def tag_prompts(texts: Sequence[str], lengths: Sequence[int], salt: str, truncate: Truncate) -> list[Prompt]:
     """Given texts, each made unique and cut to at most its length."""
     return [
-        Prompt(*cut(_tag(salt, index) + text, length))
+        Prompt(*truncate(_tag(salt, index) + text, length))
         for index, (text, length) in enumerate(zip(texts, lengths, strict=True))
     ]
 
 
-def named_text(corpus: str, name: str, length: int, salt: str, *, cut: Cut) -> Prompt:
+def named_text(corpus: str, name: str, length: int, salt: str, *, truncate: Truncate) -> Prompt:
     """The same text for the same name, within a run: what several prompts share."""
     digest = hashlib.blake2b(f"{salt}/{name}".encode(), digest_size=8).digest()
     start = int.from_bytes(digest) % len(corpus)
-    return Prompt(*cut(_tag(salt, name) + _slice(corpus, start, 8 * length), length))
+    return Prompt(*truncate(_tag(salt, name) + _slice(corpus, start, 8 * length), length))
 
 
 def _tag(salt: str, name: int | str) -> str:
@@ -104,12 +106,12 @@ def _slice(corpus: str, start: int, characters: int) -> str:
     return text
 
 
-def cut_by_characters(text: str, tokens: int) -> tuple[str, int]:
+def truncate_by_characters(text: str, tokens: int) -> tuple[str, int]:
     kept = text[: tokens * CHARACTERS_PER_TOKEN]
     return kept, -(-len(kept) // CHARACTERS_PER_TOKEN)
 
 
-def cut_by_tokenizer(path: Path) -> Cut:
+def truncate_by_tokenizer(path: Path) -> Truncate:
     """Cuts by a Hugging Face tokenizer.json. Cutting inside a word can move the count by one; the count is true."""
     from tokenizers import Tokenizer  # costs 40 ms that reports and tests need not pay
 
@@ -118,10 +120,10 @@ def cut_by_tokenizer(path: Path) -> Cut:
     except Exception as error:  # the binding raises bare Exception for every kind of bad file
         raise ScenarioError(f"{path}: is not a readable tokenizer.json: {error}") from error
 
-    def cut(text: str, tokens: int) -> tuple[str, int]:
+    def truncate(text: str, tokens: int) -> tuple[str, int]:
         offsets = tokenizer.encode(text, add_special_tokens=False).offsets
         if len(offsets) > tokens:
             text = text[: offsets[tokens - 1][1]]
         return text, len(tokenizer.encode(text, add_special_tokens=False).ids)
 
-    return cut
+    return truncate

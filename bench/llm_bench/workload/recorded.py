@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveFloat
 
 from llm_bench.errors import ScenarioError
-from llm_traces import BadRowError, Trace, TraceError, TraceRow, read_trace
+from llm_traces import BadRowError, RequestTrace, TraceError, TraceRow, read_trace
 
 
 class TraceArrivals(BaseModel):
@@ -28,7 +28,7 @@ class TraceArrivals(BaseModel):
     rate_scale: PositiveFloat = 1.0
     skip_bad_rows: bool = False
 
-    def read(self) -> Trace:
+    def read(self) -> RequestTrace:
         """Raises ScenarioError that names file and line."""
         return _read(self.file, self.skip_bad_rows)
 
@@ -45,7 +45,7 @@ class TraceArrivals(BaseModel):
 
 
 @cache  # a scenario asks for its rate and for its schedule; the file of a trace may be large
-def _read(path: Path, skip_bad_rows: bool) -> Trace:
+def _read(path: Path, skip_bad_rows: bool) -> RequestTrace:
     try:
         return read_trace(path, skip_bad_rows=skip_bad_rows)
     except BadRowError as error:

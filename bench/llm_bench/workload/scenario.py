@@ -40,7 +40,7 @@ from llm_bench.workload.lengths import DrawnLengths, Lengths, RecordedLengths
 from llm_bench.workload.recorded import TraceArrivals
 
 Api = Literal["completions", "chat"]
-Cut = Literal["auto"] | NonNegativeFloat
+Trim = Literal["auto"] | NonNegativeFloat
 Arrivals = Annotated[SyntheticArrivals | TraceArrivals | ClosedLoop, Field(discriminator="kind")]
 
 
@@ -109,9 +109,9 @@ class Scenario(_Part):
     """How long after the last arrival unfinished requests are waited for."""
     timeout: PositiveFloat = 300.0
     """Longest silence on a connection before its request counts as failed."""
-    warm_up: Cut = 0.0
+    warm_up: Trim = 0.0
     """Seconds at the start whose requests do not count, or `auto` (see `window`)."""
-    cool_down: Cut = 0.0
+    cool_down: Trim = 0.0
     """Seconds at the end of the arrivals whose requests do not count, or `auto`."""
     arrivals: Arrivals
     api: Api = "completions"

@@ -13,9 +13,9 @@ import numpy as np
 
 from llm_bench.errors import ScenarioError
 from llm_bench.workload.arrivals import ClosedLoop
-from llm_bench.workload.compose import Draft, attach_samples, compose
+from llm_bench.workload.compose import RequestDraft, attach_samples, compose
 from llm_bench.workload.lengths import Integers, Lengths, RecordedLengths
-from llm_bench.workload.prompts import Cut, cut_by_characters
+from llm_bench.workload.prompts import Truncate, truncate_by_characters
 from llm_bench.workload.recorded import TraceArrivals
 from llm_bench.workload.scenario import Scenario
 from llm_traces import TraceRow
@@ -47,7 +47,7 @@ class PlannedRequest:
 
 
 def draw_schedule(
-    scenario: Scenario, corpus: str, *, seed: int, salt: str, cut: Cut = cut_by_characters
+    scenario: Scenario, corpus: str, *, seed: int, salt: str, truncate: Truncate = truncate_by_characters
 ) -> list[PlannedRequest]:
     """The requests of one open-loop run, by arrival time. Same scenario, seed and salt: same schedule.
 
@@ -62,12 +62,12 @@ def draw_schedule(
         )
     names = mix_rng.permutation(_balanced(_weights(scenario), len(rows))).tolist()
     names = [row.class_name or name for row, name in zip(rows, names, strict=True)]
-    drafts = _draft(scenario, rows, names, mix_rng, cut=cut)
-    return _compose(scenario, drafts, corpus, rng=text_rng, salt=salt, cut=cut)
+    drafts = _draft(scenario, rows, names, mix_rng, truncate=truncate)
+    return _compose(scenario, drafts, corpus, rng=text_rng, salt=salt, truncate=truncate)
 
 
 def draw_mix(
-    scenario: Scenario, count: int, corpus: str, *, seed: int, salt: str, cut: Cut = cut_by_characters
+    scenario: Scenario, count: int, corpus: str, *, seed: int, salt: str, truncate: Truncate = truncate_by_characters
 ) -> list[PlannedRequest]:
     """Draw `count` requests of the mix for a closed loop: they have thinking times instead of arrival times."""
     mix_rng, text_rng, think_rng = (
@@ -75,18 +75,26 @@ def draw_mix(
     )
     loop = scenario.arrivals
     thinking = loop.draw_thinking(count, think_rng) if isinstance(loop, ClosedLoop) else np.zeros(count)
-    drafts = _draft(scenario, [TraceRow(0.0, 1, 1)] * count, _balanced(_weights(scenario), count), mix_rng, cut=cut)
+    drafts = _draft(
+        scenario, [TraceRow(0.0, 1, 1)] * count, _balanced(_weights(scenario), count), mix_rng, truncate=truncate
+    )
     for draft in drafts:
         if draft.follows is None:
             draft.scheduled_at, draft.think_seconds = None, float(thinking[draft.conversation])
-    return _compose(scenario, drafts, corpus, rng=text_rng, salt=salt, cut=cut)
+    return _compose(scenario, drafts, corpus, rng=text_rng, salt=salt, truncate=truncate)
 
 
 def _compose(
-    scenario: Scenario, drafts: Sequence[Draft], corpus: str, *, rng: np.random.Generator, salt: str, cut: Cut
+    scenario: Scenario,
+    drafts: Sequence[RequestDraft],
+    corpus: str,
+    *,
+    rng: np.random.Generator,
+    salt: str,
+    truncate: Truncate,
 ) -> list[PlannedRequest]:
     tenants = _balanced(scenario.tenants, len(drafts)) if scenario.tenants else []
-    texts = compose(scenario, drafts, corpus, rng=rng, salt=salt, cut=cut)
+    texts = compose(scenario, drafts, corpus, rng=rng, salt=salt, truncate=truncate)
     return [
         PlannedRequest(
             index=index,
@@ -152,19 +160,36 @@ def _balanced(weights: Mapping[str, float], count: int) -> list[str]:
 
 
 def _draft(
-    scenario: Scenario, rows: Sequence[TraceRow], names: Sequence[str], rng: np.random.Generator, *, cut: Cut
-) -> list[Draft]:
+    scenario: Scenario, rows: Sequence[TraceRow], names: Sequence[str], rng: np.random.Generator, *, truncate: Truncate
+) -> list[RequestDraft]:
     """One draft per request: each arrival's, and after it those of its conversation's further turns."""
     turns = _draw_turns(scenario, names, rng)
-    drafts: list[Draft] = []
+    drafts: list[RequestDraft] = []
     for conversation, (row, name, count) in enumerate(zip(rows, names, turns, strict=True)):
-        drafts.append(Draft(conversation, name, row.at, row.prompt_tokens, row.output_tokens, blocks=row.blocks))
+        first = RequestDraft(
+            conversation=conversation,
+            class_name=name,
+            scheduled_at=row.at,
+            prompt_tokens=row.prompt_tokens,
+            max_tokens=row.output_tokens,
+            blocks=row.blocks,
+        )
+        drafts.append(first)
         turned = scenario.classes[name].turns
+        think_seconds = turned.think if turned else 0.0
         for _ in range(1, count):
-            think_seconds = turned.think if turned else 0.0
-            drafts.append(Draft(conversation, name, None, follows=len(drafts) - 1, think_seconds=think_seconds))
+            follows = len(drafts) - 1
+            drafts.append(
+                RequestDraft(
+                    conversation=conversation,
+                    class_name=name,
+                    scheduled_at=None,
+                    follows=follows,
+                    think_seconds=think_seconds,
+                )
+            )
     if scenario.prompts:
-        attach_samples(drafts, scenario.prompts.read(), rng, cut)
+        attach_samples(drafts, scenario.prompts.read(), rng, truncate)
     for name, kind in scenario.classes.items():
         of_class = [draft for draft in drafts if draft.class_name == name]
         prompts = _lengths(kind.prompt_tokens, [draft.prompt_tokens for draft in of_class], rng)

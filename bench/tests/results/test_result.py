@@ -113,8 +113,8 @@ def test_the_schema_names_every_key_of_a_result(tmp_path: Path, make_result: Mak
     for part, values in (
         (schema, written),
         (definition("RunInfo"), written["run"]),
-        (definition("Summary"), written["summary"]),
-        (definition("ClassSummary"), written["summary"]["classes"]["all"]),
+        (definition("RunSummary"), written["summary"]),
+        (definition("ClassFigures"), written["summary"]["classes"]["all"]),
         (definition("RequestRecord"), written["requests"][0]),
     ):
         assert set(values) == set(part["properties"])

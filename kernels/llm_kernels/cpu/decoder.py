@@ -16,7 +16,7 @@ KERNELS = ("embedding", "norms", "linear layers", "attention")
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class FusedLayer:
     """Norms: [hidden], those of queries and keys [head_dim]; float32."""
 
     input_norm: Tensor
@@ -45,13 +45,13 @@ class Heads:
     """[positions, rotated dimensions] float32, of `ops.rope_paged_kv_write`."""
 
 
-class Decoder:
+class FusedDecoder:
     """embedding [vocabulary, hidden] float32, which is multiplied by `embed_scale`."""
 
     def __init__(
         self,
         embedding: Tensor,
-        layers: Sequence[Layer],
+        layers: Sequence[FusedLayer],
         norm: Tensor,
         head: PackedLinear,
         heads: Heads,
@@ -163,7 +163,7 @@ class _Batch(ctypes.Structure):
     ]
 
 
-def _layer(layer: Layer, heads: Heads, block_size: int, eps: float) -> _Layer:
+def _layer(layer: FusedLayer, heads: Heads, block_size: int, eps: float) -> _Layer:
     query_norm, key_norm = layer.qk_norms or (None, None)
     attention = _Attention(
         heads.num_heads, heads.num_kv_heads, heads.head_dim, block_size, heads.cos_sin.shape[1], layer.window,

@@ -32,7 +32,7 @@ class TraceRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class RequestTrace:
     """The requests of a recording, by arrival."""
 
     rows: tuple[TraceRow, ...]

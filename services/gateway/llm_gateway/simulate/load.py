@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm_traces import Trace, read_trace
+from llm_traces import RequestTrace, read_trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Mix:
             yield from zip(source.choices(names, parts, k=1024), source.choices(tenants, shares, k=1024), strict=True)
 
 
-def load_requests(path: Path, mix: Mix, seed: int) -> tuple[list[TraceRequest], Trace]:
+def load_requests(path: Path, mix: Mix, seed: int) -> tuple[list[TraceRequest], RequestTrace]:
     """Return the requests of the trace in `path` by arrival, from 0 on, and the trace. Raises TraceError."""
     trace = read_trace(path)
     drawn = zip(trace.rows, mix.draw(seed), strict=False)

@@ -4,7 +4,7 @@
     interactive.tpot_p50 > 40ms       against a fixed bound: s, ms, %, or a plain number
     slo_attainment < 99%
 
-A ratio fails only if its whole 95% interval is beyond the limit: a gate that trips on noise is soon switched off. A
+A ratio fails only if its whole 95% interval is beyond the limit: a check that trips on noise is soon switched off. A
 ratio that is beyond the limit with an interval that is not is reported as undecided, and passes.
 """
 
@@ -22,7 +22,7 @@ from llm_bench.analyse.figures import Figure, parse_figure, read_figure
 from llm_bench.analyse.repetitions import Estimate
 from llm_bench.errors import ScenarioError
 from llm_bench.measure.record import RequestRecord
-from llm_bench.measure.summary import ALL, Summary
+from llm_bench.measure.summary import ALL, RunSummary
 from llm_bench.results.result import Result
 
 _CONDITION = re.compile(
@@ -45,7 +45,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckedCondition:
     condition: str
     outcome: Outcome
     detail: str
@@ -63,32 +63,34 @@ def parse_condition(text: str) -> Condition:
     return Condition(text.strip(), parse_figure(match["figure"]), match["side"] == ">", limit, relative)
 
 
-def check_absolute(condition: Condition, summary: Summary) -> Finding:
+def check_absolute(condition: Condition, summary: RunSummary) -> CheckedCondition:
     value = read_figure(summary, condition.figure)
     if value is None:
-        return Finding(condition.text, "failed", "the run has no such value")
+        return CheckedCondition(condition.text, "failed", "the run has no such value")
     beyond = value > condition.limit if condition.above else value < condition.limit
-    return Finding(condition.text, "failed" if beyond else "passed", f"it is {value:.4g}")
+    return CheckedCondition(condition.text, "failed" if beyond else "passed", f"it is {value:.4g}")
 
 
-def check_ratio(condition: Condition, ratio: Estimate | None) -> Finding:
+def check_ratio(condition: Condition, ratio: Estimate | None) -> CheckedCondition:
     if ratio is None:
-        return Finding(condition.text, "failed", "there is no ratio: a run has no such value, or it is 0")
+        return CheckedCondition(condition.text, "failed", "there is no ratio: a run has no such value, or it is 0")
     low, high = ratio.low or 0.0, float("inf") if ratio.high is None else ratio.high
     beyond = ratio.value > condition.limit if condition.above else ratio.value < condition.limit
     shown = low > condition.limit if condition.above else high < condition.limit
     outcome: Outcome = "failed" if shown else "undecided" if beyond else "passed"
-    return Finding(condition.text, outcome, f"the ratio is {ratio.value:.3f}, 95% interval {low:.3f} to {high:.3f}")
+    return CheckedCondition(
+        condition.text, outcome, f"the ratio is {ratio.value:.3f}, 95% interval {low:.3f} to {high:.3f}"
+    )
 
 
-def check_pairs(condition: Condition, ratios: Mapping[str, Estimate], last: Summary) -> Finding:
+def check_pairs(condition: Condition, ratios: Mapping[str, Estimate], last: RunSummary) -> CheckedCondition:
     """Against the ratios of a comparison; fixed bounds hold for `last`, the last run of B."""
     if not condition.relative:
         return check_absolute(condition, last)
     return check_ratio(condition, ratios.get(condition.figure.name))
 
 
-def check_run(condition: Condition, result: Result, baseline: Result | None) -> Finding:
+def check_run(condition: Condition, result: Result, baseline: Result | None) -> CheckedCondition:
     """One run against another: intervals from resampling their requests."""
     if not condition.relative:
         return check_absolute(condition, result.summary)
