@@ -12,7 +12,7 @@ import torch
 
 from llm_kernels import workloads
 from llm_kernels.bench.timing import measure
-from llm_kernels.check import check_file
+from llm_kernels.checker import check_file
 from llm_kernels.dispatch import Args
 from llm_kernels.errors import KernelError, UnsupportedInput
 from llm_kernels.ladders.base import load_module

@@ -93,7 +93,7 @@ def _verdicts(workload: Any, device: str) -> list[tuple[str, str]]:
 def _check(arguments: argparse.Namespace) -> int:
     if not torch.cuda.is_available():
         os.environ.setdefault("TRITON_INTERPRET", "1")
-    from llm_kernels.check import check_file
+    from llm_kernels.checker import check_file
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     seed = random.randrange(2**31) if arguments.seed is None else arguments.seed

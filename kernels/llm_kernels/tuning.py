@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from llm_kernels.cuda.build import cache_folder
+from llm_kernels.native import cache_folder
 
 Options = dict[str, int]
 

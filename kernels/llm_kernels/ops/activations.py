@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llm_kernels import checks, dispatch
+from llm_kernels import dispatch
 from llm_kernels.numerics import wide
+from llm_kernels.ops import checks
 
 
 @torch.library.custom_op("llm_kernels::silu_and_mul", mutates_args=())

@@ -5,12 +5,15 @@ FlashAttention-2: Dao, 2023. Split-KV decoding: Dao et al., "Flash-Decoding", 20
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from llm_kernels import checks, dispatch
+from llm_kernels import dispatch
 from llm_kernels.dispatch import Implementation
 from llm_kernels.numerics import accumulator
+from llm_kernels.ops import checks
 
 MAX_HEAD_DIM = 256
 
@@ -55,24 +58,8 @@ def paged_attention(
 
 
 @flash_attention.register_fake
-def _(
-    query: Tensor, key: Tensor, value: Tensor, causal: bool = True, window: int = 0, scale: float | None = None
-) -> Tensor:
-    return query.new_empty(query.shape)
-
-
 @paged_attention.register_fake
-def _(
-    query: Tensor,
-    cache: Tensor,
-    block_tables: Tensor,
-    context_lens: Tensor,
-    query_start_loc: Tensor,
-    max_query_len: int,
-    max_context_len: int,
-    window: int = 0,
-    scale: float | None = None,
-) -> Tensor:
+def _(query: Tensor, *_: Any) -> Tensor:
     return query.new_empty(query.shape)
 
 
@@ -182,10 +169,10 @@ def _check_heads(op: str, heads: int, kv_heads: int, head_dim: int) -> None:
     checks.require(0 < head_dim <= MAX_HEAD_DIM, op, f"head_dim {head_dim}; it takes 1 to {MAX_HEAD_DIM}")
 
 
-def _flash_triton(query: Tensor, key: Tensor, value: Tensor, causal: bool, window: int, scale: float | None) -> Tensor:
+def _flash_triton(*args: Any) -> Tensor:
     from llm_kernels.triton_kernels import flash_attention as kernels
 
-    return kernels.flash_attention(query, key, value, causal, window, scale)
+    return kernels.flash_attention(*args)
 
 
 def _flash_cuda(query: Tensor, key: Tensor, value: Tensor, causal: bool, window: int, scale: float | None) -> Tensor:
@@ -210,22 +197,10 @@ def _flash_cuda_refuses(
     return None
 
 
-def _paged_triton(
-    query: Tensor,
-    cache: Tensor,
-    block_tables: Tensor,
-    context_lens: Tensor,
-    query_start_loc: Tensor,
-    max_query_len: int,
-    max_context_len: int,
-    window: int,
-    scale: float | None,
-) -> Tensor:
+def _paged_triton(*args: Any) -> Tensor:
     from llm_kernels.triton_kernels import paged_attention as kernels
 
-    return kernels.paged_attention(
-        query, cache, block_tables, context_lens, query_start_loc, max_query_len, max_context_len, window, scale
-    )
+    return kernels.paged_attention(*args)
 
 
 _FLASH = dispatch.define(

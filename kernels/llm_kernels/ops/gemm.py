@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from llm_kernels import checks, dispatch
+from llm_kernels import dispatch
 from llm_kernels.dispatch import Implementation
 from llm_kernels.numerics import accumulator, wide
+from llm_kernels.ops import checks
 
 
 @torch.library.custom_op("llm_kernels::gemm", mutates_args=())

@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from llm_kernels import checks, dispatch
+from llm_kernels import dispatch
 from llm_kernels.numerics import wide
+from llm_kernels.ops import checks
 
 MAX_HIDDEN = 65_536
 """A row lives in one program's registers; wider ones go to the reference."""

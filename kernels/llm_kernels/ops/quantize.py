@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from llm_kernels import checks, dispatch
+from llm_kernels import dispatch
 from llm_kernels.numerics import wide
+from llm_kernels.ops import checks
 
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
 """The largest magnitude each type holds (for int8 the symmetric one)."""

@@ -6,11 +6,14 @@ do not depend on what else is in the batch. Top-p: Holtzman et al., 2020. Reject
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from llm_kernels import checks, dispatch
+from llm_kernels import dispatch
 from llm_kernels.numerics import wide
+from llm_kernels.ops import checks
 
 FLOATS_32 = (torch.float32, torch.float64)
 
@@ -74,33 +77,18 @@ def rejection_sample(
 
 
 @process_logits.register_fake
-def _(
-    logits: Tensor,
-    prompt_seen: Tensor,
-    output_counts: Tensor,
-    repetition: Tensor,
-    frequency: Tensor,
-    presence: Tensor,
-    temperature: Tensor,
-    bias: Tensor | None = None,
-) -> None:
+def _(*_: Any) -> None:
     return None
 
 
 @sample.register_fake
-def _(logits: Tensor, temperature: Tensor, uniform: Tensor) -> Tensor:
-    return logits.new_empty(logits.shape[0], dtype=torch.int64)
-
-
 @sample_top_k_top_p.register_fake
-def _(logits: Tensor, top_k: Tensor, top_p: Tensor, uniform: Tensor) -> Tensor:
+def _(logits: Tensor, *_: Any) -> Tensor:
     return logits.new_empty(logits.shape[0], dtype=torch.int64)
 
 
 @rejection_sample.register_fake
-def _(
-    target: Tensor, draft: Tensor | None, draft_tokens: Tensor, accept_uniform: Tensor, final_uniform: Tensor
-) -> tuple[Tensor, Tensor]:
+def _(target: Tensor, draft: Tensor | None, draft_tokens: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     sequences, drafts = draft_tokens.shape
     tokens = target.new_empty((sequences, drafts + 1), dtype=torch.int64)
     return tokens, target.new_empty(sequences, dtype=torch.int32)
@@ -261,7 +249,7 @@ def _check_reject(
     checks.same_device(op, target, draft, draft_tokens, accept_uniform, final_uniform)
 
 
-def _process_triton(*args: Tensor) -> None:
+def _process_triton(*args: Any) -> None:
     from llm_kernels.triton_kernels import logits as kernels
 
     kernels.process_logits(*args)
@@ -279,12 +267,10 @@ def _sample_triton(logits: Tensor, top_k: Tensor, top_p: Tensor, uniform: Tensor
     return kernels.sample_top_k_top_p(logits, top_k, top_p, uniform)
 
 
-def _reject_triton(
-    target: Tensor, draft: Tensor | None, draft_tokens: Tensor, accept_uniform: Tensor, final_uniform: Tensor
-) -> tuple[Tensor, Tensor]:
+def _reject_triton(*args: Any) -> tuple[Tensor, Tensor]:
     from llm_kernels.triton_kernels import rejection as kernels
 
-    return kernels.rejection_sample(target, draft, draft_tokens, accept_uniform, final_uniform)
+    return kernels.rejection_sample(*args)
 
 
 _PROCESS = dispatch.define(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from llm_kernels import checks, dispatch
+from llm_kernels import dispatch
 from llm_kernels.numerics import wide
+from llm_kernels.ops import checks
 
 
 @torch.library.custom_op("llm_kernels::softmax", mutates_args=())
