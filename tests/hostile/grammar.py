@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 COMPLETIONS = "/v1/completions"
 CHAT = "/v1/chat/completions"
@@ -79,7 +79,10 @@ NOT_JSON: list[bytes] = [
 ]
 
 
-def pick(source: random.Random, values: list[Any]) -> Any:
+Choice = TypeVar("Choice")
+
+
+def pick(source: random.Random, values: Sequence[Choice]) -> Choice:
     return values[source.randrange(len(values))]
 
 
