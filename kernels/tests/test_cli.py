@@ -43,7 +43,7 @@ def test_compile_refuses_before_it_compiles(wrong, said, capsys):
 
 
 def test_checks_a_file(capsys):
-    wrong = Path(__file__).parents[1] / "wrong" / "wrong_dtype.py"
+    wrong = Path(__file__).parent / "wrong" / "wrong_dtype.py"
     assert main(["check", str(wrong), "--seed", "4"]) == 1
     assert "rejected on" in capsys.readouterr().out
 
