@@ -31,6 +31,8 @@ from pathlib import Path
 from typing import Any
 
 KERNELS = Path(__file__).resolve().parents[1]
+PATHS = [str(KERNELS), str(KERNELS.parent / "libs" / "report")]
+"""Where the packages are: the session runs from a checkout, without installation."""
 STEPS = Path(__file__).with_name("session_steps.py")
 SHARDS = 12
 PROFILED = (
@@ -58,7 +60,7 @@ class Session:
             return False
         begun = time.monotonic()
         command = [sys.executable, str(STEPS), *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(KERNELS), "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(PATHS), "PYTHONUNBUFFERED": "1"}
         with subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -162,7 +164,7 @@ def _rungs() -> list[Path]:
 
 
 def _print_results(out: Path) -> None:
-    sys.path.insert(0, str(KERNELS))
+    sys.path[:0] = PATHS
     from llm_kernels.bench import report
 
     for name in ("ladders", "bench"):

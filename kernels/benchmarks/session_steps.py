@@ -16,6 +16,7 @@ import torch
 from llm_kernels import accuracy, workloads
 from llm_kernels.bench import ceilings, ladder, report, runner
 from llm_kernels.bench.environment import environment
+from llm_kernels.bench.roofline import measured_roofline
 from llm_kernels.bench.tune import MODULES, tune
 from llm_kernels.cuda import build
 from llm_kernels.dispatch import Implementation, why_not
@@ -173,23 +174,8 @@ def run_bench(correctness: str, limits: str, path: str) -> None:
             "rows": rows,
         }
         _save(path, document)
-        _roofline(rows, measured, Path(path).with_name("roofline.svg"))
+        Path(path).with_name("roofline.svg").write_text(measured_roofline(rows, measured))
         torch.cuda.empty_cache()
-
-
-def _roofline(rows: list[dict[str, Any]], measured: ceilings.Ceilings, path: Path) -> None:
-    costs = {(w.op, w.label): w.cost for w in workloads.large()}
-    points = []
-    for row in rows:
-        cost = costs[row["op"], row["shape"]]
-        if cost.flops and row["seconds"] and row["implementation"] in ("cuda", "triton"):
-            points.append(
-                (f"{row['op']} {row['implementation']}", cost.flops / cost.bytes, cost.flops / row["seconds"])
-            )
-    chart = report.roofline(
-        points, measured.copy_bytes_per_second, measured.flops_per_second["bf16"], "Measured roofline"
-    )
-    path.write_text(chart + "\n")
 
 
 def run_ladders(correctness: str, limits: str, path: str) -> None:

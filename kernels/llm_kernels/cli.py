@@ -124,6 +124,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     from llm_kernels import workloads
     from llm_kernels.bench import ceilings, report, runner
     from llm_kernels.bench.environment import environment
+    from llm_kernels.bench.roofline import measured_roofline
 
     _need_gpu("bench")
     for op in arguments.ops:
@@ -137,29 +138,15 @@ def _bench(arguments: argparse.Namespace) -> int:
         for r in runner.run_all(chosen, limits, lambda r: print(report.table([r.as_json()]).splitlines()[1]))
     ]
     print(report.table(rows))
-    _write(arguments.out, rows, limits, environment(), chosen)
+    if arguments.out is not None:
+        _write(arguments.out / "bench.json", {"environment": environment(), "ceilings": limits.as_json(), "rows": rows})
+        (arguments.out / "roofline.svg").write_text(measured_roofline(rows, limits))
     return 0
 
 
-def _write(folder: Path | None, rows: list[dict[str, Any]], limits: Any, environment: Any, chosen: list[Any]) -> None:
-    if folder is None:
-        return
-    from llm_kernels.bench import report
-
-    folder.mkdir(parents=True, exist_ok=True)
-    document = {"environment": environment, "ceilings": limits.as_json(), "rows": rows}
-    (folder / "bench.json").write_text(json.dumps(document, indent=1) + "\n")
-    costs = {(w.op, w.label): w.cost for w in chosen}
-    points = []
-    for row in rows:
-        cost = costs.get((row["op"], row["shape"]))
-        if cost and cost.flops and row["seconds"] and row["implementation"] in ("cuda", "triton"):
-            label = f"{row['op']} {row['implementation']}"
-            points.append((label, cost.flops / cost.bytes, cost.flops / row["seconds"]))
-    chart = report.roofline(
-        points, limits.copy_bytes_per_second, limits.flops_per_second["bf16"], "Roofline, measured roof"
-    )
-    (folder / "roofline.svg").write_text(chart + "\n")
+def _write(path: Path, document: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def _ladder(arguments: argparse.Namespace) -> int:
@@ -176,9 +163,8 @@ def _ladder(arguments: argparse.Namespace) -> int:
         rows += ladder.run_ladder(LADDERS[name], limits, lambda r: print(report.table([r]).splitlines()[1]))
     print(report.table(rows))
     if arguments.out is not None:
-        arguments.out.mkdir(parents=True, exist_ok=True)
         document = {"environment": environment(), "ceilings": limits.as_json(), "rows": rows}
-        (arguments.out / "ladders.json").write_text(json.dumps(document, indent=1) + "\n")
+        _write(arguments.out / "ladders.json", document)
     return 0
 
 
