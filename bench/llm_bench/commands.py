@@ -1,6 +1,6 @@
-"""The work of each command with its arguments. Each returns the exit status.
+"""The commands. Each takes the parsed arguments and returns the exit status.
 
-What sends load is imported only once the scenario has been read: the import takes a second and patches the process.
+Modules that send load are imported only after the scenario has been read: they take a second and patch the process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ INTERRUPTED = 130
 
 
 OUT = Path("out") / "bench"
-"""Where results go without --out, each in a folder named by its time."""
+"""Folder of results without --out; each run gets a folder named by its time."""
 
 
 def default_folder() -> Path:
@@ -212,7 +212,7 @@ def _options(arguments: Namespace, target: str, name: str | None = None, api_key
 
 
 def _status(results: Sequence[Result], judged: int = DONE) -> int:
-    """`judged`: the exit status that the --fail-if conditions ask for."""
+    """Return the exit status. `judged` is the one that the --fail-if conditions ask for."""
     if results[-1].run.interrupted:
         return INTERRUPTED
     return FAILED if any(result.partial for result in results) else judged

@@ -1,4 +1,4 @@
-"""Conditions that fail a run, for CI: `--fail-if 'ttft_p99 > 1.05x baseline'`.
+"""Conditions that fail a run in CI: `--fail-if 'ttft_p99 > 1.05x baseline'`.
 
     ttft_p99 > 1.05x baseline         the ratio to the baseline is above 1.05
     interactive.tpot_p50 > 40ms       against a fixed bound: s, ms, %, or a plain number
@@ -38,10 +38,10 @@ class Condition:
     text: str
     figure: Figure
     above: bool
-    """Fails above the limit; else below it."""
+    """Whether the condition fails above the limit; otherwise it fails below it."""
     limit: float
     relative: bool
-    """The limit is a multiple of the baseline."""
+    """Whether the limit is a multiple of the baseline's figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,17 @@ def check_ratio(condition: Condition, ratio: Estimate | None) -> CheckedConditio
 
 
 def check_pairs(condition: Condition, ratios: Mapping[str, Estimate], last: RunSummary) -> CheckedCondition:
-    """Against the ratios of a comparison; fixed bounds hold for `last`, the last run of B."""
+    """Check a condition on a comparison's ratios; an absolute bound applies to `last`, the last run of B."""
     if not condition.relative:
         return check_absolute(condition, last)
     return check_ratio(condition, ratios.get(condition.figure.name))
 
 
 def check_run(condition: Condition, result: Result, baseline: Result | None) -> CheckedCondition:
-    """One run against another: intervals from resampling their requests."""
+    """Check a condition on one run, against the baseline run if it is relative.
+
+    Intervals come from resampled requests.
+    """
     if not condition.relative:
         return check_absolute(condition, result.summary)
     if baseline is None:
@@ -104,7 +107,7 @@ def check_run(condition: Condition, result: Result, baseline: Result | None) -> 
 
 
 def _per_request(figure: Figure) -> tuple[Callable[[Result], Values], Statistic]:
-    """How the figure comes from single requests."""
+    """Return how to read the figure's values from single requests, and the statistic over them."""
     time, statistic = figure.split
     if time in ("ttft", "ttft_from_send", "tpot", "e2e"):
         return lambda result: _times(result, figure.class_name, time), _statistic(statistic)

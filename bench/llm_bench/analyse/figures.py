@@ -1,4 +1,4 @@
-"""Figures by name, as people write them: `ttft_p99` of all requests, `interactive.ttft_p99` of a class.
+"""Figures by name: `ttft_p99` of all requests, `interactive.ttft_p99` of a class.
 
 ttft, ttft_from_send, tpot, itl_chunk, itl_token, e2e   with _mean, _p50, _p90 or _p99; seconds, lower is better
 slo_attainment, goodput, requests_per_second, prompt_tokens_per_second, output_tokens_per_second
@@ -38,13 +38,13 @@ class Figure:
 
     @property
     def split(self) -> tuple[str, str]:
-        """(`ttft`, `p99`); the second is empty for figures that are no statistic of a time."""
+        """Return (`ttft`, `p99`); the second part is empty for figures that are not a statistic of a time."""
         time, _, statistic = self.key.rpartition("_")
         return (time, statistic) if time in TIMES and statistic in STATISTICS else (self.key, "")
 
 
 def parse_figure(name: str) -> Figure:
-    """Raises ScenarioError with the names that there are."""
+    """Return the figure that `name` stands for. Raises ScenarioError, which lists the known names."""
     class_name, _, key = name.rpartition(".")
     if key not in FIGURES:
         raise ScenarioError(
@@ -55,7 +55,7 @@ def parse_figure(name: str) -> Figure:
 
 
 def read_figure(summary: RunSummary, figure: Figure) -> float | None:
-    """None where the run has no such value; raises ScenarioError for a class that it does not have."""
+    """Return the figure's value, or None if the run has none. Raises ScenarioError if the run has no such class."""
     if figure.class_name not in summary.classes:
         raise ScenarioError(
             f"{figure.name}: the run has no class {figure.class_name!r}, but {', '.join(summary.classes)}"

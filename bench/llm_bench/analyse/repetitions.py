@@ -1,7 +1,7 @@
 """Several runs of one scenario together: the mean of a figure over the runs, with its t-interval.
 
-A run is the unit here, not a request: requests of one run share its queue, its caches and the machine's mood, so they
-are no independent samples of how another run would go.
+The unit here is the run, not the request. Requests of one run share its queue, its caches and the state of the machine,
+so they are not independent samples of how another run would go.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HEADLINES = ("ttft_p50", "ttft_p99", "tpot_p50", "e2e_p50", "output_tokens_per_s
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over repetitions and its 95% interval; the ends are None for a single one."""
+    """A mean over repetitions and its 95% interval; without a second run both ends are None."""
 
     value: float
     low: float | None
@@ -34,7 +34,7 @@ class Estimate:
 
 
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """Mean +- t(n - 1) s / sqrt(n). Raises ValueError without values."""
+    """Return mean ± t(n - 1) s / sqrt(n). Raises ValueError without values."""
     if not values:
         raise ValueError("no values")
     count, mean = len(values), math.fsum(values) / len(values)
@@ -51,7 +51,7 @@ def deviation(values: Sequence[float]) -> float:
 
 
 def estimate_figures(runs: Sequence[RunSummary]) -> dict[str, Estimate]:
-    """By figure name, for each class and `all`; figures that any of the runs lacks are left out."""
+    """Return the mean of each headline figure over the runs, by name; figures that a run lacks are left out."""
     estimates = {}
     for figure in headline_figures(runs[0]):
         values = [value for run in runs if (value := read_figure(run, figure)) is not None]
@@ -65,7 +65,7 @@ def headline_figures(summary: RunSummary) -> list[Figure]:
 
 
 def repetitions_needed(values: Sequence[float], precision: float, confidence: float = CONFIDENCE) -> int:
-    """How many runs bring the half width of the interval below `precision` x mean, going by the spread seen so far."""
+    """Return how many runs bring the interval's half width below `precision` x mean, given the spread so far."""
     spread = deviation(values) / abs(math.fsum(values) / len(values))
     count = 2
     while t_quantile(0.5 + confidence / 2, count - 1) * spread / math.sqrt(count) > precision:

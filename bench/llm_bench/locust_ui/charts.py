@@ -1,4 +1,4 @@
-"""TTFT, TPOT and ITL over time, a picture each: every class has its colour, P99 a full line and P50 a thin one."""
+"""Charts of TTFT, TPOT and ITL over time: a colour per class, a bold line for P99 and a thin one for P50."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llm_report.units import duration
 
 FRAME = Frame(360, 220, left=52, right=12, top=16, bottom=26)
 SHORTEST = 10.0
-"""Seconds that the axis shows at least."""
+"""Shortest time axis, in seconds."""
 WHAT = {
     "TTFT": "Time to first token, from the scheduled time",
     "TPOT": "Time per output token, of each request",
@@ -22,7 +22,7 @@ WHAT = {
 
 
 def draw_charts(points: Sequence[HistoryPoint]) -> str:
-    """HTML: a key and a figure for each metric; empty while there is nothing to draw."""
+    """Return HTML: a key and a figure for each metric; empty while there is nothing to draw."""
     names = sorted({name for point in points for name, _ in point.values})
     if not names:
         return ""

@@ -1,4 +1,4 @@
-"""One request's row: when it was due, what happened when, how many tokens, how it ended.
+"""One request's record: when it was due, when each event happened, its tokens, its outcome.
 
 Times ending in `_at` are seconds from the start of the run. Latencies come twice. The headline counts from the
 *scheduled* time, as a user who came at that moment would. This cures coordinated omission: a client that falls behind
@@ -19,7 +19,7 @@ from llm_bench.workload.schedule import PlannedRequest
 
 OK = "ok"
 REJECTED = "rejected"
-"""Turned away on purpose: 429, or 408 and 503 from a queue that gave up. Misses its SLO like any failure."""
+"""Refused on purpose: 429, or 408 and 503 from a full queue. It misses its SLO like any failure."""
 NOT_SENT = "not_sent"
 INCOMPLETE = "incomplete"
 
@@ -36,7 +36,7 @@ class RequestRecord:
     max_tokens: int
     """Output tokens asked for."""
     prompt_tokens: int = 0
-    """As the server counted them; as planned where it did not say."""
+    """The server's count; the planned number if it sent none."""
     sent_at: float | None = None
     headers_at: float | None = None
     ended_at: float | None = None
@@ -51,7 +51,7 @@ class RequestRecord:
     """When each chunk of tokens arrived."""
     chunk_tokens: list[int] = field(default_factory=list)
     text_events: int = 0
-    """Events with text, each of which may hold several tokens."""
+    """Events with text; each can hold several tokens."""
     tokens_located: bool = True
     """Whether `chunk_tokens` is known; False if the server's total was spread over events of several tokens each."""
     follows: int | None = None
@@ -72,7 +72,7 @@ class RequestRecord:
 
     @property
     def schedule_lag(self) -> float | None:
-        """How late the client sent it."""
+        """Seconds by which the client sent the request late."""
         return self._since_scheduled(self.sent_at)
 
     @property
@@ -110,7 +110,7 @@ class RequestRecord:
         return [after - before for before, after in pairwise(self.chunk_times)]
 
     def meets(self, slo: Slo) -> bool:
-        """Whether the request ended well and within every bound of `slo`."""
+        """Return whether the request ended well and within every bound of `slo`."""
         bounds = ((self.ttft, slo.ttft), (self.tpot, slo.tpot), (self.e2e, slo.e2e))
         return self.ok and all(limit is None or (value or 0.0) <= limit for value, limit in bounds)
 
@@ -119,7 +119,7 @@ class RequestRecord:
 
 
 def plan_record(planned: PlannedRequest) -> RequestRecord:
-    """The row of a request that was not sent (yet)."""
+    """Return the record of a request that has not been sent."""
     return RequestRecord(
         index=planned.index,
         class_name=planned.class_name,
@@ -135,7 +135,7 @@ def plan_record(planned: PlannedRequest) -> RequestRecord:
 
 
 def fill_record(record: RequestRecord, exchange: Exchange, epoch: float) -> None:
-    """Reads what came back into the row; `epoch` is the start of the run on the exchange's clock."""
+    """Fill in the record from its exchange; `epoch` is the start of the run on the exchange's clock."""
     reading = read_stream(exchange.chunks)
     record.sent_at = exchange.sent_at - epoch
     record.headers_at = None if exchange.headers_at is None else exchange.headers_at - epoch
@@ -168,7 +168,7 @@ def _outcome(exchange: Exchange, reading: StreamReading) -> tuple[str, str]:
 
 
 def _body_message(exchange: Exchange) -> str:
-    """The message of an OpenAI error object, or the start of whatever the body is."""
+    """Return the message of an OpenAI error object, or the start of any other body."""
     body = b"".join(data for _, data in exchange.chunks)
     try:
         return str(orjson.loads(body)["error"]["message"])

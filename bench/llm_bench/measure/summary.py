@@ -1,4 +1,4 @@
-"""Per-class figures of one run."""
+"""The figures of one run, per class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ClassFigures:
     """Times in seconds; latencies are of requests that ended well."""
 
     requests: int
-    """Scheduled and due, whatever became of them."""
+    """Requests that came due, whatever their outcome."""
     completed: int
     rejected: int
     failed: int
@@ -56,18 +56,18 @@ class ClassFigures:
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     seconds: float
-    """From the run's time 0 to the end of its last request; of a cut window, its length."""
+    """From the run's time 0 to the end of its last request; for a trimmed window, its length."""
     classes: dict[str, ClassFigures]
     """By class name, in the scenario's order, and `all`."""
     errors: dict[str, int] = field(default_factory=dict)
-    """Requests by outcome, the good ones left out."""
+    """Number of requests by outcome, without those that ended well."""
     window: SteadyWindow | None = None
-    """Part of the run that was counted, if anything was cut; seconds from the run's time 0."""
+    """Part of the run that was counted, if it was trimmed; seconds from the run's time 0."""
     tenants: dict[str, ClassFigures] = field(default_factory=dict)
 
 
 def summarise(scenario: Scenario, records: Sequence[RequestRecord]) -> RunSummary:
-    """Requests that an interrupted run never came to are left out; those it cut off count as failed."""
+    """Summarise the requests that came due; those that an interrupted run cut off count as failed."""
     due = [record for record in records if record.outcome != NOT_SENT]
     window = steady_window(due, scenario.duration, scenario.warm_up, scenario.cool_down)
     slos = {name: kind.slo for name, kind in scenario.classes.items()}
@@ -88,7 +88,7 @@ def summarise(scenario: Scenario, records: Sequence[RequestRecord]) -> RunSummar
 def _summarise_class(
     due: Sequence[RequestRecord], slos: dict[str, Slo], window: SteadyWindow, seconds: float
 ) -> ClassFigures:
-    """Requests count if they were due in the window, tokens per second if they came in it."""
+    """Summarise the requests that were due in the window; token rates count tokens that arrived in it."""
     records = [record for record in due if window.holds(record)]
     done = [record for record in records if record.ok]
     rejected = sum(record.outcome == REJECTED for record in records)

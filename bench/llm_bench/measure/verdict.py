@@ -1,4 +1,4 @@
-"""Is a run fit to be quoted? VALID, or INVALID with every reason; notes say what a reader should know besides."""
+"""Is a run fit to be quoted? VALID, or INVALID with every reason; notes say what else a reader should know."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from llm_bench.measure.summary import ALL, RunSummary
 
 NOT_LOOKED_AT = Distribution()
 LAG_LIMIT = 0.020
-"""Seconds of P99 schedule lag that are always forgiven: a timer tick and a busy core."""
+"""Seconds of P99 schedule lag that are always allowed: a timer tick and a busy core."""
 LAG_SHARE = 0.05
-"""Beyond that, lag may be this share of the median TTFT: it is inside the headline figure, but must not be it."""
+"""Above LAG_LIMIT, lag is allowed up to this share of the median TTFT, which it is part of."""
 ERROR_LIMIT = 0.01
-"""Share of requests that may fail. Rejections do not count here: they are what the target decided."""
+"""Largest share of requests that can fail. Rejections are the target's decision and do not count."""
 RATE_TOLERANCE = 0.02
-"""How far the rate at which requests were sent may be from the schedule's."""
+"""Largest relative difference between the rate of sending and the schedule's rate."""
 CLIENT_CPU_LIMIT = 0.90
 """Share of one core; beyond it the client measures itself."""
 LENGTH_TOLERANCE = 0.01
-"""Share of answers that may differ in length from what was asked before a note says so."""
+"""Share of answers of another length than requested, above which a note says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunVerdict:
     valid: bool
     reasons: list[str] = field(default_factory=list)
-    """Why not; empty if valid."""
+    """Why the run is invalid; empty if it is valid."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -42,9 +42,11 @@ def judge(
     loop_lag: Distribution = NOT_LOOKED_AT,
     ran_out: bool = False,
 ) -> RunVerdict:
-    """`client_cpu`: CPU seconds of this process per second of the run; `loop_lag`: of its event loop, in seconds;
-    `left_out`: notes on what was not taken from the scenario's files; `ran_out`: a closed loop had no more requests
-    before its time was over.
+    """Judge a run.
+
+    `client_cpu`: CPU seconds of the client per second of the run; `loop_lag`: lag of its event loop, in seconds;
+    `left_out`: notes on rows of the scenario's files that were left out; `ran_out`: a closed loop used up its requests
+    early.
     """
     reasons = [*_coverage(records, interrupted), *_pace(records, summary, loop_lag), *_errors(summary)]
     if client_cpu > CLIENT_CPU_LIMIT:
@@ -77,7 +79,7 @@ def _pace(records: Sequence[RequestRecord], summary: RunSummary, loop_lag: Distr
 
 
 def rates(records: Sequence[RequestRecord]) -> tuple[float, float]:
-    """(scheduled, sent) requests per second, over the span of the requests that were sent; 0 below two of them."""
+    """Return (scheduled, sent) requests per second over the span of the requests that were sent; 0 below two requests."""
     sent = [record for record in records if record.sent_at is not None and record.follows is None]
     if len(sent) < 2:
         return 0.0, 0.0

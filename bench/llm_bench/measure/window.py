@@ -1,14 +1,14 @@
 """Which requests count: those that were due while the target ran steadily.
 
-    warm_up: auto | seconds      what is cut at the start; default 0
-    cool_down: auto | seconds    what is cut at the end; default 0
+    warm_up: auto | seconds      trimmed at the start; default 0
+    cool_down: auto | seconds    trimmed at the end; default 0
 
-`auto` at the start is MSER-5 (White 1997): TTFT in batches of five requests by scheduled time; of all the cuts in the
-first half, the one after which the standard error of the mean is smallest. A run that is never steady, such as an
-overload whose queue grows to its end, has no such cut, and none is made.
+`auto` at the start is MSER-5 (White 1997): it takes the TTFT of batches of five requests, by scheduled time, and trims
+at the point in the first half after which the standard error of the mean is smallest. A run that never becomes steady,
+such as an overload whose queue grows to its end, has no such point, and nothing is trimmed.
 
-`auto` at the end is the median time of a request, at most a tenth of the window: who is due later than that before the
-last arrival is served by a target that empties.
+`auto` at the end is the median time of a request, at most a tenth of the window. Requests due after that point are
+served while load is already falling, so they are left out.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LONGEST_COOL_DOWN = 0.1
 
 @dataclass(frozen=True, slots=True)
 class SteadyWindow:
-    """In seconds from the start of the run: requests due in [start, end) count."""
+    """The part of a run that counts: requests due in [start, end), in seconds from its start."""
 
     start: float
     end: float
@@ -59,9 +59,9 @@ def _warm_up(records: Sequence[RequestRecord]) -> float:
 
 
 def truncation(means: np.ndarray) -> int:
-    """How many of the batches to cut: where (variance of the rest) / (its number) is smallest.
+    """Return the number of batches to trim: the one that minimises (variance of the rest) / (number of the rest).
 
-    If that is at the end of the first half, the series has not settled, and 0 is the answer.
+    If that is at the end of the first half, the series has not settled, and the result is 0.
     """
     half = len(means) // 2
     errors = [means[cut:].var() / (len(means) - cut) for cut in range(half + 1)]

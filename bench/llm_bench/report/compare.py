@@ -1,4 +1,4 @@
-"""Runs side by side as data: what the table, the page and the JSON all show. Ratios are to the first run."""
+"""The comparison that the table, the page and the JSON all show. Ratios are to the first run."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Row:
 
 
 def compare(results: Sequence[Result], metrics: Sequence[ReportedMetric] = METRICS) -> list[Row]:
-    """Classes in the first run's order; those that only later runs have come after."""
+    """Return a row per class and metric. Classes are in the first run's order; those of later runs follow."""
     names = list(dict.fromkeys(name for result in results for name in result.summary.classes))
     names.sort(key=lambda name: name == "all")
     return [_row(name, metric, results) for name in names for metric in metrics]

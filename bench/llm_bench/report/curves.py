@@ -1,4 +1,4 @@
-"""The page of a sweep: how latency grows with load, where the SLOs break, and what throughput is bought with it."""
+"""The page of a sweep: how latency grows with load, where the SLOs break, and the throughput at each rate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Read = Callable[[ClassFigures], float | None]
 
 @dataclass(frozen=True, slots=True)
 class RatePoint:
-    """One rate; the runs at it are one estimate each way."""
+    """One rate and the estimate over its runs."""
 
     x: float
     y: Estimate
@@ -68,7 +68,7 @@ def render_curves(results: Sequence[Result], title: str) -> str:
 
 
 def by_rate(results: Sequence[Result]) -> dict[float, list[Result]]:
-    """Runs by the rate they offered, rising."""
+    """Group the runs by offered rate, in ascending order."""
     rates: dict[float, list[Result]] = {}
     for result in sorted(results, key=lambda result: result.scenario.rate or 0.0):
         rates.setdefault(round(result.scenario.rate or 0.0, 6), []).append(result)
@@ -112,7 +112,7 @@ def _over_rate(results: Sequence[Result], rates: dict[float, list[Result]], read
 
 
 def _throughput_latency(rates: dict[float, list[Result]]) -> str:
-    """Output tokens per second against P99 and median TTFT; each point is a rate."""
+    """Draw output tokens per second against P99 and median TTFT; each point is a rate."""
     curves = []
     for label, css, read in (
         ("P99", "hue0", lambda c: c.ttft.p99),
@@ -130,7 +130,7 @@ def _throughput_latency(rates: dict[float, list[Result]]) -> str:
 
 
 def _goodput(rates: dict[float, list[Result]]) -> str:
-    """The share of the load that was served as promised; on the grey line it would be all of it."""
+    """Draw goodput over the offered rate; the grey line is goodput if every request met its SLO."""
     points = [
         RatePoint(rate, one, rate) for rate, runs in rates.items() if (one := _estimate(runs, ALL, lambda c: c.goodput))
     ]
@@ -140,12 +140,12 @@ def _goodput(rates: dict[float, list[Result]]) -> str:
 
 
 def _offered(runs: Sequence[Result]) -> float:
-    """Requests that were due, per second of the run: what goodput would be if all were served in time."""
+    """Return the requests that were due per second of the run: goodput if all were served in time."""
     return sum(run.summary.classes[ALL].requests / run.summary.seconds for run in runs) / len(runs)
 
 
 def _draw(curves: Sequence[RateCurve], frame: Frame, x_label: str, unit: str, *, rates_shown: bool = False) -> str:
-    """`unit` of y: `seconds` on a logarithmic axis, `share` from 0 to 1, or `count`."""
+    """Draw the curves. `unit` of y: `seconds` on a logarithmic axis, `share` from 0 to 1, or `count`."""
     points = [point for curve in curves for point in curve.points]
     x = svg.linear(max((point.x for point in points), default=1.0), frame.left, frame.x_end - 30)
     y = _height([point.y.value for point in points], frame, unit)
@@ -173,7 +173,7 @@ def _height(values: Sequence[float], frame: Frame, unit: str) -> svg.Scale:
 
 
 def _curve(curve: RateCurve, x: svg.Scale, y: svg.Scale, rates_shown: bool) -> list[str]:
-    """Line, points, and whiskers where several runs make an interval."""
+    """Draw a line, its points, and whiskers where several runs give an interval."""
     parts = [svg.polyline([(x(point.x), y(point.y.value)) for point in curve.points], f"curve {curve.css}")]
     for point in curve.points:
         at = x(point.x)
@@ -188,7 +188,7 @@ def _curve(curve: RateCurve, x: svg.Scale, y: svg.Scale, rates_shown: bool) -> l
 
 
 def _names(curves: Sequence[RateCurve], x: svg.Scale, y: svg.Scale) -> list[str]:
-    """Each curve's name at its end, pushed apart where ends meet."""
+    """Draw each curve's name at its end, pushed apart where ends meet."""
     ends = sorted(((y(curve.points[-1].y.value), curve) for curve in curves), key=lambda end: end[0])
     labels, floor = [], -1e9
     for height, curve in ends:

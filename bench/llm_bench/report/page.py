@@ -106,7 +106,7 @@ def _card(results: Sequence[Result], name: str) -> Card:
 
 
 def _rows(results: Sequence[Result]) -> dict[str, list[Any]]:
-    """Comparison rows by class."""
+    """Return the comparison rows by class."""
     rows: dict[str, list[Any]] = {}
     for row in compare(results):
         rows.setdefault(row.class_name, []).append(row)
@@ -133,7 +133,7 @@ def _queues(results: Sequence[Result]) -> list[Markup]:
 
 
 def _curves(results: Sequence[Result], metric: Callable[[RequestRecord], float | None], slo: str) -> dict[str, Markup]:
-    """One panel per class, every run in it; all panels share their time axis."""
+    """Draw one panel per class with every run; all panels share their time axis."""
     values = _samples(results, metric)
     slos = [getattr(kind.slo, slo) for kind in results[0].scenario.classes.values()]
     values += [limit for limit in slos if limit is not None and values and limit < SLO_REACH * max(values)]
@@ -160,7 +160,7 @@ def _samples(results: Iterable[Result], metric: Callable[[RequestRecord], float 
 
 
 def _settings(results: Sequence[Result]) -> list[tuple[str, list[str]]]:
-    """(what, its value in each run); a single value where the runs agree."""
+    """Return (setting, its value in each run); a single value if the runs agree."""
     readers: dict[str, Callable[[Result], Any]] = {
         "Target": lambda r: r.run.target,
         "Model": lambda r: r.run.model,
@@ -200,7 +200,7 @@ def _arrivals(result: Result) -> str:
 
 
 def sent_rate(result: Result) -> float:
-    """Arrivals per second of the window, as planned; a trace need not be there any more."""
+    """Return the planned arrivals per second, from the records, because a trace's file can be gone."""
     return sum(record.follows is None for record in result.requests) / result.scenario.duration
 
 

@@ -82,7 +82,7 @@ class Result:
     gpu: GpuMetrics | None = None
     """The GPUs of the machine that the client ran on, if it has any."""
     partial: Partial | None = None
-    """Set if the disk did not take all of it. Its figures are of the whole run all the same."""
+    """Set if the disk had no room for all of it. The figures still cover the whole run."""
 
 
 RESULT = TypeAdapter(Result)
@@ -117,7 +117,7 @@ def _upgrade(result: Result) -> Result:
 
 
 def result_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of `result.json`."""
+    """Return the JSON Schema (2020-12) of `result.json`."""
     schema = RESULT.json_schema(mode="serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "llm-bench result", **schema}
 

@@ -33,7 +33,7 @@ from llm_bench.workload.scenario import Scenario
 from llm_bench.workload.schedule import PlannedRequest, draw_mix, draw_schedule
 
 PLANNED_PER_SECOND = 200
-"""Requests prepared for each second of a closed loop. A target that finishes more takes an open loop to measure."""
+"""Requests prepared for each second of a closed loop. A faster target needs an open loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class RunOptions:
     api_key_env: str | None = None
     """Environment variable that holds the API key."""
     metrics: tuple[str, ...] = ()
-    """Where the server's metrics are; the target's own `/metrics` if empty."""
+    """Addresses of the server's metrics; empty means the target's own `/metrics`."""
     workers: int = 1
     """Processes that send."""
     quiet: bool = False
@@ -177,7 +177,7 @@ def _conclude(
 
 
 def text_source(corpus: Path | None, tokenizer: Path | None) -> tuple[str, Truncate]:
-    """The text that prompts are cut from, and what cuts it."""
+    """Return the text for the prompts, and the function that truncates it."""
     return read_corpus(find_corpus(corpus)), truncate_by_tokenizer(tokenizer) if tokenizer else truncate_by_characters
 
 
@@ -191,7 +191,7 @@ def check_fits(scenario: Scenario, target: Target) -> None:
 
 
 def probe(scenario: Scenario, target: Target, credentials: Credentials) -> None:
-    """One short request before the load: what fails here would fail a thousand times. Raises TargetError."""
+    """Send one short request before the load. Raises TargetError if it fails, as a thousand others would."""
     tenant = next(iter(scenario.tenants), None)
     planned = PlannedRequest(
         index=0,

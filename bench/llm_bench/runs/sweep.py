@@ -18,7 +18,7 @@ class SearchInterrupted(Exception):
 
 
 def sweep(scenario: Scenario, options: RunOptions, folder: Path, rates: list[float], *, repeats: int) -> list[Result]:
-    """Every rate `repeats` times, in `folder`/RATE/1, /2, …; ends early with a run that was interrupted."""
+    """Run every rate `repeats` times, in `folder`/RATE/1, /2, …; an interrupted run is the last."""
     results: list[Result] = []
     for rate in rates:
         named = replace(options, name=f"{options.name or scenario.name} {rate:g}/s")
@@ -31,7 +31,7 @@ def sweep(scenario: Scenario, options: RunOptions, folder: Path, rates: list[flo
 def saturate(
     scenario: Scenario, options: RunOptions, folder: Path, *, goal: float, precision: float, repeats: int
 ) -> Knee:
-    """Runs lie in `folder`/1, /2, … in the order of the search. Raises Interrupted."""
+    """Search for the knee; runs go to `folder`/1, /2, … in order. Raises SearchInterrupted."""
     if all(kind.slo == Slo() for kind in scenario.classes.values()):
         raise ScenarioError(f"{scenario.name} has no SLO: give its classes bounds that the rate is to be found for")
     if scenario.rate is None:

@@ -1,8 +1,8 @@
-"""From drafts of requests to their texts: unique prompts, shared prefixes, recorded blocks, conversations.
+"""The texts of requests: unique prompts, shared prefixes, recorded blocks, conversations.
 
-The answers within a conversation are pieces of the corpus, as long as what was asked for, not what the target said:
-so every byte is known before the clock starts, and two targets are sent the same. A prefix cache can reuse all earlier
-questions and answers but the last answer, which it has not seen as a prompt yet.
+The answers within a conversation are pieces of the corpus of the requested length, not the target's own answers. Every
+byte is therefore known before the clock starts, and two targets get the same load. A prefix cache can reuse all earlier
+questions and answers except the last answer, which it has not seen as a prompt yet.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from llm_bench.workload.scenario import Scenario
 from llm_traces import MOONCAKE_BLOCK
 
 WHOLE = 1_000_000
-"""More tokens than a sample has."""
+"""More tokens than any sample has."""
 TAG_ROOM = 16
-"""Tokens that the tag in front of a sample takes at most."""
+"""Most tokens that the tag in front of a sample takes."""
 
 
 @dataclass(slots=True, kw_only=True)
 class RequestDraft:
-    """A request before its text is made."""
+    """A request without its text."""
 
     conversation: int
     class_name: str
     scheduled_at: float | None
     prompt_tokens: int = 1
-    """Length of the new part; the recorded number until the class's own is drawn."""
+    """Length of the new part."""
     max_tokens: int = 1
     follows: int | None = None
-    """The turn before, as an index of the drafts."""
+    """Index of the previous turn's draft."""
     blocks: tuple[int, ...] = ()
     think_seconds: float = 0.0
     sample: str | None = None
-    """The text from a prompt file, which comes instead of a piece of the corpus."""
+    """The text from a prompt file, which replaces the piece of the corpus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Text:
 def attach_samples(
     drafts: Sequence[RequestDraft], samples: PromptSamples, rng: np.random.Generator, truncate: Truncate
 ) -> None:
-    """Gives every draft a sample, each sample as often as any other, in no order; lengths are the samples'."""
+    """Give every draft a sample and its length, each sample equally often, in random order."""
     count = len(samples.rows)
     order = np.concatenate([rng.permutation(count) for _ in range(-(-len(drafts) // count))])
     measured = {index: truncate(samples.rows[index].prompt, WHOLE)[1] for index in set(order[: len(drafts)].tolist())}
@@ -92,7 +92,7 @@ def compose(
 def _own_texts(
     drafts: Sequence[RequestDraft], corpus: str, rng: np.random.Generator, salt: str, *, truncate: Truncate
 ) -> list[Prompt]:
-    """Without what is shared by class or was said before."""
+    """Return each request's own text, without shared prefixes and earlier turns."""
     lengths = [draft.prompt_tokens for draft in drafts]
     if any(draft.sample is not None for draft in drafts):
         return tag_prompts([draft.sample or "" for draft in drafts], lengths, salt, truncate)
@@ -118,7 +118,7 @@ def _named_blocks(drafts: Sequence[RequestDraft]) -> set[int]:
 def _prefixes(
     scenario: Scenario, drafts: Sequence[RequestDraft], corpus: str, salt: str, *, truncate: Truncate
 ) -> list[Prompt]:
-    """Choose for each draft the prefix that it shares with others, for exactly the stated share of each class's."""
+    """Choose each draft's shared prefix, for exactly the stated share of each class's requests."""
     made: dict[str, Prompt] = {}
     seen: Counter[str] = Counter()
     prefixes = []

@@ -1,10 +1,10 @@
 """Prompts from a file: JSON lines or ShareGPT.
 
-JSONL      {"prompt": "…", "output_tokens": 120}         or "text", or "messages"; the length may be left out
+JSONL      {"prompt": "…", "output_tokens": 120}         or "text", or "messages"; the length is optional
 ShareGPT   [{"conversations": [{"from": "human", "value": "…"}, {"from": "gpt", "value": "…"}, …]}, …]
 
-Of a conversation its first question is asked, and its first answer's length is the recorded one. A bad row is an error
-that names it, unless bad rows are skipped.
+A conversation contributes its first question as the prompt and its first answer's length as the recorded one. A bad row
+is an error that names it, unless bad rows are skipped.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class PromptSample:
     prompt: str
     output_tokens: int | None = None
     answer: str | None = None
-    """Where the file has the answer itself, instead of its length."""
+    """The answer, if the file has it instead of its length."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
-            raise ValueError("the prompt is empty, or no text")
+            raise ValueError("the prompt is empty or is not text")
         if self.output_tokens is not None and self.output_tokens < 1:
             raise ValueError(f"output_tokens must be at least 1, not {self.output_tokens}")
 
@@ -53,7 +53,7 @@ class PromptFile(BaseModel):
 
 @cache
 def read_samples(path: Path, skip_bad_rows: bool = False) -> PromptSamples:
-    """Raises ScenarioError that names file and row."""
+    """Return the samples of a file. Raises ScenarioError, which names file and row."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -68,19 +68,19 @@ def read_samples(path: Path, skip_bad_rows: bool = False) -> PromptSamples:
                 raise ScenarioError(f"{path}:{where}: {what}; --skip-bad-rows leaves such rows out") from error
             skipped += 1
     if not rows:
-        raise ScenarioError(f"{path}: holds no prompt" + (f"; {skipped} bad rows were skipped" if skipped else ""))
+        raise ScenarioError(f"{path}: has no prompt" + (f"; {skipped} bad rows were skipped" if skipped else ""))
     return PromptSamples(tuple(rows), skipped)
 
 
 def _entries(path: Path, data: bytes) -> Iterator[tuple[str, Any]]:
-    """(line number, line) of JSON lines, (entry number, entry) of a JSON list."""
+    """Yield (line number, line) of JSON lines, or (entry number, entry) of a JSON list."""
     if not data.lstrip().startswith(b"["):
         yield from ((str(number), line) for number, line in enumerate(data.splitlines(), start=1) if line.strip())
         return
     try:
         yield from ((f"entry {number}", entry) for number, entry in enumerate(orjson.loads(data), start=1))
     except orjson.JSONDecodeError as error:
-        raise ScenarioError(f"{path}: is no JSON: {error}") from error
+        raise ScenarioError(f"{path}: is not JSON: {error}") from error
 
 
 def _sample(row: Any) -> PromptSample:

@@ -1,7 +1,7 @@
-"""The whole load of one run, drawn from a seed before the clock starts.
+"""The complete load of one run, drawn from a seed before the clock starts.
 
-Arrival times, classes and lengths, and texts each have a random stream of their own, so a change to one leaves the
-others as they were.
+Arrival times, classes with lengths, and texts each have a random stream of their own, so a change to one leaves the
+others unchanged.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class PlannedRequest:
     prompt: str
     """The new part: the whole prompt except earlier turns of the conversation."""
     prompt_tokens: int
-    """Tokens of everything that is sent."""
+    """Tokens of the whole prompt, earlier turns included."""
     max_tokens: int
     earlier: tuple[str, ...] = ()
     """Earlier turns of the conversation: question, answer, question, answer."""
@@ -41,7 +41,7 @@ class PlannedRequest:
     """Pause between the end of the earlier answer and this request."""
     tenant: str | None = None
     model: str | None = None
-    """Instead of the run's."""
+    """Requested model, instead of the run's."""
     session: str | None = None
     """Id that the turns of a conversation share; it goes out in the `x-session-id` header."""
 
@@ -49,9 +49,9 @@ class PlannedRequest:
 def draw_schedule(
     scenario: Scenario, corpus: str, *, seed: int, salt: str, truncate: Truncate = truncate_by_characters
 ) -> list[PlannedRequest]:
-    """The requests of one open-loop run, by arrival time. Same scenario, seed and salt: same schedule.
+    """Draw the requests of one open-loop run, by arrival time.
 
-    A conversation's turns come right after each other.
+    The same scenario, seed and salt give the same schedule. A conversation's turns follow each other directly.
     """
     arrivals_rng, mix_rng, text_rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
     rows = _arrivals(scenario, arrivals_rng)
@@ -115,7 +115,7 @@ def _compose(
 
 
 def expected_tokens(scenario: Scenario) -> tuple[float, float]:
-    """Mean (prompt, output) tokens of a request of the mix, from a large draw, clipping and rounding included."""
+    """Return the mean (prompt, output) tokens of a request of the mix, from a large draw with clipping and rounding."""
     rng = np.random.default_rng(0)
     total = sum(_weights(scenario).values())
     prompt = output = 0.0
@@ -126,7 +126,7 @@ def expected_tokens(scenario: Scenario) -> tuple[float, float]:
 
 
 def _arrivals(scenario: Scenario, rng: np.random.Generator) -> list[TraceRow]:
-    """A row for each arrival; only those of a trace know their lengths."""
+    """Return a row for each arrival; only a trace's rows have real lengths."""
     arrivals = scenario.arrivals
     if isinstance(arrivals, ClosedLoop):
         raise ScenarioError(f"{scenario.name} is a closed loop: it has no arrival times")
@@ -144,9 +144,9 @@ def _weights(scenario: Scenario) -> dict[str, float]:
 
 
 def _balanced(weights: Mapping[str, float], count: int) -> list[str]:
-    """Names in their exact proportions over any stretch: each time the one that lags its share the most.
+    """Return names in exact proportion over any stretch: each time, the one that lags its share most.
 
-    A run lasts seconds; drawn at random, its mix would be off by more than what it is to measure.
+    A run lasts seconds. With a random mix, chance would differ by more than the effect that the run measures.
     """
     total = sum(weights.values())
     shares = {name: weight / total for name, weight in weights.items()}
@@ -162,7 +162,7 @@ def _balanced(weights: Mapping[str, float], count: int) -> list[str]:
 def _draft(
     scenario: Scenario, rows: Sequence[TraceRow], names: Sequence[str], rng: np.random.Generator, *, truncate: Truncate
 ) -> list[RequestDraft]:
-    """One draft per request: each arrival's, and after it those of its conversation's further turns."""
+    """Return one draft per request: each arrival's, followed by its conversation's later turns."""
     turns = _draw_turns(scenario, names, rng)
     drafts: list[RequestDraft] = []
     for conversation, (row, name, count) in enumerate(zip(rows, names, turns, strict=True)):

@@ -66,7 +66,7 @@ def test_a_bad_row_is_named_or_skipped_and_counted(samples: Write, data: bytes, 
     assert read_samples(path, skip_bad_rows=True).skipped == 1
 
 
-@pytest.mark.parametrize(("data", "what"), [(b"", "holds no prompt"), (b"[}", "is no JSON")])
+@pytest.mark.parametrize(("data", "what"), [(b"", "has no prompt"), (b"[}", "is not JSON")])
 def test_a_file_without_prompts_is_refused(samples: Write, data: bytes, what: str) -> None:
     with pytest.raises(ScenarioError, match=what):
         read_samples(samples(data))
