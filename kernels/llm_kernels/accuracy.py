@@ -21,20 +21,20 @@ from llm_kernels.workloads.base import Workload, clone, outputs, to_double
 @dataclass(frozen=True)
 class Accuracy:
     error: float
-    """The largest error over all outputs, relative to the largest exact value; 0 where `verify` judges."""
+    """The largest error over all outputs, relative to the largest exact value; 0 if the workload's `verify` judges."""
     allowed: float
     wrong: str | None
-    """Error that was found, or None."""
+    """The error that was found, or None."""
 
 
 def judge(workload: Workload, implementation: Implementation, args: Args) -> Accuracy:
-    """Run on a copy of `args` and compare."""
+    """Run the implementation on a copy of `args` and compare its outputs with the exact ones."""
     own = clone(args)
     return judge_outputs(workload, args, own, implementation.run(*own))
 
 
 def judge_by_head(workload: Workload, implementation: Implementation, args: Args) -> Accuracy:
-    """As `judge`, of an attention too long for the scores of all its heads at once: the exact result head by head."""
+    """Judge attention that is too long for the scores of all heads at once: compute the exact result head by head."""
     op, result = workload.definition(), implementation.run(*args)
     run_native = workload.native or op.reference
     heads, verdicts = args[0].shape[-2], []
@@ -46,7 +46,7 @@ def judge_by_head(workload: Workload, implementation: Implementation, args: Args
 
 
 def _of_one_head(args: Args, head: int) -> Args:
-    """The query's head, and of keys and values, or of the cache, the one that it reads."""
+    """Return the arguments for one query head: that head, and the KV head that it reads."""
     query, *rest = args
     heads = query.shape[-2]
 
@@ -60,7 +60,10 @@ def _of_one_head(args: Args, head: int) -> Args:
 
 
 def judge_outputs(workload: Workload, args: Args, own: Args, result: Any) -> Accuracy:
-    """`args`: the inputs as they were; `own`: what the implementation was given and may have changed."""
+    """Compare a result with the exact one.
+
+    `args`: the inputs before the call; `own`: the implementation's own copy, which it can have changed.
+    """
     op = workload.definition()
     if workload.verify is not None:
         return Accuracy(0.0, 0.0, workload.verify(args, result))
@@ -76,7 +79,7 @@ def judge_outputs(workload: Workload, args: Args, own: Args, result: Any) -> Acc
 
 
 def compare(got: Tensor, exact: Tensor, native: Tensor, slack: float = 0.0) -> Accuracy:
-    """`exact` float64; `native`: the same in the dtype of `got`, by torch."""
+    """Compare `got` with `exact` (float64); `native` is torch's result in the dtype of `got`."""
     if got.shape != exact.shape:
         return Accuracy(float("inf"), 0.0, f"shape {list(got.shape)}, wanted {list(exact.shape)}")
     if got.dtype != native.dtype:

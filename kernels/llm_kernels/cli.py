@@ -1,7 +1,7 @@
 """llm-kernels: see which implementation runs, check a kernel, measure, profile, compile without a GPU.
 
 llm-kernels ops                                        every op and its implementations
-llm-kernels explain rms_norm --shape 8192x4096         which one runs here, and why not the others
+llm-kernels explain rms_norm --shape 8192x4096         which one runs here, and why the others do not
 llm-kernels check FILE                                 put a kernel through the checker
 llm-kernels bench [OP …] [--shapes TEXT] [--out DIR]   check, then measure (needs a GPU)
 llm-kernels ladder [NAME …]                            the same for the rungs of a ladder
@@ -45,15 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _jobs(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 
 def _output_file(text: str) -> Path:
-    """Refused before anything is computed for it."""
+    """Parse an output file; refuse a bad one before anything is computed."""
     path = Path(text)
     if path.is_dir() or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text} cannot be written: it is a folder, or its folder is not there")
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: it is a folder, or its folder does not exist")
     return path
 
 
@@ -84,7 +84,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _verdicts(workload: Any, device: str) -> list[tuple[str, str]]:
-    """On a GPU from real inputs; without one from inputs that have a shape only, so that large ones cost nothing."""
+    """Return each implementation's verdict, for real inputs on a GPU, else for `meta` tensors, which cost nothing."""
     args = workload.inputs(0, device if device == "cuda" else "meta")
     verdicts: list[tuple[str, str]] = workload.definition().explain(args)
     return [(name, verdict.replace("on meta", "on cpu")) for name, verdict in verdicts]
@@ -107,7 +107,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _sanitize(arguments: argparse.Namespace, seed: int) -> int:
-    """The same check under compute-sanitizer, which sees accesses out of bounds and races on shared memory."""
+    """Repeat the check under compute-sanitizer, which finds accesses out of bounds and races on shared memory."""
     sanitizer = shutil.which("compute-sanitizer")
     if sanitizer is None or not torch.cuda.is_available():
         raise KernelError("--sanitizer needs a GPU and compute-sanitizer on the PATH")
@@ -286,7 +286,7 @@ def _parser() -> argparse.ArgumentParser:
     compile_ = commands.add_parser("compile")
     compile_.add_argument("--out", type=_output_file)
     compile_.add_argument("--jobs", type=_jobs, help="processes; default: one for each core")
-    compile_.add_argument("--ladders", action="store_true", help="the ladders' CUDA rungs too")
+    compile_.add_argument("--ladders", action="store_true", help="also compile the ladders' CUDA rungs")
     compile_.set_defaults(run=_compile)
     commands.add_parser("pages").set_defaults(run=_pages)
     challenge = commands.add_parser("challenge")

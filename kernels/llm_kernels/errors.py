@@ -17,4 +17,4 @@ class UnsupportedInput(KernelError, ValueError):
 
 
 class BuildError(KernelError, RuntimeError):
-    """The message holds the compiler's own words."""
+    """The message contains the compiler's own words."""

@@ -36,7 +36,7 @@ def requests(count: int, number: int) -> list[HostileRequest]:
 
 
 def document() -> dict[str, Any]:
-    """An OpenAPI document of the engine's POST paths."""
+    """Return an OpenAPI document of the engine's POST paths."""
     schemas: dict[str, Any] = {}
     paths: dict[str, Any] = {}
     for path, model in MODELS.items():

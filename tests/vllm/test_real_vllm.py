@@ -116,7 +116,7 @@ async def test_priority_reaches_vllm_and_decides_there(
     tasks.append(asyncio.create_task(ask("interactive", "interactive", 40)))
     await asyncio.gather(*tasks)
     queued = [name for name in finished if name != "running"]
-    # Two run at a time, so the last in line ends beside one other.
+    # Two run at a time, so the last in line ends together with one other.
     assert queued.index("interactive") <= 1 if takes_priority else queued.index("interactive") >= 3, finished
 
 

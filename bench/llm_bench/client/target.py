@@ -33,7 +33,7 @@ class Target:
 
 
 def find_target(url: str, model: str | None, credentials: Credentials = NO_CREDENTIALS) -> Target:
-    """Return the target, from `/v1/models` and `/version`. Raises TargetError, with the reason, if it cannot be used."""
+    """Return the target, from `/v1/models` and `/version`. Raises TargetError if it cannot be used."""
     try:
         return _look(_split(url), model, credentials.header())
     except TargetError as error:

@@ -65,7 +65,7 @@ class Sharing:
         return share
 
     def wait_for_go(self) -> float | None:
-        """Wait for the run's time 0 and return it on the clock of `perf_counter`; None if this process can choose it."""
+        """Wait for the run's time 0 and return it on `perf_counter`'s clock; None if this process can choose it."""
         if not isinstance(self._runner, WorkerRunner):
             return None
         self._runner.send_message(READY)

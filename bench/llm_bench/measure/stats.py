@@ -64,7 +64,7 @@ def describe(samples: Sequence[float]) -> Distribution:
 
 
 def percentile_interval(ordered: npt.NDArray[np.float64], p: float, confidence: float = CONFIDENCE) -> Interval:
-    """Return the interval of the `p`-th percentile from sorted samples; it misses each side with (1 - confidence) / 2."""
+    """Return the interval of the `p`-th percentile from sorted samples; each side misses with (1 - confidence) / 2."""
     side = (1 - confidence) / 2
     below = binomial_cdf(len(ordered), p / 100)
     low, high = (_limit(ordered, p / 100, below, probability) for probability in (1 - side, side))

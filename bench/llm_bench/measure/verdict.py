@@ -79,7 +79,7 @@ def _pace(records: Sequence[RequestRecord], summary: RunSummary, loop_lag: Distr
 
 
 def rates(records: Sequence[RequestRecord]) -> tuple[float, float]:
-    """Return (scheduled, sent) requests per second over the span of the requests that were sent; 0 below two requests."""
+    """Return (scheduled, sent) requests per second over the span of the sent requests; 0 below two of them."""
     sent = [record for record in records if record.sent_at is not None and record.follows is None]
     if len(sent) < 2:
         return 0.0, 0.0

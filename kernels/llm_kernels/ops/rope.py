@@ -47,8 +47,8 @@ def rope_paged_kv_write(
     key_norm: Tensor | None = None,
     eps: float = 1e-6,
 ) -> None:
-    """Rotate `query` in place; write the rotated `key` and `value` to the cache. `key` itself is left as it is: nobody
-    reads it again, and not writing it saves its bytes.
+    """Rotate `query` in place; write the rotated `key` and `value` to the cache. `key` itself is left as it is:
+    nothing reads it again, and not writing it saves its bytes.
 
     With `query_norm` and `key_norm` [head_dim], both or none, each head is RMS-normalised before it is rotated (Qwen3),
     and rounded once, after both.
@@ -64,7 +64,7 @@ def _(*_: Any) -> None:
 
 
 def _rotated(heads: Tensor, positions: Tensor, cos_sin: Tensor, norm: Tensor | None = None, eps: float = 0.0) -> Tensor:
-    """A copy of [tokens, heads, head_dim], normalised if there is a norm, and rotated."""
+    """Return a copy of [tokens, heads, head_dim], normalised if there is a norm, and rotated."""
     half = cos_sin.shape[-1] // 2
     table = wide(cos_sin)[positions.long()].unsqueeze(1)
     cos, sin = table[..., :half], table[..., half:]

@@ -100,7 +100,7 @@ def _document(text: str) -> dict[str, Any] | None:
 
 
 def _csv_rows(path: Path, number: int, header: str, file: TextIO) -> Iterator[tuple[int, Parser]]:
-    """`number`: line of the header; `file`: at the line behind it."""
+    """Yield the rows of a CSV. `number`: the header's line; `file`: positioned after it."""
     columns = [name.strip() for name in next(csv.reader([header]), [])]
     read = csv_format(columns)
     if read is None:

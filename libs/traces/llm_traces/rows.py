@@ -43,7 +43,7 @@ class RequestTrace:
 
     @property
     def seconds(self) -> float:
-        """From the first request to the last."""
+        """Seconds from the first request to the last."""
         return self.rows[-1].at
 
     @property

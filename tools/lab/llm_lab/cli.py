@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """A terminal that closes, or a kill, stops what was started just as Ctrl-C does."""
+    """Make a closing terminal and a kill stop what was started, as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
