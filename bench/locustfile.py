@@ -1,14 +1,14 @@
-"""The bench in locust's own clothes: its console, its web UI, its statistics, its master and workers.
+"""The bench in locust's console and web UI, with its statistics, its master and its workers.
 
     locust -f bench/locustfile.py --host http://127.0.0.1:8000                        # web UI on port 8089
     locust -f bench/locustfile.py --host http://127.0.0.1:8000 --headless
     locust -f bench/locustfile.py --host http://127.0.0.1:8000 --headless --master --expect-workers 2
     locust -f bench/locustfile.py --worker                                            # twice, also on other machines
 
-`--scenario` and `--rate` set the load, not locust's number of users: there is one user in each process that sends, and
-workers share one schedule. Rows `TTFT`, `TPOT` and `ITL` (per token) stand beside `SSE`, the request from end to end,
-and have a tab of their own in the web UI. Percentiles are good to four digits; figures to quote, with their intervals
-and a verdict, come from `python -m llm_bench run`.
+`--scenario` and `--rate` set the load, not locust's number of users: each sending process has one user, and workers
+share one schedule. The rows `TTFT`, `TPOT` and `ITL` (per token) follow `SSE`, the whole request, and have a tab of
+their own in the web UI. Percentiles are good to four digits; figures to quote, with their intervals and a verdict, come
+from `python -m llm_bench run`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class OneUser(OneUserPerProcess):
 
 
 class OpenLoop(OpenLoopUser):
-    """Draws the schedule anew each time a test starts, so that every test has prompts that no cache has seen."""
+    """The user that sends this process's share; each test draws new prompts, which no cache has seen."""
 
     fixed_count = 0
     sharing: Sharing
@@ -92,15 +92,15 @@ class OpenLoop(OpenLoopUser):
 
 
 def plan(options: Any, host: str, share: Share) -> Load:
-    """This process's part of the scenario's load."""
+    """Plan this process's part of the scenario's load."""
     rate = float(options.rate) if options.rate else None  # the web UI's form has it as text
     scenario = scaled(load_scenario(Path(options.scenario)), rate)
     credentials = find_credentials(options.api_key_env or None, scenario.tenant_key_envs)
     target = find_target(host, None, credentials)
     check_fits(scenario, target)
-    corpus, cut = text_source(
+    corpus, truncate = text_source(
         Path(options.corpus) if options.corpus else None, Path(options.tokenizer) if options.tokenizer else None
     )
-    schedule = draw_schedule(scenario, corpus, seed=scenario.seed, salt=share.salt, cut=cut)
+    schedule = draw_schedule(scenario, corpus, seed=scenario.seed, salt=share.salt, truncate=truncate)
     part = renumber(split(schedule, share.of)[share.number])
     return plan_load(scenario, target, part, credentials)

@@ -1,4 +1,4 @@
-"""Trains the models of this folder from nothing but the running interpreter's standard library.
+"""Train the models of this folder on the running interpreter's standard library, and on nothing else.
 
     python models/train.py prepare --out out/models-data
     python models/train.py train main --data out/models-data --out models/main
@@ -7,7 +7,7 @@
 
 `prepare` takes about a minute. `train` writes a Hugging Face folder: weights in bf16, configuration, tokenizer,
 `training.json` with every number, and the model card drawn from it. `cards` redraws the cards and the table in
-models/README.md. A full `main` wants a GPU; `--steps 200` of any preset is a matter of minutes on a CPU.
+models/README.md. A full `main` needs a GPU; `--steps 200` of any preset takes minutes on a CPU.
 """
 
 import argparse

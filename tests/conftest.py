@@ -19,7 +19,7 @@ Start = Callable[..., Running]
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts a program and stops it after the test: start(name, port, "-m", "llm_engine", …)."""
+    """Start a program and stop it after the test: start(name, port, "-m", "llm_engine", …)."""
     monkeypatch.setattr(paths, "LOGS", tmp_path)
     started: list[Running] = []
 
@@ -34,7 +34,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
 @pytest.fixture
 def start_engine(start: Start) -> Callable[..., Running]:
-    """Starts an engine that serves the small model as `main`; not yet ready."""
+    """Start an engine that serves the small model as `main`; it is not yet ready."""
 
     def start_one(name: str, port: int, *flags: str) -> Running:
         return start(
@@ -47,7 +47,7 @@ def start_engine(start: Start) -> Callable[..., Running]:
 
 @pytest.fixture
 def start_gateway(start: Start, tmp_path: Path) -> Callable[..., Running]:
-    """Starts a gateway over engine URLs; keyword arguments are its settings. Not yet ready."""
+    """Start a gateway over engine URLs; keyword arguments are its settings. It is not yet ready."""
 
     def start_one(*engine_urls: str, max_in_flight: int = 8, **settings: object) -> Running:
         port = any_port()
@@ -68,7 +68,7 @@ def engine(start_engine: Callable[..., Running]) -> Running:
 
 @pytest.fixture
 def gateway(engine: Running, start_gateway: Callable[..., Running]) -> Running:
-    """A gateway in front of `engine`."""
+    """Start a gateway in front of `engine`."""
     running = start_gateway(engine.url, probe_interval=0.2)
     service.wait_until_ready([running], READY_TIMEOUT)
     return running

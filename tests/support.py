@@ -23,14 +23,14 @@ READY_TIMEOUT = 60.0
 
 
 def any_port() -> int:
-    """A port that the kernel picks, so that tests side by side do not meet on one."""
+    """Return a port that the kernel picks, so that parallel tests do not collide."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
 def post(url: str, body: bytes | dict[str, Any], path: str = "/v1/completions") -> tuple[int, dict[str, Any]]:
-    """Status and JSON body of the answer."""
+    """Send a POST request; return the answer's status and JSON body."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"})
     try:
@@ -41,7 +41,7 @@ def post(url: str, body: bytes | dict[str, Any], path: str = "/v1/completions") 
 
 
 def metric(url: str, name: str) -> float:
-    """The sum over all label sets."""
+    """Return a metric's sum over all label sets."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=10) as response:
         lines = response.read().decode().splitlines()
     values = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} "))]
@@ -50,13 +50,13 @@ def metric(url: str, name: str) -> float:
 
 
 def kill(running: Running) -> None:
-    """As a crash would end it: SIGKILL, no goodbye."""
+    """Kill the process as a crash would: SIGKILL, without a chance to clean up."""
     os.kill(running.pid, signal.SIGKILL)
     os.waitpid(running.pid, 0)
 
 
 def eventually(condition: Callable[[], bool], timeout: float = 10.0) -> bool:
-    """Whether `condition` comes true within `timeout` seconds; returns as soon as it does."""
+    """Return whether `condition` becomes true within `timeout` seconds, as soon as it does."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:

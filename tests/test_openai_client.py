@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 
 from llm_lab.service import Running
 
@@ -15,19 +16,27 @@ def client(request: pytest.FixtureRequest, engine: Running, gateway: Running) ->
 
 
 def test_whole_and_streamed_answers_agree(client: openai.OpenAI) -> None:
-    asked = {"model": "main", "prompt": "def main():", "max_tokens": 24, "temperature": 0}
-    whole = client.completions.create(**asked)
-    chunks = list(client.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    prompt = "def main():"
+    whole = client.completions.create(model="main", prompt=prompt, max_tokens=24, temperature=0)
+    stream = client.completions.create(
+        model="main",
+        prompt=prompt,
+        max_tokens=24,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    chunks = list(stream)
     assert "".join(choice.text for chunk in chunks for choice in chunk.choices) == whole.choices[0].text != ""
     assert chunks[-1].usage == whole.usage
     assert whole.usage is not None
     assert whole.usage.completion_tokens == 24
     assert whole.choices[0].finish_reason == "length"
 
-    messages = [{"role": "user", "content": "Write a loop."}]
+    messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Write a loop."}]
     chat = client.chat.completions.create(model="main", messages=messages, max_tokens=16, temperature=0)
-    stream = client.chat.completions.create(model="main", messages=messages, max_tokens=16, temperature=0, stream=True)
-    text = "".join(choice.delta.content or "" for chunk in stream for choice in chunk.choices)
+    deltas = client.chat.completions.create(model="main", messages=messages, max_tokens=16, temperature=0, stream=True)
+    text = "".join(choice.delta.content or "" for chunk in deltas for choice in chunk.choices)
     assert text == chat.choices[0].message.content != ""
 
     assert [model.id for model in client.models.list()] == ["main"]

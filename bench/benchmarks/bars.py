@@ -32,16 +32,16 @@ class Bar:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Before anything is measured; says so if others are busy on it."""
+    """Return the machine's description, and print a warning if other work keeps it busy. Call it before measuring."""
     environment = describe_environment()
     load = environment.load_average or 0.0
     if load > QUIET * environment.cores:
-        print(f"the load average is {load:g} on {environment.cores} cores: something else runs, figures will suffer")
+        print(f"the load average is {load:g} on {environment.cores} cores: other work distorts the figures")
     return {**asdict(environment), "fingerprint": environment.fingerprint}
 
 
 def check(bars: list[Bar]) -> bool:
-    """Prints each, and says whether all hold."""
+    """Print each bar and return whether all hold."""
     for bar in bars:
         verdict = "holds " if bar.holds else "BROKEN"
         print(f"{verdict}  {bar.name}: {bar.measured:.4g} {bar.relation} {bar.limit:g}")
@@ -49,7 +49,7 @@ def check(bars: list[Bar]) -> bool:
 
 
 def write(name: str, machine: dict[str, Any], bars: list[Bar], found: dict[str, Any]) -> Path:
-    """bench/results/NAME.json: what was measured, on what, when, at which commit, and what else the machine did."""
+    """Write bench/results/NAME.json: the figures, the machine, the date, the commit and the load average."""
     values = {
         "benchmark": name,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

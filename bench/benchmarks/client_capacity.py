@@ -11,13 +11,13 @@ guidellm: the highest rate of which it sends at least 95% with a median TTFT wit
 that it sends at all, its `throughput` profile with 256 requests in flight among it; with two worker processes and with
 its default of ten. Twenty minutes in all.
 
-What a request of 16 chunks costs the client, at 800 requests/s from one process, two cores of an AMD EPYC, before and
-after each change:
+The cost of a request of 16 chunks to the client, at 800 requests/s from one process on two cores of an AMD EPYC, before
+and after each change:
 
     950 us   a greenlet that is switched to for each chunk, geventhttpclient's parser and pool
     490 us   reads by the event loop's own callback, httptools
     430 us   chunks that hold whole events split by one call instead of by the SSE grammar
-    400 us   no locust events, which nobody read; no Event, no timer for a request's turn
+400 us   no locust events, which were never read; no Event and no timer for a request's turn
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ BAR_PER_SECOND = 2000.0
 PEER_FIRST_RATE = 50.0
 PEER_KEEPS = 0.95
 PEER_LATE = 0.02
-"""Seconds that its median TTFT may be above the script's."""
+"""Seconds by which its median TTFT can exceed the script's."""
 PEER_WORKERS = (2, 10)
 """Two, as ours; ten is its default."""
 
 
 def measure_ours(server: Server, workers: int, seconds: float, folder: Path) -> tuple[Knee, list[dict[str, Any]]]:
-    """The search, and what each of its runs measured."""
+    """Search for the knee; return it with the figures of each run."""
     runs: list[dict[str, Any]] = []
 
     def attempt(rate: float) -> Trial:
@@ -100,7 +100,7 @@ def describe_run(result: Result, rate: float, workers: int, server_cpu: float) -
 
 
 def measure_peer(url: str, seconds: float) -> dict[str, Any]:
-    """Doubles the rate until it is not kept, with each number of workers."""
+    """Double the rate, for each number of workers, until the peer no longer keeps it."""
     guidellm_peer.install()
     runs: list[PeerRun] = []
     for workers in PEER_WORKERS:
@@ -152,7 +152,7 @@ def summarise(knees: dict[int, Knee], peer: dict[str, Any] | None) -> tuple[dict
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each run")
-    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True, help="guidellm beside it")
+    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True, help="measure guidellm as well")
     parser.add_argument("--no-write", action="store_true", help="leave results/client_capacity.json as it is")
     arguments = parser.parse_args()
     end_on_sigterm()

@@ -25,7 +25,7 @@ UV = ROOT / ".lab" / "uv" / "bin" / "uv"
 
 
 def install() -> None:
-    """Makes .venv-guidellm from the lock, every hash checked, unless it is there: about 1.5 GB on disk."""
+    """Install .venv-guidellm from the lock, unless it is there. Every hash is checked; it takes about 1.5 GB."""
     wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
     if STAMP.exists() and STAMP.read_text() == wanted:
         return
@@ -56,13 +56,14 @@ class PeerRun:
 
     @property
     def kept(self) -> float:
-        """Share of the rate that was asked for."""
+        """Return the share of the requested rate that was sent."""
         return self.sent / self.asked if self.asked else 1.0
 
 
 def run(url: str, rate: float, seconds: float, workers: int) -> PeerRun:
-    """Poisson arrivals of synthetic prompts of 16 tokens with 16 tokens asked for; `rate` 0 is its `throughput`,
-    which keeps CONCURRENCY requests running."""
+    """Run guidellm with Poisson arrivals: synthetic prompts of 16 tokens, 16 tokens of output.
+
+    `rate` 0 selects its `throughput` profile, which keeps CONCURRENCY requests running."""
     profile = f"kind=poisson,rate={rate:g}" if rate else f"kind=throughput,max_concurrency={CONCURRENCY}"
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"

@@ -40,7 +40,7 @@ class Server:
 
 @contextmanager
 def serving(*arguments: str) -> Iterator[Server]:
-    """A Python program that names its URL in what it prints first; ends with the block."""
+    """Run a Python program whose first line of output names its URL; stop it at the end of the block."""
     with tempfile.TemporaryFile() as printed:
         process = psutil.Popen((sys.executable, *arguments), env=ENVIRONMENT, stdout=printed, stderr=subprocess.STDOUT)
         try:
@@ -51,7 +51,7 @@ def serving(*arguments: str) -> Iterator[Server]:
 
 @contextmanager
 def command(argv: Sequence[str], url: str, environment: Mapping[str, str]) -> Iterator[Server]:
-    """Any program that serves `url`; entered when its `/health` answers 200."""
+    """Run a program that serves `url`; enter the block when its `/health` answers 200."""
     process = psutil.Popen(
         argv, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -71,7 +71,7 @@ def free_port() -> int:
 
 
 def end_on_sigterm() -> None:
-    """A benchmark that is told to end ends the servers that it started."""
+    """Make SIGTERM end the benchmark and the servers that it started."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
@@ -80,13 +80,13 @@ def token_server(*arguments: str) -> tuple[str, ...]:
 
 
 def bench(command: str, *arguments: str, out: Path) -> Result:
-    """One run of the bench; raises CalledProcessError if it could not be done."""
+    """Run the bench once and return its result. Raises CalledProcessError if it fails."""
     _bench(command, *arguments, "--out", str(out))
     return read_result(out)
 
 
 def bench_repeated(*arguments: str, count: int, out: Path) -> list[Result]:
-    """Several runs of one scenario; raises CalledProcessError if they could not be done."""
+    """Run one scenario several times and return the results. Raises CalledProcessError if a run fails."""
     _bench("run", *arguments, "--repeat", str(count), "--out", str(out))
     return [read_result(out / str(number + 1)) for number in range(count)]
 
@@ -121,7 +121,7 @@ def _wait(process: psutil.Popen, url: str) -> None:
 
 
 def _stop(process: psutil.Popen) -> None:
-    """The process and its children."""
+    """Stop the process and its children."""
     family = process.children(recursive=True) if process.is_running() else []
     process.terminate()
     try:

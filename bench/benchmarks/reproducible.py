@@ -47,7 +47,7 @@ MEDIANS = {"ttft_p50": "ttft", "tpot_p50": "tpot"}
 
 
 def measure(url: str, rate: float, seconds: float, folder: Path) -> tuple[list[list[Result]], list[float]]:
-    """The runs of each report, and the machine's pace during each report. A run before them warms the engine up."""
+    """Return the runs of each report and the machine's pace during it. A run before them warms the engine up."""
     tokenizer = ("--tokenizer", str(MODEL / "tokenizer.json"))
     flags = ("--target", url, "--rate", str(rate), "--duration", str(seconds), *tokenizer)
     bench("run", str(SCENARIO), *flags, out=folder / "warm-up")
@@ -73,12 +73,12 @@ def estimate(runs: Sequence[Result], name: str) -> Estimate:
 
 
 def largest_deviation(values: Sequence[float]) -> float:
-    """From their mean, as a share of it."""
+    """Return the largest deviation from the mean, as a share of the mean."""
     return max(abs(value * len(values) / sum(values) - 1) for value in values)
 
 
 def covered(intervals: Sequence[tuple[float | None, float | None]], values: Sequence[float | None]) -> int:
-    """Ordered pairs of which the second's value lies within the first's interval."""
+    """Count the ordered pairs in which the second run's value lies within the first run's interval."""
     pairs = itertools.permutations(zip(intervals, values, strict=True), 2)
     return sum(_holds(interval, value) for (interval, _), (_, value) in pairs)
 
@@ -89,7 +89,7 @@ def _holds(interval: tuple[float | None, float | None], value: float | None) -> 
 
 
 def single_runs(reports: Sequence[Sequence[Result]], time: str) -> dict[str, int]:
-    """How often the interval that a single run gives for its median covers that of a run of the same schedule."""
+    """Count how often a single run's interval for its median covers the median of another run of the same schedule."""
     count = 0
     for same_schedule in zip(*reports, strict=True):
         medians = [getattr(run.summary.classes["all"], time) for run in same_schedule]

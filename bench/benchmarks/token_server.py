@@ -47,12 +47,12 @@ class Timing:
             raise ValueError(f"ttft and gap are at least one tick of {TICK:g} s")
 
     def ticks(self, token: int) -> int:
-        """From the token before, or from the request."""
+        """Return the ticks since the previous token, or since the request."""
         return round((self.gap if token else self.ttft) / TICK)
 
 
 def encode_stream(tokens: int, *, chat: bool, counted: bool) -> list[bytes]:
-    """The writes of one answer: a token each, the first with the headers, the last with what ends the answer."""
+    """Return one answer's writes, one per token; the first brings the headers, the last the end of the stream."""
     writes = [_chunk(_event(number, tokens, chat, counted)) for number in range(1, tokens + 1)]
     writes[0] = STREAM_HEAD + writes[0]
     usage = USAGE % (tokens, 16 + tokens)
@@ -160,7 +160,7 @@ class TokenServer:
                 self._schedule(connection, stream, token + 1)
 
     def _write(self, connection: Connection, data: bytes) -> bool:
-        """Whether it went out; a reader who does not keep up with a few kilobytes is cut off."""
+        """Return whether it was sent; disconnect a reader that falls a few kilobytes behind."""
         try:
             if connection.socket.send(data) == len(data):
                 return True

@@ -1,4 +1,4 @@
-"""`python -m llm_bench`. What sends load runs on gevent, which must patch the world before other imports."""
+"""`python -m llm_bench`. Commands that send load run on gevent, which must patch the process before other imports."""
 
 import signal
 import sys
@@ -7,7 +7,10 @@ SENDS = ("run", "compare", "replay", "sweep", "saturate", "capacity", "worker")
 
 
 def main() -> int:
-    """An interrupt at any moment is one line: during imports, in the hub's own greenlet, and at the very end."""
+    """Run the command.
+
+    An interrupt prints one line at any moment: during imports, in the hub's greenlet, at the very end.
+    """
     try:
         if sys.argv[1:2] and sys.argv[1] in SENDS:
             from gevent import hub, monkey

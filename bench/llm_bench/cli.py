@@ -1,4 +1,4 @@
-"""The command line: what can be asked, and how; `commands` does it."""
+"""The command line: the commands and their arguments; `commands` carries them out."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ DEFAULT_SCENARIO = Path(__file__).with_name("default.yaml")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 1 could not be done (the reason is on stderr), 2 wrong usage, 3 a --fail-if condition holds,
-    130 interrupted."""
+    """Run the command and return its exit status.
+
+    0: done; 1: failed (the reason is on stderr); 2: wrong usage; 3: a --fail-if condition holds; 130: interrupted.
+    """
     parser = _parser()
     asked = _parse(parser, argv)
     if asked.command is None:
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _carry_out(asked: argparse.Namespace) -> tuple[int, str]:
-    """Return the exit status, and why it is not that of a command that is done."""
+    """Return the exit status, and a message if the command did not finish."""
     try:
         status: int = asked.command(asked)
     except BenchError as error:
@@ -46,7 +48,7 @@ def _carry_out(asked: argparse.Namespace) -> tuple[int, str]:
 
 
 def _parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse; a scenario can also stand behind the options, where argparse overlooks it if it can be left out."""
+    """Parse the arguments. A scenario can also follow the options, where argparse overlooks an optional argument."""
     asked, rest = parser.parse_known_args(argv)
     if len(rest) == 1 and not rest[0].startswith("-") and getattr(asked, "scenario", None) is DEFAULT_SCENARIO:
         asked.scenario = Path(rest[0])
@@ -79,7 +81,7 @@ def _run(subparsers: Subparsers) -> None:
     _add_target(run)
     _add_rate(run)
     _add_load(run)
-    _add_gate(run)
+    _add_fail_if(run)
     _add_out(run, "gets result.json and requests.csv")
     run.add_argument("--name", help="the run's label in tables and reports")
     run.add_argument(
@@ -109,13 +111,15 @@ def _replay(subparsers: Subparsers) -> None:
 
 
 def _compare(subparsers: Subparsers) -> None:
-    compare = subparsers.add_parser("compare", help="two targets in turn: is B different from A, and by how much")
+    compare = subparsers.add_parser(
+        "compare", help="run two targets in turn and say whether B differs from A, and by how much"
+    )
     compare.add_argument("scenario", type=Path, metavar="SCENARIO.yaml")
     compare.add_argument("targets", nargs=2, metavar="URL", help="A, then B")
     _add_prompts(compare)
     _add_rate(compare)
     _add_load(compare)
-    _add_gate(compare)
+    _add_fail_if(compare)
     _add_out(compare, "gets compare.json and every run")
     compare.add_argument("--names", nargs=2, default=["A", "B"], metavar="NAME", help="labels (default: A B)")
     keys = "environment variables that hold the API keys of A and of B (default: OPENAI_API_KEY, if it is set)"
@@ -139,23 +143,23 @@ def _sweep(subparsers: Subparsers) -> None:
 
 
 def _saturate(subparsers: Subparsers) -> None:
-    saturate = subparsers.add_parser("saturate", help="find the highest rate at which the SLOs are met")
+    saturate = subparsers.add_parser("saturate", help="find the highest rate at which the target meets the SLOs")
     _add_scenario(saturate)
     _add_target(saturate)
     _add_rate(saturate)
     _add_load(saturate)
     goal = "share of each class's requests within its SLO (default: %(default)s)"
     saturate.add_argument("--goal", type=arguments.share, default=0.99, help=goal)
-    near = "how close the rates that hold and fail come: 0.05 is 5%% (default: %(default)s)"
+    near = "relative distance at which the search ends: 0.05 is 5%% (default: %(default)s)"
     saturate.add_argument("--precision", type=arguments.positive, default=0.05, help=near)
-    tries = "runs of which the majority decides at each rate (default: %(default)s)"
+    tries = "runs at each rate; the majority decides (default: %(default)s)"
     saturate.add_argument("--repeat", type=arguments.odd, default=3, help=tries)
     _add_out(saturate, "gets knee.json and every run")
     saturate.set_defaults(command=commands.saturate, name=None)
 
 
 def _capacity(subparsers: Subparsers) -> None:
-    capacity = subparsers.add_parser("capacity", help="measure what the target can do; prints JSON")
+    capacity = subparsers.add_parser("capacity", help="measure the target's throughput at saturation; prints JSON")
     _add_scenario(capacity)
     _add_target(capacity)
     capacity.add_argument(
@@ -224,14 +228,14 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
         "--duration", type=arguments.positive, help="seconds in which requests arrive, instead of the scenario's"
     )
     parser.add_argument("--skip-bad-rows", action="store_true", help="leave bad rows of a trace or prompt file out")
-    parser.add_argument("--salt", help="makes the prompts the same as those of another run (default: random)")
+    parser.add_argument("--salt", help="reuse another run's salt to send its exact prompts (default: random)")
     help = "the server's metrics, if they are not at TARGET/metrics; once for each engine behind a gateway"
     parser.add_argument("--metrics", action="append", default=[], metavar="URL", help=help)
-    help = "processes that share the load, for more than one core can send (default: %(default)s)"
+    help = "processes that share the load, if one core cannot send it (default: %(default)s)"
     parser.add_argument("--workers", type=arguments.count, default=1, help=help)
     parser.add_argument("--quiet", action="store_true", help="no progress and no table")
 
 
-def _add_gate(parser: argparse.ArgumentParser) -> None:
-    help = "ends with status 3 if it holds: 'ttft_p99 > 1.05x baseline', 'chat.tpot_p50 > 40ms'; may be given often"
+def _add_fail_if(parser: argparse.ArgumentParser) -> None:
+    help = "ends with status 3 if it holds: 'ttft_p99 > 1.05x baseline', 'chat.tpot_p50 > 40ms'; repeatable"
     parser.add_argument("--fail-if", action="append", default=[], metavar="CONDITION", help=help.replace("%", "%%"))

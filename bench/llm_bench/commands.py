@@ -1,6 +1,6 @@
-"""The work of each command with its arguments. Each returns the exit status.
+"""The commands. Each takes the parsed arguments and returns the exit status.
 
-What sends load is imported only once the scenario has been read: the import takes a second and patches the process.
+Modules that send load are imported only after the scenario has been read: they take a second and patch the process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llm_bench.analyse.gate import Finding, check_pairs, check_run, parse_condition
+from llm_bench.analyse.conditions import CheckedCondition, check_pairs, check_run, parse_condition
 from llm_bench.analyse.paired import PairedRatio, compare_pairs, evidence
 from llm_bench.analyse.repetitions import estimate_figures
 from llm_bench.errors import ResultError
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 DONE = 0
 FAILED = 1
-GATE_FAILED = 3
+CONDITION_HOLDS = 3
 INTERRUPTED = 130
 
 
 OUT = Path("out") / "bench"
-"""Where results go without --out, each in a folder named by its time."""
+"""Folder of results without --out; each run gets a folder named by its time."""
 
 
 def default_folder() -> Path:
@@ -82,14 +82,14 @@ def sweep(arguments: Namespace) -> int:
 def saturate(arguments: Namespace) -> int:
     scenario = _scenario(arguments)
     from llm_bench.report.estimates import print_knee
-    from llm_bench.runs.sweep import Interrupted
+    from llm_bench.runs.sweep import SearchInterrupted
     from llm_bench.runs.sweep import saturate as search
 
     options = _options(arguments, arguments.target, api_key_env=arguments.api_key_env)
     search_for = {"goal": arguments.goal, "precision": arguments.precision, "repeats": arguments.repeat}
     try:
         knee = search(scenario, options, arguments.out, **search_for)
-    except Interrupted:
+    except SearchInterrupted:
         return INTERRUPTED
     _write_json(arguments.out / "knee.json", {"schema_version": 1, **search_for, **asdict(knee)})
     print_knee(knee)
@@ -212,17 +212,17 @@ def _options(arguments: Namespace, target: str, name: str | None = None, api_key
 
 
 def _status(results: Sequence[Result], judged: int = DONE) -> int:
-    """`judged`: what the conditions of a gate say."""
+    """Return the exit status. `judged` is the one that the --fail-if conditions ask for."""
     if results[-1].run.interrupted:
         return INTERRUPTED
     return FAILED if any(result.partial for result in results) else judged
 
 
-def _judge(findings: Sequence[Finding]) -> int:
+def _judge(findings: Sequence[CheckedCondition]) -> int:
     from llm_bench.report.estimates import print_findings
 
     print_findings(findings)
-    return GATE_FAILED if any(finding.outcome == "failed" for finding in findings) else DONE
+    return CONDITION_HOLDS if any(finding.outcome == "failed" for finding in findings) else DONE
 
 
 def _comparison(
@@ -231,7 +231,7 @@ def _comparison(
     pairs: int,
     *,
     ratios: Sequence[PairedRatio],
-    findings: Sequence[Finding],
+    findings: Sequence[CheckedCondition],
     invalid: Sequence[str],
 ) -> dict[str, Any]:
     return {

@@ -1,4 +1,4 @@
-"""The accuracy gate: what the bench reports of scripted servers in processes of their own, against the script.
+"""Accuracy: compare what the bench reports of scripted servers in processes of their own, against the script.
 
 One server keeps 250 ms to the first token, then gaps of 400 and 100 ms, in chunks of 1 and 3 tokens. One has bad days:
 it stalls, resets streams, is slow with its headers, or has a clock that is a day ahead (`support_bad_days`). Medians

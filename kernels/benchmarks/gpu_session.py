@@ -31,6 +31,8 @@ from pathlib import Path
 from typing import Any
 
 KERNELS = Path(__file__).resolve().parents[1]
+PATHS = [str(KERNELS), str(KERNELS.parent / "libs" / "report")]
+"""Where the packages are: the session runs from a checkout, without installation."""
 STEPS = Path(__file__).with_name("session_steps.py")
 SHARDS = 12
 PROFILED = (
@@ -51,14 +53,14 @@ class Session:
         return self.deadline - time.monotonic()
 
     def run(self, name: str, *arguments: str, limit: float) -> bool:
-        """One step in a process group of its own, killed at the limit. Its output goes to log.txt."""
+        """Run one step in a process group of its own, which is killed at the limit. Its output goes to log.txt."""
         limit = min(limit, self.left)
         if limit < 2:
             self.steps.append({"step": name, "seconds": 0, "outcome": "no time left"})
             return False
         begun = time.monotonic()
         command = [sys.executable, str(STEPS), *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(KERNELS), "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(PATHS), "PYTHONUNBUFFERED": "1"}
         with subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -123,7 +125,7 @@ def _run(session: Session, out: Path, scratch: Path, seconds: float) -> None:
 
 
 def _correctness(session: Session, out: Path, scratch: Path, limit: float) -> None:
-    """All shards at once; the isolated cases after them, a few at a time, so that a hang costs only its own."""
+    """Run all shards at once, then the isolated cases a few at a time, so that a hang costs only itself."""
     begun = time.monotonic()
     jobs = [("shard", str(index), str(SHARDS), str(scratch / f"shard-{index}.jsonl")) for index in range(SHARDS)]
     jobs += [("isolated", name, str(scratch / f"isolated-{name.replace('/', '-')}.jsonl")) for name in _isolated()]
@@ -152,7 +154,7 @@ def _correctness(session: Session, out: Path, scratch: Path, limit: float) -> No
 
 
 def _isolated() -> list[str]:
-    """Ops with a CUDA implementation, and rungs: what could fault or hang."""
+    """Return the cases that could fault or hang: ops with a CUDA implementation, and rungs."""
     ops = ("flash_attention", "gemm", "scaled_gemm", "w4a16_gemm")
     return [*(f"op/{op}" for op in ops), *(f"{p.parent.name}/{p.stem}" for p in _rungs())]
 
@@ -162,7 +164,7 @@ def _rungs() -> list[Path]:
 
 
 def _print_results(out: Path) -> None:
-    sys.path.insert(0, str(KERNELS))
+    sys.path[:0] = PATHS
     from llm_kernels.bench import report
 
     for name in ("ladders", "bench"):

@@ -16,6 +16,7 @@ import torch
 from llm_kernels import accuracy, workloads
 from llm_kernels.bench import ceilings, ladder, report, runner
 from llm_kernels.bench.environment import environment
+from llm_kernels.bench.roofline import measured_roofline
 from llm_kernels.bench.tune import MODULES, tune
 from llm_kernels.cuda import build
 from llm_kernels.dispatch import Implementation, why_not
@@ -46,9 +47,9 @@ def _build_one(source: Path) -> str:
 
 
 def run_shard(index: str, count: str, path: str, start: str = "0") -> None:
-    """Triton on small workloads; then one call of each large one and of each candidate, which fills Triton's cache.
+    """Check Triton on small workloads; then call each large one and each candidate once, to fill Triton's cache.
 
-    A fault on the device ends everything its process can do there: the process begins anew behind the case."""
+    After a fault on the device its process can do nothing more there, so the process restarts after the case."""
     cases = [(w, w.definition()["triton"]) for w in workloads.small()][int(index) :: int(count)]
     with Path(path).open("a") as file:
         for place, (workload, implementation) in enumerate(cases[int(start) :], int(start)):
@@ -173,23 +174,8 @@ def run_bench(correctness: str, limits: str, path: str) -> None:
             "rows": rows,
         }
         _save(path, document)
-        _roofline(rows, measured, Path(path).with_name("roofline.svg"))
+        Path(path).with_name("roofline.svg").write_text(measured_roofline(rows, measured))
         torch.cuda.empty_cache()
-
-
-def _roofline(rows: list[dict[str, Any]], measured: ceilings.Ceilings, path: Path) -> None:
-    costs = {(w.op, w.label): w.cost for w in workloads.large()}
-    points = []
-    for row in rows:
-        cost = costs[row["op"], row["shape"]]
-        if cost.flops and row["seconds"] and row["implementation"] in ("cuda", "triton"):
-            points.append(
-                (f"{row['op']} {row['implementation']}", cost.flops / cost.bytes, cost.flops / row["seconds"])
-            )
-    chart = report.roofline(
-        points, measured.copy_bytes_per_second, measured.flops_per_second["bf16"], "Measured roofline"
-    )
-    path.write_text(chart + "\n")
 
 
 def run_ladders(correctness: str, limits: str, path: str) -> None:
@@ -213,7 +199,7 @@ def run_ladders(correctness: str, limits: str, path: str) -> None:
 
 
 def run_profile(path: str, limit: str, *targets: str) -> None:
-    """Adds to PATH.json, and to PATH.txt in words."""
+    """Add the profile to PATH.json, and in words to PATH.txt."""
     data, text = Path(f"{path}.json"), Path(f"{path}.txt")
     document = json.loads(data.read_text()) if data.exists() else {"environment": environment(), "profiles": []}
     for target, kernels in profile(*targets, limit_seconds=int(limit)).items():
@@ -224,7 +210,7 @@ def run_profile(path: str, limit: str, *targets: str) -> None:
 
 
 def _save(path: str, document: Any) -> None:
-    """Whole or not at all: the step may be killed at any moment."""
+    """Write the file completely or not at all, because the step can be killed at any moment."""
     part = Path(f"{path}.part")
     part.write_text(json.dumps(document, indent=1) + "\n")
     part.replace(path)
@@ -240,7 +226,7 @@ def _ordered(correctness: str) -> list[Workload]:
 
 
 def _broken(correctness: str) -> set[tuple[str, str]]:
-    """(op, implementation) that was wrong somewhere, or did not finish: not measured, since it may hang."""
+    """Return each (op, implementation) that was wrong or did not finish: it is not measured, because it could hang."""
     if not Path(correctness).exists():
         return set()
     document = json.loads(Path(correctness).read_text())

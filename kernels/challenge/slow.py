@@ -1,6 +1,6 @@
 """The challenge: add + RMSNorm, right and slow. Make it at least twice as fast with three techniques of your own.
 
-`OP` and `run` are what the checker wants; see README.md beside this file.
+The checker requires `OP` and `run`; see README.md in this folder.
 """
 
 import torch

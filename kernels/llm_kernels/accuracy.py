@@ -19,22 +19,22 @@ from llm_kernels.workloads.base import Workload, clone, outputs, to_double
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Accuracy:
     error: float
-    """The largest error over all outputs, relative to the largest exact value; 0 where `verify` judges."""
+    """The largest error over all outputs, relative to the largest exact value; 0 if the workload's `verify` judges."""
     allowed: float
     wrong: str | None
-    """Error that was found, or None."""
+    """The error that was found, or None."""
 
 
-def judge(workload: Workload, implementation: Implementation, args: Args) -> Verdict:
-    """Run on a copy of `args` and compare."""
+def judge(workload: Workload, implementation: Implementation, args: Args) -> Accuracy:
+    """Run the implementation on a copy of `args` and compare its outputs with the exact ones."""
     own = clone(args)
     return judge_outputs(workload, args, own, implementation.run(*own))
 
 
-def judge_by_head(workload: Workload, implementation: Implementation, args: Args) -> Verdict:
-    """As `judge`, of an attention too long for the scores of all its heads at once: the exact result head by head."""
+def judge_by_head(workload: Workload, implementation: Implementation, args: Args) -> Accuracy:
+    """Judge attention that is too long for the scores of all heads at once: compute the exact result head by head."""
     op, result = workload.definition(), implementation.run(*args)
     run_native = workload.native or op.reference
     heads, verdicts = args[0].shape[-2], []
@@ -46,7 +46,7 @@ def judge_by_head(workload: Workload, implementation: Implementation, args: Args
 
 
 def _of_one_head(args: Args, head: int) -> Args:
-    """The query's head, and of keys and values, or of the cache, the one that it reads."""
+    """Return the arguments for one query head: that head, and the KV head that it reads."""
     query, *rest = args
     heads = query.shape[-2]
 
@@ -59,11 +59,14 @@ def _of_one_head(args: Args, head: int) -> Args:
     return (query[..., head : head + 1, :], *map(cut, rest))
 
 
-def judge_outputs(workload: Workload, args: Args, own: Args, result: Any) -> Verdict:
-    """`args`: the inputs as they were; `own`: what the implementation was given and may have changed."""
+def judge_outputs(workload: Workload, args: Args, own: Args, result: Any) -> Accuracy:
+    """Compare a result with the exact one.
+
+    `args`: the inputs before the call; `own`: the implementation's own copy, which it can have changed.
+    """
     op = workload.definition()
     if workload.verify is not None:
-        return Verdict(0.0, 0.0, workload.verify(args, result))
+        return Accuracy(0.0, 0.0, workload.verify(args, result))
     exact_args, native_args = to_double(args), clone(args)
     exact = outputs(op, exact_args, op.reference(*exact_args))
     run_native = workload.native or op.reference
@@ -75,24 +78,24 @@ def judge_outputs(workload: Workload, args: Args, own: Args, result: Any) -> Ver
     return max(verdicts, key=lambda v: (v.wrong is not None, v.error))
 
 
-def compare(got: Tensor, exact: Tensor, native: Tensor, slack: float = 0.0) -> Verdict:
-    """`exact` float64; `native`: the same in the dtype of `got`, by torch."""
+def compare(got: Tensor, exact: Tensor, native: Tensor, slack: float = 0.0) -> Accuracy:
+    """Compare `got` with `exact` (float64); `native` is torch's result in the dtype of `got`."""
     if got.shape != exact.shape:
-        return Verdict(float("inf"), 0.0, f"shape {list(got.shape)}, wanted {list(exact.shape)}")
+        return Accuracy(float("inf"), 0.0, f"shape {list(got.shape)}, wanted {list(exact.shape)}")
     if got.dtype != native.dtype:
-        return Verdict(float("inf"), 0.0, f"dtype {got.dtype}, wanted {native.dtype}")
+        return Accuracy(float("inf"), 0.0, f"dtype {got.dtype}, wanted {native.dtype}")
     if not got.numel():
-        return Verdict(0.0, 0.0, None)
+        return Accuracy(0.0, 0.0, None)
     got, native = got.double(), native.double()
     if bool((got.isnan() & ~exact.isnan()).any()):
-        return Verdict(float("inf"), 0.0, f"{int((got.isnan() & ~exact.isnan()).sum())} elements are NaN")
+        return Accuracy(float("inf"), 0.0, f"{int((got.isnan() & ~exact.isnan()).sum())} elements are NaN")
     finite = exact.isfinite()
     if not torch.equal(got[~finite].nan_to_num(nan=0.5), exact[~finite].nan_to_num(nan=0.5)):
-        return Verdict(float("inf"), 0.0, "infinities differ")
+        return Accuracy(float("inf"), 0.0, "infinities differ")
     largest = float(exact[finite].abs().max()) if bool(finite.any()) else 0.0
     unit = max(largest, 1e-30)
     error = float((got - exact)[finite].abs().max()) / unit if bool(finite.any()) else 0.0
     base = float((native - exact)[finite].nan_to_num().abs().max()) / unit if bool(finite.any()) else 0.0
     allowed = 2 * base + 1e-5 + slack
     wrong = None if error <= allowed else f"error {error:.3g} of the largest value, allowed {allowed:.3g}"
-    return Verdict(error, allowed, wrong)
+    return Accuracy(error, allowed, wrong)

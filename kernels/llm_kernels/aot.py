@@ -1,10 +1,10 @@
-"""Every Triton and CUDA kernel compiled for sm_90 without a GPU; registers, spills and shared memory of each.
+"""Compile every Triton and CUDA kernel for sm_90 without a GPU; report registers, spills and shared memory.
 
     llm-kernels compile                 # a table
     llm-kernels compile --out FILE      # and JSON
 
-A Triton launcher runs on tensors of the device `meta` while the launch itself is replaced by a compilation, so what is
-compiled is what would be launched: the same types, constants, divisibility by 16 and options.
+A Triton launcher runs on tensors of the device `meta`, with the launch replaced by a compilation. The kernel is
+therefore compiled exactly as it would be launched: same types, constants, divisibility by 16 and options.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Compiled:
 
 
 def compile_all(cuda_sources: list[Path], processes: int | None = None) -> list[Compiled]:
-    """Raises BuildError, or what Triton raises, on the first kernel that does not compile."""
+    """Compile every kernel. Raises BuildError, or Triton's error, for the first that does not compile."""
     sources = cuda_sources if build.nvcc() else []
     names = [workload.name for workload in workloads.large()] if dispatch.has_triton() else []
-    # Spawned, for a fork inherits whatever pipes and locks other threads hold at that moment.
+    # Spawned, because a fork inherits the pipes and locks that other threads hold at that moment.
     with ProcessPoolExecutor(processes or os.cpu_count() or 1, multiprocessing.get_context("spawn")) as pool:
         cuda, triton = pool.map(compile_cuda, sources), pool.map(compile_triton, names)
         groups = [*triton, *cuda]
@@ -89,7 +89,7 @@ def compile_triton(workload_name: str) -> list[Compiled]:
 
 @contextmanager
 def launches_compiled_instead() -> Iterator[list[tuple[str, int, int, int, int]]]:
-    """Inside, a Triton launch compiles for sm_90: (kernel, registers, stack, shared, warps) of each."""
+    """Make Triton launches compile for sm_90 instead; yield (kernel, registers, stack, shared, warps) of each."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -124,7 +124,7 @@ def launches_compiled_instead() -> Iterator[list[tuple[str, int, int, int, int]]
 
 
 def _kind(value: Any, is_constexpr: bool, general: bool) -> tuple[str, bool]:
-    """(type in Triton's signature, whether it is known to be a multiple of 16), as Triton's own launch decides."""
+    """Return (type in Triton's signature, whether it is a multiple of 16), as Triton's own launch does."""
     if is_constexpr or value is None or (isinstance(value, int) and value == 1 and not general):
         return "constexpr", False
     if isinstance(value, Tensor):
@@ -135,7 +135,7 @@ def _kind(value: Any, is_constexpr: bool, general: bool) -> tuple[str, bool]:
 
 
 def resource_usage(cubin: bytes) -> tuple[int, int]:
-    """(registers, stack bytes), as cuobjdump, which Triton carries, reads them."""
+    """Return (registers, stack bytes), read by the cuobjdump that comes with Triton."""
     import triton
 
     cuobjdump = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
@@ -150,8 +150,10 @@ def resource_usage(cubin: bytes) -> tuple[int, int]:
 
 
 def readable(mangled: str) -> str:
-    """The kernel's own name in a mangled one: _Z12naive_kernelPK… -> naive_kernel, also inside a namespace. Names are
-    preceded by their length, whose digits may run into digits before."""
+    """Return the kernel's own name from a mangled one: _Z12naive_kernelPK… -> naive_kernel, also inside a namespace.
+
+    A name follows its length, whose digits can follow other digits.
+    """
     for match in re.finditer(r"\d+", mangled):
         for start in range(match.start(), match.end()):
             name = mangled[match.end() : match.end() + int(mangled[start : match.end()])]

@@ -1,4 +1,4 @@
-"""`llm-kernels challenge FILE`: check a solution, time it against the slow kernel, put it on the leaderboard."""
+"""`llm-kernels challenge FILE`: check a solution, time it against the slow kernel, enter it in the leaderboard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from llm_kernels import workloads
 from llm_kernels.bench.timing import measure
-from llm_kernels.check import check_file
+from llm_kernels.checker import check_file
 from llm_kernels.dispatch import Args
 from llm_kernels.errors import KernelError, UnsupportedInput
 from llm_kernels.ladders.base import load_module
@@ -37,7 +37,7 @@ def _seconds(run: Callable[..., Any], args: Args) -> float:
 
 
 def enter(path: Path, name: str, leaderboard: Path | None = None, seed: int = 0) -> Entry:
-    """Raises KernelError if there is no GPU or the checker has findings."""
+    """Enter a solution. Raises KernelError without a GPU, or if the checker rejects it."""
     if not torch.cuda.is_available():
         raise KernelError("the challenge is timed on a GPU; `llm-kernels check` works without one")
     if findings := check_file(path, "cuda", seed):

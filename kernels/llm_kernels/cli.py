@@ -1,7 +1,7 @@
 """llm-kernels: see which implementation runs, check a kernel, measure, profile, compile without a GPU.
 
 llm-kernels ops                                        every op and its implementations
-llm-kernels explain rms_norm --shape 8192x4096         which one runs here, and why not the others
+llm-kernels explain rms_norm --shape 8192x4096         which one runs here, and why the others do not
 llm-kernels check FILE                                 put a kernel through the checker
 llm-kernels bench [OP …] [--shapes TEXT] [--out DIR]   check, then measure (needs a GPU)
 llm-kernels ladder [NAME …]                            the same for the rungs of a ladder
@@ -45,15 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _jobs(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 
 def _output_file(text: str) -> Path:
-    """Refused before anything is computed for it."""
+    """Parse an output file; refuse a bad one before anything is computed."""
     path = Path(text)
     if path.is_dir() or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text} cannot be written: it is a folder, or its folder is not there")
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: it is a folder, or its folder does not exist")
     return path
 
 
@@ -84,7 +84,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _verdicts(workload: Any, device: str) -> list[tuple[str, str]]:
-    """On a GPU from real inputs; without one from inputs that have a shape only, so that large ones cost nothing."""
+    """Return each implementation's verdict, for real inputs on a GPU, else for `meta` tensors, which cost nothing."""
     args = workload.inputs(0, device if device == "cuda" else "meta")
     verdicts: list[tuple[str, str]] = workload.definition().explain(args)
     return [(name, verdict.replace("on meta", "on cpu")) for name, verdict in verdicts]
@@ -93,7 +93,7 @@ def _verdicts(workload: Any, device: str) -> list[tuple[str, str]]:
 def _check(arguments: argparse.Namespace) -> int:
     if not torch.cuda.is_available():
         os.environ.setdefault("TRITON_INTERPRET", "1")
-    from llm_kernels.check import check_file
+    from llm_kernels.checker import check_file
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     seed = random.randrange(2**31) if arguments.seed is None else arguments.seed
@@ -107,7 +107,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _sanitize(arguments: argparse.Namespace, seed: int) -> int:
-    """The same check under compute-sanitizer, which sees accesses out of bounds and races on shared memory."""
+    """Repeat the check under compute-sanitizer, which finds accesses out of bounds and races on shared memory."""
     sanitizer = shutil.which("compute-sanitizer")
     if sanitizer is None or not torch.cuda.is_available():
         raise KernelError("--sanitizer needs a GPU and compute-sanitizer on the PATH")
@@ -124,6 +124,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     from llm_kernels import workloads
     from llm_kernels.bench import ceilings, report, runner
     from llm_kernels.bench.environment import environment
+    from llm_kernels.bench.roofline import measured_roofline
 
     _need_gpu("bench")
     for op in arguments.ops:
@@ -137,29 +138,15 @@ def _bench(arguments: argparse.Namespace) -> int:
         for r in runner.run_all(chosen, limits, lambda r: print(report.table([r.as_json()]).splitlines()[1]))
     ]
     print(report.table(rows))
-    _write(arguments.out, rows, limits, environment(), chosen)
+    if arguments.out is not None:
+        _write(arguments.out / "bench.json", {"environment": environment(), "ceilings": limits.as_json(), "rows": rows})
+        (arguments.out / "roofline.svg").write_text(measured_roofline(rows, limits))
     return 0
 
 
-def _write(folder: Path | None, rows: list[dict[str, Any]], limits: Any, environment: Any, chosen: list[Any]) -> None:
-    if folder is None:
-        return
-    from llm_kernels.bench import report
-
-    folder.mkdir(parents=True, exist_ok=True)
-    document = {"environment": environment, "ceilings": limits.as_json(), "rows": rows}
-    (folder / "bench.json").write_text(json.dumps(document, indent=1) + "\n")
-    costs = {(w.op, w.label): w.cost for w in chosen}
-    points = []
-    for row in rows:
-        cost = costs.get((row["op"], row["shape"]))
-        if cost and cost.flops and row["seconds"] and row["implementation"] in ("cuda", "triton"):
-            label = f"{row['op']} {row['implementation']}"
-            points.append((label, cost.flops / cost.bytes, cost.flops / row["seconds"]))
-    chart = report.roofline(
-        points, limits.copy_bytes_per_second, limits.flops_per_second["bf16"], "Roofline, measured roof"
-    )
-    (folder / "roofline.svg").write_text(chart + "\n")
+def _write(path: Path, document: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def _ladder(arguments: argparse.Namespace) -> int:
@@ -176,9 +163,8 @@ def _ladder(arguments: argparse.Namespace) -> int:
         rows += ladder.run_ladder(LADDERS[name], limits, lambda r: print(report.table([r]).splitlines()[1]))
     print(report.table(rows))
     if arguments.out is not None:
-        arguments.out.mkdir(parents=True, exist_ok=True)
         document = {"environment": environment(), "ceilings": limits.as_json(), "rows": rows}
-        (arguments.out / "ladders.json").write_text(json.dumps(document, indent=1) + "\n")
+        _write(arguments.out / "ladders.json", document)
     return 0
 
 
@@ -300,7 +286,7 @@ def _parser() -> argparse.ArgumentParser:
     compile_ = commands.add_parser("compile")
     compile_.add_argument("--out", type=_output_file)
     compile_.add_argument("--jobs", type=_jobs, help="processes; default: one for each core")
-    compile_.add_argument("--ladders", action="store_true", help="the ladders' CUDA rungs too")
+    compile_.add_argument("--ladders", action="store_true", help="also compile the ladders' CUDA rungs")
     compile_.set_defaults(run=_compile)
     commands.add_parser("pages").set_defaults(run=_pages)
     challenge = commands.add_parser("challenge")

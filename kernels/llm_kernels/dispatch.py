@@ -1,10 +1,10 @@
-"""Which implementation of an op runs: the first that takes the arguments, in the op's order of preference.
+"""The choice of an op's implementation: the first that supports the arguments, in the op's order of preference.
 
     device, capability, dtype, shape  ->  cuda | triton | reference
 
-`LLM_KERNELS_IMPL` overrides: `triton` for all ops, or `rms_norm=cuda,softmax=reference` op by op. A named
-implementation that cannot take the arguments is an error then, not a silent fall-back. Without a GPU everything is the
-reference, which is said once (logger `llm_kernels`); Triton runs on a CPU under TRITON_INTERPRET=1, for tests.
+`LLM_KERNELS_IMPL` overrides it: `triton` for all ops, or `rms_norm=cuda,softmax=reference` op by op. A named
+implementation that does not support the arguments raises an error; it never falls back silently. Without a GPU every op
+runs its reference, and the logger `llm_kernels` says so once. With TRITON_INTERPRET=1 Triton runs on a CPU, for tests.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ class Implementation:
     """cuda, triton or reference."""
     run: Callable[..., Any]
     refuses: Callable[..., str | None] = lambda *args: None
-    """Why it does not take these arguments; None: it does."""
+    """Returns why the implementation does not support the arguments, or None if it does."""
     capability: tuple[int, int] = (0, 0)
-    """The least compute capability it needs; (0, 0): any device."""
+    """Lowest compute capability; (0, 0): any device."""
     exact_capability: bool = False
-    """Built for this capability alone (instructions such as wgmma exist on sm_90a only)."""
+    """Whether it runs on this capability only (instructions such as wgmma exist on sm_90a alone)."""
 
 
 @dataclass(frozen=True)
 class Op:
-    """An op's implementations, best first; the last is the reference, which takes whatever `check` lets through."""
+    """An op and its implementations, best first; the last is the reference, which supports all that `check` accepts."""
 
     name: str
     check: Callable[..., None]
     """Raises UnsupportedInput."""
     implementations: tuple[Implementation, ...]
     mutates: tuple[int, ...] = ()
-    """Places of the arguments that are written to."""
+    """Indexes of the arguments that are written to."""
 
     def __call__(self, *args: Any) -> Any:
         self.check(*args)
@@ -79,7 +79,7 @@ class Op:
         return self.implementations[-1].run
 
     def explain(self, args: Args) -> list[tuple[str, str]]:
-        """(implementation, verdict) in order of preference; the chosen one's verdict is `runs`."""
+        """Return (implementation, verdict) in order of preference; the chosen one's verdict is `runs`."""
         rows, chosen = [], False
         for implementation in self.implementations:
             reason = why_not(implementation, args)
@@ -123,7 +123,7 @@ def get(name: str) -> Op:
 
 
 def why_not(implementation: Implementation, args: Args) -> str | None:
-    """Why the implementation cannot run these arguments here; None: it can."""
+    """Return why the implementation cannot run these arguments here; None if it can."""
     if implementation.name == "reference":
         return None
     tensor = next(a for a in args if isinstance(a, Tensor))
@@ -163,7 +163,7 @@ def has_triton() -> bool:
 
 
 def interpreting() -> bool:
-    """Triton's interpreter is on: kernels run on the CPU, slowly, for tests."""
+    """Return whether Triton's interpreter is on: kernels then run on the CPU, slowly, for tests."""
     return os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
@@ -172,7 +172,7 @@ def _override_any() -> bool:
 
 
 def _override(op: str) -> str | None:
-    """`triton`, or `rms_norm=cuda,softmax=reference`; of two that fit, the one that names the op."""
+    """Return the override for an op from LLM_KERNELS_IMPL; an entry that names the op wins."""
     everywhere = None
     for part in os.environ.get("LLM_KERNELS_IMPL", "").replace(" ", "").split(","):
         name, equals, implementation = part.partition("=")

@@ -1,15 +1,15 @@
 """The errors of this package.
 
 KernelError
-├── UnsupportedInput   (a ValueError too)    an op does not take this shape, dtype or value
-└── BuildError         (a RuntimeError too)  a CUDA source could not be compiled or loaded
+├── UnsupportedInput   (also a ValueError)    an op does not take this shape, dtype or value
+└── BuildError         (also a RuntimeError)  a CUDA or C++ source could not be compiled or loaded
 """
 
 from __future__ import annotations
 
 
 class KernelError(Exception):
-    """Whatever this package raises on purpose."""
+    """Any error that this package raises on purpose."""
 
 
 class UnsupportedInput(KernelError, ValueError):
@@ -17,4 +17,4 @@ class UnsupportedInput(KernelError, ValueError):
 
 
 class BuildError(KernelError, RuntimeError):
-    """The message holds the compiler's own words."""
+    """The message contains the compiler's own words."""

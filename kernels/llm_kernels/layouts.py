@@ -35,7 +35,7 @@ class W4:
     qweight: Tensor
     """int32, in the layout's shape."""
     scales: Tensor
-    """[groups, out] float; may be a transposed view."""
+    """[groups, out] float; can be a transposed view."""
     zeros: Tensor | None
     """[groups, out] uint8; None: 8, symmetric."""
     permutation: Tensor | None = None
@@ -43,12 +43,12 @@ class W4:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(out, in)"""
+        """Return (out, in)."""
         return unpacked_shape(self.qweight, self.layout)
 
 
 def pack_nibbles(values: Tensor, dim: int, order: tuple[int, ...] = PLAIN_ORDER) -> Tensor:
-    """Values 0..15, a multiple of eight along `dim`, to int32 words; nibble i of a word is element order[i]."""
+    """Pack values 0..15, a multiple of eight along `dim`, into int32 words; nibble i of a word is element order[i]."""
     moved = values.movedim(dim, -1)
     if moved.shape[-1] % 8:
         raise UnsupportedInput(f"dimension {dim} has {moved.shape[-1]} elements; packing takes a multiple of 8")
@@ -59,7 +59,7 @@ def pack_nibbles(values: Tensor, dim: int, order: tuple[int, ...] = PLAIN_ORDER)
 
 
 def unpack_nibbles(words: Tensor, dim: int, order: tuple[int, ...] = PLAIN_ORDER) -> Tensor:
-    """The reverse of `pack_nibbles`: uint8, eight times as long along `dim`."""
+    """Undo `pack_nibbles`: return uint8, eight times as long along `dim`."""
     moved = words.movedim(dim, -1).to(torch.int64)
     shifts = torch.arange(0, 32, 4, device=words.device)
     nibbles = (moved.unsqueeze(-1) >> shifts) & 15
@@ -68,7 +68,7 @@ def unpack_nibbles(words: Tensor, dim: int, order: tuple[int, ...] = PLAIN_ORDER
 
 
 def pack_weight(values: Tensor, layout: str) -> Tensor:
-    """values [out, in] of 0..15 to the layout's words."""
+    """Pack values [out, in] of 0..15 into the layout's words."""
     if layout == "gptq":
         return pack_nibbles(values.T, 0)
     if layout == "awq":
@@ -81,7 +81,7 @@ def pack_weight(values: Tensor, layout: str) -> Tensor:
 
 
 def unpack_weight(qweight: Tensor, layout: str) -> Tensor:
-    """[out, in] uint8 of 0..15."""
+    """Return the values [out, in] as uint8 of 0..15."""
     if layout == "gptq":
         return unpack_nibbles(qweight, 0).T.contiguous()
     if layout == "awq":
@@ -94,7 +94,7 @@ def unpack_weight(qweight: Tensor, layout: str) -> Tensor:
 
 
 def unpacked_shape(qweight: Tensor, layout: str) -> tuple[int, int]:
-    """(out, in) of a packed weight."""
+    """Return (out, in) of a packed weight."""
     if layout == "gptq":
         return qweight.shape[1], qweight.shape[0] * 8
     if layout == "awq":
@@ -105,7 +105,7 @@ def unpacked_shape(qweight: Tensor, layout: str) -> tuple[int, int]:
 
 
 def to_fragments(values: Tensor) -> Tensor:
-    """[out, in] to [out / 16, in / 128, 256] words: what a lane loads for a tile is 16 contiguous bytes, twice.
+    """Pack [out, in] into [out / 16, in / 128, 256] words, so that a lane loads a tile as 16 contiguous bytes, twice.
 
     Word ((half * 32 + lane) * 4 + w) of a tile holds, for row 8 * half + lane // 4 and t = lane % 4, the inputs
     32 * w + 2 * t + (0, 1, 8, 9, 16, 17, 24, 25): a lane's part of the tensor core's A operand for two steps of 16
@@ -126,7 +126,7 @@ def from_fragments(fragments: Tensor) -> Tensor:
 
 
 def from_gptq(qweight: Tensor, qzeros: Tensor, scales: Tensor, g_idx: Tensor | None = None) -> W4:
-    """A GPTQ v1 checkpoint's tensors. `g_idx` [in] not in order (act-order) becomes a permutation of the inputs."""
+    """Return the weight from a GPTQ v1 checkpoint; an act-order `g_idx` [in] becomes a permutation of the inputs."""
     zeros = (unpack_nibbles(qzeros, 1) + 1) & 15
     symmetric = bool((zeros == 8).all())
     group_size = qweight.shape[0] * 8 // scales.shape[0]
@@ -139,25 +139,25 @@ def from_gptq(qweight: Tensor, qzeros: Tensor, scales: Tensor, g_idx: Tensor | N
 
 
 def from_awq(qweight: Tensor, qzeros: Tensor, scales: Tensor) -> W4:
-    """An AWQ "gemm" checkpoint's tensors."""
+    """Return the weight from an AWQ "gemm" checkpoint."""
     return W4("awq", qweight, scales, unpack_nibbles(qzeros, 1, AWQ_ORDER))
 
 
 def from_compressed_tensors(weight_packed: Tensor, weight_scale: Tensor, zero_point: Tensor | None = None) -> W4:
-    """A `pack-quantized` checkpoint's tensors: weight_packed, weight_scale [out, in / g], weight_zero_point."""
+    """Return the weight from a `pack-quantized` checkpoint; weight_scale is [out, in / g]."""
     zeros = None if zero_point is None else unpack_nibbles(zero_point, 0).T
     return W4("compressed-tensors", weight_packed, weight_scale.T, zeros)
 
 
 def repack(weight: W4, layout: str) -> W4:
-    """The same weight in another layout, e.g. `fragments` for the CUDA kernel, once at load time."""
+    """Return the weight in another layout, such as `fragments` for the CUDA kernel; do this once, at load time."""
     qweight = pack_weight(unpack_weight(weight.qweight, weight.layout), layout)
     zeros = None if weight.zeros is None else weight.zeros.contiguous()
     return W4(layout, qweight, weight.scales.contiguous(), zeros, weight.permutation)
 
 
 def dequantize(weight: W4) -> Tensor:
-    """[out, in] in the scales' dtype, columns in the kernel's order."""
+    """Return [out, in] in the scales' dtype, columns in the kernel's order."""
     values = unpack_weight(weight.qweight, weight.layout)
     group_size = values.shape[1] // weight.scales.shape[0]
     zeros = torch.full_like(weight.scales, 8) if weight.zeros is None else weight.zeros.to(weight.scales.dtype)

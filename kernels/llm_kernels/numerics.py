@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def wide(x: Tensor) -> Tensor:
-    """float32 for what is narrower, float64 as it is: references given float64 are what errors are measured against."""
+    """Return float32 for narrower types; keep float64, in which the exact results are computed."""
     return x if x.dtype == torch.float64 else x.float()
 
 

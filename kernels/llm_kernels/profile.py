@@ -30,7 +30,7 @@ EXTRA = {
     _STALLED.format("math_pipe_throttle"): "warps waiting for arithmetic units, an issue",
     _STALLED.format("mio_throttle"): "warps waiting for the memory queue, an issue",
 }
-"""Metrics beside the sections; names differ between chips, and one that ncu does not know is left out."""
+"""Metrics in addition to the sections; names differ between chips, and ones that ncu does not know are left out."""
 
 SHOWN = (
     "Duration", "DRAM Throughput", "Memory Throughput", "Compute (SM) Throughput", "L1/TEX Hit Rate", "L2 Hit Rate",

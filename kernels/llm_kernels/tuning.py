@@ -1,7 +1,7 @@
 """The autotune cache: which options of a kernel were fastest, by device and problem, on disk.
 
-`llm-kernels tune OP` measures a kernel's candidates and remembers the winners; launchers look here first and take their
-default otherwise. Nothing is tuned inside a call: an op never takes a thousand times longer because it is the first.
+`llm-kernels tune OP` measures a kernel's candidates and remembers the winners. Launchers look here first, and otherwise
+use their default. No call tunes anything, so a first call never takes a thousand times longer.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 
 import torch
 
-from llm_kernels.cuda.build import cache_folder
+from llm_kernels.native import cache_folder
 
 Options = dict[str, int]
 
 
 def key_of(dtype: torch.dtype, *sizes: int) -> str:
-    """Sizes are rounded up to powers of two: neighbours share their winner."""
+    """Return the key of a problem. Sizes are rounded up to powers of two, so similar sizes share a winner."""
     return "-".join((str(dtype).removeprefix("torch."), *(str(1 << max(0, s - 1).bit_length()) for s in sizes)))
 
 
@@ -53,7 +53,7 @@ def _path() -> Path:
 
 @functools.cache
 def _source_hash() -> str:
-    """Winners hold for the kernels as they are and the compiler that was there."""
+    """Return a hash of the kernels and the compiler, for which the winners hold."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).with_name("triton_kernels").glob("*.py")):
         digest.update(path.read_bytes())

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from llm_kernels.check import check_file, check_kernel
+from llm_kernels.checker import check_file, check_kernel
 from llm_kernels.dispatch import get
 from llm_kernels.errors import UnsupportedInput
 from llm_kernels.ladders.base import load_module
 
-WRONG = sorted(Path(__file__).parents[1].glob("wrong/*.py"))
+WRONG = sorted(Path(__file__).parent.glob("wrong/*.py"))
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 

@@ -8,7 +8,7 @@ import torch
 
 from llm_kernels import cpu
 from llm_kernels.cpu import build
-from llm_kernels.cpu.decoder import KERNELS, Decoder, Heads, Layer
+from llm_kernels.cpu.decoder import KERNELS, FusedDecoder, FusedLayer, Heads
 
 pytestmark = pytest.mark.skipif(
     build.compiler() is None, reason="there is no C++ compiler; tools/debian-packages installs one"
@@ -36,7 +36,7 @@ class Model:
         self.embedding, self.norm, self.head = random(VOCABULARY, HIDDEN), random(HIDDEN), linear(VOCABULARY, HIDDEN)
         self.cos_sin = random(256, HEAD_DIM)
         self.layers = [
-            Layer(
+            FusedLayer(
                 input_norm=random(HIDDEN),
                 qkv=linear(sum(SIZES), HIDDEN),
                 qk_norms=(random(HEAD_DIM), random(HEAD_DIM)) if qk_norms else None,
@@ -53,7 +53,7 @@ class Model:
 
     def fused(self):
         heads = Heads(HEADS, KV_HEADS, HEAD_DIM, self.cos_sin)
-        return Decoder(
+        return FusedDecoder(
             self.embedding, self.layers, self.norm, self.head, heads, BLOCK_SIZE, EPS, self.activation, self.embed_scale
         )
 

@@ -1,1 +1,1 @@
-"""How the small models of this repository are made: corpus, tokenizer, training, evaluation, model card."""
+"""Training of this repository's small models: corpus, tokenizer, training, evaluation, model card."""

@@ -42,7 +42,7 @@ def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
 
 
 def as_family(tokenizer: Tokenizer, family: str) -> Tokenizer:
-    """The tokenizer as transformers will build it for `family`.
+    """Return the tokenizer as transformers builds it for `family`.
 
     AutoTokenizer gives every qwen2 checkpoint NFC normalization, whatever its tokenizer.json says. The folder says the
     same, so that every reader of it sees the same tokens.

@@ -1,4 +1,4 @@
-"""Model cards and the overview table, drawn from each folder's `training.json` and from nothing else."""
+"""Model cards and the overview table, generated from each folder's `training.json` alone."""
 
 import json
 import math
@@ -12,14 +12,14 @@ TABLE_END = "<!-- end of table -->"
 
 
 def write_card(folder: Path) -> None:
-    """(Re)write `README.md` and `loss.svg` of one model folder."""
+    """Write `README.md` and `loss.svg` of one model folder."""
     results = read_results(folder)
     (folder / "README.md").write_text(render_card(folder, results), encoding="utf-8")
     (folder / "loss.svg").write_text(loss_curve(results["curve"]), encoding="utf-8")
 
 
 def write_cards(models: Path) -> None:
-    """(Re)write every card below `models` and the table in its README.md."""
+    """Write every card below `models` and the table in its README.md."""
     for folder in model_folders(models):
         write_card(folder)
     readme = models / "README.md"
@@ -29,7 +29,7 @@ def write_cards(models: Path) -> None:
 
 
 def model_folders(models: Path) -> list[Path]:
-    """Every folder with a `training.json`, largest model first."""
+    """Return every folder with a `training.json`, the largest model first."""
     folders = [path.parent for path in models.rglob("training.json")]
     return sorted(folders, key=lambda folder: (-read_results(folder)["parameters"], folder.name))
 
@@ -41,7 +41,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def render_table(models: Path) -> str:
-    """The overview, as a Markdown table."""
+    """Return the overview as a Markdown table."""
     lines = ["| folder | family | parameters | test perplexity | bits per byte | what it is for |"]
     lines.append("| --- | --- | ---: | ---: | ---: | --- |")
     for folder in model_folders(models):
@@ -55,7 +55,7 @@ def render_table(models: Path) -> str:
 
 
 def render_card(folder: Path, results: dict[str, Any]) -> str:
-    """The model card, as Markdown with the metadata block that Hugging Face reads."""
+    """Return the model card as Markdown with Hugging Face's metadata block."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     sections = (
         "---\nlicense: apache-2.0\nlanguage: code\nlibrary_name: transformers\npipeline_tag: text-generation\n---",

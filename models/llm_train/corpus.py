@@ -47,12 +47,12 @@ class SourceFile:
 
 
 def standard_library() -> Path:
-    """The folder of the running interpreter's standard library."""
+    """Return the folder of the running interpreter's standard library."""
     return Path(sysconfig.get_path("stdlib"))
 
 
 def collect(root: Path) -> list[SourceFile]:
-    """All usable `.py` files below `root`, sorted by path, each text once."""
+    """Return all usable `.py` files below `root`, sorted by path, without duplicates."""
     files: dict[str, SourceFile] = {}
     for file in _readable(root):
         files.setdefault(hashlib.sha256(file.text.encode()).hexdigest(), file)
@@ -62,7 +62,7 @@ def collect(root: Path) -> list[SourceFile]:
 
 
 def split_of(path: str) -> str:
-    """92 % of the files train, 4 % validate, 4 % test."""
+    """Return a file's split: 92 % train, 4 % validation, 4 % test."""
     bucket = _digest(path) % 100
     if bucket < 92:
         return "train"
@@ -70,7 +70,7 @@ def split_of(path: str) -> str:
 
 
 def heldout_text(files: list[SourceFile], limit_bytes: int = HELDOUT_BYTES) -> str:
-    """A selection of test files up to `limit_bytes`, library modules before unit tests, each after a separator."""
+    """Return test files up to `limit_bytes`, library modules before unit tests, each after a separator."""
     candidates = [file for file in files if file.split == "test" and 500 < len(file.text) <= HELDOUT_FILE_BYTES]
     candidates.sort(key=lambda file: ("test/" in file.path, _digest("heldout/" + file.path)))
     parts: list[str] = []

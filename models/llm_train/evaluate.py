@@ -22,7 +22,7 @@ SLICE_TOKENS = 8192
 
 
 def next_token_losses(model: torch.nn.Module, tokens: Tensor, window: int = CONTEXT) -> Tensor:
-    """Cross entropy in nats of every token but each window's first; `tokens` [n] int64, result [about n] fp32."""
+    """Return the cross entropy in nats of every token but each window's first: [n] int64 -> [about n] fp32."""
     losses = []
     with torch.inference_mode():
         for start in range(0, len(tokens) - 1, window):
@@ -56,7 +56,7 @@ def evaluate_folder(folder: Path, data: Path, device: str, limit_tokens: int | N
 
 
 def load_tokens(path: Path, device: str) -> Tensor:
-    """A token array as int64 on `device`."""
+    """Return a token array as int64 on `device`."""
     return torch.from_numpy(np.load(path).astype(np.int64)).to(device)
 
 
@@ -65,7 +65,7 @@ def _summary(losses: Tensor) -> dict[str, Any]:
 
 
 def _by_position(losses: Tensor) -> dict[str, float]:
-    """Perplexity by how many tokens of context a token had: it falls as long as the model uses its context."""
+    """Return perplexity by length of context: it falls for as long as the model uses its context."""
     whole = losses[: len(losses) // CONTEXT * CONTEXT].view(-1, CONTEXT)
     if not len(whole):
         return {}

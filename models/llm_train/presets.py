@@ -34,7 +34,7 @@ class Preset:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def config(self) -> PreTrainedConfig:
-        """The Hugging Face configuration of this model."""
+        """Return the Hugging Face configuration of this model."""
         narrow = self.heads * self.head_dim == self.hidden
         head_dim = {} if narrow and self.family in ("qwen2", "phi3") else {"head_dim": self.head_dim}
         return AutoConfig.for_model(

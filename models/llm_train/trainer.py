@@ -41,7 +41,7 @@ class Run:
 
 @dataclass
 class Trained:
-    """The best model by validation loss, and how training went: `curve` holds step, train and validation loss."""
+    """The best model by validation loss, and the training history: `curve` has step, train and validation loss."""
 
     model: Any
     curve: list[dict[str, float]]
@@ -93,7 +93,7 @@ def _be_deterministic(seed: int) -> None:
 
 
 def _optimizer(model: torch.nn.Module, preset: Preset, device: str) -> torch.optim.Optimizer:
-    """Weight decay on matrices only: norms and biases have no scale to shrink."""
+    """Make the optimizer, with weight decay on matrices only: norms and biases have no scale to shrink."""
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     vectors = [p for p in model.parameters() if p.dim() < 2]
     groups = [{"params": matrices, "weight_decay": preset.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -101,7 +101,7 @@ def _optimizer(model: torch.nn.Module, preset: Preset, device: str) -> torch.opt
 
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int) -> None:
-    """Linear warm-up over the first 5 % of the steps (100 at most), then a cosine down to a fiftieth."""
+    """Set the rate: linear warm-up over the first 5 % of the steps (at most 100), then a cosine down to a fiftieth."""
     warmup = max(1, min(100, steps // 20))
     progress = (step - warmup) / max(1, steps - warmup)
     scale = step / warmup if step <= warmup else 0.02 + 0.49 * (1 + math.cos(math.pi * progress))
@@ -110,7 +110,7 @@ def _set_learning_rate(optimizer: torch.optim.Optimizer, peak: float, step: int,
 
 
 def _loss_function(device: str) -> Loss:
-    """Mean next-token loss of windows [batch, length + 1]; compiled and in bf16 autocast on a GPU."""
+    """Return the mean next-token loss of windows [batch, length + 1]; on a GPU compiled and in bf16 autocast."""
 
     def loss(model: torch.nn.Module, ids: Tensor) -> Tensor:
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits
@@ -128,7 +128,7 @@ def _loss_function(device: str) -> Loss:
 
 
 def _batch(tokens: Tensor, step: int, run: Run, generator: torch.Generator) -> Tensor:
-    """Random windows [batch, length + 1] of `tokens`; the length alternates from step to step."""
+    """Draw random windows [batch, length + 1] of `tokens`; the length alternates from step to step."""
     length = min(WINDOWS[step % len(WINDOWS)], len(tokens) - 2)
     count = max(1, run.tokens_per_step // length)
     starts = torch.randint(len(tokens) - length - 1, (count, 1), generator=generator)

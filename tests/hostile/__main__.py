@@ -59,7 +59,7 @@ def mixed_requests(count: int, seed: int, first: int) -> list[HostileRequest]:
 
 @contextmanager
 def stack() -> Iterator[dict[str, str]]:
-    """URLs of an engine and of a gateway in front of it."""
+    """Start an engine and a gateway in front of it; yield their URLs."""
     with tempfile.TemporaryDirectory() as folder:
         engine, gateway = (f"http://{HOST}:{any_port()}" for _ in range(2))
         config = Path(folder) / "gateway.yaml"

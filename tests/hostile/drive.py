@@ -65,7 +65,7 @@ def _percentile(values: list[float], share: float) -> float:
 
 
 def grammar_requests(count: int, seed: int, first: int = 0) -> list[HostileRequest]:
-    """Requests number `first` to `first + count` of the grammar's sequence."""
+    """Return requests `first` to `first + count` of the grammar's sequence."""
     return list(islice(grammar.requests(seed), first, first + count))
 
 
@@ -135,7 +135,7 @@ async def _work(session: aiohttp.ClientSession, hostile: Iterator[tuple[int, Hos
 
 
 async def _ask(session: aiohttp.ClientSession, request: HostileRequest, report: Report) -> str | None:
-    """The fault of the answer, None if there is none."""
+    """Send a request; return its answer's fault, or None."""
     async with session.post(request.path, data=request.body, headers={"content-type": "application/json"}) as response:
         raw = await response.read()
     report.statuses[response.status] += 1

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 COMPLETIONS = "/v1/completions"
 CHAT = "/v1/chat/completions"
@@ -79,7 +79,10 @@ NOT_JSON: list[bytes] = [
 ]
 
 
-def pick(source: random.Random, values: list[Any]) -> Any:
+Choice = TypeVar("Choice")
+
+
+def pick(source: random.Random, values: Sequence[Choice]) -> Choice:
     return values[source.randrange(len(values))]
 
 
@@ -133,7 +136,7 @@ def messages(source: random.Random) -> Any:
 
 
 def json_schema(source: random.Random, depth: int = 0) -> Any:
-    """A JSON schema, sound or not, small or recursive."""
+    """Return a JSON schema, valid or not, small or recursive."""
     simple: list[Any] = [
         *({"type": "string"}, {"type": "integer"}, {"type": "null"}, {"enum": ["a", 1, None]}, {"const": "x"}, True),
         *({"$ref": "#"}, {"$ref": "#/nowhere"}, {"type": "string", "format": "nonsense"}, {"type": "nonsense"}, False),
@@ -270,7 +273,7 @@ def _body(source: random.Random, path: str) -> bytes:
 
 
 def encode(body: Any) -> bytes:
-    """`body` as JSON, lone surrogates and NaN included; bytes stay as they are."""
+    """Encode `body` as JSON, with lone surrogates and NaN; bytes stay as they are."""
     return body if isinstance(body, bytes) else json.dumps(body, default=str).encode()
 
 
@@ -278,7 +281,7 @@ LITERALS = [value.text for value in NUMBERS if isinstance(value, Literal)]
 
 
 def _spelled(value: Any) -> Any:
-    """`value` with each Literal as a marked string, which is put in its place when all is text."""
+    """Return `value` with each Literal as a marked string, which is replaced in the final text."""
     if isinstance(value, Literal):
         return f"\x01{value.text}"
     if isinstance(value, dict):

@@ -8,6 +8,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from pydantic import BaseModel
 from schemathesis import GenerationMode
+from schemathesis.core.result import Ok
 
 from hostile.grammar import CHAT, COMPLETIONS, DETOKENIZE, TOKENIZE, HostileRequest, encode
 from llm_contract.openai import DetokenizeRequest, TokenizeRequest
@@ -23,8 +24,9 @@ MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 
 
 def requests(count: int, number: int) -> list[HostileRequest]:
-    """`count` requests, the same for the same seed `number`."""
-    operations = [found.ok() for found in schemathesis.openapi.from_dict(document()).get_all_operations()]
+    """Return `count` requests, the same for the same seed `number`."""
+    found_operations = schemathesis.openapi.from_dict(document()).get_all_operations()
+    operations = [found.ok() for found in found_operations if isinstance(found, Ok)]
     each = -(-count // (len(operations) * len(MODES)))
     found: list[HostileRequest] = []
     for operation in operations:
@@ -34,7 +36,7 @@ def requests(count: int, number: int) -> list[HostileRequest]:
 
 
 def document() -> dict[str, Any]:
-    """An OpenAPI document of the engine's POST paths."""
+    """Return an OpenAPI document of the engine's POST paths."""
     schemas: dict[str, Any] = {}
     paths: dict[str, Any] = {}
     for path, model in MODELS.items():

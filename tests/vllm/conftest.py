@@ -28,7 +28,7 @@ StartGateway = Callable[..., Running]
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Running]]:
-    """Both ready. A test that kills one comes last."""
+    """Start both servers and wait until they are ready. A test that kills one comes last."""
     assert vllm.is_installed(), "vLLM is not there; ./lab vllm installs it"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "LOGS", tmp_path_factory.mktemp("logs"))
@@ -57,7 +57,7 @@ async def client_session() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 def start_gateway(start: Callable[..., Running], tmp_path: Path) -> StartGateway:
-    """Starts a gateway over servers; keyword arguments are its settings, `engine` those of each of its engines."""
+    """Start a gateway over servers; keyword arguments are its settings, `engine` those of each engine."""
 
     def start_one(*over: Running, engine: dict[str, object] | None = None, **settings: object) -> Running:
         port = any_port()

@@ -107,7 +107,7 @@ async def test_priority_reaches_vllm_and_decides_there(
         order = await order_behind_two(server, f"{gateway.url}/v1/completions", client_session)
         attempts += 1
     assert order, f"the running requests ended before a line had formed, {MAX_ATTEMPTS} times"
-    # Two run at a time, so the last in line ends next to one other.
+    # Two run at a time, so the last in line ends together with one other.
     assert order.index("interactive") <= 1 if takes_priority else order.index("interactive") >= 3, order
 
 

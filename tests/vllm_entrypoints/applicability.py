@@ -6,7 +6,7 @@ import re
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class Applicability(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     NOT_APPLICABLE = "not applicable"
@@ -39,8 +39,8 @@ def reason_against(test: str) -> str | None:
     return next((reason for pattern, reason in REASONS.items() if re.search(pattern, test)), None)
 
 
-def verdict(test: str, outcome: str) -> Verdict:
+def verdict(test: str, outcome: str) -> Applicability:
     """Return what a test's outcome means; one that does not apply may pass all the same."""
     if outcome == "passed":
-        return Verdict.PASSED
-    return Verdict.FAILED if reason_against(test) is None else Verdict.NOT_APPLICABLE
+        return Applicability.PASSED
+    return Applicability.FAILED if reason_against(test) is None else Applicability.NOT_APPLICABLE

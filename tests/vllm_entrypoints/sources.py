@@ -38,7 +38,7 @@ def fetch() -> Path:
 
 
 def _download(folder: Path) -> Path:
-    """pip would build what it downloads; unearth only downloads."""
+    """Download a source package with unearth: pip would also build it."""
     index = next((os.environ[name] for name in INDEX_VARIABLES if os.environ.get(name)), None)
     command = [
         *(str(paths.VLLM_VENV / "bin" / "python"), "-m", "unearth", f"vllm=={VERSION}", "--no-binary"),

@@ -50,7 +50,7 @@ def build_hub(hub: Path) -> None:
 
 
 def _snapshot(hub: Path, name: str) -> Path:
-    """The folder that the cache has for a repository's only revision; its parents exist afterwards."""
+    """Return the cache's folder for a repository's only revision; make its parents."""
     repository = hub / f"models--{name.replace('/', '--')}"
     for part in ("refs", "snapshots"):
         (repository / part).mkdir(parents=True)

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from vllm_entrypoints import run
-from vllm_entrypoints.applicability import REASONS, Verdict, verdict
+from vllm_entrypoints.applicability import REASONS, Applicability, verdict
 
 FEWEST_PASSED = 75
 """Far fewer mean that the harness did not run what it should."""
@@ -19,7 +19,9 @@ def outcomes() -> run.Outcomes:
 
 
 def test_those_that_apply_pass(outcomes: run.Outcomes) -> None:
-    failed = {test: reason for test, (outcome, reason) in outcomes.items() if verdict(test, outcome) is Verdict.FAILED}
+    failed = {
+        test: reason for test, (outcome, reason) in outcomes.items() if verdict(test, outcome) is Applicability.FAILED
+    }
     assert failed == {}
     assert sum(outcome == "passed" for outcome, _ in outcomes.values()) >= FEWEST_PASSED
 

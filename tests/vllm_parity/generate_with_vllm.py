@@ -65,9 +65,12 @@ def gemm_wna16(
     isa_hint: str,
     kernel: Callable[..., Tensor],
 ) -> Tensor:
-    """vLLM's kernel; or, without AVX-512, where it is not built, and in float32, which it does not take, what it
-    computes, in plain torch, from the weights as vLLM has read and repacked them: blocks of 16 outputs, for each input
-    two words of 8 values; zeros [groups, out / 8], or 8."""
+    """Run vLLM's kernel, or compute the same in plain torch: without AVX-512 the kernel is not built, and it has no
+    float32.
+
+    The weights are as vLLM has read and repacked them: blocks of 16 outputs, for each input two words of 8 values;
+    zeros are [groups, out / 8], or 8.
+    """
     if hasattr(torch.ops._C, "cpu_gemm_wna16") and input.dtype != torch.float32:
         return kernel(input, q_weight, scales, zeros, bias, pack_factor, isa_hint)
     groups, out = scales.shape

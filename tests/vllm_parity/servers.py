@@ -24,7 +24,7 @@ class Both:
     ours: str
 
     def ask(self, path: str, body: dict[str, Any]) -> tuple[Answer, Answer]:
-        """(vLLM's answer, ours)"""
+        """Return (vLLM's answer, ours)."""
         return _post(self.vllm + path, body), _post(self.ours + path, body)
 
     def metrics(self) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Our server's answers beside real vLLM's, request by request; what differs on purpose is written down here.
+"""Our server's answers compared with real vLLM's, request by request; intended differences are written down here.
 
 .venv/bin/python -m pytest tests/vllm_parity      (after ./lab vllm; not part of ./pants test ::)
 """

@@ -2,9 +2,9 @@
 
 
 def project(package, *, command=None, data=(), test_dependencies=(), test_timeout=None, light_tests=False):
-    """A project's targets: `:lib` (the import package), `:data` (its files), `:tests`, and `:<command>`, its PEX.
+    """Make a project's targets: `:lib` (the import package), `:data` (its files), `:tests`, and `:<command>`, its PEX.
 
-    package            import package, in the folder of the same name beside BUILD
+    package            import package, in the folder of the same name, next to BUILD
     command            name of the program, e.g. "llm-gateway" -> dist/llm-gateway.pex; None for a library
     data               globs of files that the package reads at run time
     test_dependencies  what tests need and Pants cannot infer: models, a server that they start

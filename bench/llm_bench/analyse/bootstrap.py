@@ -16,7 +16,7 @@ from llm_bench.measure.stats import CONFIDENCE
 
 RESAMPLES = 2000
 AT_ONCE = 10_000_000
-"""Values that are drawn at once: 80 MB of places."""
+"""Indices drawn at once: 80 MB."""
 
 Values = npt.NDArray[np.float64]
 Statistic = Callable[[Values], Values]
@@ -24,7 +24,7 @@ Statistic = Callable[[Values], Values]
 
 
 def ratio_interval(a: Values, b: Values, statistic: Statistic, rng: np.random.Generator) -> Estimate:
-    """statistic(b) / statistic(a) and its 95% interval by percentiles of the resamples; values in order of arrival."""
+    """Return statistic(b) / statistic(a) with its 95% interval from the resamples. Values are in order of arrival."""
     value = float(statistic(b) / statistic(a))
     ratios = resample(b, statistic, rng) / resample(a, statistic, rng)
     low, high = np.quantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
@@ -32,7 +32,7 @@ def ratio_interval(a: Values, b: Values, statistic: Statistic, rng: np.random.Ge
 
 
 def resample(values: Values, statistic: Statistic, rng: np.random.Generator) -> Values:
-    """`statistic` of each of RESAMPLES resamples."""
+    """Return `statistic` of each of RESAMPLES resamples."""
     count = len(values)
     block = round(count ** (1 / 3))
     blocks = -(-count // block)

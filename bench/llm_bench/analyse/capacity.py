@@ -1,14 +1,14 @@
-"""How much the target can do: a closed loop that keeps it busy, measured where it runs steadily.
+"""The target's capacity: its throughput in the steady state of a closed loop that keeps it busy.
 
-What is counted is work, not finished requests: every output token at the moment it arrived, every prompt when its
-first token did. Within seconds, most of what a target does belongs to requests that began before the window or end
-after it, and counting whole requests would lose or gain several of them.
+The estimate counts work, not finished requests: each output token when it arrives, and each prompt when its first token
+arrives. In a window of seconds, most requests begin before it or end after it, so a count of whole requests would be
+off by several.
 
     work of a request  = output tokens + PREFILL_COST x prompt tokens
     requests per second = work done in a block / its length / mean work of a request of the scenario
 
-so a block that happened to hold more long answers than the mix has still gives the mix's rate. The figure is that of
-the median block: a second in which the machine was busy with something else does not move it.
+A block with more long answers than the mix therefore still gives the mix's rate. The reported figure is the median
+block's: a second in which the machine was busy with something else does not move it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from llm_bench.measure.record import INCOMPLETE, RequestRecord
 PREFILL_COST = 0.1
 """Work of a prompt token over that of an output token: prompts are computed many tokens at a time."""
 WARM_UP = 0.3
-"""Share of the run that is cut at its start: all users begin at once, and the mix in flight must become the usual."""
+"""Share of the run that is left out at its start: all users begin at once, and the requests in flight must settle."""
 BLOCKS = 8
-"""Stretches that the window is cut into; how much their rates differ is the estimate's uncertainty."""
+"""Number of blocks in the window; the spread of their rates is the estimate's uncertainty."""
 MEDIAN_OVER_MEAN_ERROR = 1.25
 """Standard error of a median over that of a mean, for near-normal values: sqrt(pi / 2)."""
 
@@ -55,7 +55,10 @@ class Capacity:
 def estimate_capacity(
     records: Sequence[RequestRecord], *, users: int, duration: float, expected: tuple[float, float]
 ) -> Capacity:
-    """`expected`: mean (prompt, output) tokens of a request of the mix. Raises TargetError if nothing came."""
+    """Estimate the capacity from a closed loop's records. Raises TargetError if no token arrived.
+
+    `expected`: mean (prompt, output) tokens of a request of the mix.
+    """
     done = [record for record in records if record.ok]
     failed = [record for record in records if record.ended_at is not None and not record.ok]
     failed = [record for record in failed if record.outcome != INCOMPLETE]
@@ -88,7 +91,7 @@ def estimate_capacity(
 
 
 def _work_events(records: Sequence[RequestRecord]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(time, work, output tokens) of every chunk of every stream, also of those that were cut off."""
+    """Return (time, work, output tokens) of every chunk of every stream, including streams that were cut off."""
     times: list[float] = []
     work: list[float] = []
     output: list[int] = []

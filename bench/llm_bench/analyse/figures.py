@@ -1,4 +1,4 @@
-"""Figures by name, as people write them: `ttft_p99` of all requests, `interactive.ttft_p99` of a class.
+"""Figures by name: `ttft_p99` of all requests, `interactive.ttft_p99` of a class.
 
 ttft, ttft_from_send, tpot, itl_chunk, itl_token, e2e   with _mean, _p50, _p90 or _p99; seconds, lower is better
 slo_attainment, goodput, requests_per_second, prompt_tokens_per_second, output_tokens_per_second
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from llm_bench.errors import ScenarioError
 from llm_bench.measure.stats import PERCENTILES, Distribution
-from llm_bench.measure.summary import ALL, ClassSummary, Summary
+from llm_bench.measure.summary import ALL, ClassFigures, RunSummary
 
 TIMES = ("ttft", "ttft_from_send", "tpot", "itl_chunk", "itl_token", "e2e")
 STATISTICS = ("mean", *(f"p{p}" for p in PERCENTILES))
@@ -38,13 +38,13 @@ class Figure:
 
     @property
     def split(self) -> tuple[str, str]:
-        """(`ttft`, `p99`); the second is empty for figures that are no statistic of a time."""
+        """Return (`ttft`, `p99`); the second part is empty for figures that are not a statistic of a time."""
         time, _, statistic = self.key.rpartition("_")
         return (time, statistic) if time in TIMES and statistic in STATISTICS else (self.key, "")
 
 
 def parse_figure(name: str) -> Figure:
-    """Raises ScenarioError with the names that there are."""
+    """Return the figure that `name` stands for. Raises ScenarioError, which lists the known names."""
     class_name, _, key = name.rpartition(".")
     if key not in FIGURES:
         raise ScenarioError(
@@ -54,8 +54,8 @@ def parse_figure(name: str) -> Figure:
     return Figure(class_name or ALL, key)
 
 
-def read_figure(summary: Summary, figure: Figure) -> float | None:
-    """None where the run has no such value; raises ScenarioError for a class that it does not have."""
+def read_figure(summary: RunSummary, figure: Figure) -> float | None:
+    """Return the figure's value, or None if the run has none. Raises ScenarioError if the run has no such class."""
     if figure.class_name not in summary.classes:
         raise ScenarioError(
             f"{figure.name}: the run has no class {figure.class_name!r}, but {', '.join(summary.classes)}"
@@ -63,7 +63,7 @@ def read_figure(summary: Summary, figure: Figure) -> float | None:
     return read_class_figure(summary.classes[figure.class_name], figure)
 
 
-def read_class_figure(summary: ClassSummary, figure: Figure) -> float | None:
+def read_class_figure(summary: ClassFigures, figure: Figure) -> float | None:
     time, statistic = figure.split
     if not statistic:
         value: float | None = getattr(summary, figure.key)

@@ -1,8 +1,8 @@
-"""Where a target's knee is: the highest rate at which it keeps its SLOs, by bisection with repeats.
+"""A target's knee: the highest rate at which it keeps its SLOs, found by bisection with repeats.
 
 Rates double (or halve) from the first until one holds and one does not; then the geometric middle is tried until the
-two are within the asked precision. A rate is tried until one answer has the majority of the repeats, so that a single
-unlucky run does not decide. The search trusts that a target that fails at one rate fails at any higher one.
+two are within the requested precision. A rate is tried until one answer has the majority of the repeats, so a single
+unlucky run does not decide. The search assumes that a target that fails at one rate fails at every higher rate.
 """
 
 from __future__ import annotations
@@ -35,20 +35,23 @@ class Trial:
 @dataclass(frozen=True, slots=True)
 class Knee:
     holds: float | None
-    """Highest rate that was seen to keep the goal; None if none did."""
+    """Highest rate that met the goal; None if none did."""
     fails: float | None
-    """Lowest rate that was seen to break it; None if none did."""
+    """Lowest rate that missed the goal; None if none did."""
     trials: list[Trial] = field(default_factory=list)
     """In the order in which they were made."""
 
     @property
     def best(self) -> Trial | None:
-        """A run at the highest rate that holds."""
+        """Return a run at the highest rate that holds."""
         return next((trial for trial in self.trials if trial.rate == self.holds and trial.holds), None)
 
 
 def find_knee(attempt: Callable[[float], Trial], *, first: float, precision: float, repeats: int) -> Knee:
-    """`attempt` makes one run at a rate in requests per second; `precision` 0.05 ends with rates 5% apart."""
+    """Search for the knee.
+
+    `attempt` makes one run at a rate in requests per second. With `precision` 0.05 the search ends at rates 5% apart.
+    """
     trials: list[Trial] = []
 
     def holds(rate: float) -> bool:
@@ -66,7 +69,7 @@ def find_knee(attempt: Callable[[float], Trial], *, first: float, precision: flo
 
 
 def judge_trial(result: Result, rate: float, goal: float) -> Trial:
-    """Holds if each class with an SLO has at least `goal` of its requests within it, in a run that is valid."""
+    """Judge a run: its rate holds if it is valid and `goal` of each class's requests meet their SLO."""
     shares = {name: result.summary.classes[name].slo_attainment for name in result.scenario.classes}
     known = {name: share for name, share in shares.items() if share is not None}
     lowest = min(known, key=lambda name: known[name], default=None)
@@ -87,13 +90,13 @@ def judge_trial(result: Result, rate: float, goal: float) -> Trial:
 
 
 def _decided(trials: list[Trial], repeats: int) -> bool:
-    """Whether the trials that are left cannot change the majority."""
+    """Return whether the remaining trials cannot change the majority."""
     yes = sum(trial.holds for trial in trials)
     return max(yes, len(trials) - yes) > repeats // 2
 
 
 def _bracket(holds: Callable[[float], bool], first: float) -> tuple[float | None, float | None]:
-    """(a rate that holds, twice or half of it that does not); one is None if the search came to its end."""
+    """Return (a rate that holds, a rate that fails), a factor of 2 apart; one is None at the limit of the search."""
     rate = first
     if holds(first):
         for _ in range(MAX_DOUBLINGS):

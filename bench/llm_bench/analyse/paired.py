@@ -1,4 +1,4 @@
-"""Is B different from A, and by how much: pairs of runs, each pair made right after each other under the same load.
+"""Paired comparison of B with A: runs come in pairs, right after each other, under the same load.
 
 The ratio B/A of each pair cancels what both runs met: the schedule, the hour, the neighbours. Their logarithms are
 averaged: the estimate is the geometric mean of the ratios, its 95% interval Student's t on the logarithms. A bootstrap
@@ -22,11 +22,11 @@ from llm_bench.analyse.figures import Figure, read_figure
 from llm_bench.analyse.repetitions import Estimate, deviation, headline_figures, mean_interval
 from llm_bench.analyse.t_distribution import t_quantile, two_sided_p
 from llm_bench.measure.stats import CONFIDENCE
-from llm_bench.measure.summary import Summary
+from llm_bench.measure.summary import RunSummary
 
 POWER = 0.8
 ROUND_OFF = 1e-9
-"""Spread of logarithms below which pairs are equal but for arithmetic."""
+"""Spread of logarithms below which pairs differ only by rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class PairedRatio:
     b: float
     ratio: Estimate
     p_value: float
-    """Chance of a ratio at least so far from 1 between targets that are the same."""
+    """Probability of a ratio at least this far from 1 between identical targets."""
     detectable: float
     """Smallest ratio above 1 that this comparison would have shown in 80% of cases."""
     higher_is_better: bool
     shown: bool = False
-    """Whether a difference is shown, given all the figures that were looked at."""
+    """Whether a difference is shown, corrected for the number of figures."""
 
     @property
     def verdict(self) -> str:
@@ -53,8 +53,8 @@ class PairedRatio:
         return "B better" if (self.ratio.value > 1) == self.higher_is_better else "B worse"
 
 
-def compare_pairs(pairs: Sequence[tuple[Summary, Summary]]) -> list[PairedRatio]:
-    """Every headline figure that all runs have and that is above 0 in each. At least two pairs."""
+def compare_pairs(pairs: Sequence[tuple[RunSummary, RunSummary]]) -> list[PairedRatio]:
+    """Compare every headline figure that all runs have and that is above 0 in each. Takes at least two pairs."""
     values = {
         figure: [(read_figure(a, figure), read_figure(b, figure)) for a, b in pairs]
         for figure in headline_figures(pairs[0][0])
@@ -82,12 +82,12 @@ def paired_ratio(figure: Figure, pairs: Sequence[tuple[float, float]]) -> Paired
 
 
 def _exact(log_ratio: float) -> float:
-    """Pairs without any spread, such as shares that are all 100%."""
+    """Return the p-value of pairs without any spread, such as shares that are all 100%."""
     return 1.0 if abs(log_ratio) <= ROUND_OFF else 0.0
 
 
 def correct(ratios: Sequence[PairedRatio]) -> list[PairedRatio]:
-    """Holm's step-down: the k-th smallest of m p-values must be at most 0.05 / (m - k + 1), and so all before it."""
+    """Apply Holm's step-down: the k-th smallest of m p-values, and all before it, is at most 0.05 / (m - k + 1)."""
     order = sorted(range(len(ratios)), key=lambda index: ratios[index].p_value)
     shown = set()
     for rank, index in enumerate(order):
@@ -98,5 +98,5 @@ def correct(ratios: Sequence[PairedRatio]) -> list[PairedRatio]:
 
 
 def evidence(ratios: Sequence[PairedRatio]) -> Mapping[str, Estimate]:
-    """Ratios by figure, for a gate."""
+    """Return the ratios by figure, for `--fail-if`."""
     return {ratio.figure: ratio.ratio for ratio in ratios}

@@ -1,4 +1,4 @@
-"""Student's t distribution for whole degrees of freedom, exactly: what small numbers of repetitions are judged by.
+"""Student's t distribution for whole degrees of freedom, computed exactly, for intervals over a few repetitions.
 
 P(|T| <= t) is a finite sum of powers of cos(theta), theta = atan(t / sqrt(dof)): Abramowitz & Stegun, Handbook of
 Mathematical Functions, 26.7.3 and 26.7.4.
@@ -11,13 +11,13 @@ from functools import cache
 
 
 def two_sided_p(t: float, dof: int) -> float:
-    """P(|T| > |t|): how often chance alone goes at least so far from 0."""
+    """Return P(|T| > |t|): how often chance alone goes at least this far from 0."""
     return max(0.0, 1.0 - _within(abs(t), dof))
 
 
 @cache
 def t_quantile(probability: float, dof: int) -> float:
-    """The t with P(T <= t) = `probability`, for a probability of at least 0.5: 2.571 for 0.975 and 5."""
+    """Return the t with P(T <= t) = `probability`, which is at least 0.5: 2.571 for 0.975 and 5."""
     low, high = 0.0, 1.0
     while _within(high, dof) < 2 * probability - 1:
         low, high = high, 2 * high
@@ -28,7 +28,7 @@ def t_quantile(probability: float, dof: int) -> float:
 
 
 def _within(t: float, dof: int) -> float:
-    """P(|T| <= t) for t >= 0."""
+    """Return P(|T| <= t) for t >= 0."""
     if dof < 1:
         raise ValueError(f"at least 1 degree of freedom, not {dof}")
     if math.isinf(t):

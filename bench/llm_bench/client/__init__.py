@@ -1,6 +1,6 @@
 """One request on the wire.
 
-target                    what answers at the URL, looked at before any load
+target                    the server at the URL, examined before any load
 credentials               API keys, from environment variables
 wire                      a planned request as HTTP bytes
 client, connection        bytes out, time-stamped bytes in, on gevent

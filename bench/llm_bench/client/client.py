@@ -16,18 +16,18 @@ from llm_bench.client.target import Target
 
 CONNECT_TIMEOUT = 5.0
 MAX_CONNECTIONS = 20_000
-"""More than a process can open: an open loop must never wait for a connection to come free."""
+"""More than a process can open: an open loop must never wait for a free connection."""
 SILENCE_LOOKS = 20
-"""Looks for silent connections within one timeout: how exactly it is kept."""
+"""Checks for silent connections within one timeout; more checks keep it more exactly."""
 LONGEST_LOOK = 1.0
-"""Seconds between two of them at most."""
+"""Most seconds between two checks."""
 
 
 class Client:
     """Sends prepared requests over kept-alive connections; any number at once."""
 
     def __init__(self, target: Target, timeout: float) -> None:
-        """`timeout`: longest silence in seconds on a connection. Resolves the host once, here."""
+        """Resolve the host, once. `timeout`: longest silence on a connection, in seconds."""
         _raise_file_limit()
         self._host, self._timeout = target.host, timeout
         self._addresses = socket.getaddrinfo(target.host, target.port, 0, socket.SOCK_STREAM, socket.SOL_TCP)
@@ -37,7 +37,10 @@ class Client:
         self._watchdog: Any = None
 
     def send(self, request: bytes) -> Exchange:
-        """Sends and reads to the end. Never raises for what the target or the network does."""
+        """Send the request and read its answer to the end.
+
+        Failures of the target or the network go into the exchange.
+        """
         exchange = Exchange(sent_at=perf_counter())
         connection: Connection | None = None
         try:
@@ -65,7 +68,7 @@ class Client:
         self._idle.clear()
 
     def _take(self) -> Connection:
-        """An idle connection, the one used last first, or a new one."""
+        """Return the idle connection that was used last, or a new one."""
         while self._idle:
             connection = self._idle.pop()
             if connection.open:
@@ -80,7 +83,7 @@ class Client:
             self._idle.append(connection)
 
     def _connect(self) -> Any:
-        """A connected socket, through TLS if the target is. Raises the OSError of the first address that refused."""
+        """Return a connected socket, with TLS for https. Raises the OSError of the first address that refused."""
         if self._watchdog is None:
             self._watchdog = gevent.spawn(self._watch_for_silence)
         first: OSError | None = None
@@ -109,13 +112,13 @@ class Client:
         return perf_counter() - connection.heard_at > self._timeout
 
     def _give_up(self, connection: Connection) -> None:
-        """Called by the event loop, before which something may have come after all."""
+        """Fail the connection if it is still silent. The event loop calls this, after it has read what arrived."""
         if self._is_silent(connection):
-            connection.fail("timeout", f"nothing came for {self._timeout:g} s")
+            connection.fail("timeout", f"nothing arrived for {self._timeout:g} s")
 
 
 def _raise_file_limit() -> None:
-    """As many connections as the system lets us have."""
+    """Raise the limit of open files to as many connections as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, MAX_CONNECTIONS)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,8 +1,8 @@
-"""One kept-alive connection, read by the event loop itself: a request's greenlet sleeps until its answer is whole.
+"""One kept-alive connection, read by the event loop itself: a request's greenlet sleeps until its answer is complete.
 
-Whenever bytes have arrived the loop calls `_read`: one read, stamped as it returns, and its body bytes go to the
-exchange. No greenlet is switched to and no timer is set for a chunk, so a chunk costs a few microseconds beside the
-system call. llhttp (httptools) reads the responses.
+When bytes arrive, the loop calls `_read`. Each read is time-stamped as it returns, and its body bytes go to the
+exchange. A chunk needs no switch of greenlets and no timer, so it costs a few microseconds on top of the system call.
+llhttp (httptools) parses the responses.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ READ_SIZE = 8192
 
 
 class Connection:
-    """Carries one request at a time; `open` says whether it can carry another."""
+    """A connection that carries one request at a time; `open` says whether it can carry another."""
 
     def __init__(self, socket: Any) -> None:
-        """`socket`: gevent's, connected; it belongs to the connection from here on."""
+        """Take over `socket`, a connected gevent socket."""
         socket.settimeout(0)
         self._socket = socket
         self._recv: Callable[[int], bytes] = socket.recv
         self._pending: Callable[[], int] | None = getattr(socket, "pending", None)
-        """Bytes that TLS has decrypted and the loop does not know of."""
+        """Number of bytes that TLS has decrypted, of which the event loop does not know."""
         self._parser = HttpResponseParser(self)
         self._feed = self._parser.feed_data
         self._exchange: Exchange | None = None
@@ -39,13 +39,13 @@ class Connection:
         self._waiter: Any = None
         self._sized = self._whole = self._interim = self._reusable = False
         self.heard_at = 0.0
-        """When the last bytes came, or the request went."""
+        """When the last bytes arrived, or else when the request was sent."""
         self.open = True
         self._watcher = get_hub().loop.io(socket.fileno(), READ)
         self._watcher.start(self._read)
 
     def converse(self, request: bytes, exchange: Exchange, timeout: float) -> None:
-        """Sends, and returns when the answer is whole or has failed, which the exchange then says.
+        """Send the request; return when its answer is complete or has failed, as the exchange then says.
 
         `timeout`: longest wait in seconds for room to send. Raises OSError if it cannot be sent.
         """
@@ -56,7 +56,7 @@ class Connection:
         self._waiter.get()
 
     def fail(self, kind: str, detail: str) -> None:
-        """Ends the exchange that is under way, if there is one, and the connection. To be called by the event loop."""
+        """Fail the current exchange, if there is one, and close the connection. The event loop calls this."""
         if self._exchange is not None:
             self._exchange.failure, self._exchange.detail = kind, detail
         self.close()
@@ -69,7 +69,7 @@ class Connection:
             self._watcher.close()
             self._socket.close()
 
-    # What llhttp calls while it is fed.
+    # Callbacks of llhttp.
 
     def on_message_begin(self) -> None:
         self._sized = False
@@ -108,7 +108,7 @@ class Connection:
         self._watcher.start(self._read)
 
     def _read(self) -> None:
-        """Called by the event loop, in its own greenlet: must not wait for anything."""
+        """Read what has arrived. The event loop calls this in its own greenlet, so it must never wait."""
         while True:
             try:
                 data = self._recv(READ_SIZE)
@@ -135,7 +135,7 @@ class Connection:
                 return
 
     def _hang_up(self) -> None:
-        """The other side closed, or spoke unasked: the end of an answer that has no length, or a failure."""
+        """Handle a close, or unrequested bytes: the end of an answer without a length, or a failure."""
         exchange = self._exchange
         if exchange is None:
             self.close()

@@ -1,8 +1,8 @@
 """API keys: environment variables hold them, and only those variables' names are ever written down.
 
-`--api-key-env NAME` names the run's; without it OPENAI_API_KEY counts if it is set, as for other clients of this API.
-A scenario may name one for a tenant. A key goes out in `Authorization: Bearer` and nowhere else: not into results, not
-to the host that a redirect names, and where a target repeats it in an error message it is blotted out.
+`--api-key-env NAME` names the run's variable. The default is OPENAI_API_KEY if it is set, as for other clients of this
+API. A scenario can name one for each tenant. A key is sent in `Authorization: Bearer` and nowhere else: not to results,
+and not to the host of a redirect. It is redacted where a target repeats it in an error message.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DEFAULT_VARIABLE = "OPENAI_API_KEY"
 BLOT = "[API key]"
 
 _NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
-"""Capitals only: what is no such name may be the key itself, and must not be repeated in a message."""
+"""Capitals only: any other text can be the key itself, and must not be repeated in a message."""
 WHAT_A_NAME_IS = (
     "name the environment variable that holds the key, in capitals such as OPENAI_API_KEY, and not the key itself"
 )
@@ -38,12 +38,12 @@ class Credentials:
         return None if variable is None else read_key(variable)
 
     def header(self, tenant: str | None = None) -> str | None:
-        """The value of `Authorization`."""
+        """Return the value of the `Authorization` header."""
         key = self.key(tenant)
         return None if key is None else f"Bearer {key}"
 
     def blot_out(self, text: str) -> str:
-        """`text` without any of the keys."""
+        """Return `text` with every key redacted."""
         for variable in {*self.tenants.values(), *filter(None, [self.variable])}:
             text = text.replace(read_key(variable), BLOT)
         return text
@@ -53,7 +53,10 @@ NO_CREDENTIALS = Credentials()
 
 
 def find_credentials(named: str | None, tenants: Mapping[str, str]) -> Credentials:
-    """`named`: the variable that the user asked for. Raises ScenarioError if one that is named holds no key."""
+    """Return the run's credentials.
+
+    `named`: the user's variable. Raises ScenarioError if a named variable holds no key.
+    """
     variable = named or (DEFAULT_VARIABLE if os.environ.get(DEFAULT_VARIABLE, "").strip() else None)
     credentials = Credentials(variable, dict(tenants))
     for tenant in (None, *tenants):
@@ -66,7 +69,7 @@ def is_variable_name(text: str) -> bool:
 
 
 def read_key(variable: str) -> str:
-    """Raises ScenarioError, which names the variable and never its value."""
+    """Return the key in `variable`. Raises ScenarioError, which names the variable and never its value."""
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ScenarioError(f"the environment variable {variable} holds no API key: set it, or name another")

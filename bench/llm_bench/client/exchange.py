@@ -1,4 +1,4 @@
-"""One request as the wire saw it: bytes and times, nothing understood yet."""
+"""One request as the wire saw it: bytes and times, not parsed yet."""
 
 from __future__ import annotations
 

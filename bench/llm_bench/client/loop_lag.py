@@ -1,6 +1,6 @@
-"""How late the client's own event loop runs: every time it takes late, it also takes late for what arrives.
+"""How late the client's own event loop runs. A late loop also stamps late what has arrived.
 
-A greenlet asks to be woken every TICK seconds and notes how much later it was; samples are spread over the whole run.
+A greenlet asks to be woken every TICK seconds and records how late that happened, over the whole run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TICK = 0.05
 class LoopLag:
     def __init__(self) -> None:
         self.samples: list[float] = []
-        """Seconds that the loop was late."""
+        """Seconds by which the loop was late."""
 
     def watch(self) -> None:
         """Run next to the load until it is killed."""

@@ -1,4 +1,4 @@
-"""The server at the URL, looked at before any load: is it up, does it speak the API, which model does it serve."""
+"""The server at the URL, examined before any load: is it up, does it speak the API, which model does it serve."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llm_bench.client.credentials import NO_CREDENTIALS, Credentials
 from llm_bench.errors import TargetError
 
 TIMEOUT = 4.0
-"""Seconds for one look: a target that is down is reported within five."""
+"""Seconds for one request: a target that is down is reported within five."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Target:
 
 
 def find_target(url: str, model: str | None, credentials: Credentials = NO_CREDENTIALS) -> Target:
-    """Looks at `/v1/models` and `/version`; raises TargetError with the reason if the target cannot be used."""
+    """Return the target, from `/v1/models` and `/version`. Raises TargetError if it cannot be used."""
     try:
         return _look(_split(url), model, credentials.header())
     except TargetError as error:
@@ -108,7 +108,7 @@ def _length(value: Any) -> int | None:
 
 
 def _version(base: str, authorization: str | None) -> str | None:
-    """Only for the record: whatever goes wrong, there is no version."""
+    """Return the server's version for the record; None if anything goes wrong."""
     try:
         status, _, body = _get(f"{base}/version", authorization)
         version = orjson.loads(body)["version"] if status == 200 else None
@@ -118,7 +118,7 @@ def _version(base: str, authorization: str | None) -> str | None:
 
 
 def _get(url: str, authorization: str | None) -> tuple[int, str, bytes]:
-    """Status, content type, body. Goes straight to the target: an environment's proxy is not what is measured."""
+    """Return status, content type and body. Bypasses the environment's proxy, which is not what the bench measures."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(authorized(url, authorization), timeout=TIMEOUT) as answer:
@@ -129,7 +129,7 @@ def _get(url: str, authorization: str | None) -> tuple[int, str, bytes]:
 
 
 def authorized(url: str, authorization: str | None) -> urllib.request.Request:
-    """A GET that carries the key to this host, and to no other that it may be sent on to."""
+    """Return a GET request that sends the key to this host only, not to the target of a redirect."""
     request = urllib.request.Request(url)
     if authorization is not None:
         request.add_unredirected_header("Authorization", authorization)

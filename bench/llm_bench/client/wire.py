@@ -19,7 +19,7 @@ _PATHS: dict[Api, str] = {"completions": "/v1/completions", "chat": "/v1/chat/co
 def encode_request(
     planned: PlannedRequest, target: Target, api: Api, continuous_usage: bool, *, credentials: Credentials
 ) -> bytes:
-    """Streams, samples greedily and runs to `max_tokens`, so that what is asked is what is computed."""
+    """Encode a request that streams, samples greedily and generates exactly `max_tokens` tokens."""
     body = orjson.dumps(_body(planned, planned.model or target.model, api, continuous_usage))
     named = {
         "authorization": credentials.header(planned.tenant),

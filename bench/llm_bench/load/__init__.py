@@ -2,6 +2,6 @@
 
 users                 locust users that send the schedule
 send                  one run's load, with everything that watches it
-tally, progress       how it goes, while it goes
+tally, progress       the state of the load while it runs
 distribute            one schedule from several processes (partition, worker)
 """

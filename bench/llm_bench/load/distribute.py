@@ -1,9 +1,9 @@
-"""One schedule, sent by several processes: locust's master and workers carry it.
+"""One schedule, sent by several processes: a locust master and its workers.
 
-The master draws the schedule and deals it out, one conversation to each worker in turn; workers share the moment that
-is the run's time 0, keep the clock each for their part, tell twice a second how it goes, and send their records back
-when it is over. On one machine that is one clock;
-between machines it is as good as their time synchronisation (NTP), and the schedule lag shows by how much.
+The master draws the schedule and gives each worker one conversation in turn. The workers agree on the run's time 0,
+send their parts on time, report their progress twice a second, and return their records at the end. On one machine they
+share a clock. Between machines the clocks are as good as their synchronisation (NTP); the schedule lag shows how good
+that is.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from llm_bench.workload.scenario import Scenario
 from llm_bench.workload.schedule import PlannedRequest
 
 START_TIMEOUT = 30.0
-"""Seconds for the workers to come, and to take their part."""
+"""Seconds for the workers to connect, and to accept their part."""
 LEAD = 1.0
-"""Seconds between the order to start and the run's time 0: as long as the order may take to reach the last worker."""
+"""Seconds between the start message and the run's time 0: the message has that long to reach the last worker."""
 LOOK = 0.05
-"""Seconds between looks at whether a worker has died."""
+"""Seconds between checks for dead workers."""
 
-PLAN, PLANNED, START, CUT = "bench-plan", "bench-planned", "bench-start", "bench-cut"
+PLAN, PLANNED, START, STOP = "bench-plan", "bench-planned", "bench-start", "bench-stop"
 TALLY, RECORDS, FINISHED = "bench-tally", "bench-records", "bench-finished"
 
 _RECORDS = TypeAdapter(list[RequestRecord])
@@ -69,7 +69,7 @@ class _Part:
     cpu: float | None = None
     loop_lag: list[float] = field(default_factory=list)
     tally: dict[str, Any] = field(default_factory=lambda: Tally().plain())
-    """How it goes, as its worker said last."""
+    """Progress that its worker reported last."""
 
 
 def run_distributed(
@@ -90,11 +90,11 @@ def run_distributed(
     _listen(runner, by_worker)
     processes = [_start_worker(runner.server.port) for _ in range(workers)]
     try:
-        _wait(lambda: len(runner.clients.ready) == workers, processes, "come")
+        _wait(lambda: len(runner.clients.ready) == workers, processes, "connect")
         for client, part, share in zip(runner.clients.ready, parts, split(schedule, workers), strict=True):
             by_worker[client.id] = part
             runner.send_message(PLAN, {"plan": _encode_plan(scenario, target, renumber(share), credentials)}, client.id)
-        _wait(lambda: all(part.planned for part in parts), processes, "take their part")
+        _wait(lambda: all(part.planned for part in parts), processes, "accept their part")
         epoch = time() + LEAD
         runner.send_message(START, {"epoch": epoch})
         runner.start(workers, spawn_rate=workers)
@@ -128,13 +128,13 @@ def _listen(runner: Any, parts: dict[str, _Part]) -> None:
 
 
 def _collect(runner: Any, parts: Sequence[_Part], processes: Sequence[subprocess.Popen[bytes]], stop: Event) -> None:
-    """Returns when all workers have sent everything back."""
-    told = False
+    """Wait until all workers have returned their records; tell them to stop if `stop` is set."""
+    stopping = False
     while any(part.cpu is None for part in parts):
-        if stop.wait(LOOK) and not told:
-            runner.send_message(CUT)
-            told = True
-        if told:
+        if stop.wait(LOOK) and not stopping:
+            runner.send_message(STOP)
+            stopping = True
+        if stopping:
             gevent.sleep(LOOK)
         _check(processes)
 
@@ -153,14 +153,14 @@ def _check(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _start_worker(port: int) -> subprocess.Popen[bytes]:
-    """In a session of its own: an interrupt of the terminal is the master's to deal with."""
+    """Start a worker in a session of its own, so that Ctrl-C reaches only the master."""
     command = [sys.executable, "-m", "llm_bench", "worker", f"127.0.0.1:{port}"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
 def _encode_plan(scenario: Scenario, target: Target, part: Sequence[PlannedRequest], credentials: Credentials) -> bytes:
-    """Keys are not in it: workers have this process's environment, and read them there."""
+    """Encode a worker's part. API keys are left out: workers read them from the environment that they inherit."""
     return orjson.dumps(
         {
             "scenario": scenario.model_dump(mode="json"),

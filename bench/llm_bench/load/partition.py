@@ -1,4 +1,4 @@
-"""A schedule in parts, one for each worker: conversations go round, each whole."""
+"""A schedule divided among workers, round robin, without splitting a conversation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llm_bench.workload.schedule import PlannedRequest
 
 
 def split(schedule: Sequence[PlannedRequest], workers: int) -> list[list[PlannedRequest]]:
-    """Conversations in turn, each whole; indexes are those of the whole schedule."""
+    """Give each worker the next whole conversation in turn. Indexes stay those of the whole schedule."""
     owner: dict[int, int] = {}
     parts: list[list[PlannedRequest]] = [[] for _ in range(workers)]
     roots = 0
@@ -24,7 +24,7 @@ def split(schedule: Sequence[PlannedRequest], workers: int) -> list[list[Planned
 
 
 def renumber(part: Sequence[PlannedRequest]) -> list[PlannedRequest]:
-    """The same requests, numbered from 0, as a worker keeps them."""
+    """Return the same requests with indexes from 0, as a worker uses them."""
     places = {planned.index: place for place, planned in enumerate(part)}
     return [
         replace(planned, index=place, follows=None if planned.follows is None else places[planned.follows])

@@ -1,4 +1,4 @@
-"""How a run is doing, on stderr: a bar with live percentiles on a terminal, a plain line now and then elsewhere."""
+"""Progress of a run on stderr: a bar with live percentiles on a terminal, a plain line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def progress_watcher(name: str, planned: int | None, *, quiet: bool) -> Callable
 
 
 def _show_bar(name: str, planned: int | None, read: Read) -> None:
-    """The bar, and the line beneath it."""
+    """Draw the bar and the line beneath it until the greenlet is killed."""
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(bar_width=24),

@@ -1,4 +1,4 @@
-"""Sends one run's schedule: from this process or from several, open loop or closed, with everything that looks on."""
+"""Send one run's schedule, from one process or several, while the scraper and the GPU sampler run."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def send(
     quiet: bool,
     stop: Event,
 ) -> Sent:
-    """Blocks until every request has ended, was given up, or `stop` was set."""
+    """Send the schedule. Return when every request has ended or was given up, or when `stop` is set."""
     if workers > 1 and isinstance(scenario.arrivals, ClosedLoop):
         raise ScenarioError(f"{scenario.name} is a closed loop: one process sends it; leave --workers out")
     watch = progress_watcher(name, None if isinstance(scenario.arrivals, ClosedLoop) else len(schedule), quiet=quiet)
-    with _looking_on(scraper, gpus):
+    with _observed(scraper, gpus):
         if workers > 1:
             return _send_from_many(
                 scenario, target, schedule, credentials=credentials, workers=workers, stop=stop, watch=watch
@@ -92,8 +92,8 @@ def _send_from_many(
 
 
 @contextmanager
-def _looking_on(scraper: Scraper, gpus: GpuSampler | None) -> Iterator[None]:
-    """A look at the server before, some during, and one after; with them, looks at this machine's GPUs."""
+def _observed(scraper: Scraper, gpus: GpuSampler | None) -> Iterator[None]:
+    """Scrape the server's metrics before, during and after the block; sample this machine's GPUs during it."""
     scraper.scrape()
     watchers = [gevent.spawn(scraper.watch), gevent.spawn(_sample, gpus)]
     try:

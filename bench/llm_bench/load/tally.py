@@ -15,7 +15,7 @@ from llm_bench.measure.record import RequestRecord
 WIDTH = math.log(1.01)
 """Width of a bucket on a logarithmic scale."""
 SHORTEST = 1e-6
-"""Seconds; what is shorter counts as this."""
+"""Seconds; shorter times count as this."""
 
 Buckets = dict[int, int]
 
@@ -31,7 +31,7 @@ class Tally:
     tpot: Buckets = field(default_factory=dict)
 
     def add(self, record: RequestRecord) -> None:
-        """A request that has ended."""
+        """Count a request that has ended."""
         self.finished += 1
         if not record.ok:
             self.failed += 1
@@ -40,7 +40,7 @@ class Tally:
         _count(self.tpot, record.tpot)
 
     def line(self) -> str:
-        """`12 in flight, TTFT P50 210 ms P99 1.30 s, TPOT P50 8.4 ms P99 11 ms, 3 failed`"""
+        """Return `12 in flight, TTFT P50 210 ms P99 1.30 s, TPOT P50 8.4 ms P99 11 ms, 3 failed`."""
         parts = [f"{self.in_flight} in flight"]
         for name, buckets in (("TTFT", self.ttft), ("TPOT", self.tpot)):
             p50, p99 = quantile(buckets, 0.5), quantile(buckets, 0.99)
@@ -55,7 +55,7 @@ class Tally:
 
     @classmethod
     def merge(cls, plain: Iterable[dict[str, Any]]) -> Self:
-        """The sum of several processes' tallies, as `plain` gives them."""
+        """Return the sum of several processes' tallies, in the form that `plain` returns."""
         merged = cls()
         for one in plain:
             merged.in_flight += one["in_flight"]
@@ -68,7 +68,7 @@ class Tally:
 
 
 def quantile(buckets: Buckets, share: float) -> float | None:
-    """Seconds, to within a bucket; None where nothing was counted."""
+    """Return the quantile in seconds, to within a bucket; None without samples."""
     wanted, seen = share * sum(buckets.values()), 0
     for bucket in sorted(buckets):
         seen += buckets[bucket]

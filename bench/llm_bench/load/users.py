@@ -1,13 +1,13 @@
 """Locust users that send a planned load: locust's environment and runner carry it.
 
-The open loop is one user that does nothing but keep the clock: at each request's scheduled time it spawns a greenlet
-that sends it, whatever became of the requests before; a conversation's greenlet goes on to its next turns. A closed
-loop is N users that each wait for their answer.
+The open loop is one user that only keeps time: at each request's scheduled time it spawns a greenlet that sends it,
+whether or not earlier requests have ended. A conversation's greenlet goes on to its next turns. A closed loop is N
+users that each wait for their answer.
 
-Our figures come from the raw records; locust's own statistics, which round percentiles and cost a request more than
-sending it, are fed only where somebody looks at them (`locust_stats`).
+Our figures come from the raw records. Locust's own statistics round percentiles and cost more than sending a request,
+so they are filled only for locust's UI (`locust_ui.stats`).
 
-Importing this patches the world for gevent; nothing that only reads results imports it.
+Importing this module patches the process for gevent; modules that only read results never import it.
 """
 
 from __future__ import annotations
@@ -36,36 +36,36 @@ from llm_bench.workload.scenario import Scenario
 from llm_bench.workload.schedule import PlannedRequest
 
 LONGEST_DETAIL = 500
-"""Characters that are kept of a server's message."""
+"""Characters of a server's message that are kept."""
 IDLE_INTERVAL = 0.01
-"""Seconds between two looks at whether anything is still running."""
+"""Seconds between checks for running requests."""
 LEAD = 0.1
 """Seconds between the start of the user and the run's time 0, so that the first request is not late."""
 LOOK = 0.05
-"""Seconds between two looks at whether the load was cut short."""
+"""Seconds between checks whether the load was stopped."""
 
 
 @dataclass(kw_only=True)
 class Load:
-    """A planned load, its connections and what came of it."""
+    """A planned load, its connections and its records."""
 
     client: Client
     records: list[RequestRecord]
     requests: list[bytes]
     drain: float
-    """How long after the last arrival unfinished requests are waited for, in seconds."""
+    """Longest wait for unfinished requests after the last arrival, in seconds."""
     epoch: float = 0.0
     """The run's time 0 on the clock of `perf_counter`."""
     tally: Tally = field(default_factory=Tally)
     done: Event = field(default_factory=Event)
-    cut: Event = field(default_factory=Event)
-    """Set, it ends the load early."""
+    stop: Event = field(default_factory=Event)
+    """Ends the load early when it is set."""
     starts_at: float | None = None
-    """The epoch, where someone else has chosen it."""
+    """The epoch, if another process has chosen it."""
     following: dict[int, int] = field(default_factory=dict)
-    """Index of the next turn by that of a turn."""
+    """Index of each turn's next turn."""
     on_end: Callable[[RequestRecord], None] | None = None
-    """Count a request that has ended."""
+    """Called with each request that has ended."""
     credentials: Credentials = NO_CREDENTIALS
     ran_out: bool = False
     """A closed loop had sent all its requests before its time was over."""
@@ -75,7 +75,7 @@ class Load:
         return perf_counter() - self.epoch
 
     def send(self, index: int) -> RequestRecord:
-        """Sends one request, waits for its end and fills its record."""
+        """Send one request, wait for its end and fill in its record."""
         record = self.records[index]
         self.tally.in_flight += 1
         exchange = self.client.send(self.requests[index])
@@ -89,22 +89,19 @@ class Load:
         return record
 
     def converse(self, index: int) -> None:
-        """Sends one request and, as long as answers come, the turns that follow it."""
+        """Send one request, then the turns that follow it for as long as their answers succeed."""
         record = self.send(index)
         while record.ok and (following := self.following.get(record.index)) is not None:
-            self._think(following, (record.ended_at or 0.0) + self.records[following].scheduled_at)
+            turn = self.records[following]
+            turn.scheduled_at = (record.ended_at or 0.0) + turn.think_seconds
+            gevent.sleep(max(turn.scheduled_at - self.now, 0.0))
             record = self.send(following)
-
-    def _think(self, index: int, until: float) -> None:
-        """Waits for the moment, which is the request's scheduled time."""
-        gevent.sleep(max(until - self.now, 0.0))
-        self.records[index].scheduled_at = until
 
 
 def plan_load(
     scenario: Scenario, target: Target, schedule: list[PlannedRequest], credentials: Credentials = NO_CREDENTIALS
 ) -> Load:
-    """Everything that can be done before the clock starts."""
+    """Prepare the load: everything that can be done before the clock starts."""
     usage = scenario.continuous_usage
     return Load(
         client=Client(target, scenario.timeout),
@@ -119,7 +116,7 @@ def plan_load(
 
 
 class OpenLoopUser(locust.User):  # type: ignore[misc]  # locust is untyped to mypy
-    """One of these sends the whole load."""
+    """The one user that sends the whole load."""
 
     abstract = True
     fixed_count = 1
@@ -134,7 +131,7 @@ class OpenLoopUser(locust.User):  # type: ignore[misc]  # locust is untyped to m
             load.epoch = load.starts_at or perf_counter() + LEAD
             try:
                 self._send_all(load, group)
-                gevent.wait([gevent.spawn(group.join), load.cut], timeout=load.drain, count=1)
+                gevent.wait([gevent.spawn(group.join), load.stop], timeout=load.drain, count=1)
             finally:
                 group.kill()  # each records itself as incomplete
                 load.done.set()
@@ -145,21 +142,21 @@ class OpenLoopUser(locust.User):  # type: ignore[misc]  # locust is untyped to m
         for record in load.records:
             if record.follows is not None:
                 continue
-            while (wait := record.scheduled_at - load.now) > 0 and not load.cut.is_set():
+            while (wait := (record.scheduled_at or 0.0) - load.now) > 0 and not load.stop.is_set():
                 gevent.sleep(min(wait, LOOK))
-            if load.cut.is_set():
+            if load.stop.is_set():
                 return
             group.spawn(load.converse, record.index)
 
 
 class ClosedLoopUser(locust.User):  # type: ignore[misc]
-    """Thinks, sends, waits for the answer, and does it again; as many of these as are to keep the target busy."""
+    """A user that thinks, sends, waits for the answer, and repeats."""
 
     abstract = True
     load: ClassVar[Load]
     queue: ClassVar[Iterator[int]]
     duration: ClassVar[float]
-    """Nothing is sent after it."""
+    """Seconds after which nothing is sent."""
 
     @locust.task  # type: ignore[untyped-decorator]
     def next_request(self) -> None:
@@ -167,21 +164,20 @@ class ClosedLoopUser(locust.User):  # type: ignore[misc]
         if index is None:
             load.ran_out = True
             raise StopUser
-        thinking = load.records[index].scheduled_at
-        gevent.sleep(thinking)
+        gevent.sleep(load.records[index].think_seconds)
         if load.now >= self.duration:
             raise StopUser
         load.records[index].scheduled_at = load.now
         record = load.send(index)
         if record.outcome == INCOMPLETE:
-            raise StopUser  # the runner killed us; the client has noted it and returned
+            raise StopUser  # the runner killed us, and the client has recorded it
         if not record.ok:
-            gevent.sleep(0.1)  # a target that refuses at once must not be asked in a spin
+            gevent.sleep(0.1)  # do not spin on a target that refuses at once
 
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Keeps Python's search for cycles away: over a million objects it takes longer than a token."""
+    """Turn garbage collection off: a pass over a million objects takes longer than a token."""
     gc.collect()
     gc.disable()
     try:
@@ -205,7 +201,7 @@ def run_open_loop(load: Load, *, stop: Event, watch: Callable[[Callable[[], Tall
 def run_closed_loop(
     load: Load, *, users: int, duration: float, stop: Event, watch: Callable[[Callable[[], Tally]], None] | None = None
 ) -> None:
-    """Keeps `users` requests running for `duration` seconds; then waits for their ends as long as the load drains."""
+    """Keep `users` requests running for `duration` seconds; then wait for the rest, up to the load's drain time."""
     attributes = {"load": load, "abstract": False, "queue": iter(range(len(load.requests))), "duration": duration}
     environment = Environment(user_classes=[type("ClosedLoop", (ClosedLoopUser,), attributes)])
     runner = environment.create_local_runner()

@@ -1,6 +1,7 @@
-"""A worker of `distribute`: takes its part of the schedule from locust's master, sends it, sends the records back.
+"""A worker of `distribute`: it receives its part of the schedule from locust's master, sends it, and returns the
+records.
 
-While it sends it says how it goes: a message of a few hundred bytes twice a second, which costs its clock microseconds.
+Meanwhile it reports its progress twice a second, in a few hundred bytes, which delays its schedule by microseconds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pydantic import TypeAdapter
 from llm_bench.client.credentials import Credentials
 from llm_bench.client.loop_lag import LoopLag
 from llm_bench.client.target import Target
-from llm_bench.load.distribute import CUT, FINISHED, PLAN, PLANNED, RECORDS, START, TALLY
+from llm_bench.load.distribute import FINISHED, PLAN, PLANNED, RECORDS, START, STOP, TALLY
 from llm_bench.load.users import Load, OpenLoopUser, plan_load
 from llm_bench.workload.scenario import Scenario
 from llm_bench.workload.schedule import PlannedRequest
@@ -31,7 +32,7 @@ _SCHEDULE = TypeAdapter(list[PlannedRequest])
 
 
 class OpenLoop(OpenLoopUser):
-    """The master starts one of these in each worker; it has the name of the master's."""
+    """The user that the master starts in each worker; locust matches it by its class name."""
 
     abstract = False
     fixed_count = 0
@@ -39,7 +40,7 @@ class OpenLoop(OpenLoopUser):
 
 
 def work(master: str) -> None:
-    """Returns when the master ends the run. `master` is HOST:PORT."""
+    """Work for `master` (HOST:PORT) until it ends the run."""
     host, _, port = master.rpartition(":")
     environment = Environment(user_classes=[OpenLoop])
     runner = environment.create_worker_runner(host, int(port))
@@ -53,10 +54,10 @@ def work(master: str) -> None:
         OpenLoop.load.starts_at = perf_counter() + msg.data["epoch"] - time()
         started.set()
 
-    def cut(**_: Any) -> None:
-        OpenLoop.load.cut.set()
+    def stop(**_: Any) -> None:
+        OpenLoop.load.stop.set()
 
-    for kind, listener in ((PLAN, plan), (START, start), (CUT, cut)):
+    for kind, listener in ((PLAN, plan), (START, start), (STOP, stop)):
         runner.register_message(kind, listener)
     reporter = gevent.spawn(_report, runner, started)
     runner.greenlet.join()
@@ -71,7 +72,7 @@ def decode_plan(data: bytes) -> Load:
 
 
 def _report(runner: Any, started: Event) -> None:
-    """How it goes and, once the load is done, everything that came of it."""
+    """Report progress and, when the load is done, all records."""
     started.wait()
     lag, cpu = LoopLag(), process_time()
     watcher = gevent.spawn(lag.watch)

@@ -1,11 +1,11 @@
-"""TTFT, TPOT and ITL over time, a picture each: every class has its colour, P99 a full line and P50 a thin one."""
+"""Charts of TTFT, TPOT and ITL over time: a colour per class, a bold line for P99 and a thin one for P50."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
 
-from llm_bench.locust_ui.history import Point
+from llm_bench.locust_ui.history import HistoryPoint
 from llm_bench.locust_ui.rows import METRICS
 from llm_bench.report.charts import Frame
 from llm_report import svg
@@ -13,7 +13,7 @@ from llm_report.units import duration
 
 FRAME = Frame(360, 220, left=52, right=12, top=16, bottom=26)
 SHORTEST = 10.0
-"""Seconds that the axis shows at least."""
+"""Shortest time axis, in seconds."""
 WHAT = {
     "TTFT": "Time to first token, from the scheduled time",
     "TPOT": "Time per output token, of each request",
@@ -21,8 +21,8 @@ WHAT = {
 }
 
 
-def draw_charts(points: Sequence[Point]) -> str:
-    """HTML: a key and a figure for each metric; empty while there is nothing to draw."""
+def draw_charts(points: Sequence[HistoryPoint]) -> str:
+    """Return HTML: a key and a figure for each metric; empty while there is nothing to draw."""
     names = sorted({name for point in points for name, _ in point.values})
     if not names:
         return ""
@@ -36,7 +36,7 @@ def draw_charts(points: Sequence[Point]) -> str:
     )
 
 
-def _draw(points: Sequence[Point], metric: str, names: Sequence[str]) -> str:
+def _draw(points: Sequence[HistoryPoint], metric: str, names: Sequence[str]) -> str:
     rows = {name: [(point.at, point.values[name, metric]) for point in points if (name, metric) in point.values]
             for name in names}  # fmt: skip
     highest = max((max(values) for row in rows.values() for _, values in row), default=0.0)

@@ -1,4 +1,4 @@
-"""How the rows of locust's statistics went: now and then a point, over the last ten seconds as in locust's charts."""
+"""The history of locust's statistics: every two seconds a point, over the last ten seconds as in locust's charts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import gevent
 from llm_bench.locust_ui.rows import METRICS
 
 INTERVAL = 2.0
-"""Seconds, as locust's web UI."""
+"""Seconds, as in locust's web UI."""
 POINTS = 900
-"""Half an hour; then the oldest go."""
+"""Half an hour; older points are dropped."""
 QUANTILES = (0.5, 0.99)
 
 Row = tuple[str, str]
@@ -22,25 +22,25 @@ Row = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class HistoryPoint:
     at: float
     """Seconds since the test began."""
     values: dict[Row, tuple[float, ...]]
-    """Milliseconds at QUANTILES, of the rows that had any within the window."""
+    """Milliseconds at QUANTILES, for rows with values in the window."""
 
 
 @dataclass(slots=True)
 class History:
-    points: deque[Point] = field(default_factory=lambda: deque(maxlen=POINTS))
+    points: deque[HistoryPoint] = field(default_factory=lambda: deque(maxlen=POINTS))
     _began: float = field(default_factory=monotonic)
 
     def begin(self, **_: Any) -> None:
-        """A test starts: locust's `test_start`."""
+        """Clear the history when a test starts (locust's `test_start` event)."""
         self.points.clear()
         self._began = monotonic()
 
     def watch(self, environment: Any) -> None:
-        """Run next to the tests, without end."""
+        """Sample for as long as the process runs."""
         while True:
             gevent.sleep(INTERVAL)
             if environment.runner is not None and environment.runner.state in ("spawning", "running"):
@@ -53,11 +53,11 @@ class History:
                 found = [_current(entry, quantile) for quantile in QUANTILES]
                 if None not in found:
                     values[name, metric] = tuple(value for value in found if value is not None)
-        self.points.append(Point(monotonic() - self._began, values))
+        self.points.append(HistoryPoint(monotonic() - self._began, values))
 
 
 def _current(entry: Any, quantile: float) -> float | None:
-    """Over the last ten seconds; of all there is while there are not ten."""
+    """Return the quantile over the last ten seconds, or over the whole test while it is shorter."""
     value: float | None = entry.get_current_response_time_percentile(quantile)
     if value is None:
         value = entry.get_response_time_percentile(quantile)

@@ -1,6 +1,6 @@
-"""The rows that stand beside locust's own: what they are called, how they are rounded, and what a table of them shows.
+"""The rows that the bench adds to locust's statistics: their names, their rounding, and their table.
 
-Nothing here imports locust, which patches the process that imports it.
+Nothing here imports locust, because that patches the process.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def make_rows(stats: Any) -> list[dict[str, Any]]:
 
 
 def print_rows(stats: Any, console: Console | None = None) -> None:
-    """Milliseconds, in 80 columns."""
+    """Print the rows, in milliseconds and 80 columns."""
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
     for key, title in COLUMNS.items():
         left = key in ("name", "metric")

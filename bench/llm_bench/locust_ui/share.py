@@ -1,13 +1,13 @@
-"""Every process of locust's master and workers sends its share of one schedule.
+"""One schedule, shared among locust's processes.
 
     master -> worker   SHARE  which part of how many, and the salt of the prompts; before locust's order to start
-    worker -> master   READY  its part is planned
-    master -> worker   GO     all are: the run's time 0, in seconds since 1970
-    worker -> master   ENDED  its part is over, or why it cannot be sent
+    worker -> master   READY  the worker has planned its part
+    master -> worker   GO     all have: the run's time 0, in seconds since 1970
+    worker -> master   ENDED  the part is sent, or the reason why it cannot be sent
 
-Each worker draws the whole schedule from the scenario's seed and keeps the conversations that are its own. Without
-workers the one process has the whole of it. Workers must be there when a test starts: locust moves users to one that
-comes later, which ends what they were sending.
+Each worker draws the whole schedule from the scenario's seed and keeps its own conversations. Without workers the one
+process sends all of it. Workers must be connected when a test starts: locust moves users to a worker that joins later,
+which aborts their requests.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Share:
 
 
 class Sharing:
-    """One of these is in every process; what it does depends on which runner locust made there."""
+    """The protocol above, in every process; its part depends on the process's locust runner."""
 
     def __init__(self, environment: Any) -> None:
         self._environment, self._runner = environment, environment.runner
         self._share: Share | None = None
-        """Share of a test that has begun, until it is taken."""
+        """Share of the test that has begun, until `take` returns it."""
         self._go: AsyncResult = AsyncResult()
         self._workers = 1
         self._expected: set[str] = set()
@@ -65,7 +65,7 @@ class Sharing:
         return share
 
     def wait_for_go(self) -> float | None:
-        """The run's time 0 on the clock of `perf_counter`; None if this process may choose it."""
+        """Wait for the run's time 0 and return it on `perf_counter`'s clock; None if this process can choose it."""
         if not isinstance(self._runner, WorkerRunner):
             return None
         self._runner.send_message(READY)
@@ -73,7 +73,7 @@ class Sharing:
         return perf_counter() + epoch - time()
 
     def end(self, reason: str = "") -> None:
-        """This process has sent its share, or says why it cannot."""
+        """Report that this process has sent its share, or why it cannot."""
         if reason:
             _log.error(reason)
             self._runner.log_exception("llm-bench", reason, "")  # its tab in the web UI
@@ -83,7 +83,7 @@ class Sharing:
         self._over = True
 
     def users(self) -> int | None:
-        """How many locust is to keep: one in each process that sends; None when all have ended."""
+        """Return how many users locust should keep: one per sending process; None when all have ended."""
         if self._over:
             return None
         if not isinstance(self._runner, MasterRunner):
@@ -97,11 +97,14 @@ class Sharing:
         return self._workers
 
     def reset(self) -> None:
-        """A test is asked for, or starts."""
+        """Prepare for a test that is requested or starts."""
         self._over = False
 
     def _begin(self, **_: Any) -> None:
-        """Called in every process when a test starts; in the master before locust's own order goes to the workers."""
+        """Deal out the shares when a test starts.
+
+        In the master this precedes locust's own start message to the workers.
+        """
         self._ready, salt = set(), secrets.token_hex(4)
         if isinstance(self._runner, MasterRunner):
             clients = self._runner.clients
@@ -132,13 +135,13 @@ class Sharing:
 
 
 class OneUserPerProcess(LoadTestShape):  # type: ignore[misc]  # locust is untyped to mypy
-    """Takes the number of users out of the user's hands, and ends the test when the schedule is over."""
+    """A load shape that fixes the number of users and ends the test when the schedule is over."""
 
     abstract = True
     sharing: Sharing
 
     def reset_time(self) -> None:
-        """Locust calls it when a test is asked for and, in a master, when it starts."""
+        """Reset the sharing. Locust calls this when a test is requested and, in a master, when it starts."""
         super().reset_time()
         self.sharing.reset()
 

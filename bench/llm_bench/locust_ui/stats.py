@@ -1,10 +1,10 @@
-"""Rows for TTFT, TPOT and ITL in locust's statistics, beside `SSE`, the request from end to end.
+"""Rows for TTFT, TPOT and ITL in locust's statistics, next to `SSE`, the whole request.
 
-Only whole requests are locust's `request` event: its total, its requests per second and its charts are theirs. The
-other rows are values of those requests, written into the statistics beside them; locust's workers send them to its
-master like any row.
+Only whole requests fire locust's `request` event, so locust's totals, rates and charts count requests. The other rows
+hold values of those requests and are written straight into the statistics; locust's workers send them to the master
+like any row.
 
-Locust rounds to two digits before it counts. It lets that be replaced (docs: customizing response time bucketing); with
+Locust rounds to two digits before it counts. A hook replaces that (docs: customizing response time bucketing); with
 four digits a percentile is off by 0.05% at most.
 """
 
@@ -20,12 +20,12 @@ from llm_bench.measure.record import RequestRecord
 
 
 def keep_four_digits() -> None:
-    """From here on, in this process."""
+    """Make locust count with four digits, in this process from now on."""
     locust.stats.bucket_response_time = four_digits
 
 
 def log_record(environment: Any, record: RequestRecord) -> None:
-    """A request that has ended, into the statistics of locust's environment."""
+    """Record a request that has ended in the statistics of locust's environment."""
     environment.events.request.fire(
         request_type=REQUEST,
         name=record.class_name,

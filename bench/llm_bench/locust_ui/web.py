@@ -1,7 +1,7 @@
 """A tab of locust's web UI: TTFT, TPOT and ITL as a table with percentiles to four digits, as charts, and as CSV.
 
-By locust's documented ways: template arguments for the tab and its table, Flask's after_request for the table's data,
-a blueprint for what else is served. Its tabs hold tables only; a script of ours, added to its page, shows the charts.
+It uses locust's documented hooks: template arguments for the tab and its table, Flask's after_request for the table's
+data, a blueprint for the rest. Locust's tabs hold only tables, so a script that we add to the page shows the charts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TITLE = "TTFT, TPOT, ITL"
 
 
 def add_tab(environment: Any, history: History) -> None:
-    """To the web UI of `environment`, which has one."""
+    """Add the tab to the web UI of `environment`."""
     ui = environment.web_ui
     ui.template_args["extended_tabs"] = [{"title": TITLE, "key": TAB}]
     structure = [{"key": key, "title": title} for key, title in COLUMNS.items()]

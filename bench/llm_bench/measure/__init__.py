@@ -1,4 +1,4 @@
-"""Measurement: from bytes and times to numbers.
+"""Measurement: from bytes and times to figures.
 
 stream, uncounted            time-stamped bytes to tokens with arrival times; tokens of streams that were cut off
 record                       one request's row: TTFT, TPOT, ITL and latency from its scheduled time

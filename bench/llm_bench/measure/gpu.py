@@ -1,7 +1,7 @@
-"""GPUs of the machine that the client runs on, through NVML: sampled beside the server's metrics.
+"""The GPUs of the client's machine, sampled through NVML while the server's metrics are scraped.
 
-On the target's own machine they are the target's GPUs; from elsewhere they say nothing of it. Without a GPU or its
-driver there is nothing to sample, and a result holds nothing.
+If the target runs on the same machine, these are the target's GPUs; otherwise they say nothing about it. Without a GPU
+or its driver nothing is sampled, and the result has no GPU part.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ MEASURES: dict[str, Callable[[Nvml, Any], float]] = {
 class Gpu:
     name: str
     memory: float | None
-    """Bytes that it has."""
+    """Bytes of memory."""
     series: dict[str, list[float | None]]
-    """By MEASURES; those that the GPU has. None where a reading failed."""
+    """Values by name of MEASURES, for those that the GPU supports; None where a reading failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +65,24 @@ class GpuMetrics:
 
 
 class GpuSampler:
-    """Samples every GPU when told to; `close` it after."""
+    """A sampler of every GPU; `close` it afterwards."""
 
     def __init__(self, nvml: Nvml) -> None:
-        """NVML is initialised already. Raises NVMLError if it lists no devices."""
+        """Use `nvml`, which is initialised. Raises NVMLError if it lists no devices."""
         self._nvml = nvml
         self._handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
         self._samples: list[tuple[float, list[dict[str, float | None]]]] = []
 
     def sample(self) -> None:
-        """May take milliseconds in the driver: not for the event loop's own thread."""
+        """Read every GPU once. The driver can take milliseconds, so never call this in the event loop's thread."""
         at = perf_counter()
         self._samples.append((at, [self._read(handle) for handle in self._handles]))
 
     def read(self, epoch: float) -> GpuMetrics | None:
-        """`epoch`: the run's time 0 on the clock of `perf_counter`. None if there is no GPU, or no sample."""
+        """Return the samples; None without a GPU or a sample.
+
+        `epoch`: the run's time 0 on the clock of `perf_counter`.
+        """
         if not self._handles or not self._samples:
             return None
         times = [round(at - epoch, 3) for at, _ in self._samples]
@@ -101,7 +104,7 @@ class GpuSampler:
         return {key: self._try(measure, handle) for key, measure in MEASURES.items()}
 
     def _try(self, read: Callable[[Nvml, Any], Value], handle: Any) -> Value | None:
-        """None for what this GPU does not have."""
+        """Return a reading, or None if this GPU does not support it."""
         try:
             return read(self._nvml, handle)
         except self._nvml.NVMLError:
@@ -109,7 +112,7 @@ class GpuSampler:
 
 
 def find_gpus(nvml: Nvml = pynvml) -> GpuSampler | None:
-    """None without a GPU or a driver."""
+    """Return a sampler of this machine's GPUs; None without a GPU or a driver."""
     try:
         nvml.nvmlInit()
         return GpuSampler(nvml)

@@ -19,7 +19,7 @@ class Exposition:
 
 
 def parse_exposition(lines: Iterable[bytes]) -> Exposition:
-    """Read the samples; lines that are none, and values that are no finite number, are passed over."""
+    """Read the samples; skip malformed lines and values that are not finite."""
     parsed = Exposition()
     for sample in read_samples(lines):
         name = sample.name.decode()
@@ -33,14 +33,14 @@ def parse_exposition(lines: Iterable[bytes]) -> Exposition:
 
 
 def histogram_delta(before: dict[float, float], after: dict[float, float]) -> list[tuple[float, float]]:
-    """(upper bound, observations in this bucket) between two scrapes, by bound."""
+    """Return (upper bound, observations in this bucket) between two scrapes, by bound."""
     bounds = sorted(after)
     grown = [after[bound] - before.get(bound, 0.0) for bound in bounds]
     return [(bound, now - below) for bound, now, below in zip(bounds, grown, [0.0, *grown], strict=False)]
 
 
 def quantile_bucket(delta: list[tuple[float, float]], quantile: float) -> tuple[float, float] | None:
-    """(lower, upper) bound of the bucket that holds the quantile; None without observations."""
+    """Return the (lower, upper) bounds of the bucket that holds the quantile; None without observations."""
     total = sum(count for _, count in delta)
     if total <= 0:
         return None

@@ -1,4 +1,4 @@
-"""One request's row: when it was due, what happened when, how many tokens, how it ended.
+"""One request's record: when it was due, when each event happened, its tokens, its outcome.
 
 Times ending in `_at` are seconds from the start of the run. Latencies come twice. The headline counts from the
 *scheduled* time, as a user who came at that moment would. This cures coordinated omission: a client that falls behind
@@ -19,7 +19,7 @@ from llm_bench.workload.schedule import PlannedRequest
 
 OK = "ok"
 REJECTED = "rejected"
-"""Turned away on purpose: 429, or 408 and 503 from a queue that gave up. Misses its SLO like any failure."""
+"""Refused on purpose: 429, or 408 and 503 from a full queue. It misses its SLO like any failure."""
 NOT_SENT = "not_sent"
 INCOMPLETE = "incomplete"
 
@@ -30,12 +30,13 @@ _REJECTIONS = frozenset({408, 429, 503})
 class RequestRecord:
     index: int
     class_name: str
-    scheduled_at: float
+    scheduled_at: float | None
+    """None until the end of an earlier answer decides it: in a closed loop, and after the first turn."""
     planned_prompt_tokens: int
     max_tokens: int
     """Output tokens asked for."""
     prompt_tokens: int = 0
-    """As the server counted them; as planned where it did not say."""
+    """The server's count; the planned number if it sent none."""
     sent_at: float | None = None
     headers_at: float | None = None
     ended_at: float | None = None
@@ -50,11 +51,13 @@ class RequestRecord:
     """When each chunk of tokens arrived."""
     chunk_tokens: list[int] = field(default_factory=list)
     text_events: int = 0
-    """Events with text, each of which may hold several tokens."""
+    """Events with text; each can hold several tokens."""
     tokens_located: bool = True
     """Whether `chunk_tokens` is known; False if the server's total was spread over events of several tokens each."""
     follows: int | None = None
-    """Index of the turn before in its conversation. Until it is due, `scheduled_at` is the thinking before it."""
+    """Index of the turn before in its conversation."""
+    think_seconds: float = 0.0
+    """Pause between the end of the earlier answer and this request."""
     tenant: str | None = None
     model: str | None = None
     """Asked for instead of the run's."""
@@ -69,13 +72,13 @@ class RequestRecord:
 
     @property
     def schedule_lag(self) -> float | None:
-        """How late the client sent it."""
-        return None if self.sent_at is None else self.sent_at - self.scheduled_at
+        """Seconds by which the client sent the request late."""
+        return self._since_scheduled(self.sent_at)
 
     @property
     def ttft(self) -> float | None:
         """Scheduled time to first token with text."""
-        return None if self.first_token_at is None else self.first_token_at - self.scheduled_at
+        return self._since_scheduled(self.first_token_at)
 
     @property
     def ttft_from_send(self) -> float | None:
@@ -86,7 +89,7 @@ class RequestRecord:
     @property
     def e2e(self) -> float | None:
         """Scheduled time to last byte."""
-        return None if self.ended_at is None else self.ended_at - self.scheduled_at
+        return self._since_scheduled(self.ended_at)
 
     @property
     def tpot(self) -> float | None:
@@ -107,28 +110,32 @@ class RequestRecord:
         return [after - before for before, after in pairwise(self.chunk_times)]
 
     def meets(self, slo: Slo) -> bool:
-        """Whether the request ended well and within every bound of `slo`."""
+        """Return whether the request ended well and within every bound of `slo`."""
         bounds = ((self.ttft, slo.ttft), (self.tpot, slo.tpot), (self.e2e, slo.e2e))
         return self.ok and all(limit is None or (value or 0.0) <= limit for value, limit in bounds)
 
+    def _since_scheduled(self, at: float | None) -> float | None:
+        return None if at is None or self.scheduled_at is None else at - self.scheduled_at
+
 
 def plan_record(planned: PlannedRequest) -> RequestRecord:
-    """The row of a request that was not sent (yet)."""
+    """Return the record of a request that has not been sent."""
     return RequestRecord(
         index=planned.index,
         class_name=planned.class_name,
-        scheduled_at=planned.at,
+        scheduled_at=planned.scheduled_at,
         planned_prompt_tokens=planned.prompt_tokens,
         max_tokens=planned.max_tokens,
         prompt_tokens=planned.prompt_tokens,
         follows=planned.follows,
+        think_seconds=planned.think_seconds,
         tenant=planned.tenant,
         model=planned.model,
     )
 
 
 def fill_record(record: RequestRecord, exchange: Exchange, epoch: float) -> None:
-    """Reads what came back into the row; `epoch` is the start of the run on the exchange's clock."""
+    """Fill in the record from its exchange; `epoch` is the start of the run on the exchange's clock."""
     reading = read_stream(exchange.chunks)
     record.sent_at = exchange.sent_at - epoch
     record.headers_at = None if exchange.headers_at is None else exchange.headers_at - epoch
@@ -161,7 +168,7 @@ def _outcome(exchange: Exchange, reading: StreamReading) -> tuple[str, str]:
 
 
 def _body_message(exchange: Exchange) -> str:
-    """The message of an OpenAI error object, or the start of whatever the body is."""
+    """Return the message of an OpenAI error object, or the start of any other body."""
     body = b"".join(data for _, data in exchange.chunks)
     try:
         return str(orjson.loads(body)["error"]["message"])

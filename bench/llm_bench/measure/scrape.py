@@ -1,4 +1,4 @@
-"""Fetches the server's `/metrics` during the load. Pages are kept as bytes and read when the run is over."""
+"""Scrapes of the server's `/metrics` during the load. Pages are kept as bytes and parsed after the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llm_bench.client.credentials import NO_CREDENTIALS, Credentials
 from llm_bench.client.target import Target, authorized
 from llm_bench.measure.histograms import parse_exposition
 from llm_bench.measure.server_metrics import WANTED, ServerMetrics, merge, read_scrapes
-from llm_bench.measure.summary import ClassSummary
+from llm_bench.measure.summary import ClassFigures
 
 INTERVAL = 0.5
 """Seconds between scrapes."""
@@ -25,19 +25,19 @@ LARGEST_PAGE = 32 << 20
 
 
 class Scraper:
-    """Takes a scrape of every address now and then; whatever fails leaves a gap."""
+    """A scraper of every metrics address; a scrape that fails leaves a gap."""
 
     def __init__(
         self, target: Target, addresses: Sequence[str] = (), credentials: Credentials = NO_CREDENTIALS
     ) -> None:
-        """`addresses`: where the metrics are, if not at the target's own `/metrics`. Only the target gets its key."""
+        """Scrape `addresses`, by default the target's own `/metrics`. Only the target gets its key."""
         self.addresses = list(addresses) or [f"{target.url}/metrics"]
         self._target, self._authorization = urlsplit(target.url), credentials.header()
         self._scrapes: list[tuple[float, list[list[bytes]]]] = []
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def scrape(self) -> bool:
-        """Whether every address answered with any metric that we know."""
+        """Scrape every address once; return whether each answered with a known metric."""
         at = perf_counter()
         pages = [self._get(address) for address in self.addresses]
         if not all(pages):
@@ -51,8 +51,11 @@ class Scraper:
             gevent.sleep(INTERVAL)
             self.scrape()
 
-    def read(self, epoch: float, figures: ClassSummary) -> ServerMetrics | None:
-        """`figures`: the client's, of every request; `epoch`: the run's time 0 on the clock of `perf_counter`."""
+    def read(self, epoch: float, figures: ClassFigures) -> ServerMetrics | None:
+        """Parse the scrapes and compare them with `figures`, the client's figures of all requests.
+
+        `epoch`: the run's time 0 on the clock of `perf_counter`.
+        """
         merged = [(at - epoch, merge([parse_exposition(page) for page in pages])) for at, pages in self._scrapes]
         return read_scrapes(self.addresses, merged, figures)
 

@@ -1,10 +1,9 @@
-"""The server's own account: its `/metrics` before, during and after the load, and whether it agrees with ours.
+"""The server's own metrics before, during and after the load, and whether they agree with the client's.
 
-Names are vLLM's; several addresses (the engines behind a
-gateway) are summed, KV-cache usage is averaged.
+The names are vLLM's. Several addresses (the engines behind a gateway) are summed; KV-cache usage is averaged.
 
-Agreement: a percentile of the client's, counted from the send, must lie within the bucket of the server's histogram
-that holds that percentile, or in the one next to it: the client sees the network and the gateway besides.
+Agreement: the client's percentile, counted from the send, lies in the bucket of the server's histogram that holds the
+same percentile, or in the next one, because the client also sees the network and the gateway.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Literal
 
 from llm_bench.measure.histograms import Exposition, histogram_delta, quantile_bucket
 from llm_bench.measure.stats import Distribution
-from llm_bench.measure.summary import ClassSummary
+from llm_bench.measure.summary import ClassFigures
 from llm_contract import metrics
 
 QUANTILES = (0.5, 0.9, 0.99)
@@ -30,7 +29,7 @@ SERIES = {
     "prefix_queries": metrics.PREFIX_CACHE_QUERIES.name,
     "prefix_hits": metrics.PREFIX_CACHE_HITS.name,
 }
-HISTOGRAMS: dict[str, tuple[str, Callable[[ClassSummary], Distribution]]] = {
+HISTOGRAMS: dict[str, tuple[str, Callable[[ClassFigures], Distribution]]] = {
     "TTFT": (metrics.TIME_TO_FIRST_TOKEN.name, lambda figures: figures.ttft_from_send),
     "TPOT": (metrics.TIME_PER_OUTPUT_TOKEN.name, lambda figures: figures.tpot),
     "ITL": (metrics.INTER_TOKEN_LATENCY.name, lambda figures: figures.itl_token),
@@ -42,7 +41,7 @@ Agrees = Literal["same bucket", "next bucket", "apart"]
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """One percentile, as the client and as the server have it."""
+    """One percentile as the client and the server measured it."""
 
     metric: str
     quantile: float
@@ -60,11 +59,11 @@ class ServerMetrics:
     times: list[float] = field(default_factory=list)
     """Times of the scrapes, in seconds from the start of the run."""
     series: dict[str, list[float]] = field(default_factory=dict)
-    """Values at `times`, by SERIES; those that the server exports."""
+    """Values at `times`, by name of SERIES, for those that the server exports."""
     agreement: list[Agreement] = field(default_factory=list)
 
     def grown(self, name: str) -> float | None:
-        """By how much a counter grew from the first scrape to the last."""
+        """Return a counter's growth from the first scrape to the last; None if the server does not export it."""
         values = self.series.get(name)
         return values[-1] - values[0] if values else None
 
@@ -75,7 +74,7 @@ class ServerMetrics:
 
 
 def read_scrapes(
-    addresses: Sequence[str], scrapes: Sequence[tuple[float, Exposition]], figures: ClassSummary
+    addresses: Sequence[str], scrapes: Sequence[tuple[float, Exposition]], figures: ClassFigures
 ) -> ServerMetrics | None:
     """Read the metrics from (seconds from the run's start, all addresses together); None unless there are two."""
     if len(scrapes) < 2:
@@ -90,7 +89,7 @@ def read_scrapes(
     )
 
 
-def compare_histograms(before: Exposition, after: Exposition, figures: ClassSummary) -> list[Agreement]:
+def compare_histograms(before: Exposition, after: Exposition, figures: ClassFigures) -> list[Agreement]:
     found = []
     for label, (name, read) in HISTOGRAMS.items():
         delta = histogram_delta(before.buckets.get(name, {}), after.buckets.get(name, {}))

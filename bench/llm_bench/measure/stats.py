@@ -1,4 +1,4 @@
-"""Exact percentiles from raw samples, and how far they can be trusted.
+"""Exact percentiles from raw samples, with their confidence intervals.
 
 The interval of a percentile comes from order statistics: the number of samples below the true quantile is binomial
 whatever the distribution, so two ranks of the sorted sample bracket it with a known probability (David & Nagaraja,
@@ -6,8 +6,8 @@ Order Statistics, 3rd ed., section 7.1). Ranks are whole numbers and would cover
 interpolated between two of them to the asked probability (Nyblom 1992, Note on interpolated order statistics). Where
 the sample is too small for such a rank, that end is None: the data does not bound the percentile on that side.
 
-Samples count as independent. Requests of one overloaded run are not: they stand in one queue. Repeat such a run, and
-read the interval over the repetitions.
+Samples are taken as independent. The requests of one overloaded run are not: they wait in one queue. Repeat such a run
+and use the interval over the repetitions.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def describe(samples: Sequence[float]) -> Distribution:
 
 
 def percentile_interval(ordered: npt.NDArray[np.float64], p: float, confidence: float = CONFIDENCE) -> Interval:
-    """Interval of the `p`-th percentile from sorted samples, each side missed with probability (1 - confidence) / 2."""
+    """Return the interval of the `p`-th percentile from sorted samples; each side misses with (1 - confidence) / 2."""
     side = (1 - confidence) / 2
     below = binomial_cdf(len(ordered), p / 100)
     low, high = (_limit(ordered, p / 100, below, probability) for probability in (1 - side, side))
@@ -75,7 +75,7 @@ def percentile_interval(ordered: npt.NDArray[np.float64], p: float, confidence: 
 def _limit(
     ordered: npt.NDArray[np.float64], quantile: float, below: npt.NDArray[np.float64], probability: float
 ) -> float | None:
-    """The point, between two neighbouring samples, that is at or below the true quantile with `probability`.
+    """Return the point between two samples that is at or below the true quantile with `probability`.
 
     P(X(r) <= quantile) = P(at least r of the samples lie below it) = 1 - below[r - 1], falling with r.
     """
@@ -90,7 +90,7 @@ def _limit(
 
 
 def binomial_cdf(count: int, probability: float) -> npt.NDArray[np.float64]:
-    """P(B <= k) for k = 0..count."""
+    """Return P(B <= k) for k = 0..count."""
     k = np.arange(count + 1)
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, count + 1)))])
     log_choose = log_factorial[count] - log_factorial[k] - log_factorial[count - k]
@@ -100,6 +100,6 @@ def binomial_cdf(count: int, probability: float) -> npt.NDArray[np.float64]:
 
 
 def samples_needed(p: float, confidence: float = CONFIDENCE) -> int:
-    """Fewest samples whose interval of the `p`-th percentile is bounded on both sides: 368 for P99."""
+    """Return the fewest samples that bound the `p`-th percentile on both sides: 368 for P99."""
     rarer = max(p, 100 - p) / 100
     return math.ceil(math.log((1 - confidence) / 2) / math.log(rarer))

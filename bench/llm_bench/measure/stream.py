@@ -19,7 +19,8 @@ from typing import Any
 
 import orjson
 
-from llm_contract.sse import Decoder, Ending, Event, StreamState
+from llm_contract import sse
+from llm_contract.sse import Ending, Event, StreamState
 
 LARGEST_COUNT = 1_000_000
 """No answer and no prompt has more tokens; a larger count is ignored."""
@@ -58,7 +59,7 @@ def read_stream(chunks: Iterable[tuple[float, bytes]]) -> StreamReading:
     for arrived_at, data in chunks:
         whole = _split_whole(data) if decoder is None else None
         if whole is None:
-            decoder = decoder or Decoder()
+            decoder = decoder or sse.Decoder()
             events: Iterable[Event] = decoder.events(data)
         elif state.ending is Ending.OPEN:
             events = _take_plain(whole, answer, arrived_at)

@@ -1,4 +1,4 @@
-"""Per-class figures of one run."""
+"""The figures of one run, per class."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 
 from llm_bench.measure.record import INCOMPLETE, NOT_SENT, REJECTED, RequestRecord
 from llm_bench.measure.stats import Distribution, describe
-from llm_bench.measure.window import Window, steady_window
+from llm_bench.measure.window import SteadyWindow, steady_window
 from llm_bench.workload.scenario import Scenario, Slo
 
 ALL = "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassSummary:
+class ClassFigures:
     """Times in seconds; latencies are of requests that ended well."""
 
     requests: int
-    """Scheduled and due, whatever became of them."""
+    """Requests that came due, whatever their outcome."""
     completed: int
     rejected: int
     failed: int
@@ -54,41 +54,41 @@ class ClassSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class RunSummary:
     seconds: float
-    """From the run's time 0 to the end of its last request; of a cut window, its length."""
-    classes: dict[str, ClassSummary]
+    """From the run's time 0 to the end of its last request; for a trimmed window, its length."""
+    classes: dict[str, ClassFigures]
     """By class name, in the scenario's order, and `all`."""
     errors: dict[str, int] = field(default_factory=dict)
-    """Requests by outcome, the good ones left out."""
-    window: Window | None = None
-    """Part of the run that was counted, if anything was cut; seconds from the run's time 0."""
-    tenants: dict[str, ClassSummary] = field(default_factory=dict)
+    """Number of requests by outcome, without those that ended well."""
+    window: SteadyWindow | None = None
+    """Part of the run that was counted, if it was trimmed; seconds from the run's time 0."""
+    tenants: dict[str, ClassFigures] = field(default_factory=dict)
 
 
-def summarise(scenario: Scenario, records: Sequence[RequestRecord]) -> Summary:
-    """Requests that an interrupted run never came to are left out; those it cut off count as failed."""
+def summarise(scenario: Scenario, records: Sequence[RequestRecord]) -> RunSummary:
+    """Summarise the requests that came due; those that an interrupted run cut off count as failed."""
     due = [record for record in records if record.outcome != NOT_SENT]
     window = steady_window(due, scenario.duration, scenario.warm_up, scenario.cool_down)
     slos = {name: kind.slo for name, kind in scenario.classes.items()}
 
-    def of(wanted: Callable[[RequestRecord], bool]) -> ClassSummary:
+    def of(wanted: Callable[[RequestRecord], bool]) -> ClassFigures:
         return _summarise_class([record for record in due if wanted(record)], slos, window, seconds)
 
     last = max((record.ended_at or 0.0 for record in due), default=0.0)
-    seconds = min(window.end, scenario.duration) - window.start if window.is_cut else last
+    seconds = min(window.end, scenario.duration) - window.start if window.is_trimmed else last
     classes = {name: of(lambda record, name=name: record.class_name == name) for name in scenario.classes}  # type: ignore[misc]
     classes[ALL] = of(lambda _: True)
     tenants = sorted({record.tenant for record in due if record.tenant is not None})
     by_tenant = {name: of(lambda record, name=name: record.tenant == name) for name in tenants}  # type: ignore[misc]
     errors = Counter(record.outcome for record in due if not record.ok and window.holds(record))
-    return Summary(seconds, classes, dict(errors.most_common()), window if window.is_cut else None, by_tenant)
+    return RunSummary(seconds, classes, dict(errors.most_common()), window if window.is_trimmed else None, by_tenant)
 
 
 def _summarise_class(
-    due: Sequence[RequestRecord], slos: dict[str, Slo], window: Window, seconds: float
-) -> ClassSummary:
-    """Requests count if they were due in the window, tokens per second if they came in it."""
+    due: Sequence[RequestRecord], slos: dict[str, Slo], window: SteadyWindow, seconds: float
+) -> ClassFigures:
+    """Summarise the requests that were due in the window; token rates count tokens that arrived in it."""
     records = [record for record in due if window.holds(record)]
     done = [record for record in records if record.ok]
     rejected = sum(record.outcome == REJECTED for record in records)
@@ -96,7 +96,7 @@ def _summarise_class(
     has_slo = any(slos[record.class_name] != Slo() for record in records)
     output_tokens = sum(record.output_tokens for record in records)
     prompt_tokens = sum(record.prompt_tokens for record in records if record.first_token_at is not None)
-    return ClassSummary(
+    return ClassFigures(
         requests=len(records),
         completed=len(done),
         rejected=rejected,
@@ -119,8 +119,8 @@ def _summarise_class(
     )
 
 
-def _tokens_within(due: Iterable[RequestRecord], window: Window, seconds: float) -> int:
-    if not window.is_cut:
+def _tokens_within(due: Iterable[RequestRecord], window: SteadyWindow, seconds: float) -> int:
+    if not window.is_trimmed:
         return sum(record.output_tokens for record in due)
     end = window.start + seconds
     return sum(

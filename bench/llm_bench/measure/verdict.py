@@ -1,4 +1,4 @@
-"""Is a run fit to be quoted? VALID, or INVALID with every reason; notes say what a reader should know besides."""
+"""Is a run fit to be quoted? VALID, or INVALID with every reason; notes say what else a reader should know."""
 
 from __future__ import annotations
 
@@ -7,44 +7,46 @@ from dataclasses import dataclass, field
 
 from llm_bench.measure.record import INCOMPLETE, NOT_SENT, OK, REJECTED, RequestRecord
 from llm_bench.measure.stats import Distribution, samples_needed
-from llm_bench.measure.summary import ALL, Summary
+from llm_bench.measure.summary import ALL, RunSummary
 
 NOT_LOOKED_AT = Distribution()
 LAG_LIMIT = 0.020
-"""Seconds of P99 schedule lag that are always forgiven: a timer tick and a busy core."""
+"""Seconds of P99 schedule lag that are always allowed: a timer tick and a busy core."""
 LAG_SHARE = 0.05
-"""Beyond that, lag may be this share of the median TTFT: it is inside the headline figure, but must not be it."""
+"""Above LAG_LIMIT, lag is allowed up to this share of the median TTFT, which it is part of."""
 ERROR_LIMIT = 0.01
-"""Share of requests that may fail. Rejections do not count here: they are what the target decided."""
+"""Largest share of requests that can fail. Rejections are the target's decision and do not count."""
 RATE_TOLERANCE = 0.02
-"""How far the rate at which requests were sent may be from the schedule's."""
+"""Largest relative difference between the rate of sending and the schedule's rate."""
 CLIENT_CPU_LIMIT = 0.90
 """Share of one core; beyond it the client measures itself."""
 LENGTH_TOLERANCE = 0.01
-"""Share of answers that may differ in length from what was asked before a note says so."""
+"""Share of answers of another length than requested, above which a note says so."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RunVerdict:
     valid: bool
     reasons: list[str] = field(default_factory=list)
-    """Why not; empty if valid."""
+    """Why the run is invalid; empty if it is valid."""
     notes: list[str] = field(default_factory=list)
 
 
 def judge(
     records: Sequence[RequestRecord],
-    summary: Summary,
+    summary: RunSummary,
     *,
     client_cpu: float,
     interrupted: bool = False,
     left_out: Sequence[str] = (),
     loop_lag: Distribution = NOT_LOOKED_AT,
     ran_out: bool = False,
-) -> Verdict:
-    """`client_cpu`: CPU seconds of this process per second of the run; `loop_lag`: of its event loop, in seconds;
-    `left_out`: notes on what was not taken from the scenario's files; `ran_out`: a closed loop had no more requests
-    before its time was over.
+) -> RunVerdict:
+    """Judge a run.
+
+    `client_cpu`: CPU seconds of the client per second of the run; `loop_lag`: lag of its event loop, in seconds;
+    `left_out`: notes on rows of the scenario's files that were left out; `ran_out`: a closed loop used up its requests
+    early.
     """
     reasons = [*_coverage(records, interrupted), *_pace(records, summary, loop_lag), *_errors(summary)]
     if client_cpu > CLIENT_CPU_LIMIT:
@@ -52,7 +54,7 @@ def judge(
     if ran_out:
         reasons.append(f"the closed loop used up its {len(records)} requests early: send an open loop at a higher rate")
     notes = [*_lengths(records), *_sample_sizes(summary), *left_out]
-    return Verdict(valid=not reasons, reasons=reasons, notes=notes)
+    return RunVerdict(valid=not reasons, reasons=reasons, notes=notes)
 
 
 def _coverage(records: Sequence[RequestRecord], interrupted: bool) -> Iterable[str]:
@@ -64,7 +66,7 @@ def _coverage(records: Sequence[RequestRecord], interrupted: bool) -> Iterable[s
         yield f"{cut_off} of {len(records)} requests were still running at the drain limit and were cut off"
 
 
-def _pace(records: Sequence[RequestRecord], summary: Summary, loop_lag: Distribution) -> Iterable[str]:
+def _pace(records: Sequence[RequestRecord], summary: RunSummary, loop_lag: Distribution) -> Iterable[str]:
     lag, ttft = summary.classes[ALL].schedule_lag, summary.classes[ALL].ttft
     limit = max(LAG_LIMIT, LAG_SHARE * (ttft.p50 or 0.0))
     if lag.p99 is not None and lag.p99 > limit:
@@ -77,18 +79,18 @@ def _pace(records: Sequence[RequestRecord], summary: Summary, loop_lag: Distribu
 
 
 def rates(records: Sequence[RequestRecord]) -> tuple[float, float]:
-    """(scheduled, sent) requests per second, over the span of the requests that were sent; 0 below two of them."""
+    """Return (scheduled, sent) requests per second over the span of the sent requests; 0 below two of them."""
     sent = [record for record in records if record.sent_at is not None and record.follows is None]
     if len(sent) < 2:
         return 0.0, 0.0
-    scheduled_span = max(r.scheduled_at for r in sent) - min(r.scheduled_at for r in sent)
+    scheduled_span = max(r.scheduled_at or 0.0 for r in sent) - min(r.scheduled_at or 0.0 for r in sent)
     sent_span = max(r.sent_at or 0.0 for r in sent) - min(r.sent_at or 0.0 for r in sent)
     if not scheduled_span or not sent_span:
         return 0.0, 0.0
     return (len(sent) - 1) / scheduled_span, (len(sent) - 1) / sent_span
 
 
-def _errors(summary: Summary) -> Iterable[str]:
+def _errors(summary: RunSummary) -> Iterable[str]:
     due = summary.classes[ALL].requests
     errors = {kind: count for kind, count in summary.errors.items() if kind not in (REJECTED, INCOMPLETE)}
     failed = sum(errors.values())
@@ -119,7 +121,7 @@ def _lengths(records: Sequence[RequestRecord]) -> Iterable[str]:
         yield f"the target rejected {rejected} requests; they count as SLO misses and are in no latency"
 
 
-def _sample_sizes(summary: Summary) -> Iterable[str]:
+def _sample_sizes(summary: RunSummary) -> Iterable[str]:
     needed = samples_needed(99)
     small = [
         f"{name} {figures.ttft.count}"

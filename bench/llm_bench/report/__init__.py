@@ -1,4 +1,4 @@
-"""Runs side by side: a table for the terminal, one page of HTML, and JSON."""
+"""Reports that compare runs: a table for the terminal, a page of HTML, Markdown and JSON."""
 
 from llm_bench.report.write import write_report
 

@@ -48,20 +48,20 @@ NARROW = Frame(360, 250)
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class CumulativeCurve:
     samples: list[float]
     css: str
     total: int
-    """Requests the curve speaks for: it ends at samples / total, below 100% where some never got an answer."""
+    """Number of requests: the curve ends at samples / total, below 100% if some had no answer."""
 
 
 def hue(result: Result, class_name: str) -> str:
-    """CSS class of a class's colour, by its place in the scenario."""
+    """Return the CSS class of a class's colour, by its place in the scenario."""
     return f"hue{list(result.scenario.classes).index(class_name) % 6}"
 
 
 def timeline(result: Result, scale_values: Sequence[float], span: float) -> str:
-    """Every request of a run: when it was due, and how long it then waited for its first token."""
+    """Draw every request of a run: when it was due, and its time to first token."""
     frame = WIDE
     x = svg.Scale(0.0, span, frame.left, frame.x_end)
     y = svg.logarithmic(scale_values, frame.y_end, frame.top)
@@ -76,23 +76,24 @@ def timeline(result: Result, scale_values: Sequence[float], span: float) -> str:
             )
     for rows in _slices(result):
         css = hue(result, rows[0].class_name)
-        answered = [(x(row.scheduled_at), y(row.ttft)) for row in rows if row.outcome == OK and row.ttft is not None]
-        failed = [(x(row.scheduled_at), float(frame.top + 4)) for row in rows if row.outcome not in (OK, NOT_SENT)]
+        due = [(row, x(row.scheduled_at)) for row in rows if row.scheduled_at is not None]
+        answered = [(at, y(row.ttft)) for row, at in due if row.outcome == OK and row.ttft is not None]
+        failed = [(at, float(frame.top + 4)) for row, at in due if row.outcome not in (OK, NOT_SENT)]
         parts += [svg.dots(answered, f"dots {css}"), svg.crosses(failed, f"cross {css}")]
     label = f"Time to first token of every request of {result.run.name} over its scheduled time, by class"
     return svg.document(frame.width, frame.height, label, parts + labels)
 
 
 def _slices(result: Result) -> list[list[RequestRecord]]:
-    """The requests in small groups of one class, classes taking turns, so that none is always drawn on top."""
+    """Return the requests in small groups of one class, alternating, so that no class always lies on top."""
     groups: dict[tuple[int, str], list[RequestRecord]] = {}
     for record in result.requests:
         groups.setdefault((record.index // 12, record.class_name), []).append(record)
     return list(groups.values())
 
 
-def cumulative(curves: Sequence[Curve], slo: float | None, label: str, scale_values: Sequence[float]) -> str:
-    """Share of requests that were served within a time, over a logarithmic time axis."""
+def cumulative(curves: Sequence[CumulativeCurve], slo: float | None, label: str, scale_values: Sequence[float]) -> str:
+    """Draw the share of requests that were served within a time, over a logarithmic time axis."""
     frame = NARROW
     x = svg.logarithmic(scale_values, frame.left, frame.x_end)
     y = svg.Scale(0.0, 1.0, frame.y_end, frame.top + 10)
@@ -110,7 +111,7 @@ def cumulative(curves: Sequence[Curve], slo: float | None, label: str, scale_val
 
 
 def queue(result: Result, peak: float, span: float) -> str:
-    """Requests that were due and had no first token yet, stacked by class: the queue as its users feel it."""
+    """Draw the requests that were due and had no first token yet, stacked by class: the queue as users see it."""
     frame = WIDE
     x = svg.Scale(0.0, span, frame.left, frame.x_end)
     y = svg.linear(peak, frame.y_end, frame.top)
@@ -145,7 +146,7 @@ class _AreaLabel:
 
 
 def _draw_labels(labels: Sequence[_AreaLabel]) -> list[str]:
-    """In areas that are thick enough, the thickest first; one that would lie on another is left out."""
+    """Draw labels in areas that are thick enough, the thickest first; leave out those that would overlap."""
     drawn: list[_AreaLabel] = []
     for label in sorted(labels, key=lambda label: -label.height):
         if label.height > 16 and not any(label.meets(other) for other in drawn):
@@ -158,15 +159,15 @@ def queue_grid(span: float) -> np.ndarray:
 
 
 def waiting(records: Sequence[RequestRecord], class_name: str | None, grid: np.ndarray) -> np.ndarray:
-    """How many requests (of a class) are due and not yet answered at each moment of `grid`."""
+    """Return the number of requests (of a class) that are due and unanswered at each moment of `grid`."""
     rows = [row for row in records if row.sent_at is not None and class_name in (None, row.class_name)]
-    due = np.sort([row.scheduled_at for row in rows])
+    due = np.sort([row.scheduled_at or 0.0 for row in rows])
     gone = np.sort([_answered_at(row) for row in rows])
     return np.asarray(np.searchsorted(due, grid, "right") - np.searchsorted(gone, grid, "right"), dtype=float)
 
 
 def attainment(results: Sequence[Result]) -> str:
-    """Share of requests within their SLO: one group of bars per class, one bar per run."""
+    """Draw the share of requests within their SLO: one group of bars per class, one bar per run."""
     names = [name for name in results[0].scenario.classes if _attained(results[0], name) is not None]
     row, gap = 24, 20
     group = len(results) * row + gap + 16
@@ -189,7 +190,7 @@ def attainment(results: Sequence[Result]) -> str:
 
 
 def tail(results: Sequence[Result]) -> str:
-    """P99 time to first token with its 95% interval, from the first run to the others."""
+    """Draw the P99 time to first token with its 95% interval, for each class and run."""
     names = list(results[0].scenario.classes)
     row, gap = 24, 20
     group = len(results) * row + gap + 16
@@ -217,7 +218,7 @@ def tail(results: Sequence[Result]) -> str:
 
 
 def _interval(figures: Distribution, x: svg.Scale, y: float, css: str, *, frame: Frame) -> list[str]:
-    """Dot, whiskers and value; on a side that the sample does not bound, a few dots."""
+    """Draw a dot, whiskers and the value; a dotted whisker where the sample does not bound the interval."""
     if figures.p99 is None:
         return [svg.text((x(x.low), y + 5), "no sample", "small")]
     at, parts = x(figures.p99), []
@@ -256,8 +257,8 @@ def _axes(
     return parts
 
 
-def _steps(curve: Curve, x: svg.Scale, y: svg.Scale) -> list[svg.Point]:
-    """The empirical distribution as a staircase, from the axis up to the share that was answered."""
+def _steps(curve: CumulativeCurve, x: svg.Scale, y: svg.Scale) -> list[svg.Point]:
+    """Return the empirical distribution as a staircase, from the axis up to the share that was answered."""
     ordered = np.sort(curve.samples)
     if len(ordered) > CURVE_POINTS:
         ordered = np.quantile(ordered, np.linspace(0, 1, CURVE_POINTS))
@@ -270,7 +271,7 @@ def _steps(curve: Curve, x: svg.Scale, y: svg.Scale) -> list[svg.Point]:
 
 
 def run_css(results: Sequence[Result], class_name: str, position: int, kind: str) -> str:
-    """Grey for the first of several runs, the class's hue for the others, distinguished by dashes from the third on."""
+    """Return grey for the first of several runs, the class's hue for the others, with dashes from the third on."""
     if position == 0 and len(results) > 1:
         return f"{kind} base"
     return f"{kind} {hue(results[0], class_name)} run{position}"

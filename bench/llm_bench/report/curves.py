@@ -1,4 +1,4 @@
-"""The page of a sweep: how latency grows with load, where the SLOs break, and what throughput is bought with it."""
+"""The page of a sweep: how latency grows with load, where the SLOs break, and the throughput at each rate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from llm_bench.analyse.repetitions import Estimate, mean_interval
-from llm_bench.measure.summary import ALL, ClassSummary
+from llm_bench.measure.summary import ALL, ClassFigures
 from llm_bench.report.charts import NARROW, WIDE, Frame, hue
 from llm_bench.report.template import fill_template
 from llm_bench.report.write import write_file
@@ -22,12 +22,12 @@ GOAL = 0.99
 
 _TICKS: dict[str, Callable[[float], str]] = {"seconds": duration, "share": "{:.0%}".format, "count": "{:g}".format}
 
-Read = Callable[[ClassSummary], float | None]
+Read = Callable[[ClassFigures], float | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """One rate; the runs at it are one estimate each way."""
+class RatePoint:
+    """One rate and the estimate over its runs."""
 
     x: float
     y: Estimate
@@ -35,10 +35,10 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class RateCurve:
     name: str
     css: str
-    points: list[Point]
+    points: list[RatePoint]
 
 
 def write_curves(results: Sequence[Result], path: Path, *, title: str) -> None:
@@ -68,7 +68,7 @@ def render_curves(results: Sequence[Result], title: str) -> str:
 
 
 def by_rate(results: Sequence[Result]) -> dict[float, list[Result]]:
-    """Runs by the rate they offered, rising."""
+    """Group the runs by offered rate, in ascending order."""
     rates: dict[float, list[Result]] = {}
     for result in sorted(results, key=lambda result: result.scenario.rate or 0.0):
         rates.setdefault(round(result.scenario.rate or 0.0, 6), []).append(result)
@@ -106,13 +106,13 @@ def _over_rate(results: Sequence[Result], rates: dict[float, list[Result]], read
     curves = []
     for name in results[0].scenario.classes:
         found = [(rate, _estimate(runs, name, read)) for rate, runs in rates.items()]
-        points = [Point(rate, estimate, rate) for rate, estimate in found if estimate is not None]
-        curves.append(Curve(name, hue(results[0], name), points))
+        points = [RatePoint(rate, estimate, rate) for rate, estimate in found if estimate is not None]
+        curves.append(RateCurve(name, hue(results[0], name), points))
     return Markup(_draw([curve for curve in curves if curve.points], NARROW, "requests per second", unit))
 
 
 def _throughput_latency(rates: dict[float, list[Result]]) -> str:
-    """Output tokens per second against P99 and median TTFT; each point is a rate."""
+    """Draw output tokens per second against P99 and median TTFT; each point is a rate."""
     curves = []
     for label, css, read in (
         ("P99", "hue0", lambda c: c.ttft.p99),
@@ -123,29 +123,29 @@ def _throughput_latency(rates: dict[float, list[Result]]) -> str:
             x = _estimate(runs, ALL, lambda c: c.output_tokens_per_second)
             y = _estimate(runs, ALL, read)
             if x is not None and y is not None:
-                points.append(Point(x.value, y, rate))
-        curves.append(Curve(label, css, points))
+                points.append(RatePoint(x.value, y, rate))
+        curves.append(RateCurve(label, css, points))
     drawn = [curve for curve in curves if curve.points]
     return _draw(drawn, WIDE, "output tokens per second", "seconds", rates_shown=True)
 
 
 def _goodput(rates: dict[float, list[Result]]) -> str:
-    """The share of the load that was served as promised; on the grey line it would be all of it."""
+    """Draw goodput over the offered rate; the grey line is goodput if every request met its SLO."""
     points = [
-        Point(rate, one, rate) for rate, runs in rates.items() if (one := _estimate(runs, ALL, lambda c: c.goodput))
+        RatePoint(rate, one, rate) for rate, runs in rates.items() if (one := _estimate(runs, ALL, lambda c: c.goodput))
     ]
-    asked = [Point(rate, Estimate(_offered(runs), None, None, 1), rate) for rate, runs in rates.items()]
-    curves = [Curve("asked", "hue5", asked), Curve("goodput", "hue3", points)]
+    asked = [RatePoint(rate, Estimate(_offered(runs), None, None, 1), rate) for rate, runs in rates.items()]
+    curves = [RateCurve("asked", "hue5", asked), RateCurve("goodput", "hue3", points)]
     return _draw(curves, WIDE, "requests per second", "count")
 
 
 def _offered(runs: Sequence[Result]) -> float:
-    """Requests that were due, per second of the run: what goodput would be if all were served in time."""
+    """Return the requests that were due per second of the run: goodput if all were served in time."""
     return sum(run.summary.classes[ALL].requests / run.summary.seconds for run in runs) / len(runs)
 
 
-def _draw(curves: Sequence[Curve], frame: Frame, x_label: str, unit: str, *, rates_shown: bool = False) -> str:
-    """`unit` of y: `seconds` on a logarithmic axis, `share` from 0 to 1, or `count`."""
+def _draw(curves: Sequence[RateCurve], frame: Frame, x_label: str, unit: str, *, rates_shown: bool = False) -> str:
+    """Draw the curves. `unit` of y: `seconds` on a logarithmic axis, `share` from 0 to 1, or `count`."""
     points = [point for curve in curves for point in curve.points]
     x = svg.linear(max((point.x for point in points), default=1.0), frame.left, frame.x_end - 30)
     y = _height([point.y.value for point in points], frame, unit)
@@ -172,8 +172,8 @@ def _height(values: Sequence[float], frame: Frame, unit: str) -> svg.Scale:
     )
 
 
-def _curve(curve: Curve, x: svg.Scale, y: svg.Scale, rates_shown: bool) -> list[str]:
-    """Line, points, and whiskers where several runs make an interval."""
+def _curve(curve: RateCurve, x: svg.Scale, y: svg.Scale, rates_shown: bool) -> list[str]:
+    """Draw a line, its points, and whiskers where several runs give an interval."""
     parts = [svg.polyline([(x(point.x), y(point.y.value)) for point in curve.points], f"curve {curve.css}")]
     for point in curve.points:
         at = x(point.x)
@@ -187,8 +187,8 @@ def _curve(curve: Curve, x: svg.Scale, y: svg.Scale, rates_shown: bool) -> list[
     return parts
 
 
-def _names(curves: Sequence[Curve], x: svg.Scale, y: svg.Scale) -> list[str]:
-    """Each curve's name at its end, pushed apart where ends meet."""
+def _names(curves: Sequence[RateCurve], x: svg.Scale, y: svg.Scale) -> list[str]:
+    """Draw each curve's name at its end, pushed apart where ends meet."""
     ends = sorted(((y(curve.points[-1].y.value), curve) for curve in curves), key=lambda end: end[0])
     labels, floor = [], -1e9
     for height, curve in ends:

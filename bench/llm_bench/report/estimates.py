@@ -1,4 +1,4 @@
-"""Tables on the terminal for what several runs say together: repetitions, pairs, and the conditions of a gate."""
+"""Terminal tables over several runs: repetitions, pairs, and the `--fail-if` conditions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from llm_bench.analyse.conditions import CheckedCondition
 from llm_bench.analyse.figures import RATES, parse_figure
-from llm_bench.analyse.gate import Finding
 from llm_bench.analyse.knee import Knee
 from llm_bench.analyse.paired import PairedRatio
 from llm_bench.analyse.repetitions import Estimate
@@ -27,7 +27,7 @@ _STYLES = {"passed": "green", "failed": "bold red", "undecided": "yellow"}
 
 
 def print_repetitions(estimates: Mapping[str, Estimate], console: Console | None = None) -> None:
-    """Mean over the runs, its 95% interval, and half of that as a share of the mean."""
+    """Print the mean over the runs, its 95% interval, and the half width as a share of the mean."""
     rows = {}
     for name, one in estimates.items():
         half = one.half_width
@@ -37,7 +37,7 @@ def print_repetitions(estimates: Mapping[str, Estimate], console: Console | None
 
 
 def print_pairs(ratios: Sequence[PairedRatio], a: str, b: str, console: Console | None = None) -> None:
-    """The ratio of B to A with its interval, the smallest that could have been seen, and what was. 80 columns."""
+    """Print the ratio of B to A, its interval, the minimum detectable effect and the verdict, in 80 columns."""
     rows = {
         one.figure: [
             show(one.figure, one.a),
@@ -53,7 +53,7 @@ def print_pairs(ratios: Sequence[PairedRatio], a: str, b: str, console: Console 
 
 
 def print_sweep(results: Sequence[Result], console: Console | None = None) -> None:
-    """A row for each run, by rate."""
+    """Print a row for each run, by rate."""
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
     for column in ("Rate", "Output/s", "TTFT P50", "TTFT P99", "TPOT P50", "SLO met", "Goodput", ""):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
@@ -73,7 +73,7 @@ def print_sweep(results: Sequence[Result], console: Console | None = None) -> No
 
 
 def print_knee(knee: Knee, console: Console | None = None) -> None:
-    """Every run of the search, and what it found."""
+    """Print every run of the search, and the knee."""
     console = console or Console()
     for trial in knee.trials:
         met = share(trial.attainment)
@@ -90,14 +90,14 @@ def print_knee(knee: Knee, console: Console | None = None) -> None:
     )
 
 
-def print_findings(findings: Sequence[Finding], console: Console | None = None) -> None:
+def print_findings(findings: Sequence[CheckedCondition], console: Console | None = None) -> None:
     for finding in findings:
         style = _STYLES[finding.outcome]
         (console or Console()).print(f"[{style}]{finding.outcome}[/]  {finding.condition}: {finding.detail}")
 
 
 def show(figure: str, value: float | None) -> str:
-    """A figure's value with its unit."""
+    """Format a figure's value with its unit."""
     key = parse_figure(figure).key
     if value is None:
         return MISSING
@@ -107,7 +107,7 @@ def show(figure: str, value: float | None) -> str:
 
 
 def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
-    """Rows by figure, those of a class under its name."""
+    """Return the table: a row per figure, grouped under its class."""
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
     for column in ("", *columns):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)

@@ -12,7 +12,7 @@ PANELS: tuple[tuple[str, str, float, Unit], ...] = (
     ("temperature", "temperature, °C", 1.0, "number"),
     ("sm_clock", "SM clock, GHz", 1e9, "number"),
 )
-"""Measure, what the caption says of it, what a unit of the axis is in units of the measure."""
+"""Measure, its words in the caption, one unit of the axis in units of the measure, kind of axis."""
 
 
 def panels(result: Result, span: float) -> list[Panel]:
@@ -33,7 +33,7 @@ def panels(result: Result, span: float) -> list[Panel]:
 
 
 def names(result: Result) -> str | None:
-    """`2 × NVIDIA H100 80GB HBM3`"""
+    """Return the GPUs' names, such as `2 × NVIDIA H100 80GB HBM3`."""
     if result.gpu is None:
         return None
     found = [gpu.name for gpu in result.gpu.gpus]

@@ -11,7 +11,7 @@ from llm_report.units import ratio
 
 
 def render_markdown(results: Sequence[Result], title: str) -> str:
-    """A heading, verdicts, a table with a row for each class and run (of two, the ratio too), and the settings."""
+    """Return a heading, the verdicts, a table by class and run (with the ratio of two runs), and the settings."""
     lines = [f"## {_cell(title)}", "", *_failures(results), *_verdicts(results), "", *_table(results), ""]
     return "\n".join([*lines, *_settings(results), ""])
 

@@ -79,9 +79,12 @@ def _content(results: Sequence[Result], title: str) -> dict[str, Any]:
     }
 
 
-def _schedule(result: Result) -> list[tuple[float, str, int]]:
+def _schedule(result: Result) -> list[tuple[float | None, str, int]]:
+    """Return what the scenario fixes: a later turn's time depends on the answer before it."""
     return [
-        (record.scheduled_at, record.class_name, record.max_tokens) for record in result.requests if not record.follows
+        (record.scheduled_at, record.class_name, record.max_tokens)
+        for record in result.requests
+        if record.follows is None
     ]
 
 
@@ -103,7 +106,7 @@ def _card(results: Sequence[Result], name: str) -> Card:
 
 
 def _rows(results: Sequence[Result]) -> dict[str, list[Any]]:
-    """Comparison rows by class."""
+    """Return the comparison rows by class."""
     rows: dict[str, list[Any]] = {}
     for row in compare(results):
         rows.setdefault(row.class_name, []).append(row)
@@ -130,7 +133,7 @@ def _queues(results: Sequence[Result]) -> list[Markup]:
 
 
 def _curves(results: Sequence[Result], metric: Callable[[RequestRecord], float | None], slo: str) -> dict[str, Markup]:
-    """One panel per class, every run in it; all panels share their time axis."""
+    """Draw one panel per class with every run; all panels share their time axis."""
     values = _samples(results, metric)
     slos = [getattr(kind.slo, slo) for kind in results[0].scenario.classes.values()]
     values += [limit for limit in slos if limit is not None and values and limit < SLO_REACH * max(values)]
@@ -144,11 +147,11 @@ def _curves(results: Sequence[Result], metric: Callable[[RequestRecord], float |
 
 def _curve(
     results: Sequence[Result], position: int, name: str, metric: Callable[[RequestRecord], float | None]
-) -> charts.Curve:
+) -> charts.CumulativeCurve:
     rows = [record for record in results[position].requests if record.class_name == name and record.sent_at is not None]
     found = [value for record in rows if record.outcome == OK and (value := metric(record)) is not None]
     measurable = sum(record.outcome != OK or metric(record) is not None for record in rows)
-    return charts.Curve(found, charts.run_css(results, name, position, ""), measurable)
+    return charts.CumulativeCurve(found, charts.run_css(results, name, position, ""), measurable)
 
 
 def _samples(results: Iterable[Result], metric: Callable[[RequestRecord], float | None]) -> list[float]:
@@ -157,7 +160,7 @@ def _samples(results: Iterable[Result], metric: Callable[[RequestRecord], float 
 
 
 def _settings(results: Sequence[Result]) -> list[tuple[str, list[str]]]:
-    """(what, its value in each run); a single value where the runs agree."""
+    """Return (setting, its value in each run); a single value if the runs agree."""
     readers: dict[str, Callable[[Result], Any]] = {
         "Target": lambda r: r.run.target,
         "Model": lambda r: r.run.model,
@@ -197,7 +200,7 @@ def _arrivals(result: Result) -> str:
 
 
 def sent_rate(result: Result) -> float:
-    """Arrivals per second of the window, as planned; a trace need not be there any more."""
+    """Return the planned arrivals per second, from the records, because a trace's file can be gone."""
     return sum(record.follows is None for record in result.requests) / result.scenario.duration
 
 

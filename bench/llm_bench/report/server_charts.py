@@ -30,7 +30,7 @@ def _known(server: ServerMetrics, *names: str) -> dict[str, list[float]]:
 
 
 def _rates(server: ServerMetrics, name: str) -> list[float]:
-    """Growth per second of a counter up to each scrape."""
+    """Return a counter's growth per second up to each scrape."""
     values, times = server.series.get(name, []), server.times
     steps = [(values[n] - values[n - 1]) / (times[n] - times[n - 1]) for n in range(1, len(values))]
     return [0.0, *steps] if steps else []

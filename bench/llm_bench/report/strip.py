@@ -23,7 +23,7 @@ Panel = tuple[Markup, Markup]
 def make_panel(
     label: str, name: str, times: Sequence[float], *, lines: Mapping[str, Values], span: float, unit: Unit
 ) -> Panel:
-    """`lines`: by name, values at `times`, None where there was no reading; `name`: of the run."""
+    """Return a panel. `lines`: values at `times` by name, None without a reading; `name`: the run's."""
     return _caption(label, list(lines)), Markup(_draw(f"{label} of {name}", times, lines, span, unit=unit))
 
 
@@ -36,7 +36,7 @@ def _caption(label: str, names: Sequence[str]) -> Markup:
 
 
 def _draw(label: str, times: Sequence[float], lines: Mapping[str, Values], span: float, *, unit: Unit) -> str:
-    """The axis of a share ends at 100%."""
+    """Draw the chart; the axis of a share ends at 100%."""
     x = svg.Scale(0.0, span, FRAME.left, FRAME.x_end)
     highest = max((value for values in lines.values() for value in values if value is not None), default=0.0)
     y = svg.linear(1.0 if unit == "share" else highest, FRAME.y_end, FRAME.top)

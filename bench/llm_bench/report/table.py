@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from llm_bench.measure.summary import ClassSummary
-from llm_bench.report.compare import METRICS, THROUGHPUT, Metric, Row, compare, show
+from llm_bench.measure.summary import ClassFigures
+from llm_bench.report.compare import METRICS, THROUGHPUT, ReportedMetric, Row, compare, show
 from llm_bench.report.headline import nothing_completed
 from llm_bench.results.result import Result
 from llm_report.units import ratio
@@ -43,7 +43,7 @@ def _print_verdicts(results: Sequence[Result], console: Console) -> None:
         console.print(_verdict(result))
 
 
-def make_table(results: Sequence[Result], metrics: Sequence[Metric] = METRICS) -> Table:
+def make_table(results: Sequence[Result], metrics: Sequence[ReportedMetric] = METRICS) -> Table:
     """Return a block of rows per class, in it one row per run."""
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("Class", no_wrap=True)
@@ -67,7 +67,9 @@ def make_table(results: Sequence[Result], metrics: Sequence[Metric] = METRICS) -
     return table
 
 
-def _cells(name: str, result: Result, figures: ClassSummary, metrics: Sequence[Metric], *, several: bool) -> list[Text]:
+def _cells(
+    name: str, result: Result, figures: ClassFigures, metrics: Sequence[ReportedMetric], *, several: bool
+) -> list[Text]:
     cells = [Text(name, style="bold")]
     if several:
         cells.append(Text(result.run.name))

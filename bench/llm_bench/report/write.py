@@ -1,4 +1,4 @@
-"""Writes the report's files."""
+"""The report's files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_report(
 
 
 def report_data(results: Sequence[Result], title: str) -> dict[str, Any]:
-    """The comparison, and of each run everything but its single requests."""
+    """Return the comparison, and each run without its single requests."""
     return {
         "schema_version": 1,
         "title": title,

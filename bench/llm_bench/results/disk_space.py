@@ -1,8 +1,8 @@
-"""Writes a result, or as much of it as the disk takes.
+"""A result written to disk, or as much of it as fits.
 
-A run may have cost an hour of a cluster. Room for its essence is taken before the load is sent, in a file of the
-result's folder, and given free when the result is written: a disk that is full by then still takes that much. What
-does not fit is left out from the largest part down, and the result says what is missing and why.
+A run can cost an hour of a cluster. A reserve file in the result's folder takes disk space for the essential results
+before the load is sent, and is removed when the result is written. A disk that has filled up by then still has that
+much room. Parts that do not fit are left out, the largest first, and the result says what is missing and why.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STEPS: tuple[tuple[str, ...], ...] = ((), (CHUNKS,), (CHUNKS, CSV_FILE), (CHUNKS
 
 
 def prepare_folder(folder: Path) -> None:
-    """Makes the folder before anything is sent, and makes sure that a result can be written there."""
+    """Make the folder and check that a result can be written there. Raises ResultError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -77,12 +77,12 @@ def _leave_out(result: Result, missing: Sequence[str], reason: str) -> Result:
 
 
 def _without_chunks(record: RequestRecord) -> RequestRecord:
-    """The first chunk stays: the time to first token is that of its arrival."""
+    """Drop all chunks but the first, whose arrival is the time to first token."""
     return replace(record, chunk_times=record.chunk_times[:1], chunk_tokens=record.chunk_tokens[:1])
 
 
 def _write(result: Result, folder: Path, *, with_csv: bool) -> None:
-    """All of it or nothing: files get their names when both are on disk. Raises OSError."""
+    """Write both files or neither: they get their names when both are on disk. Raises OSError."""
     files = {CSV_FILE: encode_csv(result.requests)} if with_csv else {}
     files[RESULT_FILE] = encode_result(result, indent=result.partial is None)
     unfinished = {name: folder / f"{name}.part" for name in files}
@@ -98,7 +98,7 @@ def _write(result: Result, folder: Path, *, with_csv: bool) -> None:
 
 
 def _write_through(path: Path, data: bytes) -> None:
-    """Down to the disk, which may find only then that it is full."""
+    """Write and sync to the disk, which can find only then that it is full."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()

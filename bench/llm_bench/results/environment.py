@@ -1,4 +1,4 @@
-"""Where a run was made: enough to tell whether two runs may be compared."""
+"""The machine and software of a run: enough to tell whether two runs are comparable."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Environment:
     system: str
     cpu: str
     cores: int
-    """That this process may use."""
+    """Cores that this process can use."""
     memory_bytes: int
     bench: str
     packages: dict[str, str] = field(default_factory=dict)
     load_average: float | None = None
-    """Over the minute before the run: what else the machine was doing."""
+    """Load average over the minute before the run: the machine's other work."""
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same machine and software; the load average is not part of it."""
+        """Hash of the machine and its software, without the load average."""
         parts = [self.python, self.system, self.cpu, self.cores, self.memory_bytes, self.bench, self.packages]
         return blake2b(repr(parts).encode(), digest_size=6).hexdigest()
 

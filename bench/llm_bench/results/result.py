@@ -1,7 +1,9 @@
 """A run on disk: `result.json` with everything, `requests.csv` with one line per request.
 
-New keys come with a default, so that results of before are still read; SCHEMA_VERSION changes when a key changes its
-meaning or goes.
+New keys come with a default, so older results can still be read. SCHEMA_VERSION grows when a key changes its meaning or
+goes:
+
+2   `scheduled_at` is null for a turn that never came due; version 1 has that turn's thinking time there
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from llm_bench.errors import ResultError
 from llm_bench.measure.gpu import GpuMetrics
-from llm_bench.measure.record import RequestRecord
+from llm_bench.measure.record import NOT_SENT, RequestRecord
 from llm_bench.measure.server_metrics import ServerMetrics
 from llm_bench.measure.stats import Distribution
-from llm_bench.measure.summary import Summary
-from llm_bench.measure.verdict import NOT_LOOKED_AT, Verdict
+from llm_bench.measure.summary import RunSummary
+from llm_bench.measure.verdict import NOT_LOOKED_AT, RunVerdict
 from llm_bench.results.environment import Environment
 from llm_bench.results.spreadsheet import quote_formula
 from llm_bench.workload.scenario import Scenario
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RESULT_FILE = "result.json"
 CSV_FILE = "requests.csv"
 
@@ -71,8 +73,8 @@ class Result:
     run: RunInfo
     scenario: Scenario
     environment: Environment
-    summary: Summary
-    verdict: Verdict
+    summary: RunSummary
+    verdict: RunVerdict
     requests: list[RequestRecord]
     """The schedule and what became of it, by arrival."""
     server: ServerMetrics | None = None
@@ -80,7 +82,7 @@ class Result:
     gpu: GpuMetrics | None = None
     """The GPUs of the machine that the client ran on, if it has any."""
     partial: Partial | None = None
-    """Set if the disk did not take all of it. Its figures are of the whole run all the same."""
+    """Set if the disk had no room for all of it. The figures still cover the whole run."""
 
 
 RESULT = TypeAdapter(Result)
@@ -93,10 +95,10 @@ _COLUMNS = (
 
 
 def read_result(folder: Path) -> Result:
-    """The result in `folder`, or in the file itself if a file is named."""
+    """Return the result in `folder`, or in the file itself if a file is named. Raises ResultError."""
     path = folder / RESULT_FILE if folder.is_dir() else folder
     try:
-        return RESULT.validate_json(path.read_bytes())
+        return _upgrade(RESULT.validate_json(path.read_bytes()))
     except OSError as error:
         raise ResultError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
@@ -105,8 +107,17 @@ def read_result(folder: Path) -> Result:
         raise ResultError(f"{path}: is not a result of this version of llm-bench: {where} {problem['msg']}") from error
 
 
+def _upgrade(result: Result) -> Result:
+    if result.schema_version >= SCHEMA_VERSION:
+        return result
+    never_due = (record for record in result.requests if record.outcome == NOT_SENT and record.follows is not None)
+    for record in never_due:
+        record.scheduled_at, record.think_seconds = None, record.scheduled_at or 0.0
+    return replace(result, schema_version=SCHEMA_VERSION)
+
+
 def result_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of `result.json`."""
+    """Return the JSON Schema (2020-12) of `result.json`."""
     schema = RESULT.json_schema(mode="serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "llm-bench result", **schema}
 

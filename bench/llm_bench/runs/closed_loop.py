@@ -1,4 +1,4 @@
-"""The closed-loop run behind `capacity`: keeps the target full for some seconds and reads off its steady rate."""
+"""The closed-loop run behind `capacity`: it keeps the target busy for some seconds and measures its steady rate."""
 
 from __future__ import annotations
 
@@ -29,14 +29,22 @@ def measure_capacity(
     tokenizer: Path | None,
     corpus: Path | None,
 ) -> Capacity:
-    """Keeps `users` requests of the mix running for `duration` seconds. An interrupt ends it with KeyboardInterrupt."""
+    """Keep `users` requests of the mix running for `duration` seconds; return the capacity.
+
+    Raises KeyboardInterrupt on an interrupt, TargetError if the target is too fast or answers nothing.
+    """
     credentials = find_credentials(api_key_env, scenario.tenant_key_envs)
     target = find_target(target_url, model, credentials)
     check_fits(scenario, target)
-    text, cut = text_source(corpus, tokenizer)
+    text, truncate = text_source(corpus, tokenizer)
     count = users + int(PLANNED_PER_SECOND * duration)
     mix = draw_mix(
-        scenario, count, text, seed=scenario.seed if seed is None else seed, salt=secrets.token_hex(4), cut=cut
+        scenario,
+        count,
+        text,
+        seed=scenario.seed if seed is None else seed,
+        salt=secrets.token_hex(4),
+        truncate=truncate,
     )
     load = plan_load(scenario, target, mix, credentials)
     probe(scenario, target, credentials)

@@ -28,12 +28,12 @@ from llm_bench.results.disk_space import prepare_folder, room_for, write_result
 from llm_bench.results.environment import Environment, describe_environment
 from llm_bench.results.result import SCHEMA_VERSION, Result, RunInfo
 from llm_bench.workload.arrivals import ClosedLoop
-from llm_bench.workload.prompts import Cut, cut_by_characters, cut_by_tokenizer, find_corpus, read_corpus
+from llm_bench.workload.prompts import Truncate, find_corpus, read_corpus, truncate_by_characters, truncate_by_tokenizer
 from llm_bench.workload.scenario import Scenario
 from llm_bench.workload.schedule import PlannedRequest, draw_mix, draw_schedule
 
 PLANNED_PER_SECOND = 200
-"""Requests prepared for each second of a closed loop. A target that finishes more takes an open loop to measure."""
+"""Requests prepared for each second of a closed loop. A faster target needs an open loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class RunOptions:
     api_key_env: str | None = None
     """Environment variable that holds the API key."""
     metrics: tuple[str, ...] = ()
-    """Where the server's metrics are; the target's own `/metrics` if empty."""
+    """Addresses of the server's metrics; empty means the target's own `/metrics`."""
     workers: int = 1
     """Processes that send."""
     quiet: bool = False
@@ -65,8 +65,8 @@ def run(scenario: Scenario, options: RunOptions, folder: Path) -> Result:
         check_fits(scenario, target)
         seed = scenario.seed if options.seed is None else options.seed
         salt = options.salt or secrets.token_hex(4)
-        corpus, cut = text_source(options.corpus, options.tokenizer)
-        schedule = _plan(scenario, corpus, seed, salt, cut=cut)
+        corpus, truncate = text_source(options.corpus, options.tokenizer)
+        schedule = _plan(scenario, corpus, seed, salt, truncate=truncate)
         with room_for(folder, len(schedule)):
             probe(scenario, target, credentials)
             name = options.name or scenario.name
@@ -176,9 +176,9 @@ def _conclude(
     )
 
 
-def text_source(corpus: Path | None, tokenizer: Path | None) -> tuple[str, Cut]:
-    """The text that prompts are cut from, and what cuts it."""
-    return read_corpus(find_corpus(corpus)), cut_by_tokenizer(tokenizer) if tokenizer else cut_by_characters
+def text_source(corpus: Path | None, tokenizer: Path | None) -> tuple[str, Truncate]:
+    """Return the text for the prompts, and the function that truncates it."""
+    return read_corpus(find_corpus(corpus)), truncate_by_tokenizer(tokenizer) if tokenizer else truncate_by_characters
 
 
 def check_fits(scenario: Scenario, target: Target) -> None:
@@ -191,11 +191,11 @@ def check_fits(scenario: Scenario, target: Target) -> None:
 
 
 def probe(scenario: Scenario, target: Target, credentials: Credentials) -> None:
-    """One short request before the load: what fails here would fail a thousand times. Raises TargetError."""
+    """Send one short request before the load. Raises TargetError if it fails, as a thousand others would."""
     tenant = next(iter(scenario.tenants), None)
     planned = PlannedRequest(
         index=0,
-        at=0.0,
+        scheduled_at=0.0,
         class_name=next(iter(scenario.classes)),
         prompt="def",
         prompt_tokens=1,
@@ -212,8 +212,8 @@ def probe(scenario: Scenario, target: Target, credentials: Credentials) -> None:
         raise TargetError(f"{target.url} fails a first short request ({record.outcome}): {detail}")
 
 
-def _plan(scenario: Scenario, corpus: str, seed: int, salt: str, *, cut: Cut) -> list[PlannedRequest]:
+def _plan(scenario: Scenario, corpus: str, seed: int, salt: str, *, truncate: Truncate) -> list[PlannedRequest]:
     if isinstance(scenario.arrivals, ClosedLoop):
         count = scenario.arrivals.users + int(PLANNED_PER_SECOND * scenario.duration)
-        return draw_mix(scenario, count, corpus, seed=seed, salt=salt, cut=cut)
-    return draw_schedule(scenario, corpus, seed=seed, salt=salt, cut=cut)
+        return draw_mix(scenario, count, corpus, seed=seed, salt=salt, truncate=truncate)
+    return draw_schedule(scenario, corpus, seed=seed, salt=salt, truncate=truncate)

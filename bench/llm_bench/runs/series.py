@@ -18,7 +18,7 @@ class Pair:
 
 
 def repeat(scenario: Scenario, options: RunOptions, folder: Path, count: int) -> list[Result]:
-    """`count` runs, each of the next seed, in `folder`/1, /2, …; ends early with one that was interrupted."""
+    """Make `count` runs, each with the next seed, in `folder`/1, /2, …; an interrupted run is the last."""
     results: list[Result] = []
     for number in range(count):
         seeded = replace(
@@ -31,10 +31,10 @@ def repeat(scenario: Scenario, options: RunOptions, folder: Path, count: int) ->
 
 
 def run_pairs(scenario: Scenario, a: RunOptions, b: RunOptions, folder: Path, *, count: int) -> list[Pair]:
-    """`count` pairs in `folder`/1/a, /1/b, …; both of a pair get the same schedule.
+    """Make `count` pairs in `folder`/1/a, /1/b, …; both runs of a pair get the same schedule.
 
-    A goes first in one pair, B in the next, so that what changes steadily (a machine that warms up, a neighbour that
-    comes) is on both sides alike. Their prompts differ: the two targets may share an engine and its prefix cache.
+    A goes first in one pair, B in the next, so a steady change (a machine that warms up, a neighbour that arrives)
+    affects both sides alike. Their prompts differ, because the two targets can share an engine and its prefix cache.
     """
     pairs: list[Pair] = []
     for number in range(count):
@@ -58,5 +58,5 @@ def _numbered(scenario: Scenario, options: RunOptions, number: int) -> str:
 
 
 def invalid_runs(results: Sequence[Result]) -> list[str]:
-    """`NAME: reason` of every run that is not fit to be quoted."""
+    """Return `NAME: reason` for every reason why a run is invalid."""
     return [f"{result.run.name}: {reason}" for result in results for reason in result.verdict.reasons]

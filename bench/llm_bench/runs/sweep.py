@@ -13,12 +13,12 @@ from llm_bench.runs.series import first_seed, repeat
 from llm_bench.workload.scenario import Scenario, Slo, scaled
 
 
-class Interrupted(Exception):
+class SearchInterrupted(Exception):
     """The user ended a run of the search."""
 
 
 def sweep(scenario: Scenario, options: RunOptions, folder: Path, rates: list[float], *, repeats: int) -> list[Result]:
-    """Every rate `repeats` times, in `folder`/RATE/1, /2, …; ends early with a run that was interrupted."""
+    """Run every rate `repeats` times, in `folder`/RATE/1, /2, …; an interrupted run is the last."""
     results: list[Result] = []
     for rate in rates:
         named = replace(options, name=f"{options.name or scenario.name} {rate:g}/s")
@@ -31,7 +31,7 @@ def sweep(scenario: Scenario, options: RunOptions, folder: Path, rates: list[flo
 def saturate(
     scenario: Scenario, options: RunOptions, folder: Path, *, goal: float, precision: float, repeats: int
 ) -> Knee:
-    """Runs lie in `folder`/1, /2, … in the order of the search. Raises Interrupted."""
+    """Search for the knee; runs go to `folder`/1, /2, … in order. Raises SearchInterrupted."""
     if all(kind.slo == Slo() for kind in scenario.classes.values()):
         raise ScenarioError(f"{scenario.name} has no SLO: give its classes bounds that the rate is to be found for")
     if scenario.rate is None:
@@ -43,7 +43,7 @@ def saturate(
         options_here = replace(options, seed=first_seed(scenario, options) + number, name=f"{rate:.3g}/s")
         made.append(run(scaled(scenario, rate), options_here, folder / str(number)))
         if made[-1].run.interrupted:
-            raise Interrupted
+            raise SearchInterrupted
         return judge_trial(made[-1], rate, goal)
 
     return find_knee(attempt, first=scenario.rate, precision=precision, repeats=repeats)

@@ -6,5 +6,5 @@ recorded              recorded arrivals (`llm_traces`), scaled in time and rate;
 lengths               how long prompts and outputs are
 prompts, dataset      texts cut from a corpus, or from a file
 compose               unique prompts, shared prefixes, conversations
-schedule              the whole load of one run
+schedule              the complete load of one run
 """

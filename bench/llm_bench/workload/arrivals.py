@@ -9,11 +9,11 @@
     {kind: diurnal, rate: 8, swing: 0.6, period: 60}     a day in `period` seconds: rate (1 + swing sin)
     {kind: spike, rate: 4, peak: 20, at: 10, lasts: 3}   a sudden crowd
     {kind: trace, file: azure.csv, speed: 60}            as recorded (`trace`)
-    {kind: closed, users: 16, think: 0.5}                users who wait for their answer: no arrival times
+    {kind: closed, users: 16, think: 0.5}                users who wait for their answers: no arrival times
 
 All but `closed` are open loops: nothing in them depends on how fast the target answers. The number of arrivals is the
-expected one, rate x duration. Left to chance it would differ by its square root: 300 requests would offer a load 6%
-off what was asked, and 1.2x capacity might be no overload at all.
+expected one, rate x duration. Left to chance, it would vary by its square root: 300 requests could offer a load 6% off
+the requested one, and 1.2x capacity might be no overload at all.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class PoissonArrivals(_Rated):
     kind: Literal["poisson"]
 
     def draw(self, duration: float, rng: np.random.Generator) -> Seconds:
-        """Sorted times in [0, duration): a Poisson process given that its number of arrivals is the expected one.
+        """Draw sorted times in [0, duration): a Poisson process, given that its number of arrivals is the expected one.
 
         Given their number, the arrivals of a Poisson process are independent and uniform (Ross, Stochastic Processes,
         2nd ed., theorem 2.3.1).
@@ -70,7 +70,7 @@ class GammaArrivals(_Rated):
     """Shape of the gaps' distribution, as vLLM's `--burstiness`: their coefficient of variation is its -1/2 power."""
 
     def draw(self, duration: float, rng: np.random.Generator) -> Seconds:
-        """A renewal process stretched so that the gap after the last arrival ends with the window."""
+        """Draw a renewal process, scaled so that the gap after the last arrival ends with the window."""
         gaps = rng.gamma(self.burstiness, size=round(self.rate * duration) + 1)
         times: Seconds = np.cumsum(gaps)[:-1] * (duration / gaps.sum())
         return within(times, duration)
@@ -81,11 +81,11 @@ class OnOffArrivals(_Rated):
 
     kind: Literal["on_off"]
     burst: PositiveFloat
-    """Mean length of a burst, in seconds. (Not `on`: to YAML that is a truth value.)"""
+    """Mean length of a burst, in seconds. (Not `on`, which YAML reads as true.)"""
     lull: PositiveFloat
     """Mean length of a lull."""
     quiet: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Rate within lulls over that within bursts."""
+    """Rate within lulls over the rate within bursts."""
 
     def draw(self, duration: float, rng: np.random.Generator) -> Seconds:
         changes = [0.0]
@@ -128,7 +128,7 @@ class StepArrivals(_Part):
         return self.model_copy(update={"rates": tuple(rate * factor for rate in self.rates)})
 
     def draw(self, duration: float, rng: np.random.Generator) -> Seconds:
-        """Each part holds the number that its own rate expects."""
+        """Draw each part with the number of arrivals that its rate gives."""
         part = duration / len(self.rates)
         times = [np.sort(rng.uniform(0.0, part, round(rate * part))) for rate in self.rates]
         return np.concatenate([part * position + times[position] for position in range(len(self.rates))])
@@ -137,7 +137,7 @@ class StepArrivals(_Part):
 class DiurnalArrivals(_Rated):
     kind: Literal["diurnal"]
     swing: Annotated[float, Field(gt=0, le=1)]
-    """How far the rate goes above and below its mean, as a share of it."""
+    """Amplitude of the rate around its mean, as a share of the mean."""
     period: PositiveFloat
 
     def draw(self, duration: float, rng: np.random.Generator) -> Seconds:
@@ -148,7 +148,7 @@ class DiurnalArrivals(_Rated):
 
 
 class SpikeArrivals(_Rated):
-    """`rate` before and after; `peak` for `lasts` seconds from `at`."""
+    """A rate of `rate`, and of `peak` for `lasts` seconds from `at`."""
 
     kind: Literal["spike"]
     peak: PositiveFloat
@@ -171,7 +171,7 @@ class SpikeArrivals(_Rated):
 
 
 class ClosedLoop(_Part):
-    """Each of `users` sends, waits for the whole answer, thinks, and sends again."""
+    """A closed loop: each of `users` sends, waits for the whole answer, thinks, and sends again."""
 
     kind: Literal["closed"]
     users: PositiveInt

@@ -1,10 +1,10 @@
 """Prompts from a file: JSON lines or ShareGPT.
 
-JSONL      {"prompt": "…", "output_tokens": 120}         or "text", or "messages"; the length may be left out
+JSONL      {"prompt": "…", "output_tokens": 120}         or "text", or "messages"; the length is optional
 ShareGPT   [{"conversations": [{"from": "human", "value": "…"}, {"from": "gpt", "value": "…"}, …]}, …]
 
-Of a conversation its first question is asked, and its first answer's length is the recorded one. A bad row is an error
-that names it, unless bad rows are skipped.
+A conversation contributes its first question as the prompt and its first answer's length as the recorded one. A bad row
+is an error that names it, unless bad rows are skipped.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from llm_bench.errors import ScenarioError
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class PromptSample:
     prompt: str
     output_tokens: int | None = None
     answer: str | None = None
-    """Where the file has the answer itself, instead of its length."""
+    """The answer, if the file has it instead of its length."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
-            raise ValueError("the prompt is empty, or no text")
+            raise ValueError("the prompt is empty or is not text")
         if self.output_tokens is not None and self.output_tokens < 1:
             raise ValueError(f"output_tokens must be at least 1, not {self.output_tokens}")
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
-    rows: tuple[Sample, ...]
+class PromptSamples:
+    rows: tuple[PromptSample, ...]
     skipped: int = 0
 
 
@@ -47,13 +47,13 @@ class PromptFile(BaseModel):
     file: Path
     skip_bad_rows: bool = False
 
-    def read(self) -> Samples:
+    def read(self) -> PromptSamples:
         return read_samples(self.file, self.skip_bad_rows)
 
 
 @cache
-def read_samples(path: Path, skip_bad_rows: bool = False) -> Samples:
-    """Raises ScenarioError that names file and row."""
+def read_samples(path: Path, skip_bad_rows: bool = False) -> PromptSamples:
+    """Return the samples of a file. Raises ScenarioError, which names file and row."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -68,22 +68,22 @@ def read_samples(path: Path, skip_bad_rows: bool = False) -> Samples:
                 raise ScenarioError(f"{path}:{where}: {what}; --skip-bad-rows leaves such rows out") from error
             skipped += 1
     if not rows:
-        raise ScenarioError(f"{path}: holds no prompt" + (f"; {skipped} bad rows were skipped" if skipped else ""))
-    return Samples(tuple(rows), skipped)
+        raise ScenarioError(f"{path}: has no prompt" + (f"; {skipped} bad rows were skipped" if skipped else ""))
+    return PromptSamples(tuple(rows), skipped)
 
 
 def _entries(path: Path, data: bytes) -> Iterator[tuple[str, Any]]:
-    """(line number, line) of JSON lines, (entry number, entry) of a JSON list."""
+    """Yield (line number, line) of JSON lines, or (entry number, entry) of a JSON list."""
     if not data.lstrip().startswith(b"["):
         yield from ((str(number), line) for number, line in enumerate(data.splitlines(), start=1) if line.strip())
         return
     try:
         yield from ((f"entry {number}", entry) for number, entry in enumerate(orjson.loads(data), start=1))
     except orjson.JSONDecodeError as error:
-        raise ScenarioError(f"{path}: is no JSON: {error}") from error
+        raise ScenarioError(f"{path}: is not JSON: {error}") from error
 
 
-def _sample(row: Any) -> Sample:
+def _sample(row: Any) -> PromptSample:
     if not isinstance(row, dict):
         raise ValueError("is not a JSON object")
     if "conversations" in row:
@@ -93,7 +93,7 @@ def _sample(row: Any) -> Sample:
         )
         if asked + 1 >= len(said):
             raise ValueError("no question with an answer")
-        return Sample(said[asked]["value"], answer=str(said[asked + 1]["value"]))
+        return PromptSample(said[asked]["value"], answer=str(said[asked + 1]["value"]))
     if "messages" in row:
-        return Sample("\n".join(str(message["content"]) for message in row["messages"]), row.get("output_tokens"))
-    return Sample(row["prompt"] if "prompt" in row else row["text"], row.get("output_tokens"))
+        return PromptSample("\n".join(str(message["content"]) for message in row["messages"]), row.get("output_tokens"))
+    return PromptSample(row["prompt"] if "prompt" in row else row["text"], row.get("output_tokens"))

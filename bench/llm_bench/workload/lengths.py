@@ -1,11 +1,11 @@
-"""How long prompts and outputs are, in tokens.
+"""Lengths of prompts and outputs, in tokens.
 
 {kind: fixed, tokens: 64}
 {kind: uniform, low: 32, high: 128}                               both ends included
 {kind: normal, mean: 200, deviation: 50, low: 16, high: 400}      clipped to [low, high]
 {kind: lognormal, median: 200, sigma: 0.6, low: 16, high: 2048}   clipped to [low, high]
-{kind: empirical, values: [16, 64, 256], weights: [5, 3, 2]}      each value in its share; all alike without weights
-{kind: recorded, scale: 0.5, high: 2048}                          as the trace or the prompt file has it, clipped
+{kind: empirical, values: [16, 64, 256], weights: [5, 3, 2]}      each value by its weight; equal weights by default
+{kind: recorded, scale: 0.5, high: 2048}                          as in the trace or the prompt file, clipped
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class RecordedLengths(_Lengths):
     kind: Literal["recorded"]
     scale: PositiveFloat = 1.0
     high: PositiveInt
-    """Longest length that the model has room for; longer ones are cut to it."""
+    """Longest length that the model has room for; longer ones are clipped to it."""
 
     def take(self, recorded: Integers) -> Integers:
         clipped: Integers = np.clip(np.rint(recorded * self.scale), 1, self.high).astype(np.int64)

@@ -1,7 +1,7 @@
 """Arrivals whose rate changes over the window: an inhomogeneous Poisson process, given its number of arrivals.
 
-Given their number, its arrivals are independent with a density proportional to the rate; they are drawn by inverting
-the cumulated rate (Lewis & Shedler 1979).
+Given their number, the arrivals are independent, with a density proportional to the rate. They are drawn by inverting
+the cumulative rate (Lewis & Shedler 1979).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 GRID = 4096
-"""Points at which a smooth rate is looked at."""
+"""Points at which a smooth rate is evaluated."""
 
 Seconds = npt.NDArray[np.float64]
 
@@ -20,7 +20,7 @@ Seconds = npt.NDArray[np.float64]
 def draw_by_intensity(
     level: Callable[[Seconds], Seconds], breaks: Seconds, duration: float, count: int, *, rng: np.random.Generator
 ) -> Seconds:
-    """`count` sorted times in [0, duration), as dense as `level` is high; `breaks` are where it jumps."""
+    """Draw `count` sorted times in [0, duration) with a density proportional to `level`, which jumps at `breaks`."""
     inside = breaks[(breaks > 0) & (breaks < duration)]
     grid = np.unique(np.concatenate([np.linspace(0.0, duration, GRID), inside, np.nextafter(inside, 0.0)]))
     heights = level(grid)
@@ -31,6 +31,6 @@ def draw_by_intensity(
 
 
 def within(times: Seconds, duration: float) -> Seconds:
-    """Rounding may put the last of them on the window's very end, which no longer belongs to it."""
+    """Move times that rounding put on the window's end, which is outside it, just before it."""
     kept: Seconds = np.minimum(times, np.nextafter(duration, 0.0))
     return kept

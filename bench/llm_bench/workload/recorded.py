@@ -1,7 +1,7 @@
 """A trace as arrivals: scaled in time and in rate.
 
-`speed` 60 plays an hour in a minute, and so asks 60 times the recorded rate; `rate_scale` changes the rate at the same
-speed: below 1 by leaving rows out evenly, above 1 by sending rows again, somewhere between themselves and the next.
+`speed` 60 replays an hour in a minute, at 60 times the recorded rate. `rate_scale` changes the rate at the same speed:
+below 1 it leaves rows out evenly, above 1 it repeats rows at random times before the next row.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveFloat
 
 from llm_bench.errors import ScenarioError
-from llm_traces import BadRowError, Trace, TraceError, TraceRow, read_trace
+from llm_traces import BadRowError, RequestTrace, TraceError, TraceRow, read_trace
 
 
 class TraceArrivals(BaseModel):
@@ -28,8 +28,8 @@ class TraceArrivals(BaseModel):
     rate_scale: PositiveFloat = 1.0
     skip_bad_rows: bool = False
 
-    def read(self) -> Trace:
-        """Raises ScenarioError that names file and line."""
+    def read(self) -> RequestTrace:
+        """Return the trace. Raises ScenarioError, which names file and line."""
         return _read(self.file, self.skip_bad_rows)
 
     def mean_rate(self, duration: float) -> float:
@@ -39,13 +39,13 @@ class TraceArrivals(BaseModel):
         return self.model_copy(update={"rate_scale": self.rate_scale * factor})
 
     def draw_rows(self, duration: float, rng: np.random.Generator) -> list[TraceRow]:
-        """The rows of the first `duration` seconds of the run, at their times in it."""
+        """Return the rows of the run's first `duration` seconds, at their times in the run."""
         rows = [replace(row, at=row.at / self.speed) for row in self.read().rows if row.at < duration * self.speed]
         return rows if self.rate_scale == 1 else _multiply(rows, self.rate_scale, duration, rng)
 
 
-@cache  # a scenario asks for its rate and for its schedule; the file of a trace may be large
-def _read(path: Path, skip_bad_rows: bool) -> Trace:
+@cache  # a scenario reads its trace for the rate and for the schedule, and the file can be large
+def _read(path: Path, skip_bad_rows: bool) -> RequestTrace:
     try:
         return read_trace(path, skip_bad_rows=skip_bad_rows)
     except BadRowError as error:
@@ -55,7 +55,7 @@ def _read(path: Path, skip_bad_rows: bool) -> Trace:
 
 
 def _multiply(rows: list[TraceRow], factor: float, duration: float, rng: np.random.Generator) -> list[TraceRow]:
-    """Each row `factor` times on average, spread evenly: systematic sampling."""
+    """Repeat each row `factor` times on average, spread evenly (systematic sampling)."""
     marks = np.floor(np.arange(len(rows) + 1) * factor + rng.uniform()).astype(int)
     ends = [*(row.at for row in rows[1:]), duration]
     copies = []

@@ -40,7 +40,7 @@ from llm_bench.workload.lengths import DrawnLengths, Lengths, RecordedLengths
 from llm_bench.workload.recorded import TraceArrivals
 
 Api = Literal["completions", "chat"]
-Cut = Literal["auto"] | NonNegativeFloat
+Trim = Literal["auto"] | NonNegativeFloat
 Arrivals = Annotated[SyntheticArrivals | TraceArrivals | ClosedLoop, Field(discriminator="kind")]
 
 
@@ -49,7 +49,7 @@ class _Part(BaseModel):
 
 
 class Slo(_Part):
-    """Bounds within which a request counts as served well; a bound that is left out does not bind. Seconds."""
+    """Bounds, in seconds, within which a request counts as served well; None sets no bound."""
 
     ttft: PositiveFloat | None = None
     """Scheduled arrival to first token."""
@@ -63,15 +63,15 @@ class SharedPrefix(_Part):
     """A beginning that many requests have in common, such as a system prompt or a document that many ask about."""
 
     tokens: PositiveInt
-    """They come in addition to `prompt_tokens`."""
+    """Length of the prefix, in addition to `prompt_tokens`."""
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the class's requests (or conversations) that begin with it; all others are unique throughout."""
+    """Share of the class's requests (or conversations) that begin with it; all others are unique."""
     variants: PositiveInt = 1
-    """Number of different prefixes, which take turns."""
+    """Number of different prefixes, used in turn."""
 
 
 class Turns(_Part):
-    """Conversations: each turn's prompt is all that was said before and something new."""
+    """Conversations: each turn's prompt is the whole conversation so far and a new part."""
 
     count: Annotated[DrawnLengths, Field(discriminator="kind")]
     """Turns of a conversation, the first included."""
@@ -91,7 +91,7 @@ class RequestClass(_Part):
     shared_prefix: SharedPrefix | None = None
     turns: Turns | None = None
     model: str | None = None
-    """Asks for this model, such as a LoRA adapter, instead of the run's."""
+    """Requested model, such as a LoRA adapter, instead of the run's."""
 
     def longest_request(self) -> int:
         prefix = self.shared_prefix.tokens if self.shared_prefix else 0
@@ -106,12 +106,12 @@ class Scenario(_Part):
     duration: PositiveFloat
     """Length of the window in which requests arrive."""
     drain: PositiveFloat = 300.0
-    """How long after the last arrival unfinished requests are waited for."""
+    """Longest wait for unfinished requests after the last arrival."""
     timeout: PositiveFloat = 300.0
     """Longest silence on a connection before its request counts as failed."""
-    warm_up: Cut = 0.0
+    warm_up: Trim = 0.0
     """Seconds at the start whose requests do not count, or `auto` (see `window`)."""
-    cool_down: Cut = 0.0
+    cool_down: Trim = 0.0
     """Seconds at the end of the arrivals whose requests do not count, or `auto`."""
     arrivals: Arrivals
     api: Api = "completions"
@@ -122,7 +122,7 @@ class Scenario(_Part):
     tenants: dict[str, PositiveFloat] = {}
     """Shares of the requests by tenant, relative to each other; the name goes out in the `x-tenant` header."""
     tenant_key_envs: dict[str, str] = {}
-    """Tenants whose requests carry an API key of their own: names of the environment variables that hold them."""
+    """Environment variables that hold the API keys of tenants with a key of their own."""
     classes: Annotated[dict[str, RequestClass], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -151,7 +151,7 @@ class Scenario(_Part):
 
     @property
     def left_out(self) -> list[str]:
-        """A sentence for each reason why rows of the trace or of the prompt file were left out."""
+        """A sentence for each reason why rows of the trace or the prompt file were left out."""
         trace = self.arrivals.read() if isinstance(self.arrivals, TraceArrivals) else None
         skipped = (trace.skipped if trace else 0) + (self.prompts.read().skipped if self.prompts else 0)
         notes = [f"{skipped} bad rows of the scenario's files were skipped"] if skipped else []
@@ -163,16 +163,16 @@ class Scenario(_Part):
 
     @property
     def rate(self) -> float | None:
-        """Mean arrivals per second; None for a closed loop, whose rate is what the target makes of it."""
+        """Mean arrivals per second; None for a closed loop, whose rate depends on the target."""
         return None if isinstance(self.arrivals, ClosedLoop) else self.arrivals.mean_rate(self.duration)
 
     def longest_request(self) -> int:
-        """Tokens of the longest prompt plus output that the scenario may draw."""
+        """Return the largest number of tokens, prompt plus output, that the scenario can draw."""
         return max(kind.longest_request() for kind in self.classes.values())
 
 
 def load_scenario(path: Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
-    """The scenario in `path`, with top-level `overrides`; raises ScenarioError that names file and key."""
+    """Return the scenario in `path` with top-level `overrides`. Raises ScenarioError, which names file and key."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -208,7 +208,7 @@ def _describe(problem: Any) -> str:
 
 
 def skip_bad_rows(scenario: Scenario) -> Scenario:
-    """Leaves bad rows of a trace and of a prompt file out, instead of refusing them."""
+    """Return the scenario that skips bad rows of its trace and prompt file instead of refusing them."""
     skip = {"skip_bad_rows": True}
     changes: dict[str, Any] = {}
     if isinstance(scenario.arrivals, TraceArrivals):
@@ -219,11 +219,11 @@ def skip_bad_rows(scenario: Scenario) -> Scenario:
 
 
 def scaled(scenario: Scenario, rate: float | None = None, scale: float | None = None) -> Scenario:
-    """The scenario with its mean arrival rate set to `rate`, or multiplied by `scale`; both in requests per second."""
+    """Return the scenario with its mean arrival rate set to `rate` (requests per second) or multiplied by `scale`."""
     if rate is None and scale is None:
         return scenario
     if isinstance(scenario.arrivals, ClosedLoop) or scenario.rate is None:
-        raise ScenarioError(f"{scenario.name} is a closed loop: it has users, not a rate that could be set")
+        raise ScenarioError(f"{scenario.name} is a closed loop: it has users, not a rate to set")
     factor = rate / scenario.rate if rate is not None else scale or 0.0
     if not factor > 0:
         raise ScenarioError(f"the arrival rate must be above 0 requests/s, not {factor * scenario.rate:g}")

@@ -1,7 +1,7 @@
-"""The whole load of one run, drawn from a seed before the clock starts.
+"""The complete load of one run, drawn from a seed before the clock starts.
 
-Arrival times, classes and lengths, and texts each have a random stream of their own, so a change to one leaves the
-others as they were.
+Arrival times, classes with lengths, and texts each have a random stream of their own, so a change to one leaves the
+others unchanged.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 
 from llm_bench.errors import ScenarioError
 from llm_bench.workload.arrivals import ClosedLoop
-from llm_bench.workload.compose import Draft, attach_samples, compose
+from llm_bench.workload.compose import RequestDraft, attach_samples, compose
 from llm_bench.workload.lengths import Integers, Lengths, RecordedLengths
-from llm_bench.workload.prompts import Cut, cut_by_characters
+from llm_bench.workload.prompts import Truncate, truncate_by_characters
 from llm_bench.workload.recorded import TraceArrivals
 from llm_bench.workload.scenario import Scenario
 from llm_traces import TraceRow
@@ -24,31 +24,34 @@ from llm_traces import TraceRow
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRequest:
     index: int
-    at: float
-    """Seconds from the start of the run; in a closed loop and after the first turn of a conversation, of thinking."""
+    scheduled_at: float | None
+    """Seconds from the start of the run. None in a closed loop and after the first turn of a conversation, where the
+    end of an earlier answer decides."""
     class_name: str
     prompt: str
     """The new part: the whole prompt except earlier turns of the conversation."""
     prompt_tokens: int
-    """Tokens of everything that is sent."""
+    """Tokens of the whole prompt, earlier turns included."""
     max_tokens: int
     earlier: tuple[str, ...] = ()
     """Earlier turns of the conversation: question, answer, question, answer."""
     follows: int | None = None
-    """Index of the turn before; this one is sent `at` seconds after its answer's end."""
+    """Index of the turn before."""
+    think_seconds: float = 0.0
+    """Pause between the end of the earlier answer and this request."""
     tenant: str | None = None
     model: str | None = None
-    """Instead of the run's."""
+    """Requested model, instead of the run's."""
     session: str | None = None
     """Id that the turns of a conversation share; it goes out in the `x-session-id` header."""
 
 
 def draw_schedule(
-    scenario: Scenario, corpus: str, *, seed: int, salt: str, cut: Cut = cut_by_characters
+    scenario: Scenario, corpus: str, *, seed: int, salt: str, truncate: Truncate = truncate_by_characters
 ) -> list[PlannedRequest]:
-    """The requests of one open-loop run, by arrival time. Same scenario, seed and salt: same schedule.
+    """Draw the requests of one open-loop run, by arrival time.
 
-    A conversation's turns come right after each other.
+    The same scenario, seed and salt give the same schedule. A conversation's turns follow each other directly.
     """
     arrivals_rng, mix_rng, text_rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
     rows = _arrivals(scenario, arrivals_rng)
@@ -59,39 +62,50 @@ def draw_schedule(
         )
     names = mix_rng.permutation(_balanced(_weights(scenario), len(rows))).tolist()
     names = [row.class_name or name for row, name in zip(rows, names, strict=True)]
-    drafts = _draft(scenario, rows, names, mix_rng, cut=cut)
-    return _compose(scenario, drafts, corpus, rng=text_rng, salt=salt, cut=cut)
+    drafts = _draft(scenario, rows, names, mix_rng, truncate=truncate)
+    return _compose(scenario, drafts, corpus, rng=text_rng, salt=salt, truncate=truncate)
 
 
 def draw_mix(
-    scenario: Scenario, count: int, corpus: str, *, seed: int, salt: str, cut: Cut = cut_by_characters
+    scenario: Scenario, count: int, corpus: str, *, seed: int, salt: str, truncate: Truncate = truncate_by_characters
 ) -> list[PlannedRequest]:
-    """`count` requests of the mix for a closed loop, which has no arrival times: `at` is the thinking before it."""
+    """Draw `count` requests of the mix for a closed loop: they have thinking times instead of arrival times."""
     mix_rng, text_rng, think_rng = (
         np.random.default_rng(child) for child in np.random.SeedSequence([seed, 1]).spawn(3)
     )
     loop = scenario.arrivals
     thinking = loop.draw_thinking(count, think_rng) if isinstance(loop, ClosedLoop) else np.zeros(count)
-    rows = [TraceRow(float(at), 1, 1) for at in thinking]
-    drafts = _draft(scenario, rows, _balanced(_weights(scenario), count), mix_rng, cut=cut)
-    return _compose(scenario, drafts, corpus, rng=text_rng, salt=salt, cut=cut)
+    drafts = _draft(
+        scenario, [TraceRow(0.0, 1, 1)] * count, _balanced(_weights(scenario), count), mix_rng, truncate=truncate
+    )
+    for draft in drafts:
+        if draft.follows is None:
+            draft.scheduled_at, draft.think_seconds = None, float(thinking[draft.conversation])
+    return _compose(scenario, drafts, corpus, rng=text_rng, salt=salt, truncate=truncate)
 
 
 def _compose(
-    scenario: Scenario, drafts: Sequence[Draft], corpus: str, *, rng: np.random.Generator, salt: str, cut: Cut
+    scenario: Scenario,
+    drafts: Sequence[RequestDraft],
+    corpus: str,
+    *,
+    rng: np.random.Generator,
+    salt: str,
+    truncate: Truncate,
 ) -> list[PlannedRequest]:
     tenants = _balanced(scenario.tenants, len(drafts)) if scenario.tenants else []
-    texts = compose(scenario, drafts, corpus, rng=rng, salt=salt, cut=cut)
+    texts = compose(scenario, drafts, corpus, rng=rng, salt=salt, truncate=truncate)
     return [
         PlannedRequest(
             index=index,
-            at=draft.at,
+            scheduled_at=draft.scheduled_at,
             class_name=draft.class_name,
             prompt=text.prompt,
             prompt_tokens=text.tokens,
             max_tokens=draft.max_tokens,
             earlier=text.earlier,
             follows=draft.follows,
+            think_seconds=draft.think_seconds,
             tenant=tenants[draft.conversation] if tenants else None,
             model=scenario.classes[draft.class_name].model,
             session=f"{salt}-{draft.conversation}" if scenario.classes[draft.class_name].turns else None,
@@ -101,7 +115,7 @@ def _compose(
 
 
 def expected_tokens(scenario: Scenario) -> tuple[float, float]:
-    """Mean (prompt, output) tokens of a request of the mix, from a large draw, clipping and rounding included."""
+    """Return the mean (prompt, output) tokens of a request of the mix, from a large draw with clipping and rounding."""
     rng = np.random.default_rng(0)
     total = sum(_weights(scenario).values())
     prompt = output = 0.0
@@ -112,7 +126,7 @@ def expected_tokens(scenario: Scenario) -> tuple[float, float]:
 
 
 def _arrivals(scenario: Scenario, rng: np.random.Generator) -> list[TraceRow]:
-    """A row for each arrival; only those of a trace know their lengths."""
+    """Return a row for each arrival; only a trace's rows have real lengths."""
     arrivals = scenario.arrivals
     if isinstance(arrivals, ClosedLoop):
         raise ScenarioError(f"{scenario.name} is a closed loop: it has no arrival times")
@@ -130,9 +144,9 @@ def _weights(scenario: Scenario) -> dict[str, float]:
 
 
 def _balanced(weights: Mapping[str, float], count: int) -> list[str]:
-    """Names in their exact proportions over any stretch: each time the one that lags its share the most.
+    """Return names in exact proportion over any stretch: each time, the one that lags its share most.
 
-    A run lasts seconds; drawn at random, its mix would be off by more than what it is to measure.
+    A run lasts seconds. With a random mix, chance would differ by more than the effect that the run measures.
     """
     total = sum(weights.values())
     shares = {name: weight / total for name, weight in weights.items()}
@@ -146,18 +160,36 @@ def _balanced(weights: Mapping[str, float], count: int) -> list[str]:
 
 
 def _draft(
-    scenario: Scenario, rows: Sequence[TraceRow], names: Sequence[str], rng: np.random.Generator, *, cut: Cut
-) -> list[Draft]:
-    """One draft per request: each arrival's, and after it those of its conversation's further turns."""
+    scenario: Scenario, rows: Sequence[TraceRow], names: Sequence[str], rng: np.random.Generator, *, truncate: Truncate
+) -> list[RequestDraft]:
+    """Return one draft per request: each arrival's, followed by its conversation's later turns."""
     turns = _draw_turns(scenario, names, rng)
-    drafts: list[Draft] = []
+    drafts: list[RequestDraft] = []
     for conversation, (row, name, count) in enumerate(zip(rows, names, turns, strict=True)):
-        drafts.append(Draft(conversation, name, row.at, row.prompt_tokens, row.output_tokens, blocks=row.blocks))
+        first = RequestDraft(
+            conversation=conversation,
+            class_name=name,
+            scheduled_at=row.at,
+            prompt_tokens=row.prompt_tokens,
+            max_tokens=row.output_tokens,
+            blocks=row.blocks,
+        )
+        drafts.append(first)
         turned = scenario.classes[name].turns
+        think_seconds = turned.think if turned else 0.0
         for _ in range(1, count):
-            drafts.append(Draft(conversation, name, turned.think if turned else 0.0, follows=len(drafts) - 1))
+            follows = len(drafts) - 1
+            drafts.append(
+                RequestDraft(
+                    conversation=conversation,
+                    class_name=name,
+                    scheduled_at=None,
+                    follows=follows,
+                    think_seconds=think_seconds,
+                )
+            )
     if scenario.prompts:
-        attach_samples(drafts, scenario.prompts.read(), rng, cut)
+        attach_samples(drafts, scenario.prompts.read(), rng, truncate)
     for name, kind in scenario.classes.items():
         of_class = [draft for draft in drafts if draft.class_name == name]
         prompts = _lengths(kind.prompt_tokens, [draft.prompt_tokens for draft in of_class], rng)

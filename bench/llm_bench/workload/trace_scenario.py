@@ -1,4 +1,4 @@
-"""The scenario behind `replay`: a trace's times and lengths, and nothing else."""
+"""The scenario behind the `replay` command: a trace's times and lengths, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from llm_bench.workload.recorded import TraceArrivals
 from llm_bench.workload.scenario import RequestClass, Scenario
 
 CLASS = "standard"
-"""Where the trace names none; where it names some, rows without one are spread over those."""
+"""The class if the trace names none. If it names some, rows without a class are spread over those."""
 OUTPUT_SHARE = 0.25
-"""Share of the model's context length for the longest output; the longest prompt has the rest."""
+"""Share of the model's context length for the longest output; the longest prompt gets the rest."""
 TAIL = 0.001
-"""Seconds by which the window outlasts the last arrival, to hold it."""
+"""Seconds by which the window extends beyond the last arrival, to include it."""
 UNLIMITED = 1_000_000
 
 
 def trace_scenario(
     arrivals: TraceArrivals, duration: float | None, length_scale: float, max_model_len: int | None
 ) -> Scenario:
-    """`duration` in seconds of the run, the whole trace if None; lengths are cut to what the model has room for."""
+    """Return the scenario of a trace, with lengths clipped to the model's context length.
+
+    `duration`: seconds of the run; None replays the whole trace.
+    """
     trace = arrivals.read()
     longest = max_model_len or UNLIMITED
     longest_output = max(1, math.floor(longest * OUTPUT_SHARE))

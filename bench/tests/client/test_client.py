@@ -249,7 +249,7 @@ def test_silence_ends_in_a_timeout_and_keeps_what_came() -> None:
         server.go.release()
         exchange = client.send(REQUEST)
 
-    assert (exchange.failure, exchange.detail, body(exchange)) == ("timeout", "nothing came for 0.3 s", b"abc")
+    assert (exchange.failure, exchange.detail, body(exchange)) == ("timeout", "nothing arrived for 0.3 s", b"abc")
     assert exchange.ended_at - exchange.chunks[-1][0] == pytest.approx(0.3, abs=0.15)
 
 

@@ -10,7 +10,7 @@ from llm_bench.client.wire import encode_request
 from llm_bench.workload.scenario import Api
 from llm_bench.workload.schedule import PlannedRequest
 
-PLANNED = PlannedRequest(index=0, at=0.0, class_name="batch", prompt='say "é"', prompt_tokens=3, max_tokens=9)
+PLANNED = PlannedRequest(index=0, scheduled_at=0.0, class_name="batch", prompt='say "é"', prompt_tokens=3, max_tokens=9)
 TARGET = Target("http://host:8000/base", "host", 8000, False, "/base", "the-model")
 
 

@@ -19,7 +19,7 @@ def schedules(draw: st.DrawFn) -> list[PlannedRequest]:
             planned.append(
                 PlannedRequest(
                     index=len(planned),
-                    at=0.0,
+                    scheduled_at=0.0,
                     class_name="chat",
                     prompt="text",
                     prompt_tokens=1,

@@ -2,11 +2,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from llm_bench.locust_ui.charts import draw_charts
-from llm_bench.locust_ui.history import History, Point
+from llm_bench.locust_ui.history import History, HistoryPoint
 
 POINTS = [
-    Point(2.0, {("chat", "TTFT"): (50.0, 90.0), ("batch", "TTFT"): (60.0, 70.0)}),
-    Point(4.0, {("chat", "TTFT"): (55.0, 400.0), ("chat", "ITL"): (8.0, 12.0)}),
+    HistoryPoint(2.0, {("chat", "TTFT"): (50.0, 90.0), ("batch", "TTFT"): (60.0, 70.0)}),
+    HistoryPoint(4.0, {("chat", "TTFT"): (55.0, 400.0), ("chat", "ITL"): (8.0, 12.0)}),
 ]
 
 
@@ -20,11 +20,11 @@ def test_each_metric_has_a_chart_and_each_class_its_lines() -> None:
 
 
 def test_names_are_written_as_text() -> None:
-    assert '<b class="hue0">&lt;i&gt;</b>' in draw_charts([Point(2.0, {("<i>", "TTFT"): (1.0, 2.0)})])
+    assert '<b class="hue0">&lt;i&gt;</b>' in draw_charts([HistoryPoint(2.0, {("<i>", "TTFT"): (1.0, 2.0)})])
 
 
 def test_before_the_first_value_there_is_nothing() -> None:
-    assert draw_charts([]) == draw_charts([Point(2.0, {})]) == ""
+    assert draw_charts([]) == draw_charts([HistoryPoint(2.0, {})]) == ""
 
 
 def entry(count: int, current: float | None, total: float) -> Any:

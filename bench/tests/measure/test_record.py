@@ -7,7 +7,7 @@ from llm_bench.workload.scenario import Slo
 from llm_bench.workload.schedule import PlannedRequest
 from llm_contract import sse
 
-PLANNED = PlannedRequest(index=3, at=2.0, class_name="batch", prompt="prompt", prompt_tokens=40, max_tokens=4)
+PLANNED = PlannedRequest(index=3, scheduled_at=2.0, class_name="batch", prompt="prompt", prompt_tokens=40, max_tokens=4)
 EPOCH = 1000.0
 
 

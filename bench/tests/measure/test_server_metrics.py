@@ -4,7 +4,7 @@ import pytest
 
 from llm_bench.measure.histograms import Exposition
 from llm_bench.measure.server_metrics import ServerMetrics, compare_histograms, merge, read_scrapes
-from llm_bench.measure.summary import ClassSummary
+from llm_bench.measure.summary import ClassFigures
 from llm_bench.results.result import Result
 
 TTFT = "vllm:time_to_first_token_seconds"
@@ -12,7 +12,7 @@ MakeResult = Callable[..., Result]
 
 
 @pytest.fixture
-def figures(make_result: MakeResult) -> ClassSummary:
+def figures(make_result: MakeResult) -> ClassFigures:
     """All 20 requests had their first token 199 ms after they were sent."""
     return make_result(waits={"chat": 0.2}).summary.classes["all"]
 
@@ -27,7 +27,7 @@ def figures(make_result: MakeResult) -> ClassSummary:
     ],
 )
 def test_client_and_server_agree_within_a_bucket(
-    figures: ClassSummary, served: dict[float, float], agrees: str
+    figures: ClassFigures, served: dict[float, float], agrees: str
 ) -> None:
     found = compare_histograms(Exposition(), Exposition(buckets={TTFT: served}), figures)
 
@@ -36,7 +36,7 @@ def test_client_and_server_agree_within_a_bucket(
     assert found[0].client == pytest.approx(0.199)
 
 
-def test_what_was_observed_before_the_run_does_not_count(figures: ClassSummary) -> None:
+def test_what_was_observed_before_the_run_does_not_count(figures: ClassFigures) -> None:
     before, after = {0.1: 100.0, 0.25: 100.0}, {0.1: 100.0, 0.25: 120.0}
 
     found = compare_histograms(Exposition(buckets={TTFT: before}), Exposition(buckets={TTFT: after}), figures)
@@ -44,7 +44,7 @@ def test_what_was_observed_before_the_run_does_not_count(figures: ClassSummary) 
     assert (found[0].low, found[0].high, found[0].agrees) == (0.1, 0.25, "same bucket")
 
 
-def test_scrapes_become_series(figures: ClassSummary) -> None:
+def test_scrapes_become_series(figures: ClassFigures) -> None:
     scrapes = [
         (at, Exposition({"vllm:num_requests_running": running, "vllm:prefix_cache_queries_total": 10 * at,
                          "vllm:prefix_cache_hits_total": 4 * at}))

@@ -1,7 +1,7 @@
 import pytest
 
 from llm_bench.measure.record import RequestRecord
-from llm_bench.measure.summary import Summary, summarise
+from llm_bench.measure.summary import RunSummary, summarise
 from llm_bench.workload.scenario import Scenario
 
 
@@ -53,7 +53,7 @@ def lost(index: int, outcome: str, ended_at: float = 5.0) -> RequestRecord:
     )
 
 
-def summary(*records: RequestRecord, slo: bool = True) -> Summary:
+def summary(*records: RequestRecord, slo: bool = True) -> RunSummary:
     return summarise(scenario(slo), records)
 
 

@@ -5,7 +5,7 @@ import pytest
 from llm_bench.measure.record import RequestRecord
 from llm_bench.measure.stats import describe
 from llm_bench.measure.summary import summarise
-from llm_bench.measure.verdict import Verdict, judge
+from llm_bench.measure.verdict import RunVerdict, judge
 from llm_bench.workload.scenario import Scenario
 
 LENGTHS = {"kind": "fixed", "tokens": 3}
@@ -42,12 +42,12 @@ def run(count: int = 400, lag: float = 0.001) -> list[RequestRecord]:
     ]
 
 
-def verdict(records: Sequence[RequestRecord], client_cpu: float = 0.2, interrupted: bool = False) -> Verdict:
+def verdict(records: Sequence[RequestRecord], client_cpu: float = 0.2, interrupted: bool = False) -> RunVerdict:
     return judge(records, summarise(SCENARIO, records), client_cpu=client_cpu, interrupted=interrupted)
 
 
 def test_a_good_run_is_valid_and_needs_no_note() -> None:
-    assert verdict(run()) == Verdict(valid=True)
+    assert verdict(run()) == RunVerdict(valid=True)
 
 
 def test_tokens_that_cannot_be_located_are_noted() -> None:

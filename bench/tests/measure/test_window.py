@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llm_bench.measure.record import RequestRecord
 from llm_bench.measure.summary import summarise
-from llm_bench.measure.window import Window, steady_window, truncation
+from llm_bench.measure.window import SteadyWindow, steady_window, truncation
 from llm_bench.workload.scenario import Scenario
 
 LENGTHS = {"kind": "fixed", "tokens": 3}
@@ -74,12 +74,12 @@ def test_the_cut_minimises_the_error_of_the_rest() -> None:
 def test_the_end_is_cut_by_the_median_request_but_by_no_more_than_a_tenth() -> None:
     records = [record(0.1 * n, 0.5) for n in range(1000)]
 
-    assert steady_window(records, 100.0, 0.0, "auto") == Window(0.0, 98.5)
-    assert steady_window(records, 10.0, 0.0, "auto") == Window(0.0, 9.0)
+    assert steady_window(records, 100.0, 0.0, "auto") == SteadyWindow(0.0, 98.5)
+    assert steady_window(records, 10.0, 0.0, "auto") == SteadyWindow(0.0, 9.0)
 
 
 def test_a_cut_that_leaves_nothing_is_not_made() -> None:
-    assert steady_window([], 10.0, 8.0, 3.0) == Window(0.0, math.inf)
+    assert steady_window([], 10.0, 8.0, 3.0) == SteadyWindow(0.0, math.inf)
 
 
 def test_only_requests_of_the_window_count_and_only_tokens_that_came_in_it() -> None:
@@ -88,7 +88,7 @@ def test_only_requests_of_the_window_count_and_only_tokens_that_came_in_it() -> 
 
     summary = summarise(scenario(warm_up=20, cool_down=10), records)
 
-    assert summary.window == Window(20.0, 90.0)
+    assert summary.window == SteadyWindow(20.0, 90.0)
     assert summary.seconds == pytest.approx(70.0)
     figures = summary.classes["chat"]
     assert figures.requests == 700

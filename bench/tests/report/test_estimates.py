@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from llm_bench.analyse.gate import Finding
+from llm_bench.analyse.conditions import CheckedCondition
 from llm_bench.analyse.paired import compare_pairs
 from llm_bench.analyse.repetitions import estimate_figures
 from llm_bench.report.estimates import print_findings, print_pairs, print_repetitions, show
@@ -43,7 +43,7 @@ def test_repetitions_have_an_interval(make_result: MakeResult) -> None:
 
 
 def test_findings_say_why() -> None:
-    text = printed(lambda console: print_findings([Finding("ttft_p99 > 1s", "failed", "it is 2")], console))
+    text = printed(lambda console: print_findings([CheckedCondition("ttft_p99 > 1s", "failed", "it is 2")], console))
 
     assert text == "failed  ttft_p99 > 1s: it is 2\n"
 

@@ -53,6 +53,13 @@ class Outline(HTMLParser):
             assert self.open.pop() == tag
 
 
+def test_two_runs_have_the_same_schedule_although_later_turns_came_at_other_times(pair: Pair) -> None:
+    for position, result in enumerate(pair):
+        result.requests[1].follows, result.requests[1].scheduled_at = 0, 1.0 + position
+
+    assert "The same 40 requests, at the same times" in render_page(pair, "Two runs")
+
+
 def test_ratios_are_to_the_first_run(pair: Pair) -> None:
     rows = {(row.class_name, row.metric): row for row in compare(pair)}
 

@@ -1,5 +1,6 @@
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def test_no_cell_of_the_csv_is_a_formula(tmp_path: Path, make_result: MakeResult
     for record in result.requests:
         record.detail = f"{start}HYPERLINK(1)"
         record.tenant = record.model = f"{start}1"
-        record.sent_at = record.scheduled_at - 0.001  # a negative lag stays a number
+        record.sent_at = (record.scheduled_at or 0.0) - 0.001  # a negative lag stays a number
 
     write_result(result, tmp_path)
 
@@ -53,6 +54,19 @@ def test_no_cell_of_the_csv_is_a_formula(tmp_path: Path, make_result: MakeResult
     assert (rows[0]["detail"], rows[0]["schedule_lag"]) == (f"'{start}HYPERLINK(1)", "-0.001000")
     cells = [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
     assert all(float(cell) < 0 for cell in cells)
+
+
+def test_a_turn_that_never_came_due_has_no_scheduled_time(tmp_path: Path, make_result: MakeResult) -> None:
+    result = make_result(waits={"interactive": 0.2})
+    turn = result.requests[-1]
+    turn.outcome, turn.follows, turn.scheduled_at = "not_sent", 0, 0.7  # 0.7 s of thinking, as version 1 wrote it
+
+    write_result(replace(result, schema_version=1), tmp_path)
+
+    read = read_result(tmp_path)
+    assert (read.requests[-1].scheduled_at, read.requests[-1].think_seconds) == (None, 0.7)
+    assert read.requests[-2].scheduled_at == result.requests[-2].scheduled_at
+    assert read.schema_version == 2
 
 
 @pytest.mark.parametrize("content", ["", "not json", "{}", '{"schema_version": 1}'])
@@ -99,8 +113,8 @@ def test_the_schema_names_every_key_of_a_result(tmp_path: Path, make_result: Mak
     for part, values in (
         (schema, written),
         (definition("RunInfo"), written["run"]),
-        (definition("Summary"), written["summary"]),
-        (definition("ClassSummary"), written["summary"]["classes"]["all"]),
+        (definition("RunSummary"), written["summary"]),
+        (definition("ClassFigures"), written["summary"]["classes"]["all"]),
         (definition("RequestRecord"), written["requests"][0]),
     ):
         assert set(values) == set(part["properties"])

@@ -62,7 +62,8 @@ def test_a_turn_holds_all_that_was_said_before() -> None:
     first, second, third = schedule[3:6]
     assert len(schedule) == 30
     assert (first.follows, second.follows, third.follows) == (None, 3, 4)
-    assert (first.at, second.at, third.at) == (1.0, 0.7, 0.7)
+    assert (first.scheduled_at, second.scheduled_at, third.scheduled_at) == (1.0, None, None)
+    assert (first.think_seconds, second.think_seconds, third.think_seconds) == (0.0, 0.7, 0.7)
     assert third.earlier[:2] == second.earlier
     assert third.earlier[0] == first.prompt
     assert third.earlier[2] == second.prompt
@@ -102,7 +103,8 @@ def test_a_closed_loop_has_thinking_instead_of_times() -> None:
 
     mix = draw_mix(loop, 1000, CORPUS, seed=1, salt="s")
 
-    assert sum(planned.at for planned in mix) / 1000 == pytest.approx(0.5, rel=0.1)
+    assert all(planned.scheduled_at is None for planned in mix)
+    assert sum(planned.think_seconds for planned in mix) / 1000 == pytest.approx(0.5, rel=0.1)
     assert loop.rate is None
     with pytest.raises(ScenarioError, match="closed loop"):
         draw_schedule(loop, CORPUS, seed=1, salt="s")

@@ -5,7 +5,7 @@ import orjson
 import pytest
 
 from llm_bench.errors import ScenarioError
-from llm_bench.workload.dataset import Sample, read_samples
+from llm_bench.workload.dataset import PromptSample, read_samples
 
 Write = Callable[[bytes], Path]
 
@@ -30,7 +30,7 @@ def test_json_lines(samples: Write) -> None:
 
     read = read_samples(samples(b"\n\n".join(map(orjson.dumps, lines))))
 
-    assert list(read.rows) == [Sample("one", 5), Sample("two"), Sample("be brief\nthree")]
+    assert list(read.rows) == [PromptSample("one", 5), PromptSample("two"), PromptSample("be brief\nthree")]
 
 
 def test_share_gpt_asks_the_first_question(samples: Write) -> None:
@@ -42,7 +42,7 @@ def test_share_gpt_asks_the_first_question(samples: Write) -> None:
     ]
 
     assert list(read_samples(samples(orjson.dumps([{"conversations": said}]))).rows) == [
-        Sample("question", answer="answer")
+        PromptSample("question", answer="answer")
     ]
 
 
@@ -66,7 +66,7 @@ def test_a_bad_row_is_named_or_skipped_and_counted(samples: Write, data: bytes, 
     assert read_samples(path, skip_bad_rows=True).skipped == 1
 
 
-@pytest.mark.parametrize(("data", "what"), [(b"", "holds no prompt"), (b"[}", "is no JSON")])
+@pytest.mark.parametrize(("data", "what"), [(b"", "has no prompt"), (b"[}", "is not JSON")])
 def test_a_file_without_prompts_is_refused(samples: Write, data: bytes, what: str) -> None:
     with pytest.raises(ScenarioError, match=what):
         read_samples(samples(data))

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from llm_bench.errors import ScenarioError
-from llm_bench.workload.prompts import _tag, cut_by_characters, cut_by_tokenizer, draw_prompts, find_corpus, read_corpus
+from llm_bench.workload.prompts import (
+    _tag,
+    draw_prompts,
+    find_corpus,
+    read_corpus,
+    truncate_by_characters,
+    truncate_by_tokenizer,
+)
 
 CORPUS = "".join(f"line number {index} of the corpus\n" for index in range(50))
 
@@ -25,7 +32,9 @@ def tokenizer_file(tmp_path: Path) -> Path:
 
 def draw(count: int, length: int, salt: str = "s", seed: int = 0, corpus: str = CORPUS) -> list[str]:
     rng = np.random.default_rng(seed)
-    return [prompt.text for prompt in draw_prompts(corpus, [length] * count, rng, salt, cut=cut_by_characters)]
+    return [
+        prompt.text for prompt in draw_prompts(corpus, [length] * count, rng, salt, truncate=truncate_by_characters)
+    ]
 
 
 def test_no_two_prompts_begin_alike_even_from_a_tiny_corpus() -> None:
@@ -59,12 +68,12 @@ def test_a_prompt_longer_than_the_corpus_goes_round() -> None:
 
 
 def test_a_tokenizer_cuts_to_the_exact_count(tokenizer_file: Path) -> None:
-    cut = cut_by_tokenizer(tokenizer_file)
+    truncate = truncate_by_tokenizer(tokenizer_file)
 
-    text, tokens = cut("ab cd ef gh", 5)
+    text, tokens = truncate("ab cd ef gh", 5)
 
     assert (text, tokens) == ("ab cd e", 5)
-    assert cut("ab", 5) == ("ab", 2)
+    assert truncate("ab", 5) == ("ab", 2)
 
 
 def test_a_wrong_tokenizer_file_is_named(tmp_path: Path) -> None:
@@ -72,7 +81,7 @@ def test_a_wrong_tokenizer_file_is_named(tmp_path: Path) -> None:
     path.write_text("{}")
 
     with pytest.raises(ScenarioError, match=r"tokenizer\.json: is not a readable"):
-        cut_by_tokenizer(path)
+        truncate_by_tokenizer(path)
 
 
 def test_the_built_in_corpus_is_found_from_the_working_directory(

@@ -41,14 +41,14 @@ def test_a_seed_fixes_the_schedule(seed: int) -> None:
 
 
 def test_another_seed_makes_another_schedule() -> None:
-    assert [planned.at for planned in draw(1)] != [planned.at for planned in draw(2)]
+    assert [planned.scheduled_at for planned in draw(1)] != [planned.scheduled_at for planned in draw(2)]
 
 
 def test_another_salt_changes_prompts_but_neither_times_nor_lengths() -> None:
     one, other = draw(salt="a"), draw(salt="b")
 
-    assert [(p.at, p.class_name, p.prompt_tokens, p.max_tokens) for p in one] == [
-        (p.at, p.class_name, p.prompt_tokens, p.max_tokens) for p in other
+    assert [(p.scheduled_at, p.class_name, p.prompt_tokens, p.max_tokens) for p in one] == [
+        (p.scheduled_at, p.class_name, p.prompt_tokens, p.max_tokens) for p in other
     ]
     assert not {p.prompt for p in one} & {p.prompt for p in other}
 
@@ -57,7 +57,8 @@ def test_the_schedule_is_in_order_and_unique() -> None:
     schedule = draw()
 
     assert [planned.index for planned in schedule] == list(range(200))
-    assert [planned.at for planned in schedule] == sorted(planned.at for planned in schedule)
+    times = [planned.scheduled_at or 0.0 for planned in schedule]
+    assert times == sorted(times)
     assert len({planned.prompt for planned in schedule}) == 200
 
 

@@ -1,4 +1,5 @@
-"""The limits of this GPU today: bandwidth of a large copy, rates of large products, measured at the start of a run.
+"""The ceilings of this GPU: the bandwidth of a large copy and the rates of large products, measured at the start of a
+run.
 
 Copy: bytes read plus bytes written over the time. Products: 8192^3 on random data, through cuBLAS. A kernel's limit is
 the larger of its bytes over the copy's bandwidth and its operations over the unit's rate.
@@ -20,10 +21,10 @@ from llm_kernels.workloads import Cost
 class Ceilings:
     copy_bytes_per_second: float
     flops_per_second: dict[str, float]
-    """bf16, int8, fp8; what could not be measured is missing."""
+    """Rates for bf16, int8 and fp8; one that could not be measured is missing."""
 
     def limit_seconds(self, cost: Cost) -> float:
-        """The least time the cost can take."""
+        """Return the least time that the cost can take."""
         by_bytes = cost.bytes / self.copy_bytes_per_second
         rate = self.flops_per_second.get(cost.unit)
         return max(by_bytes, cost.flops / rate if rate else 0.0)

@@ -14,7 +14,7 @@ from llm_kernels.dispatch import Args
 from llm_kernels.ladders.base import Ladder, Rung, Sizes, check, poison, rungs_of
 
 LARGEST_DIFFERENCE = 0.02
-"""Largest difference of two half-precision results of one problem, relative to the largest value; the exact check is"""
+"""Largest difference between two half-precision results, relative to the largest value."""
 
 
 def run_ladder(

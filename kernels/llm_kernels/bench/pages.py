@@ -1,4 +1,4 @@
-"""The tables in the pages, from the results' files: a figure in a page is never typed.
+"""The tables in the pages, generated from the results' files.
 
 llm-kernels pages        # rewrites what stands between <!-- rungs --> and <!-- /rungs --> in ladders/*/README.md,
                          # and <!-- counters --> there, and <!-- ops --> in kernels/README.md
@@ -24,7 +24,7 @@ def results_folder() -> Path:
 
 
 def rewrite_all() -> list[Path]:
-    """The pages whose text changed."""
+    """Rewrite every page; return those whose text changed."""
     changed = []
     for path in (folder().parent / "README.md", *(folder() / name / "README.md" for name in LADDERS)):
         before = path.read_text()
@@ -35,7 +35,7 @@ def rewrite_all() -> list[Path]:
 
 
 def remade(path: Path) -> str:
-    """The page as the results' files have it."""
+    """Return the page with its tables generated from the results' files."""
     page = path.read_text()
     if path.parent.name not in LADDERS:
         return rewritten(page, "ops", op_table(results("bench.json")))
@@ -50,12 +50,12 @@ def rewritten(page: str, mark: str, text: str) -> str:
 
 
 def results(name: str = "ladders.json") -> list[dict[str, Any]]:
-    """Every file of that name under `kernels/results/`."""
+    """Return the content of every file of that name under `kernels/results/`."""
     return [json.loads(path.read_text()) for path in sorted(results_folder().glob(f"**/{name}"))]
 
 
 def op_table(documents: list[dict[str, Any]]) -> str:
-    """A row for each of our implementations at each shape of serving; one table for each GPU that was measured."""
+    """Return a row for each of our implementations at each serving shape; one table per measured GPU."""
     parts = []
     for document in documents:
         environment, ceilings = document["environment"], document["ceilings"]
@@ -80,7 +80,7 @@ def _op_line(row: dict[str, Any]) -> str:
 
 
 def table(ladder: Ladder, documents: list[dict[str, Any]]) -> str:
-    """A row a rung; one group of lines for each GPU that was measured."""
+    """Return a row per rung; one group of lines per measured GPU."""
     measured = [
         (d, {r["implementation"]: r for r in d["rows"] if r["op"] == f"ladder {ladder.name}"}) for d in documents
     ]

@@ -1,4 +1,4 @@
-"""The bench: every implementation of a workload, checked, then timed beside what else computes it."""
+"""The bench: every implementation of a workload, checked, then timed against the libraries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llm_kernels.workloads import Workload
 from llm_kernels.workloads.base import short
 
 AT_ONCE_BYTES = 3e9
-"""Attention whose exact reference needs more than this is judged head by head."""
+"""Attention whose exact reference needs more bytes is judged head by head."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Row:
     """The fastest library's time over this one: above 1 is faster than the library."""
     library: str | None
     error: float | None
-    """None where there is no figure, and of a library."""
+    """None without a figure, and for a library."""
     wrong: str | None
     """Why there is no figure: an error, or a wrong result."""
 
@@ -51,7 +51,7 @@ def run(
     budget_seconds: float = 0.15,
     skip: Collection[tuple[str, str]] = (),
 ) -> list[Row]:
-    """`skip`: (op, implementation) that are known to be wrong; they could hang."""
+    """Check and time a workload. `skip`: (op, implementation) pairs that are known to be wrong and could hang."""
     args = workload.inputs(seed, "cuda")
     libraries = {
         name: _measure(function, workload, args, budget_seconds) for name, function in workload.libraries.items()
@@ -86,7 +86,7 @@ Timed = tuple[float | None, float | None, int, str | None]
 
 
 def _judge(workload: Workload, args: Args, implementation: Any) -> tuple[float | None, str | None]:
-    """(error, what is wrong)."""
+    """Return (error, what is wrong)."""
     judge = accuracy.judge_by_head if _scores_bytes(workload, args) > AT_ONCE_BYTES else accuracy.judge
     try:
         verdict = judge(workload, implementation, args)

@@ -27,7 +27,7 @@ class Timing:
 def measure(
     prepare: Callable[[], Any], run: Callable[[Any], Any], *, budget_seconds: float = 0.15, least: int = 7
 ) -> Timing:
-    """`run(prepare())` timed without `prepare`, for about `budget_seconds` of GPU time, at least `least` times."""
+    """Time `run(prepare())` without `prepare`, for about `budget_seconds` of GPU time, at least `least` times."""
     flush = torch.empty(FLUSH_BYTES // 4, dtype=torch.int32, device="cuda")
     for _ in range(2):
         run(prepare())

@@ -22,7 +22,7 @@ MODULES = {
 
 
 def tune(workload: Workload, report: Callable[[str], None], budget_seconds: float = 0.05) -> dict[str, int] | None:
-    """The fastest candidate for the workload, which is remembered; None if the op has none or it refuses."""
+    """Return and remember the workload's fastest candidate; None if the op has none or refuses the arguments."""
     if workload.op not in MODULES:
         return None
     module = importlib.import_module(f"llm_kernels.triton_kernels.{MODULES[workload.op]}")

@@ -1,8 +1,8 @@
-"""Kernels for CPUs, in C++: what a decode step calls where there is no GPU, in float32.
+"""Kernels for CPUs, in C++ and float32: all that a decode step calls without a GPU.
 
-They are called as they are, with the ops' arguments, and are no torch ops: a step of a small model makes sixty calls of
-a few microseconds each, and a custom op in Python costs a hundred before it begins. `why_not()` says whether they can
-run; arguments are not checked again.
+They are plain functions with the ops' arguments, not torch ops: a step of a small model makes sixty calls of a few
+microseconds each, and a custom op in Python costs a hundred microseconds before it begins. `why_not()` says whether
+they can run. Arguments are not checked.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def function(name: str) -> Any:
 @dataclass(frozen=True, slots=True)
 class PackedWeight:
     panels: Tensor
-    """[ceil(out / 16), in, 16] float32, or the upper halves of it as int16, where the lower are all 0."""
+    """[ceil(out / 16), in, 16] float32, or its upper halves as int16 if the lower halves are all 0."""
     out_features: int
     in_features: int
 
@@ -74,7 +74,7 @@ class PackedWeight:
 
 
 def pack(weight: Tensor) -> PackedWeight:
-    """`weight` [out, in] float32, laid out for `linear`; in 16 bits, if that loses nothing."""
+    """Lay out `weight` [out, in] float32 for `linear`, in 16 bits if that loses nothing."""
     weight = weight.contiguous()
     rows, columns = weight.shape
     halves = bool((weight.view(torch.int32) & 0xFFFF == 0).all())
@@ -85,9 +85,9 @@ def pack(weight: Tensor) -> PackedWeight:
 
 
 def linear(x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
-    """x [rows, in] times the weight transposed, plus bias [out] -> [rows, out].
+    """Return x [rows, in] times the weight transposed, plus bias [out] -> [rows, out].
 
-    A row's result is the same, bit for bit, whatever rows are beside it.
+    A row's result is the same, bit for bit, whatever the other rows are.
     """
     x = x.contiguous()
     out = torch.empty((x.shape[0], weight.out_features))
@@ -114,7 +114,7 @@ class PackedLinear:
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
-    """As `ops.rms_norm`."""
+    """Return the same as `ops.rms_norm`."""
     x, size = x.contiguous(), x.shape[-1]
     out = torch.empty_like(x)
     rows = x.numel() // size
@@ -124,7 +124,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
 
 
 def add_rms_norm(x: Tensor, delta: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
-    """rms_norm(x + delta) of contiguous x and delta [..., hidden]; x becomes the sum."""
+    """Return rms_norm(x + delta) for contiguous x and delta [..., hidden]; x becomes the sum."""
     size, out = x.shape[-1], torch.empty_like(x)
     function("add_rms_norm")(
         x.data_ptr(), delta.data_ptr(), weight.data_ptr(), out.data_ptr(), x.numel() // size, size, eps,
@@ -134,7 +134,7 @@ def add_rms_norm(x: Tensor, delta: Tensor, weight: Tensor, eps: float = 1e-6) ->
 
 
 def gated_activation(gate_up: Tensor, activation: str) -> Tensor:
-    """[..., 2 * n] -> [..., n]: act(gate) * up; silu, gelu or gelu_tanh."""
+    """Return act(gate) * up: [..., 2 * n] -> [..., n]; `activation` is silu, gelu or gelu_tanh."""
     gate_up = gate_up.contiguous()
     size = gate_up.shape[-1] // 2
     out = torch.empty((*gate_up.shape[:-1], size))
@@ -157,7 +157,7 @@ def rope_paged_kv_write(
     key_norm: Tensor | None = None,
     eps: float = 1e-6,
 ) -> None:
-    """As `ops.rope_paged_kv_write`; positions and slots int64, cos_sin float32."""
+    """Do the same as `ops.rope_paged_kv_write`; positions and slots are int64, cos_sin float32."""
     tokens, heads, head_dim = query.shape
     function("rope_paged_kv_write")(
         query.data_ptr(), key.data_ptr(), value.data_ptr(), positions.data_ptr(), cos_sin.data_ptr(), cache.data_ptr(),
@@ -175,7 +175,7 @@ def paged_attention(
     window: int = 0,
     scale: float | None = None,
 ) -> Tensor:
-    """As `ops.paged_attention`, without the maxima; head_dim a multiple of 8, integers int64."""
+    """Return the same as `ops.paged_attention`, without the maxima; head_dim is a multiple of 8, integers are int64."""
     tokens, heads, head_dim = query.shape
     out = torch.empty((tokens, heads, head_dim))
     function("paged_attention")(

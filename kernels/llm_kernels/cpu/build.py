@@ -1,26 +1,24 @@
-"""The C++ sources to one shared library with GCC or Clang, on first use, cached by the hash of what it is made of.
+"""The C++ sources, compiled to one shared library with GCC or Clang.
 
-The compiler may use every instruction of this processor (-march=native), so what it assumes of the processor is part of
-the hash. OpenMP is the one that torch has loaded: two would each keep threads spinning that the other waits for.
+The compiler may use every instruction of this processor (-march=native), so the cache key includes what it assumes
+about the processor. The library links to the OpenMP that torch has loaded: with two OpenMP runtimes, each would keep
+threads spinning that the other waits for.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import logging
 import os
 import shutil
-import subprocess
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
-from llm_kernels.cuda.build import cache_folder
 from llm_kernels.errors import BuildError
+from llm_kernels.native import build_key, cache_folder, cached_library, run_compiler
 
 log = logging.getLogger("llm_kernels")
 
@@ -30,13 +28,13 @@ FLAGS = ("-O3", "-march=native", "-std=gnu++17", "-fPIC", "-Wall", "-Wextra", "-
 
 @functools.cache
 def compiler() -> str | None:
-    """$CXX, or g++, or clang++."""
+    """Return the path of $CXX, g++ or clang++, the first that is installed; None without any."""
     return next(filter(None, map(shutil.which, (os.environ.get("CXX") or "g++", "g++", "clang++"))), None)
 
 
 @functools.cache
 def why_not() -> str | None:
-    """Why there are no kernels for this CPU; None: they are built and loaded."""
+    """Build and load the kernels. Return why that is impossible, or None if they are ready."""
     if compiler() is None:
         return "no C++ compiler was found: install g++ or clang++, or name one in CXX"
     try:
@@ -57,18 +55,16 @@ def library() -> ctypes.CDLL:
 
 
 def build() -> Path:
-    """The shared library, from the cache or made now. BuildError with what the compiler said."""
-    target = cache_folder() / "cpu" / f"kernels-{_key()}.so"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as scratch, ThreadPoolExecutor() as pool:
-            sources = sorted(SOURCES.glob("*.cpp"))
-            objects = [str(Path(scratch, source.stem + ".o")) for source in sources]
-            list(pool.map(_compile, sources, objects))
-            made = Path(scratch, target.name)
-            _run("-shared", *objects, *map(str, _openmp()), "-o", str(made))
-            made.replace(target)  # whoever builds at the same time makes the same file
-    return target
+    """Return the shared library, from the cache or compiled now. Raises BuildError with the compiler's own words."""
+    return cached_library("cpu", f"kernels-{_key()}", _compile_all)
+
+
+def _compile_all(target: Path) -> None:
+    sources = sorted(SOURCES.glob("*.cpp"))
+    objects = [str(target.with_name(source.stem + ".o")) for source in sources]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(_compile, sources, objects))
+    _run("-shared", *objects, *map(str, _openmp()), "-o", str(target))
 
 
 def _compile(source: Path, target: str) -> None:
@@ -77,22 +73,16 @@ def _compile(source: Path, target: str) -> None:
 
 @functools.cache
 def _openmp() -> list[Path]:
-    """torch's OpenMP, GCC's; none, and one thread, where torch or the compiler has another."""
+    """Return torch's OpenMP library if it is GCC's; otherwise nothing, and kernels run on one thread."""
     is_gcc = "clang" not in _run("--version")
     return sorted(Path(torch.__file__).parent.glob("lib/libgomp*.so*"))[:1] if is_gcc else []
 
 
 def _key() -> str:
-    digest = hashlib.sha256(" ".join((*FLAGS, *map(str, _openmp()))).encode())
-    digest.update(_run("-march=native", "-dM", "-E", "-x", "c++", os.devnull).encode())  # compiler and processor
-    for path in sorted(SOURCES.glob("*.[ch]pp")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+    compiler_and_processor = _run("-march=native", "-dM", "-E", "-x", "c++", os.devnull)
+    words = (*FLAGS, *map(str, _openmp()), compiler_and_processor)
+    return build_key(words, sorted(SOURCES.glob("*.[ch]pp")))
 
 
 def _run(*arguments: str) -> str:
-    command = [compiler() or "g++", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BuildError(f"{command[0]} could not compile the kernels for the CPU\n{done.stdout}{done.stderr}")
-    return done.stdout
+    return run_compiler((compiler() or "g++", *arguments), "the kernels for the CPU")

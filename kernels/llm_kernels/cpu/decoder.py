@@ -1,4 +1,4 @@
-"""All layers of a decoder in one call: what a step of a small model costs is what stands between its kernels."""
+"""All layers of a decoder in one call: for a small model, the calls between the kernels cost more than the kernels."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 from llm_kernels.cpu import ACTIVATIONS, FLOAT, INT, LONG, POINTER, PackedLinear, function, pointer
 
 KERNELS = ("embedding", "norms", "linear layers", "attention")
-"""Parts whose time is counted, in the order of `Kernel` in decoder.cpp."""
+"""Parts whose time is measured, in the order of `Kernel` in decoder.cpp."""
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class FusedLayer:
     """Norms: [hidden], those of queries and keys [head_dim]; float32."""
 
     input_norm: Tensor
@@ -28,11 +28,11 @@ class Layer:
     """Gates first."""
     down: PackedLinear
     window: int = 0
-    """How many tokens back, itself included, a token sees; 0: all."""
+    """Number of tokens that a token sees, itself included; 0: all."""
 
     @property
     def fits(self) -> bool:
-        """Gates fill whole panels, so that what they gate begins with one."""
+        """Whether the gates fill whole panels, so that the up projection begins with a panel."""
         return self.down.weight.in_features % self.gate_up.weight.panel_width == 0
 
 
@@ -45,13 +45,13 @@ class Heads:
     """[positions, rotated dimensions] float32, of `ops.rope_paged_kv_write`."""
 
 
-class Decoder:
-    """embedding [vocabulary, hidden] float32, which is multiplied by `embed_scale`."""
+class FusedDecoder:
+    """A decoder with packed weights; embedding [vocabulary, hidden] float32 is multiplied by `embed_scale`."""
 
     def __init__(
         self,
         embedding: Tensor,
-        layers: Sequence[Layer],
+        layers: Sequence[FusedLayer],
         norm: Tensor,
         head: PackedLinear,
         heads: Heads,
@@ -65,7 +65,7 @@ class Decoder:
                 "gates do not fill whole panels: the intermediate size must be a multiple of a panel's width"
             )
         hidden, intermediate = embedding.shape[1], layers[0].down.weight.in_features
-        self._kept = (embedding, layers, norm, head, heads)  # whose memory is pointed to
+        self._kept = (embedding, layers, norm, head, heads)  # keeps the memory alive that the pointers refer to
         self._layers = (_Layer * len(layers))(*(_layer(layer, heads, block_size, eps) for layer in layers))
         self._decoder = _Decoder(
             embedding.data_ptr(), norm.data_ptr(), _linear(head), ctypes.cast(self._layers, POINTER), len(layers),
@@ -91,10 +91,11 @@ class Decoder:
         caches: Sequence[Tensor],
         rows: Tensor | None = None,
     ) -> Tensor:
-        """Logits [rows, vocabulary] of those tokens, which ascend, or of all; keys and values go to `caches`.
+        """Run all layers; return logits [rows, vocabulary]. Keys and values go to `caches`.
 
-        token_ids, positions, slots [tokens], the others as of `ops.paged_attention`; all int64. Memory is kept between
-        calls: one at a time; and of a list of caches that comes again the members are not looked at again.
+        token_ids, positions, slots [tokens]; the others as in `ops.paged_attention`; all int64. `rows`: ascending token
+        indexes whose logits are wanted; None for all. Memory is kept between calls, so calls must not overlap. The
+        pointers of a `caches` list are kept for as long as the same list comes again.
         """
         tokens, count = len(token_ids), len(token_ids if rows is None else rows)
         if tokens * self._floats_per_token > len(self._workspace):
@@ -163,7 +164,7 @@ class _Batch(ctypes.Structure):
     ]
 
 
-def _layer(layer: Layer, heads: Heads, block_size: int, eps: float) -> _Layer:
+def _layer(layer: FusedLayer, heads: Heads, block_size: int, eps: float) -> _Layer:
     query_norm, key_norm = layer.qk_norms or (None, None)
     attention = _Attention(
         heads.num_heads, heads.num_kv_heads, heads.head_dim, block_size, heads.cos_sin.shape[1], layer.window,

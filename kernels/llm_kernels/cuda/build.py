@@ -1,24 +1,23 @@
-"""CUDA sources to shared libraries with nvcc, on first use, cached by the hash of what they are made of.
+"""CUDA sources, each compiled to a shared library with nvcc.
 
-A source is plain CUDA C++ with `extern "C"` launchers that take device pointers, sizes and a stream, and return a
-cudaError_t: no PyTorch headers, so a build takes seconds and outlives torch upgrades.
+A source is plain CUDA C++ with `extern "C"` launchers. They take device pointers, sizes and a stream, and return a
+cudaError_t. No PyTorch headers: a build takes seconds and outlives torch upgrades.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import logging
 import os
 import re
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from llm_kernels.errors import BuildError
+from llm_kernels.native import build_key, cached_library, run_compiler
 
 log = logging.getLogger("llm_kernels")
 
@@ -39,7 +38,7 @@ class Resources:
 
 @functools.cache
 def nvcc() -> str | None:
-    """The compiler: $LLM_KERNELS_NVCC, the PATH, or CUDA's usual place."""
+    """Return nvcc's path: $LLM_KERNELS_NVCC, the PATH, or CUDA's usual place; None without it."""
     for candidate in (os.environ.get("LLM_KERNELS_NVCC"), shutil.which("nvcc"), "/usr/local/cuda/bin/nvcc"):
         if candidate and Path(candidate).is_file():
             return candidate
@@ -55,33 +54,19 @@ def why_no_compiler() -> str | None:
     return reason
 
 
-def cache_folder() -> Path:
-    root = os.environ.get("LLM_KERNELS_CACHE") or Path(
-        os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "llm-kernels"
-    )
-    return Path(root)
-
-
 def key(source: Path, flags: tuple[str, ...] = FLAGS) -> str:
-    """The hash of the source, of what it may include (headers beside it, all in `cuda/`), of flags and compiler."""
-    digest = hashlib.sha256(" ".join((*flags, _version())).encode())
+    """Return the hash of the source, the files it can include (`cuda/` and its own headers), flags and compiler."""
     included = sorted({*SOURCES.glob("*.cu*"), *source.parent.glob("*.cuh")} - {source})
-    for path in (source, *included):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+    return build_key((*flags, _version()), (source, *included))
 
 
 def build(source: Path, flags: tuple[str, ...] = FLAGS) -> Path:
-    """The shared library of `source`, from the cache or made now."""
-    target = cache_folder() / "cuda" / f"{source.stem}-{key(source, flags)}.so"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            made = Path(scratch, target.name)
-            output = _run(source, ["-shared", "-Xcompiler", "-fPIC", *flags, "-Xptxas", "-v", "-o", str(made)])
-            target.with_suffix(".log").write_text(output)
-            made.replace(target)  # whoever builds at the same time makes the same file
-    return target
+    """Return the shared library of `source`, from the cache or compiled now. Raises BuildError."""
+
+    def compile_to(target: Path) -> None:
+        _run(source, ["-shared", "-Xcompiler", "-fPIC", *flags, "-o", str(target)])
+
+    return cached_library("cuda", f"{source.stem}-{key(source, flags)}", compile_to)
 
 
 @functools.cache
@@ -90,7 +75,7 @@ def load(source: Path) -> ctypes.CDLL:
 
 
 def compile_only(source: Path, output: Path) -> list[Resources]:
-    """Compile to a cubin without a GPU; registers, spills and shared memory of each kernel."""
+    """Compile to a cubin, which takes no GPU. Return the registers, spills and shared memory of each kernel."""
     return parse_resources(_run(source, ["-cubin", *FLAGS, "-Xptxas", "-v", "-o", str(output)]))
 
 
@@ -116,11 +101,7 @@ def _run(source: Path, arguments: list[str]) -> str:
     compiler = nvcc()
     if compiler is None:
         raise BuildError(f"{source.name} cannot be compiled: {why_no_compiler()}")
-    command = [compiler, str(source), "-I", str(SOURCES), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BuildError(f"nvcc could not compile {source.name}:\n{done.stdout}{done.stderr}")
-    return done.stdout + done.stderr
+    return run_compiler((compiler, str(source), "-I", str(SOURCES), *arguments), source.name)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from llm_kernels.cuda import build
 from llm_kernels.errors import KernelError
 
 GEMV_ROWS = 4
-"""Most rows that `w4a16_gemv.cu` takes, which starts and ends sooner; from 8 on `w4a16.cu` is faster."""
+"""Most rows for `w4a16_gemv.cu`, which launches faster; from 8 rows on `w4a16.cu` is faster."""
 
 
 def gemm(x: Tensor, weight: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def scaled_gemm(x: Tensor, weight: Tensor, x_scale: Tensor, weight_scale: Tensor
 
 
 def w4a16_gemm(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None, splits: int = 0) -> Tensor:
-    """`splits`: how many blocks share the inputs of a tile of the output; 0: as many as the source advises."""
+    """Launch the kernel. `splits`: number of blocks that share an output tile's inputs; 0: the source's own choice."""
     (m, k), (groups, n) = x.shape, scales.shape
     out = torch.empty((m, n), dtype=x.dtype, device=x.device)
     is_bf16 = int(x.dtype == torch.bfloat16)
@@ -63,8 +63,11 @@ def w4a16_gemm(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None,
 
 
 def counters(device: torch.device, count: int) -> Tensor:
-    """Ints that are zero between launches, of the current stream alone: two streams would count each other's blocks.
-    A graph has its own, which each replay sets to zero."""
+    """Return counters that are zero between launches.
+
+    Each stream has its own, because two streams would count each other's blocks. A CUDA graph has its own as well,
+    which each replay sets to zero.
+    """
     if torch.cuda.is_current_stream_capturing():
         return torch.zeros(count, dtype=torch.int32, device=device)
     key = (device, torch.cuda.current_stream(device).cuda_stream)
@@ -83,7 +86,7 @@ def call(source: str, function: str, *args: Any) -> None:
 
 
 def launch(library: ctypes.CDLL, function: str, *args: Any) -> None:
-    """Tensors become pointers, None a null pointer, ints C ints; the stream is added last."""
+    """Call a launcher: tensors become pointers, None a null pointer, ints C ints; the stream comes last."""
     device = next(a.device for a in args if isinstance(a, Tensor))
     stream = torch.cuda.current_stream(device).cuda_stream
     converted = [_convert(a) for a in args]
@@ -102,6 +105,6 @@ def _convert(argument: Any) -> Any:
 
 
 def _name(error: int) -> str:
-    """CUDA's name of an error, from the runtime that torch has loaded."""
+    """Return the meaning of a cudaError_t."""
     known = {1: "invalid value", 2: "out of memory", 98: "invalid device function", 209: "no kernel image for this GPU"}
     return known.get(error, "see cudaError_t in the CUDA runtime's documentation")

@@ -1,4 +1,4 @@
-"""A ladder's problem, its rungs on disk, and how a rung is called, checked and timed."""
+"""A ladder's problem, its rungs on disk, and how a rung is run and checked."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class Ladder:
     name: str
     title: str
     make: Callable[[torch.Generator, torch.device, Sizes], Args]
-    """The rung's arguments; those at `outputs` are written by it."""
+    """Makes the rung's arguments; the rung writes those at `outputs`."""
     outputs: tuple[int, ...]
     expected: Callable[[Args], tuple[Tensor, ...]]
-    """The outputs, exactly: float64, from the arguments as they were before the call."""
+    """The exact outputs in float64, from the arguments before the call."""
     native: Callable[[Args], tuple[Tensor, ...]]
-    """The outputs as torch computes them at the same dtype, on the same device; what a GPU's library does."""
+    """The outputs as torch computes them in the same dtype on the same device; on a GPU, the library's."""
     library: str
     """Name of the library that `native` calls on a GPU."""
     cost: Callable[[Sizes], Cost]
     small: Sizes
     large: Sizes
     timed: Callable[[Args], object] | None = None
-    """Call whose time counts as the library's, if not that of `native`."""
+    """Call that is timed for the library, if not `native`."""
     slow_at: Mapping[str, Sizes] = field(default_factory=dict)
     """Sizes for rungs that would take seconds at `large`, by the start of their name."""
 
@@ -54,7 +54,7 @@ class Rung:
 
     @property
     def story(self) -> str:
-        """The comment or docstring at the head of the file."""
+        """The comment or docstring at the top of the file."""
         text = self.path.read_text()
         if self.path.suffix == ".py":
             match = re.match(r'\s*"""(.*?)"""', text, re.DOTALL)
@@ -80,7 +80,7 @@ class Rung:
 
 
 def folder() -> Path:
-    """`kernels/ladders`, which is not part of the installed package."""
+    """Return `kernels/ladders`, which is not part of the installed package. Raises UnsupportedInput."""
     found = Path(__file__).resolve().parents[2] / "ladders"
     if not found.is_dir():
         raise UnsupportedInput(f"{found} does not exist: ladders are run from a checkout of the repository")
@@ -93,7 +93,7 @@ def rungs_of(ladder: str) -> list[Rung]:
 
 
 def load_module(path: Path) -> Any:
-    """A Python file by its path, under a name of its own."""
+    """Import a Python file by its path, under a name of its own."""
     spec = importlib.util.spec_from_file_location(f"llm_kernels_file_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -103,14 +103,14 @@ def load_module(path: Path) -> Any:
 
 
 def poison(args: Args, outputs: tuple[int, ...]) -> None:
-    """Outputs hold NaN before a run, so that what a rung leaves out shows."""
+    """Fill the outputs with NaN before a run, so that elements that a rung does not write show."""
     for place in outputs:
         if args[place].dtype.is_floating_point:
             args[place].fill_(float("nan"))
 
 
 def check(ladder: Ladder, rung: Rung, args: Args) -> tuple[float, str | None]:
-    """(error, what is wrong): the rung's outputs against the exact ones."""
+    """Run the rung and compare its outputs with the exact ones; return (error, what is wrong)."""
     exact, native = ladder.expected(args), ladder.native(args)
     rung.run(args)
     if args[ladder.outputs[0]].is_cuda:

@@ -6,19 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llm_kernels import checks, dispatch
+from llm_kernels import dispatch
 from llm_kernels.numerics import wide
+from llm_kernels.ops import checks
 
 
 @torch.library.custom_op("llm_kernels::silu_and_mul", mutates_args=())
 def silu_and_mul(x: Tensor) -> Tensor:
-    """[..., 2 * intermediate] -> [..., intermediate]: silu(gate) * up, in float32, rounded once."""
+    """Return silu(gate) * up, in float32, rounded once: [..., 2 * intermediate] -> [..., intermediate]."""
     return _SILU(x)  # type: ignore[no-any-return]
 
 
 @torch.library.custom_op("llm_kernels::gelu_and_mul", mutates_args=())
 def gelu_and_mul(x: Tensor, approximate: str = "tanh") -> Tensor:
-    """[..., 2 * intermediate] -> [..., intermediate]: gelu(gate) * up; `approximate`: "tanh" or "none" (erf)."""
+    """Return gelu(gate) * up: [..., 2 * intermediate] -> [..., intermediate]; `approximate`: "tanh" or "none" (erf)."""
     return _GELU(x, approximate)  # type: ignore[no-any-return]
 
 

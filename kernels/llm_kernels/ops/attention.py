@@ -5,12 +5,15 @@ FlashAttention-2: Dao, 2023. Split-KV decoding: Dao et al., "Flash-Decoding", 20
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from llm_kernels import checks, dispatch
+from llm_kernels import dispatch
 from llm_kernels.dispatch import Implementation
 from llm_kernels.numerics import accumulator
+from llm_kernels.ops import checks
 
 MAX_HEAD_DIM = 256
 
@@ -19,7 +22,7 @@ MAX_HEAD_DIM = 256
 def flash_attention(
     query: Tensor, key: Tensor, value: Tensor, causal: bool = True, window: int = 0, scale: float | None = None
 ) -> Tensor:
-    """softmax(query key^T * scale) value.
+    """Return softmax(query key^T * scale) value.
 
     query [batch, queries, heads, head_dim]; key, value [batch, keys, kv_heads, head_dim], heads a multiple of kv_heads
     (GQA). Causal: the last query stands at the last key. `window` > 0: a query at p sees the keys in (p - window, p];
@@ -40,13 +43,13 @@ def paged_attention(
     window: int = 0,
     scale: float | None = None,
 ) -> Tensor:
-    """Causal attention of a flat batch, prefill chunks and decodes mixed, over the paged cache.
+    """Return causal attention over the paged cache for a flat batch of prefill chunks and decodes.
 
     query [tokens, heads, head_dim], the sequences' tokens one after another, tokens may be strided; cache
     [blocks, block_size, 2 (K, V), kv_heads, head_dim], which holds the batch's own keys already; block_tables
     [sequences, blocks] int32/int64, padded with anything; context_lens [sequences]: tokens in the cache, this batch's
     included; query_start_loc [sequences + 1]: where each sequence's tokens begin. The two maxima size the launch, so
-    that the host need not wait for the device: they may be larger than needed, never smaller.
+    that the host does not wait for the device: they can be larger than needed, never smaller.
     Returns [tokens, heads, head_dim].
     """
     return _PAGED(  # type: ignore[no-any-return]
@@ -55,29 +58,13 @@ def paged_attention(
 
 
 @flash_attention.register_fake
-def _(
-    query: Tensor, key: Tensor, value: Tensor, causal: bool = True, window: int = 0, scale: float | None = None
-) -> Tensor:
-    return query.new_empty(query.shape)
-
-
 @paged_attention.register_fake
-def _(
-    query: Tensor,
-    cache: Tensor,
-    block_tables: Tensor,
-    context_lens: Tensor,
-    query_start_loc: Tensor,
-    max_query_len: int,
-    max_context_len: int,
-    window: int = 0,
-    scale: float | None = None,
-) -> Tensor:
+def _(query: Tensor, *_: Any) -> Tensor:
     return query.new_empty(query.shape)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool, window: int, scale: float | None) -> Tensor:
-    """The reference: scores of all pairs at once, in float32 or float64."""
+    """Compute the reference: the scores of all pairs at once, in float32 or float64."""
     acc = accumulator(query.dtype)
     groups = query.shape[2] // key.shape[2]
     q = query.to(acc).transpose(1, 2)
@@ -90,7 +77,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool, window: int,
 
 
 def visible(queries: int, keys: int, causal: bool, window: int, device: torch.device) -> Tensor:
-    """[queries, keys] bool: which keys each query sees."""
+    """Return [queries, keys] bool: which keys each query sees."""
     position = torch.arange(queries, device=device).unsqueeze(1) + (keys - queries)
     key = torch.arange(keys, device=device)
     if not causal:
@@ -182,10 +169,10 @@ def _check_heads(op: str, heads: int, kv_heads: int, head_dim: int) -> None:
     checks.require(0 < head_dim <= MAX_HEAD_DIM, op, f"head_dim {head_dim}; it takes 1 to {MAX_HEAD_DIM}")
 
 
-def _flash_triton(query: Tensor, key: Tensor, value: Tensor, causal: bool, window: int, scale: float | None) -> Tensor:
+def _flash_triton(*args: Any) -> Tensor:
     from llm_kernels.triton_kernels import flash_attention as kernels
 
-    return kernels.flash_attention(query, key, value, causal, window, scale)
+    return kernels.flash_attention(*args)
 
 
 def _flash_cuda(query: Tensor, key: Tensor, value: Tensor, causal: bool, window: int, scale: float | None) -> Tensor:
@@ -210,22 +197,10 @@ def _flash_cuda_refuses(
     return None
 
 
-def _paged_triton(
-    query: Tensor,
-    cache: Tensor,
-    block_tables: Tensor,
-    context_lens: Tensor,
-    query_start_loc: Tensor,
-    max_query_len: int,
-    max_context_len: int,
-    window: int,
-    scale: float | None,
-) -> Tensor:
+def _paged_triton(*args: Any) -> Tensor:
     from llm_kernels.triton_kernels import paged_attention as kernels
 
-    return kernels.paged_attention(
-        query, cache, block_tables, context_lens, query_start_loc, max_query_len, max_context_len, window, scale
-    )
+    return kernels.paged_attention(*args)
 
 
 _FLASH = dispatch.define(

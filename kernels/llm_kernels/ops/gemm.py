@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from llm_kernels import checks, dispatch
+from llm_kernels import dispatch
 from llm_kernels.dispatch import Implementation
 from llm_kernels.numerics import accumulator, wide
+from llm_kernels.ops import checks
 
 
 @torch.library.custom_op("llm_kernels::gemm", mutates_args=())
 def gemm(x: Tensor, weight: Tensor) -> Tensor:
-    """x [m, k] times weight [n, k] transposed -> [m, n]; one float dtype, accumulated in float32, rounded once."""
+    """Return x [m, k] times weight [n, k] transposed -> [m, n]; one float dtype, summed in float32, rounded once."""
     return _GEMM(x, weight)  # type: ignore[no-any-return]
 
 
@@ -20,7 +21,8 @@ def gemm(x: Tensor, weight: Tensor) -> Tensor:
 def scaled_gemm(
     x: Tensor, weight: Tensor, x_scale: Tensor, weight_scale: Tensor, out_dtype: torch.dtype = torch.bfloat16
 ) -> Tensor:
-    """W8A8: (x * x_scale[:, None]) times (weight * weight_scale[:, None]) transposed -> [m, n] of `out_dtype`.
+    """Return the W8A8 product: (x * x_scale[:, None]) times (weight * weight_scale[:, None]) transposed -> [m, n] of
+    `out_dtype`.
 
     x [m, k] and weight [n, k] both int8 or both float8_e4m3fn; x_scale [m] and weight_scale [n] float32, one for each
     token and one for each output channel, multiplied in after the sum. int8 sums are exact (int32).
@@ -47,7 +49,7 @@ def _gemm_reference(x: Tensor, weight: Tensor) -> Tensor:
 def _scaled_reference(
     x: Tensor, weight: Tensor, x_scale: Tensor, weight_scale: Tensor, out_dtype: torch.dtype
 ) -> Tensor:
-    """float64 holds int32 sums exactly."""
+    """Compute the product; float64 represents int32 sums exactly."""
     total = (x.double() @ weight.double().T) if x.dtype == torch.int8 else (x.float() @ weight.float().T)
     acc = accumulator(out_dtype)
     return (total.to(acc) * x_scale.to(acc).unsqueeze(1) * weight_scale.to(acc)).to(out_dtype)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from llm_kernels import checks, dispatch
+from llm_kernels import dispatch
 from llm_kernels.numerics import wide
+from llm_kernels.ops import checks
 
 
 @torch.library.custom_op("llm_kernels::gemv", mutates_args=())
 def gemv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x [1, k] times weight [n, k] transposed, plus bias [n] -> [1, n]; one float dtype, summed in float32.
+    """Return x [1, k] times weight [n, k] transposed, plus bias [n] -> [1, n]; one float dtype, summed in float32.
 
-    Nothing but the weight's bytes counts, and every one is read once.
+    The weight's bytes set the time, and each is read once.
     """
     return _GEMV(x, weight, bias)  # type: ignore[no-any-return]
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from llm_kernels import checks, dispatch
+from llm_kernels import dispatch
 from llm_kernels.numerics import wide
+from llm_kernels.ops import checks
 
 MAX_HIDDEN = 65_536
 """A row lives in one program's registers; wider ones go to the reference."""
@@ -17,7 +18,7 @@ MAX_HIDDEN = 65_536
 
 @torch.library.custom_op("llm_kernels::rms_norm", mutates_args=())
 def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
-    """x / sqrt(mean(x^2) + eps) * weight over the last dimension.
+    """Return x / sqrt(mean(x^2) + eps) * weight over the last dimension.
 
     x [..., hidden] float32/16/bf16, rows may be strided; weight [hidden], any float type. Returns x's shape and dtype.
     """
@@ -26,7 +27,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
 
 @torch.library.custom_op("llm_kernels::fused_add_rms_norm", mutates_args=())
 def fused_add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
-    """(rms_norm(x + residual), x + residual): what stands between two blocks of a decoder, in one pass.
+    """Return (rms_norm(x + residual), x + residual), the step between two blocks of a decoder, in one pass.
 
     x, residual [..., hidden] of one dtype; the sum is rounded to it, and the norm is of the unrounded sum.
     """
@@ -35,7 +36,7 @@ def fused_add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float =
 
 @torch.library.custom_op("llm_kernels::layer_norm", mutates_args=())
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
-    """(x - mean) / sqrt(var + eps) * weight + bias over the last dimension; x [..., hidden]."""
+    """Return (x - mean) / sqrt(var + eps) * weight + bias over the last dimension; x [..., hidden]."""
     return _LAYER_NORM(x, weight, bias, eps)  # type: ignore[no-any-return]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from llm_kernels import checks, dispatch
+from llm_kernels import dispatch
 from llm_kernels.numerics import wide
+from llm_kernels.ops import checks
 
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
 """The largest magnitude each type holds (for int8 the symmetric one)."""
@@ -14,7 +15,8 @@ LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
 
 @torch.library.custom_op("llm_kernels::quantize_per_token", mutates_args=())
 def quantize_per_token(x: Tensor, dtype: torch.dtype = torch.int8) -> tuple[Tensor, Tensor]:
-    """(q, scale): q [rows, k] of `dtype`, scale [rows] float32 = max|row| / largest, so that x is about q * scale.
+    """Return (q, scale): q [rows, k] of `dtype`, scale [rows] float32 = max|row| / largest, so that x is about q *
+    scale.
 
     x [rows, k]; int8 rounds half to even, as compressed-tensors does; a row of zeros gets scale 1.
     """

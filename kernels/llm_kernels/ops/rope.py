@@ -7,11 +7,14 @@ slot is block * block_size + offset (Kwon et al., "PagedAttention", 2023).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from llm_kernels import checks, dispatch
+from llm_kernels import dispatch
 from llm_kernels.numerics import wide
+from llm_kernels.ops import checks
 
 
 @torch.library.custom_op("llm_kernels::rope", mutates_args=("query", "key"))
@@ -44,8 +47,8 @@ def rope_paged_kv_write(
     key_norm: Tensor | None = None,
     eps: float = 1e-6,
 ) -> None:
-    """Rotate `query` in place; write the rotated `key` and `value` to the cache. `key` itself is left as it is: nobody
-    reads it again, and not writing it saves its bytes.
+    """Rotate `query` in place; write the rotated `key` and `value` to the cache. `key` itself is left as it is:
+    nothing reads it again, and not writing it saves its bytes.
 
     With `query_norm` and `key_norm` [head_dim], both or none, each head is RMS-normalised before it is rotated (Qwen3),
     and rounded once, after both.
@@ -54,33 +57,14 @@ def rope_paged_kv_write(
 
 
 @rope.register_fake
-def _(query: Tensor, key: Tensor, positions: Tensor, cos_sin: Tensor) -> None:
-    return None
-
-
 @paged_kv_write.register_fake
-def _(key: Tensor, value: Tensor, cache: Tensor, slots: Tensor) -> None:
-    return None
-
-
 @rope_paged_kv_write.register_fake
-def _(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    positions: Tensor,
-    cos_sin: Tensor,
-    cache: Tensor,
-    slots: Tensor,
-    query_norm: Tensor | None = None,
-    key_norm: Tensor | None = None,
-    eps: float = 1e-6,
-) -> None:
+def _(*_: Any) -> None:
     return None
 
 
 def _rotated(heads: Tensor, positions: Tensor, cos_sin: Tensor, norm: Tensor | None = None, eps: float = 0.0) -> Tensor:
-    """A copy of [tokens, heads, head_dim], normalised if there is a norm, and rotated."""
+    """Return a copy of [tokens, heads, head_dim], normalised if there is a norm, and rotated."""
     half = cos_sin.shape[-1] // 2
     table = wide(cos_sin)[positions.long()].unsqueeze(1)
     cos, sin = table[..., :half], table[..., half:]
@@ -197,21 +181,10 @@ def _write_triton(key: Tensor, value: Tensor, cache: Tensor, slots: Tensor) -> N
     kernels.paged_kv_write(key, value, cache, slots)
 
 
-def _fused_triton(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    positions: Tensor,
-    cos_sin: Tensor,
-    cache: Tensor,
-    slots: Tensor,
-    query_norm: Tensor | None = None,
-    key_norm: Tensor | None = None,
-    eps: float = 1e-6,
-) -> None:
+def _fused_triton(*args: Any) -> None:
     from llm_kernels.triton_kernels import rope as kernels
 
-    kernels.rope_paged_kv_write(query, key, value, positions, cos_sin, cache, slots, query_norm, key_norm, eps)
+    kernels.rope_paged_kv_write(*args)
 
 
 def _fused_triton_refuses(*args: object) -> str | None:

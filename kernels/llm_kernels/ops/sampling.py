@@ -6,11 +6,14 @@ do not depend on what else is in the batch. Top-p: Holtzman et al., 2020. Reject
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from llm_kernels import checks, dispatch
+from llm_kernels import dispatch
 from llm_kernels.numerics import wide
+from llm_kernels.ops import checks
 
 FLOATS_32 = (torch.float32, torch.float64)
 
@@ -26,7 +29,7 @@ def process_logits(
     temperature: Tensor,
     bias: Tensor | None = None,
 ) -> None:
-    """Bias, penalties, temperature, in vLLM's order, in place and in one pass.
+    """Apply bias, penalties and temperature, in vLLM's order, in place and in one pass.
 
     logits [rows, vocabulary] float32; prompt_seen [rows, vocabulary] bool: the token stands in the prompt;
     output_counts [rows, vocabulary] int32: how often it was generated; repetition (1: none; Keskar et al., 2019, over
@@ -38,7 +41,7 @@ def process_logits(
 
 @torch.library.custom_op("llm_kernels::sample", mutates_args=())
 def sample(logits: Tensor, temperature: Tensor, uniform: Tensor) -> Tensor:
-    """One token a row from softmax(logits / temperature), in one pass over the logits.
+    """Draw one token per row from softmax(logits / temperature), in one pass over the logits.
 
     logits [rows, vocabulary] float32/16/bf16; temperature [rows] float32 (<= 0: the likeliest token, of equal ones the
     first); uniform [rows] float32 in [0, 1): where the cumulative distribution, in vocabulary order, is inverted.
@@ -49,7 +52,8 @@ def sample(logits: Tensor, temperature: Tensor, uniform: Tensor) -> Tensor:
 
 @torch.library.custom_op("llm_kernels::sample_top_k_top_p", mutates_args=())
 def sample_top_k_top_p(logits: Tensor, top_k: Tensor, top_p: Tensor, uniform: Tensor) -> Tensor:
-    """One token a row from softmax(logits), cut to the top_k likeliest, and of those to the fewest that reach top_p.
+    """Draw one token per row from softmax(logits), restricted to the top_k likeliest, then to the fewest that reach
+    top_p.
 
     logits [rows, vocabulary] float32/16/bf16; top_k [rows] int32 (<= 0: off); top_p [rows] float32 (>= 1: off); uniform
     [rows] float32 in [0, 1): where the cumulative distribution, in vocabulary order, is inverted. Tokens as likely as
@@ -62,7 +66,7 @@ def sample_top_k_top_p(logits: Tensor, top_k: Tensor, top_p: Tensor, uniform: Te
 def rejection_sample(
     target: Tensor, draft: Tensor | None, draft_tokens: Tensor, accept_uniform: Tensor, final_uniform: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Speculative verification: (tokens [sequences, drafts + 1] int64, padded with -1; accepted [sequences] int32).
+    """Verify drafts: return (tokens [sequences, drafts + 1] int64, padded with -1; accepted [sequences] int32).
 
     target [sequences, drafts + 1, vocabulary] float32: what the model says at each place; draft [sequences, drafts,
     vocabulary]: what each draft token was drawn from (None: certain, as n-gram look-ups are); draft_tokens [sequences,
@@ -74,33 +78,18 @@ def rejection_sample(
 
 
 @process_logits.register_fake
-def _(
-    logits: Tensor,
-    prompt_seen: Tensor,
-    output_counts: Tensor,
-    repetition: Tensor,
-    frequency: Tensor,
-    presence: Tensor,
-    temperature: Tensor,
-    bias: Tensor | None = None,
-) -> None:
+def _(*_: Any) -> None:
     return None
 
 
 @sample.register_fake
-def _(logits: Tensor, temperature: Tensor, uniform: Tensor) -> Tensor:
-    return logits.new_empty(logits.shape[0], dtype=torch.int64)
-
-
 @sample_top_k_top_p.register_fake
-def _(logits: Tensor, top_k: Tensor, top_p: Tensor, uniform: Tensor) -> Tensor:
+def _(logits: Tensor, *_: Any) -> Tensor:
     return logits.new_empty(logits.shape[0], dtype=torch.int64)
 
 
 @rejection_sample.register_fake
-def _(
-    target: Tensor, draft: Tensor | None, draft_tokens: Tensor, accept_uniform: Tensor, final_uniform: Tensor
-) -> tuple[Tensor, Tensor]:
+def _(target: Tensor, draft: Tensor | None, draft_tokens: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     sequences, drafts = draft_tokens.shape
     tokens = target.new_empty((sequences, drafts + 1), dtype=torch.int64)
     return tokens, target.new_empty(sequences, dtype=torch.int32)
@@ -124,7 +113,7 @@ def _process_reference(
 
 
 def kept_by_top_k_top_p(logits: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
-    """[rows, vocabulary] bool, by sorting: the definition that the kernel without a sort is held against."""
+    """Return [rows, vocabulary] bool, by sorting: the definition that the kernel without a sort must match."""
     x, size = wide(logits), logits.shape[-1]
     ordered = x.sort(dim=-1, descending=True).values
     k = torch.where(top_k > 0, top_k.clamp(max=size), size).long().unsqueeze(1)
@@ -147,7 +136,7 @@ def _sample_all_reference(logits: Tensor, temperature: Tensor, uniform: Tensor) 
 
 
 def invert(weights: Tensor, uniform: Tensor) -> Tensor:
-    """The first place where the running sum of `weights` [rows, n] passes uniform [rows] times their sum."""
+    """Return the first index at which the running sum of `weights` [rows, n] passes uniform [rows] times their sum."""
     cumulative = weights.cumsum(-1)
     target = uniform.to(cumulative.dtype).unsqueeze(1) * cumulative[:, -1:]
     drawn = torch.searchsorted(cumulative, target, right=True).squeeze(1)
@@ -227,7 +216,7 @@ def _check_sample(logits: Tensor, top_k: Tensor, top_p: Tensor, uniform: Tensor)
 
 
 def _check_rows(op: str, logits: Tensor, **vectors: Tensor) -> None:
-    """Logits, and vectors of floats with one for each row."""
+    """Check the logits, and vectors of floats with one per row."""
     checks.dtype_in(op, "logits", logits, checks.FLOATS)
     fits = logits.dim() == 2 and logits.shape[1] > 0
     checks.require(fits, op, f"logits has shape {list(logits.shape)}; it takes [rows, vocabulary]")
@@ -261,7 +250,7 @@ def _check_reject(
     checks.same_device(op, target, draft, draft_tokens, accept_uniform, final_uniform)
 
 
-def _process_triton(*args: Tensor) -> None:
+def _process_triton(*args: Any) -> None:
     from llm_kernels.triton_kernels import logits as kernels
 
     kernels.process_logits(*args)
@@ -279,12 +268,10 @@ def _sample_triton(logits: Tensor, top_k: Tensor, top_p: Tensor, uniform: Tensor
     return kernels.sample_top_k_top_p(logits, top_k, top_p, uniform)
 
 
-def _reject_triton(
-    target: Tensor, draft: Tensor | None, draft_tokens: Tensor, accept_uniform: Tensor, final_uniform: Tensor
-) -> tuple[Tensor, Tensor]:
+def _reject_triton(*args: Any) -> tuple[Tensor, Tensor]:
     from llm_kernels.triton_kernels import rejection as kernels
 
-    return kernels.rejection_sample(target, draft, draft_tokens, accept_uniform, final_uniform)
+    return kernels.rejection_sample(*args)
 
 
 _PROCESS = dispatch.define(

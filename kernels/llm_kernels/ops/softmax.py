@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from llm_kernels import checks, dispatch
+from llm_kernels import dispatch
 from llm_kernels.numerics import wide
+from llm_kernels.ops import checks
 
 
 @torch.library.custom_op("llm_kernels::softmax", mutates_args=())
 def softmax(x: Tensor) -> Tensor:
-    """x [..., n] float32/16/bf16 -> the same shape and dtype; exponentials and sums in float32."""
+    """Return softmax(x) for x [..., n] float32/16/bf16 in its shape and dtype; exponentials and sums are in float32."""
     return _SOFTMAX(x)  # type: ignore[no-any-return]
 
 

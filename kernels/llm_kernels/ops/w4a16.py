@@ -5,12 +5,15 @@ Marlin: Frantar et al., 2024. Formats: `llm_kernels.layouts`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from llm_kernels import checks, dispatch, layouts
+from llm_kernels import dispatch, layouts
 from llm_kernels.dispatch import Implementation
 from llm_kernels.numerics import accumulator
+from llm_kernels.ops import checks
 
 
 @torch.library.custom_op("llm_kernels::w4a16_gemm", mutates_args=())
@@ -25,7 +28,7 @@ def w4a16_gemm(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None,
 
 
 @w4a16_gemm.register_fake
-def _(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None, layout: str) -> Tensor:
+def _(x: Tensor, qweight: Tensor, scales: Tensor, *_: Any) -> Tensor:
     return x.new_empty(x.shape[0], scales.shape[1])
 
 
@@ -55,10 +58,10 @@ def _check(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None, lay
     checks.same_device(op, x, qweight, scales, zeros)
 
 
-def _triton(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None, layout: str) -> Tensor:
+def _triton(*args: Any) -> Tensor:
     from llm_kernels.triton_kernels import w4a16 as kernels
 
-    return kernels.w4a16_gemm(x, qweight, scales, zeros, layout)
+    return kernels.w4a16_gemm(*args)
 
 
 def _triton_refuses(x: Tensor, qweight: Tensor, scales: Tensor, zeros: Tensor | None, layout: str) -> str | None:

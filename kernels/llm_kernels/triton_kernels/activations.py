@@ -34,7 +34,7 @@ def gated_kernel(x, out, x_stride, intermediate, ACTIVATION: tl.constexpr, BLOCK
 
 
 def gated(x: Tensor, activation: str) -> Tensor:
-    """`activation`: silu, gelu, gelu_tanh."""
+    """Launch the gated activation. `activation`: silu, gelu or gelu_tanh."""
     rows, intermediate = as_rows(x), x.shape[-1] // 2
     out = torch.empty((*x.shape[:-1], intermediate), dtype=x.dtype, device=x.device)
     if out.numel():

@@ -8,7 +8,7 @@ import triton.language as tl
 
 @triton.jit
 def place_in_chunk(weights, i, before, target):
-    """In one chunk: the first place whose running sum passes `target`, else the last of positive weight, else -1."""
+    """Return a chunk's first index whose running sum passes `target`, else the last of positive weight, else -1."""
     running = before + tl.cumsum(weights, axis=0)
     passed = tl.min(tl.where((running > target) & (weights > 0), i, 2147483647), axis=0)
     last = tl.max(tl.where(weights > 0, i, -1), axis=0)

@@ -22,7 +22,7 @@ def _attend(
     CAUSAL: tl.constexpr, WINDOWED: tl.constexpr, MASKED: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr,
     BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Keys [begin, end), a multiple of BLOCK_N apart; `top` and `total` are each row's running maximum and sum."""
+    """Attend to keys [begin, end), a multiple of BLOCK_N; `top` and `total` are each row's running maximum and sum."""
     n = tl.arange(0, BLOCK_N)
     d = tl.arange(0, BLOCK_D)
     for start in range(begin, end, BLOCK_N):

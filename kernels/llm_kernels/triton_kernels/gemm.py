@@ -14,7 +14,7 @@ GROUP_M = 8
 
 @triton.jit
 def tile_of(program, m, n, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, GROUP: tl.constexpr):
-    """Tiles in bands of GROUP rows, so that programs that run together share tiles of both operands in L2."""
+    """Return a program's tile. Tiles go in bands of GROUP rows, so that concurrent programs share operands in L2."""
     tiles_m, tiles_n = tl.cdiv(m, BLOCK_M), tl.cdiv(n, BLOCK_N)
     band = GROUP * tiles_n
     first = program // band * GROUP

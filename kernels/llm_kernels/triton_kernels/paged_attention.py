@@ -24,7 +24,7 @@ LOG2_E = 1.4426950408889634
 
 @triton.jit
 def _sequence_of(query_start_loc, program, sequences, BLOCK_Q: tl.constexpr):
-    """The sequence of a program: sequence i owns the programs from start_i // BLOCK_Q + i on."""
+    """Return the sequence of a program: sequence i owns the programs from start_i // BLOCK_Q + i on."""
     low, high = 0, sequences
     while low < high:
         middle = (low + high) // 2
@@ -36,7 +36,7 @@ def _sequence_of(query_start_loc, program, sequences, BLOCK_Q: tl.constexpr):
     return low - 1
 
 
-# What changes from step to step is not specialised on, lest a kernel be compiled in the middle of serving.
+# Triton does not specialise on values that change from step to step, so no kernel is compiled while serving.
 @triton.jit(do_not_specialize=["sequences", "tokens", "window", "table_stride"])
 def paged_attention_kernel(
     query, cache, block_tables, context_lens, query_start_loc, out, partial, partial_lse, sequences, tokens, heads,
@@ -113,7 +113,7 @@ def add_splits_kernel(
     partial, partial_lse, out, rows, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, SPLITS: tl.constexpr,
     SPLITS_BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """out[row] = sum over splits of weight_split * partial[split, row], the weights being 2^lse normalised."""
+    """Compute out[row] = sum over splits of weight_split * partial[split, row], with weights 2^lse, normalised."""
     row = tl.program_id(0).to(tl.int64)
     s = tl.arange(0, SPLITS_BLOCK)
     d = tl.arange(0, BLOCK_D)
@@ -209,7 +209,7 @@ def tuning_key(op: str, query: Tensor, cache: Tensor, *rest: object) -> str:
 
 
 def choose_splits(programs: int, context: int, device: torch.device) -> int:
-    """Enough programs for about four on each multiprocessor, none with less than 256 keys."""
+    """Return the splits that give about four programs per multiprocessor, none with fewer than 256 keys."""
     processors = torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 4
     wanted = max(1, min(-(-4 * processors // max(1, programs)), -(-context // 256), 64))
     return int(triton.next_power_of_2(wanted))  # few values: each is compiled once

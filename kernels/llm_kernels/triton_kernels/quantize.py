@@ -12,7 +12,7 @@ from llm_kernels.triton_kernels.rows import row_warps
 
 @triton.jit
 def _round_to_e4m3(x):
-    """Half to even at 3 mantissa bits, or at multiples of 2^-9 below 2^-6, so that the conversion after it is exact:
+    """Round half to even at 3 mantissa bits, or at multiples of 2^-9 below 2^-6, so that the conversion is exact:
     the interpreter's own rounding is wrong where the mantissa overflows."""
     bits = x.to(tl.int32, bitcast=True)
     normal = ((bits + 0x7FFFF + ((bits >> 20) & 1)) & -0x100000).to(tl.float32, bitcast=True)

@@ -12,7 +12,7 @@ from llm_kernels.triton_kernels.draw import place_in_chunk
 
 @triton.jit
 def _weights(target, draft, start, i, vocabulary, token, rejected, HAS_DRAFT: tl.constexpr):
-    """max(0, p - q) at the rejected place, else p."""
+    """Return max(0, p - q) at the rejected place, else p."""
     at = start + i
     p = tl.load(target + at, mask=at < vocabulary, other=0.0).to(tl.float32)
     if HAS_DRAFT:

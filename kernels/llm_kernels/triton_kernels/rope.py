@@ -54,7 +54,7 @@ def rope_kernel(
     KV_HEADS: tl.constexpr, REST_BLOCK: tl.constexpr, WRITE_CACHE: tl.constexpr, COPY_REST: tl.constexpr,
     ROW: tl.constexpr, NORMED: tl.constexpr,
 ):  # fmt: skip
-    """`heads`, `kv_heads`: of one program; the programs of a token have all of them."""
+    """Rotate some heads of a token: `heads` and `kv_heads` are one program's; a token's programs cover all heads."""
     token, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
     position = tl.load(positions + token).to(tl.int64)
     i = tl.arange(0, HALF_BLOCK)

@@ -19,7 +19,7 @@ from llm_kernels.triton_kernels.draw import place_in_chunk
 
 @triton.jit
 def _amount(logits, vocabulary, top, floor, COUNT: tl.constexpr, BLOCK: tl.constexpr):
-    """How many logits are at least `floor` (COUNT), or their mass, exp(x - top)."""
+    """Count the logits that are at least `floor` (COUNT), or sum their mass, exp(x - top)."""
     i = tl.arange(0, BLOCK)
     amounts = tl.zeros([BLOCK], tl.float32)
     for start in range(0, vocabulary, BLOCK):
@@ -66,7 +66,7 @@ def _reach(logits, vocabulary, top, floor, p1, p2, p3, COUNT: tl.constexpr, BLOC
 
 @triton.jit
 def _threshold(logits, vocabulary, top, least, floor, wanted, COUNT: tl.constexpr, BLOCK: tl.constexpr):
-    """The greatest logit t >= floor such that what reaches t is at least `wanted`.
+    """Return the greatest logit t >= floor such that the logits >= t amount to at least `wanted`.
 
     Invariant: `low` and `high` are logits, enough reaches `low`, and no greater one than `high` has enough. Each pass
     moves an end: above a pivot that enough reaches, or below one that it does not.
@@ -180,7 +180,7 @@ def sample_row_kernel(
 
 
 def sample(logits: Tensor, temperature: Tensor, uniform: Tensor) -> Tensor:
-    """Many programs a row first, so that one row keeps the machine busy; then one program a row."""
+    """Launch many programs per row first, so that one row keeps the GPU busy; then one program per row."""
     rows, vocabulary = logits.shape
     out = torch.empty(rows, dtype=torch.int64, device=logits.device)
     if rows:

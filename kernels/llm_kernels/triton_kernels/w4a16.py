@@ -18,7 +18,7 @@ from llm_kernels import layouts, tuning
 
 @triton.jit
 def _nibbles(LAYOUT: tl.constexpr):
-    """Bits below element 0..7 of a word: in order, or AWQ's 0 2 4 6 1 3 5 7."""
+    """Return the bits below elements 0..7 of a word: in order, or in AWQ's order 0 2 4 6 1 3 5 7."""
     element = tl.arange(0, 8)
     if LAYOUT == "awq" or LAYOUT == "fragments":
         element = (element & 1) * 4 + (element >> 1)
@@ -27,8 +27,10 @@ def _nibbles(LAYOUT: tl.constexpr):
 
 @triton.jit
 def _weights(qweight, first, start, n, k, LAYOUT: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr):
-    """Values 0..15 of BLOCK_N outputs from `first` and BLOCK_K inputs from `start`: [BLOCK_K, BLOCK_N], or [BLOCK_N,
-    BLOCK_K] where words lie along the inputs."""
+    """Load the values 0..15 of BLOCK_N outputs from `first` and BLOCK_K inputs from `start`.
+
+    Returns [BLOCK_K, BLOCK_N], or [BLOCK_N, BLOCK_K] where words lie along the inputs.
+    """
     shift = _nibbles(LAYOUT)
     if LAYOUT == "gptq":
         words = tl.load(

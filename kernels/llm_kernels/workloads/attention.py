@@ -74,7 +74,7 @@ def _flash(
 
 
 def _sdpa(window: int) -> dict[str, Callable[..., Any]]:
-    """SDPA's back ends; they have no window."""
+    """Return SDPA's back ends; they have no window."""
     if window:
         return {}
     return {"SDPA flash": _backend(SDPBackend.FLASH_ATTENTION), "SDPA cuDNN": _backend(SDPBackend.CUDNN_ATTENTION)}
@@ -93,7 +93,7 @@ def _backend(backend: SDPBackend) -> Callable[..., Any]:
 def _torch_attention(
     query: Tensor, key: Tensor, value: Tensor, causal: bool, window: int, scale: float | None
 ) -> Tensor:
-    """Plain torch at the tensors' own dtype, as FlashAttention's tests compare with."""
+    """Compute attention in plain torch at the tensors' own dtype, as FlashAttention's tests do."""
     groups = query.shape[2] // key.shape[2]
     q, k, v = (t.transpose(1, 2) for t in (query, key, value))
     k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
@@ -163,7 +163,7 @@ def _starts(lengths: list[int]) -> list[int]:
 
 
 def _pairs(queries: int, keys: int, causal: bool, window: int) -> int:
-    """Query-key pairs that are seen."""
+    """Count the query-key pairs that are visible."""
     if not causal:
         return queries * keys
     positions = range(keys - queries, keys)

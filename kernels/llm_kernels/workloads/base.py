@@ -74,8 +74,10 @@ def short(dtype: torch.dtype) -> str:
 def normal(
     generator: torch.Generator, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, scale: float = 1.0
 ) -> Tensor:
-    """Large tensors are drawn on the device itself, seeded by the generator: the host would take seconds. On the device
-    `meta` they have a shape and nothing else, which is enough to compile kernels."""
+    """Draw a normal tensor. Large ones are drawn on the device, seeded by the generator: the host would take seconds.
+
+    On the device `meta` a tensor has only its shape, which is enough to compile kernels.
+    """
     if device.type == "meta":
         return torch.empty(shape, dtype=dtype, device=device)
     if device.type == "cuda":
@@ -105,7 +107,7 @@ def clone(args: Args) -> Args:
 
 
 def to_double(args: Args) -> Args:
-    """The arguments for the run that errors are measured against: every float of 16 bits or more as float64."""
+    """Return the arguments of the exact run: every float of 16 bits or more as float64."""
     wide = (torch.float16, torch.bfloat16, torch.float32)
     return tuple(
         a.double() if isinstance(a, Tensor) and a.dtype in wide else torch.float64 if a in wide else a for a in args

@@ -27,7 +27,7 @@ def large() -> list[Workload]:
 
 
 def cos_sin_table(positions: int, rotated: int, device: torch.device) -> Tensor:
-    """[positions, rotated] float32: cosines, then sines."""
+    """Return [positions, rotated] float32: cosines, then sines."""
     frequencies = 1.0 / 10_000 ** (torch.arange(0, rotated, 2, dtype=torch.float32) / rotated)
     angles = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies)
     return torch.cat((angles.cos(), angles.sin()), dim=-1).to(device)
@@ -39,7 +39,7 @@ def _heads(g: torch.Generator, tokens: int, heads: int, kv_heads: int, head_dim:
 
 
 def _slots(g: torch.Generator, tokens: int, slots: int, device: torch.device) -> Tensor:
-    """Distinct slots, as a block table gives; one token's is -1 where there are several."""
+    """Draw distinct slots, as a block table gives; with several tokens, one has slot -1."""
     chosen = torch.randperm(slots, generator=g)[:tokens]
     if 2 < tokens < 100:
         chosen[1] = -1

@@ -91,7 +91,7 @@ def _scaled(m: int, n: int, k: int, dtype: torch.dtype, out_dtype: torch.dtype) 
 
 @functools.lru_cache(maxsize=4)
 def random_operand(rows: int, columns: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A 16-bit operand to compare speed with, made once."""
+    """Return a 16-bit operand for speed comparisons, made once."""
     return torch.randn(rows, columns, device=device).to(dtype)
 
 

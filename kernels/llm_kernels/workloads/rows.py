@@ -140,5 +140,5 @@ def _quantize(rows: int, n: int, dtype: torch.dtype, to: torch.dtype) -> Workloa
 
 
 def _with_compiled(name: str, function: Any) -> dict[str, Any]:
-    """The function as torch runs it, and as torch.compile does."""
+    """Return the function as torch runs it, and compiled by torch.compile."""
     return {name: function, "torch.compile": Compiled(function)}

@@ -72,7 +72,7 @@ def _sample(rows: int, n: int, dtype: torch.dtype) -> Workload:
         return logits, top_k.to(device), top_p.to(device), uniform(g, (rows,), device)
 
     def sorting(logits: Tensor, top_k: Tensor, top_p: Tensor, u: Tensor) -> Tensor:
-        """Sort, cut, draw: what samplers without a kernel do."""
+        """Sort, cut and draw, as samplers without a kernel do."""
         ordered, order = logits.sort(dim=-1, descending=True)
         p = ordered.softmax(-1)
         before = p.cumsum(-1) - p
@@ -105,7 +105,7 @@ def _sample_all(rows: int, n: int, dtype: torch.dtype) -> Workload:
 
 
 def _drawn(args: Args, token: Any) -> str | None:
-    """At temperature 0 the first of the greatest; else the uniform number falls into the token's share."""
+    """Check drawn tokens: at temperature 0 the first of the greatest, else the uniform number falls into its share."""
     logits, temperature, u = args
     x = logits.double()
     if bool(((token < 0) | (token >= x.shape[1])).any()):
@@ -118,7 +118,7 @@ def _drawn(args: Args, token: Any) -> str | None:
 
 
 def _fair(args: Args, token: Any) -> str | None:
-    """The drawn token is one that may be drawn, and the uniform number falls into its share, up to rounding."""
+    """Check that each drawn token was allowed and that the uniform number falls into its share, up to rounding."""
     logits, top_k, top_p, u = args
     x = logits.double()
     rows = torch.arange(len(x), device=x.device)
@@ -161,7 +161,7 @@ def _reject(sequences: int, drafts: int, n: int, with_draft: bool) -> Workload:
 
 
 def _verified(args: Args, result: Any) -> str | None:
-    """The accepted are those the rule accepts; the last token has its share; the rest is -1."""
+    """Check that the rule accepts the accepted tokens, that the last has its share, and that the rest is -1."""
     target, draft, draft_tokens, accept_uniform, final_uniform = args
     tokens, accepted = result
     for row in range(len(tokens)):

@@ -87,7 +87,7 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
     def body(self) -> dict[str, Any]:
-        """`{"error": {"message", "type", "param", "code"}}`"""
+        """Return `{"error": {"message", "type", "param", "code"}}`."""
         detail = ErrorDetail(message=self.message, type=self.kind.type, param=self.param, code=self.kind.code)
         return ErrorResponse(error=detail).model_dump()
 

@@ -28,7 +28,7 @@ ITERATION_TOKEN_BUCKETS = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 81
 
 
 def token_count_buckets(limit: int) -> tuple[int, ...]:
-    """1, 2, 5, 10, 20, 50, … up to `limit`: vLLM's buckets for token counts, from the model's context length."""
+    """Return 1, 2, 5, 10, 20, 50, … up to `limit`, the context length: vLLM's buckets for token counts."""
     steps = (digit * 10**power for power in range(len(str(limit))) for digit in (1, 2, 5))
     return tuple(step for step in steps if step <= limit)
 

@@ -60,7 +60,7 @@ class ChatMessage(Request):
     content: str | list[str | dict[str, Any]] | None = None
 
     def text(self) -> str:
-        """The message's text; the parts of a multi-part message on lines of their own, as in vLLM."""
+        """Return the message's text; each part of a multi-part message gets its own line, as in vLLM."""
         if self.content is None or isinstance(self.content, str):
             return self.content or ""
         texts = [part if isinstance(part, str) else part.get("text") for part in self.content]

@@ -45,7 +45,7 @@ class InvalidSettings(ValueError):
 
 
 def load(model: type[S], *, prog: str, argv: Sequence[str], description: str = "") -> S:
-    """The service's settings; ends the program with one clear message and status 2 if they are wrong."""
+    """Return the service's settings; end the program with one clear message and status 2 if they are wrong."""
     try:
         settings = read(model, prog=prog, argv=argv, description=description)
     except InvalidSettings as error:
@@ -57,7 +57,7 @@ def load(model: type[S], *, prog: str, argv: Sequence[str], description: str = "
 
 
 def read(model: type[S], *, prog: str, argv: Sequence[str], description: str = "") -> S:
-    """As `load`, for a program that is running already. Raises InvalidSettings."""
+    """Return the settings, in a program that is already running. Raises InvalidSettings."""
     path, _, rest = _split_own_flags(prog, argv)
     try:
         return _build(model, _read_yaml(path) if path else {}, rest, prog=prog, description=description)
@@ -68,7 +68,7 @@ def read(model: type[S], *, prog: str, argv: Sequence[str], description: str = "
 
 
 def config_path(prog: str, argv: Sequence[str]) -> Path | None:
-    """The file that `--config` names."""
+    """Return the file that `--config` names."""
     return _split_own_flags(prog, argv)[0]
 
 

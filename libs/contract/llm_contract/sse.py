@@ -31,7 +31,7 @@ EVENT_END = re.compile(rb"\n\n|\n\r\n?|\r\r\n?")
 
 
 def encode(payload: Any) -> bytes:
-    """One event whose data is `payload` as JSON. JSON holds no bare newline, so one `data` line is enough."""
+    """Encode `payload` as JSON in one event. JSON contains no bare newline, so one `data` line is enough."""
     return b"data: " + orjson.dumps(payload) + b"\n\n"
 
 
@@ -57,11 +57,11 @@ class Decoder:
         self._after_cr = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """The data of each event that `chunk` completes, in order; a multi-line datum is joined by LF."""
+        """Return the data of each event that `chunk` completes, in order; several data lines are joined by LF."""
         return (event.data for event in self.events(chunk))
 
     def events(self, chunk: bytes) -> Iterator[Event]:
-        """The events that `chunk` completes, in order; those without data are dropped."""
+        """Return the events that `chunk` completes, in order; those without data are dropped."""
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
@@ -79,7 +79,7 @@ class Decoder:
                     yield event
 
     def end(self) -> Iterator[Event]:
-        """The [DONE] that the end of the bytes left without its line ends, if there is one."""
+        """Return a final [DONE] whose line ends are missing, if there is one."""
         self._after_cr = False
         cut = list(self.events(b"\n\n"))
         return (event for event in cut if event.data.strip() == DONE_DATA)
@@ -129,7 +129,7 @@ class StreamState:
 
 
 def read_payload(event: Event) -> tuple[dict[str, Any] | None, str | None]:
-    """(JSON object, None) of an event that is part of an answer, else (None, message of the error)."""
+    """Return (JSON object, None) for an event that is part of an answer, else (None, error message)."""
     try:
         payload = orjson.loads(event.data)
     except orjson.JSONDecodeError:

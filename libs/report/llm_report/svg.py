@@ -77,6 +77,15 @@ def document(width: float, height: float, label: str, parts: Iterable[str]) -> s
     )
 
 
+def standalone(width: float, height: float, label: str, parts: Iterable[str], *, style: str) -> str:
+    """Return the picture as a file of its own, on white; `style` is the CSS of the parts' classes."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img"'
+        f' aria-label="{escape(label, quote=True)}">\n<style>{style}</style>\n'
+        '<rect width="100%" height="100%" fill="#fff"/>\n' + "\n".join(parts) + "\n</svg>\n"
+    )
+
+
 def text(at: Point, content: str, css: str = "", anchor: str = "start") -> str:
     return f'<text x="{at[0]:.1f}" y="{at[1]:.1f}" class="{css}" text-anchor="{anchor}">{escape(content)}</text>'
 

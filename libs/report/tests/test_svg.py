@@ -1,7 +1,9 @@
+from xml.etree import ElementTree
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_report.svg import Scale, document, linear, logarithmic, polyline, rectangle, text
+from llm_report.svg import Scale, document, linear, logarithmic, polyline, rectangle, standalone, text
 
 
 @given(values=st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=20))
@@ -50,3 +52,12 @@ def test_a_negative_size_is_drawn_as_none() -> None:
 def test_words_are_escaped() -> None:
     assert "a &lt;b&gt; &amp; c" in text((0, 0), "a <b> & c")
     assert 'aria-label="&quot;x&quot;"' in document(1, 1, '"x"', [])
+
+
+def test_a_picture_of_its_own_is_well_formed_and_brings_its_style() -> None:
+    picture = ElementTree.fromstring(
+        standalone(100, 50, 'a "label"', [text((1, 2), "a < b", "note")], style=".note { fill: red }")
+    )
+
+    assert picture.get("aria-label") == 'a "label"'
+    assert [child.tag.partition("}")[2] for child in picture] == ["style", "rect", "text"]

@@ -7,6 +7,6 @@ Formats are in `formats`, times of day in `clock`. The package imports nothing o
 """
 
 from llm_traces.reader import read_trace
-from llm_traces.rows import MOONCAKE_BLOCK, BadRowError, Trace, TraceError, TraceRow
+from llm_traces.rows import MOONCAKE_BLOCK, BadRowError, RequestTrace, TraceError, TraceRow
 
-__all__ = ["MOONCAKE_BLOCK", "BadRowError", "Trace", "TraceError", "TraceRow", "read_trace"]
+__all__ = ["MOONCAKE_BLOCK", "BadRowError", "RequestTrace", "TraceError", "TraceRow", "read_trace"]

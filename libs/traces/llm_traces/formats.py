@@ -36,7 +36,7 @@ class RawRow:
 
     @property
     def is_empty(self) -> bool:
-        """A request with 0 tokens in or out: a failed one in BurstGPT, and none that could be sent anywhere."""
+        """Whether the request has 0 tokens in or out: it failed (BurstGPT), and it cannot be sent again."""
         return not self.row.prompt_tokens or not self.row.output_tokens
 
 

@@ -2,8 +2,8 @@
 
 - Files are UTF-8, with or without a byte order mark, plain or gzip; lines end in LF or CRLF; blank ones do not count.
 - Rows can be in any order. They come sorted by time; times count from the first request.
-- A row with 0 prompt or output tokens is left out and counted (`Trace.empty`): BurstGPT records failed requests so.
-- A bad row is an error that names its line, unless bad rows are skipped and counted (`Trace.skipped`).
+- A row with 0 prompt or output tokens is left out and counted (`RequestTrace.empty`): BurstGPT logs failed requests so.
+- A bad row is an error that names its line, unless bad rows are skipped and counted (`RequestTrace.skipped`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import orjson
 
 from llm_traces.clock import NANOSECONDS
 from llm_traces.formats import KNOWN, RawRow, csv_format, read_json_line, read_result
-from llm_traces.rows import BadRowError, Trace, TraceError
+from llm_traces.rows import BadRowError, RequestTrace, TraceError
 
 GZIP_MAGIC = b"\x1f\x8b"
 
 Parser = Callable[[], RawRow]
 
 
-def read_trace(path: Path, *, skip_bad_rows: bool = False) -> Trace:
+def read_trace(path: Path, *, skip_bad_rows: bool = False) -> RequestTrace:
     """Return the trace in `path`, which holds one request or more. Raises TraceError."""
     try:
         with _open(path) as file:
@@ -45,7 +45,7 @@ def _open(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def _collect(path: Path, file: TextIO, skip_bad_rows: bool) -> Trace:
+def _collect(path: Path, file: TextIO, skip_bad_rows: bool) -> RequestTrace:
     found: list[RawRow] = []
     skipped = empty = 0
     for number, parse in _parsers(path, file):
@@ -67,7 +67,7 @@ def _collect(path: Path, file: TextIO, skip_bad_rows: bool) -> Trace:
     found.sort(key=lambda raw: raw.nanoseconds)
     start = found[0].nanoseconds
     rows = (replace(raw.row, at=(raw.nanoseconds - start) / NANOSECONDS) for raw in found)
-    return Trace(tuple(rows), skipped, empty)
+    return RequestTrace(tuple(rows), skipped, empty)
 
 
 def _parsers(path: Path, file: TextIO) -> Iterator[tuple[int, Parser]]:
@@ -100,7 +100,7 @@ def _document(text: str) -> dict[str, Any] | None:
 
 
 def _csv_rows(path: Path, number: int, header: str, file: TextIO) -> Iterator[tuple[int, Parser]]:
-    """`number`: line of the header; `file`: at the line behind it."""
+    """Yield the rows of a CSV. `number`: the header's line; `file`: positioned after it."""
     columns = [name.strip() for name in next(csv.reader([header]), [])]
     read = csv_format(columns)
     if read is None:

@@ -32,7 +32,7 @@ class TraceRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class RequestTrace:
     """The requests of a recording, by arrival."""
 
     rows: tuple[TraceRow, ...]
@@ -43,7 +43,7 @@ class Trace:
 
     @property
     def seconds(self) -> float:
-        """From the first request to the last."""
+        """Seconds from the first request to the last."""
         return self.rows[-1].at
 
     @property

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_traces import BadRowError, Trace, TraceError, TraceRow, read_trace
+from llm_traces import BadRowError, RequestTrace, TraceError, TraceRow, read_trace
 
 Write = Callable[[str], Path]
 
@@ -53,7 +53,7 @@ def trace(tmp_path: Path) -> Write:
     return write
 
 
-def rows(trace: Trace) -> list[tuple[float, int, int]]:
+def rows(trace: RequestTrace) -> list[tuple[float, int, int]]:
     return [(row.at, row.prompt_tokens, row.output_tokens) for row in trace.rows]
 
 

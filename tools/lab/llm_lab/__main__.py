@@ -3,7 +3,7 @@ import sys
 
 
 def main() -> int:
-    """An interrupt at any moment is one line, during imports as well."""
+    """Run the command line. An interrupt prints one line at any moment, also during imports."""
     try:
         from llm_lab.cli import main as command_line
 

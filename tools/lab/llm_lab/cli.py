@@ -12,7 +12,7 @@ from typing import NoReturn, TypeAlias
 
 from rich.console import Console
 
-from llm_lab import __version__, changed, lock, pages, paths, service, stack, vllm
+from llm_lab import __version__, changed, links, lock, pages, paths, service, stack, vllm
 from llm_lab.demo import demo
 from llm_lab.errors import EXIT_INTERRUPTED, LabError, UsageError
 from llm_lab.priorities import priorities
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """A terminal that closes, or a kill, stops what was started just as Ctrl-C does."""
+    """Make a closing terminal and a kill stop what was started, as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
@@ -131,8 +131,8 @@ def _pages(arguments: argparse.Namespace) -> None:
     stale = [str(page.relative_to(paths.ROOT)) for page in pages.refresh(pages.tracked_pages(), check=arguments.check)]
     if stale and arguments.check:
         raise LabError(f"out of date: {', '.join(stale)}; ./lab pages writes them anew")
-    if broken := pages.broken_links(pages.tracked_pages()):
-        raise LabError(f"links to files that are not there: {', '.join(broken)}")
+    if broken := links.broken_links(pages.tracked_pages()):
+        raise LabError(f"links to files or headings that are not there: {', '.join(broken)}")
     console.print("\n".join(stale) or "Every page is up to date.")
 
 

@@ -74,7 +74,7 @@ def demo(kind: EngineKind, *, quick: bool, console: Console) -> None:
 
 
 def _show_completion(url: str, console: Console) -> None:
-    """Streams one completion to the terminal as it is generated."""
+    """Stream one completion to the terminal as it is generated."""
     body = {"model": MODEL_NAME, "prompt": PROMPT, "stream": True, **SAMPLING}
     request = urllib.request.Request(
         f"{url}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -90,7 +90,7 @@ def _show_completion(url: str, console: Console) -> None:
 
 
 def _capacity(url: str, seconds: float, console: Console) -> float:
-    """Requests per second of the scenario's mix that the stack can serve."""
+    """Measure how many requests per second of the scenario's mix the stack can serve."""
     with console.status(f"Measuring capacity: {load.USERS} closed-loop users for {seconds:.0f} s …"):
         measured = load.capacity(url, seconds)
     console.print(
@@ -102,7 +102,7 @@ def _capacity(url: str, seconds: float, console: Console) -> float:
 
 
 def _overloaded(folder: Path, seconds: float) -> bool:
-    """Whether a first come first served queue grew to at least half of what the asked overload makes of it."""
+    """Return whether an FCFS queue grew to at least half of the length that the overload implies."""
     summary = json.loads((folder / "result.json").read_bytes())["summary"]
     expected = seconds * (1 - 1 / OVERLOAD)
     return bool(summary["classes"]["all"]["longest_wait"] >= expected / 2)

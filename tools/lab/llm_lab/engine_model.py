@@ -1,9 +1,9 @@
-"""The figures of the gateway's engine model, from what an engine's trace says its steps took.
+"""The gateway's engine model, fitted to the step times in an engine's trace.
 
     step seconds = base + slope * decoding sequences + prefill * prompt tokens
 
-A step's time runs to the beginning of the next one, so that what lies between two steps counts as well; a pause in
-which the engine was idle does not.
+A step's time runs to the beginning of the next step, so the work between two steps counts as well. A pause in which the
+engine was idle does not.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class EngineModel:
 
 
 def fit(traces: Sequence[Path]) -> EngineModel:
-    """Least squares over the steps of all traces, which are of engines on one machine."""
+    """Fit the model by least squares over the steps of all traces, which come from engines on one machine."""
     steps = [step for trace in traces for step in _steps(trace)]
     design = np.array([(1.0, decodes, prompt_tokens) for _, decodes, prompt_tokens in steps])
     (base, slope, prefill), *_ = np.linalg.lstsq(design, np.array([seconds for seconds, _, _ in steps]), rcond=None)
@@ -43,7 +43,7 @@ def fit(traces: Sequence[Path]) -> EngineModel:
 
 
 def _steps(trace: Path) -> Iterator[tuple[float, int, int]]:
-    """(seconds, decoding sequences, prompt tokens) of each step that another one followed at once."""
+    """Yield (seconds, decoding sequences, prompt tokens) of each step that another one follows directly."""
     events = [event for line in trace.open(encoding="utf-8") if (event := json.loads(line))["event"] == "step"]
     for event, following in pairwise(events):
         if following["time"] - event["time"] - event["duration"] < IDLE_SECONDS:

@@ -16,7 +16,7 @@ MAX_NUM_SEQS = 32
 
 
 def engine(kind: EngineKind, index: int, port: int, flags: Sequence[str] = ()) -> Service:
-    """Replica `index` on `port`; `flags` are vLLM's, which ours shares."""
+    """Return the service of replica `index` on `port`; `flags` are vLLM's, which our engine shares."""
     name = f"engine-{index}"
     url = f"http://{HOST}:{port}"
     common = (
@@ -24,7 +24,7 @@ def engine(kind: EngineKind, index: int, port: int, flags: Sequence[str] = ()) -
         *("--max-model-len", str(MAX_MODEL_LEN), "--max-num-seqs", str(MAX_NUM_SEQS), *flags),
     )
     if kind == "vllm":
-        # Beside our one process it is four, which on two cores would starve the gateway and the client.
+        # vLLM runs four processes where our engine runs one: on two cores they would starve the gateway and the client.
         serve = ("nice", "-n", "10", str(vllm.COMMAND), "serve", str(paths.MODEL))
         argv = (*serve, *common, "--dtype", "bfloat16", "--enforce-eager")
         return Service(name, argv, url, "/health", vllm.ENVIRONMENT)

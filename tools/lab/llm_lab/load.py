@@ -42,7 +42,7 @@ def bench(*arguments: str, show: bool = False) -> str:
     """Run llm-bench; its progress goes to the terminal. Return what it prints, or with `show` print that as well."""
     command = (str(paths.PYTHON), "-m", "llm_bench", *arguments)
     done = subprocess.run(command, cwd=paths.ROOT, stdout=None if show else subprocess.PIPE, text=True, check=False)
-    if done.returncode == EXIT_INTERRUPTED:  # Ctrl-C reaches it too, and it may be the first to end
+    if done.returncode == EXIT_INTERRUPTED:  # Ctrl-C reaches it as well, and it can be the first to end
         raise KeyboardInterrupt
     if done.returncode:
         raise LabError(f"llm-bench {arguments[0]} ended with status {done.returncode}")

@@ -20,7 +20,7 @@ CONSTRAINED_BY_PYTHON = ("pytest", "mypy")
 
 
 def remake_all(*, upgrade: bool) -> None:
-    """Pins stay as they are where they still fit, unless `upgrade`. Raises LabError if a set cannot be resolved."""
+    """Remake every lock; keep pins that still fit, unless `upgrade`. Raises LabError if a set cannot be resolved."""
     names = sorted(source.stem for source in paths.LOCKS.glob("*.in"))
     for name in ("python", *(name for name in names if name != "python")):
         print(f"3rdparty/{name}.txt")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,6 @@ from llm_lab.snippets import snippet
 
 BLOCK = re.compile(r"^(<!-- (output|code): (.+?) -->\n).*?^(<!-- end of \2 -->)", re.DOTALL | re.MULTILINE)
 """A block begins its line; an indented one is an example."""
-RELATIVE_LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]+)")
 
 
 def refresh(pages: Iterator[Path], *, check: bool) -> list[Path]:
@@ -40,16 +39,6 @@ def refresh(pages: Iterator[Path], *, check: bool) -> list[Path]:
             if not check:
                 page.write_text(new, encoding="utf-8")
     return stale
-
-
-def broken_links(pages: Iterable[Path]) -> list[str]:
-    """Return `page: link` for each relative link whose file is not there."""
-    return [
-        f"{page}: {link}"
-        for page in pages
-        for link in RELATIVE_LINK.findall(page.read_text(encoding="utf-8"))
-        if not (page.parent / link).exists()
-    ]
 
 
 def tracked_pages() -> Iterator[Path]:

@@ -9,7 +9,7 @@ HOST = "127.0.0.1"
 
 
 def free_ports(preferred: int) -> Iterator[int]:
-    """Ports that are free now, different from each other: `preferred` and the ones above it as far as they are free."""
+    """Return distinct free ports: `preferred` and the ones above it, if they are free."""
     for port in range(preferred, min(preferred + 1000, 65536)):
         if _is_free(port):
             yield port

@@ -63,7 +63,7 @@ class Running:
         return cls(**{**values, "log": Path(values["log"]), "scratch": Path(values["scratch"])})
 
     def process(self) -> psutil.Process | None:
-        """The process while it lives."""
+        """Return the process while it lives; None afterwards."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.created) < 1.0
@@ -80,9 +80,9 @@ class Running:
 
 
 def start(service: Service, started: list[Running] | None = None) -> Running:
-    """Starts the process; its output goes to its log. It gets no Ctrl-C of ours: its session is its own.
+    """Start the process in a session of its own, which our Ctrl-C does not reach; its output goes to its log.
 
-    It is in `started` before a signal can end what starts it, so whoever stops those misses none.
+    It is in `started` before a signal can end the caller, so stopping `started` misses no process.
     """
     service.log.parent.mkdir(parents=True, exist_ok=True)
     with _uninterrupted():
@@ -94,7 +94,7 @@ def start(service: Service, started: list[Running] | None = None) -> Running:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """A signal that arrives inside is handled at the end."""
+    """Handle a signal that arrives inside the block at its end."""
     arrived: list[int] = []
     handlers = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in SIGNALS}
     try:
@@ -123,7 +123,7 @@ def _start(service: Service) -> Running:
 
 
 def wait_until_ready(services: Iterable[Running], timeout: float = READY_TIMEOUT) -> None:
-    """Returns when all answer their readiness probe; raises LabError if one ends first or takes too long."""
+    """Wait until all answer their readiness probe. Raises LabError if one ends first or takes too long."""
     deadline = time.monotonic() + timeout
     for service in services:
         while not service.is_ready():
@@ -135,7 +135,7 @@ def wait_until_ready(services: Iterable[Running], timeout: float = READY_TIMEOUT
 
 
 def stop(services: Iterable[Running], timeout: float = STOP_TIMEOUT) -> None:
-    """Asks each to end, in order, and waits; whoever outlives `timeout`, or its parent, is killed."""
+    """Ask each to end, in order, and wait; kill those that outlive `timeout` or their parent."""
     services = list(services)
     leaders = [process for each in services if (process := each.process())]
     families = [member for leader in leaders for member in (leader, *leader.children(recursive=True))]

@@ -26,9 +26,9 @@ MAX_IN_FLIGHT = 8
 def start_engines(
     kind: EngineKind, started: list[Running], flags: Sequence[Sequence[str]] = ((),) * REPLICAS
 ) -> tuple[Running, ...]:
-    """The replicas, started at the same time, not yet ready; each is in `started` as soon as it runs.
+    """Start the replicas together; they are not yet ready. Each is in `started` as soon as it runs.
 
-    `flags` are each one's.
+    `flags`: one tuple per replica.
     """
     for index, port in zip(range(REPLICAS), free_ports(ENGINE_PORT), strict=False):
         service.start(engine(kind, index, port, flags[index]), started)
@@ -36,7 +36,7 @@ def start_engines(
 
 
 def start_gateway(engines: Sequence[Running], policy: GatewayPolicy, started: list[Running]) -> Running:
-    """A gateway over `engines`, not yet ready, in `started` too. Its configuration is written to .lab/gateway.yaml."""
+    """Start a gateway over `engines`, not yet ready, and add it to `started`. It reads .lab/gateway.yaml."""
     port = next(free_ports(GATEWAY_PORT))
     config = paths.STATE / "gateway.yaml"
     config.parent.mkdir(exist_ok=True)

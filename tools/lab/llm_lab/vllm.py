@@ -37,7 +37,7 @@ def is_installed() -> bool:
 
 
 def install() -> None:
-    """Makes .venv-vllm from the lock, every hash checked: about 1 GB of downloads, 2.5 GB on disk."""
+    """Make .venv-vllm from the lock, with every hash checked: 1 GB of downloads, 2.5 GB on disk."""
     if is_installed():
         return
     _check_platform()

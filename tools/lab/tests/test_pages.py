@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llm_lab.errors import LabError
-from llm_lab.pages import broken_links, refresh
+from llm_lab.pages import refresh
 
 PAGE = """Before
 <!-- output: python -c "print(6 * 7)" -->
@@ -40,9 +40,3 @@ def test_a_command_that_fails_is_named(tmp_path: Path) -> None:
     made.write_text('<!-- output: python -c "1 / 0" -->\n<!-- end of output -->\n')
     with pytest.raises(LabError, match="ZeroDivisionError"):
         refresh(iter([made]), check=True)
-
-
-def test_links_to_files_that_are_not_there_are_found(tmp_path: Path) -> None:
-    made = tmp_path / "page.md"
-    made.write_text("[a](page.md#b) [c](gone.md#d) [e](https://x/gone) ![f](gone.svg) [g](#h) [i](./page.md)")
-    assert broken_links([made]) == [f"{made}: gone.md", f"{made}: gone.svg"]

@@ -85,7 +85,7 @@ def check_prose(source: Source) -> Iterator[Complaint]:
 
 
 def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """(line, text) of each string that stands alone: docstrings, and the notes under fields and constants."""
+    """Yield (line, text) of each string statement: docstrings, and the notes under fields and constants."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.lineno, node.value.value.strip()
@@ -107,7 +107,7 @@ def functions(tree: ast.Module) -> Iterator[Function]:
 
 
 def is_kernel(function: Function) -> bool:
-    """Triton compiles a kernel as one function; cutting it up would hide the algorithm."""
+    """Return whether a function is a Triton kernel: Triton compiles it whole, so its length is not limited."""
     return any("triton.jit" in ast.unparse(decorator) for decorator in function.decorator_list)
 
 
@@ -117,7 +117,7 @@ def body_lines(function: Function) -> int:
 
 
 def check_parameters(source: Source) -> Iterator[Complaint]:
-    """Two arguments of one type that are swapped go unnoticed; from the fifth on they have names."""
+    """Complain about more than four positional parameters: two swapped arguments of one type go unnoticed."""
     for function in functions(source.tree):
         given = [*function.args.posonlyargs, *function.args.args]
         count = len(given) - (bool(given) and given[0].arg in ("self", "cls"))
@@ -142,7 +142,7 @@ def is_dataclass(node: ast.ClassDef) -> bool:
 
 
 def positional_fields(node: ast.ClassDef) -> int:
-    """Fields before `_: KW_ONLY` that the constructor takes."""
+    """Return the fields that the constructor takes by position, before `_: KW_ONLY`."""
     count = 0
     for statement in node.body:
         if isinstance(statement, ast.AnnAssign):
@@ -161,7 +161,7 @@ def check_folders(sources: Sequence[Source]) -> Iterator[Complaint]:
 
 
 def check_circles(sources: Sequence[Source]) -> Iterator[Complaint]:
-    """Files that need each other cannot be read, tested or moved apart; imports for types count as well."""
+    """Complain about import circles: such files cannot be read, tested or moved alone. Type imports count."""
     modules = {module_name(source.path): source for source in sources if not source.is_test}
     graph = {name: imported_modules(name, source.tree, modules) for name, source in modules.items()}
     for circle in circles(graph):
@@ -169,14 +169,14 @@ def check_circles(sources: Sequence[Source]) -> Iterator[Complaint]:
 
 
 def module_name(path: PurePosixPath) -> str:
-    """`services/engine/llm_engine/server/app.py` -> `llm_engine.server.app`."""
+    """Return the module's name: `services/engine/llm_engine/server/app.py` -> `llm_engine.server.app`."""
     parts = list(path.with_suffix("").parts)
     start = next((index for index, part in enumerate(parts) if part.startswith("llm_")), 0)
     return ".".join(parts[start:-1] if parts[-1] == "__init__" else parts[start:])
 
 
 def imported_modules(name: str, tree: ast.Module, modules: dict[str, Source]) -> set[str]:
-    """Modules among `modules` that the file imports, at its top or inside a function."""
+    """Return those of `modules` that the file imports, at its top or inside a function."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -188,7 +188,7 @@ def imported_modules(name: str, tree: ast.Module, modules: dict[str, Source]) ->
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
-    """Strongly connected components of more than one node (Tarjan, 1972)."""
+    """Return the strongly connected components of more than one node (Tarjan, 1972)."""
     order: dict[str, int] = {}
     lowest: dict[str, int] = {}
     stack: list[str] = []

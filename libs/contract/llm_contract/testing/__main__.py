@@ -33,7 +33,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--kv-tokens", type=int, default=defaults.kv_tokens, help="size of the KV cache; 0: no limit")
     parser.add_argument("--scheduling", choices=("fcfs", "priority"), default=defaults.scheduling)
     parser.add_argument("--max-model-len", type=int, default=defaults.max_model_len)
-    parser.add_argument("--die-after-chunks", type=int, help="reset each stream's connection after so many chunks")
+    parser.add_argument("--die-after-chunks", type=int, help="reset each stream's connection after this many chunks")
     return parser.parse_args()
 
 

@@ -19,7 +19,7 @@ class Gate:
 
     @property
     def parked(self) -> int:
-        """Tasks that wait at the gate now."""
+        """Number of tasks that wait at the gate."""
         return sum(not waiter.done() for waiter in self._parked)
 
     def close(self) -> None:
@@ -32,7 +32,7 @@ class Gate:
             self._wake(self._parked.popleft())
 
     def release(self, count: int = 1) -> None:
-        """Lets `count` tasks through, those parked first; what is left over is kept for those still to come."""
+        """Let `count` tasks through, parked ones first; tasks that come later use up the rest."""
         self._passes += count
         while self._passes and self._parked:
             self._passes -= self._wake(self._parked.popleft())

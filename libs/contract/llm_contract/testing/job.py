@@ -31,7 +31,7 @@ class Job:
     """Usage so far in every chunk: vLLM's stream_options.continuous_usage_stats."""
 
     def event(self, choice: dict[str, Any] | None = None) -> dict[str, Any]:
-        """One chunk of a stream, with `choice` if there is one."""
+        """Return one chunk of a stream, with `choice` if there is one."""
         kind, prefix = ("chat.completion.chunk", "chatcmpl") if self.chat else ("text_completion", "cmpl")
         choices = [{"index": 0, "finish_reason": None, **choice}] if choice else []
         return {"id": f"{prefix}-0", "object": kind, "created": 0, "model": self.model, "choices": choices}
@@ -41,7 +41,7 @@ class Job:
         return {**content, "finish_reason": finish_reason}
 
     def whole(self) -> dict[str, Any]:
-        """The answer that is not streamed."""
+        """Return the answer to a request that does not stream."""
         words = text(self.first, self.max_tokens)
         message = {"message": {"role": "assistant", "content": words}} if self.chat else {"text": words}
         event = self.event({**message, "finish_reason": "length"})
@@ -55,7 +55,7 @@ class Job:
 
 
 def parse(path: str, raw: bytes, script: Script) -> tuple[dict[str, Any], Job]:
-    """The body as it came, and what it asks for. Raises ApiError for what a real engine would refuse."""
+    """Parse a request's body. Raises ApiError for what a real engine would refuse."""
     chat = path.endswith("/chat/completions")
     try:
         body = orjson.loads(raw)

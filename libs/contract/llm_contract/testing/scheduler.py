@@ -1,7 +1,7 @@
-"""Which request of a scripted engine runs next: running slots, finite KV cache, first come or by priority.
+"""The scheduler of a scripted engine: running slots and a finite KV cache, by arrival or by priority.
 
-As in vLLM the head of the queue blocks: while it does not fit, nobody behind it starts. Unlike vLLM, a request holds
-the KV tokens of its prompt and of its whole answer from its start, so nothing has to be preempted.
+As in vLLM the head of the queue blocks: while it does not fit, no request behind it starts. Unlike vLLM, a request
+holds the KV tokens of its prompt and its whole answer from the start, so nothing is preempted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SlotScheduler:
 
     @asynccontextmanager
     async def slot(self, kv_tokens: int, priority: int) -> AsyncIterator[None]:
-        """Entered when the request starts; at its end slot and KV tokens go back."""
+        """Enter the block when the request starts; release its slot and KV tokens at the end."""
         await self._start(kv_tokens, priority)
         try:
             yield
@@ -37,7 +37,7 @@ class SlotScheduler:
 
     @property
     def kv_usage(self) -> float:
-        """0 to 1; with unlimited KV the share of the running slots that are taken."""
+        """KV usage, 0 to 1; with unlimited KV the share of running slots that are taken."""
         if self._script.kv_tokens:
             return self.kv_used / self._script.kv_tokens
         return self.running / self._script.max_running if self._script.max_running else 0.0

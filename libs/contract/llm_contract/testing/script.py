@@ -45,7 +45,7 @@ class Script:
             raise ValueError(f"kv_tokens is at least one block of {KV_BLOCK_SIZE} tokens, in whole blocks, or 0")
 
     def chunks(self, tokens: int, first: int = 0) -> Iterator[tuple[float, str, int]]:
-        """(seconds after the start, text, number of tokens) of each chunk of an answer of `tokens` tokens.
+        """Return (seconds after the start, text, number of tokens) of each chunk of an answer of `tokens` tokens.
 
         `first` is the number of its first word.
         """
@@ -59,12 +59,12 @@ class Script:
             sent += count
 
     def duration(self, tokens: int) -> float:
-        """Seconds from the start to the last token."""
+        """Return the seconds from the start to the last token."""
         return max((due for due, _, _ in self.chunks(tokens)), default=0.0)
 
 
 def text(first: int, count: int) -> str:
-    """Tokens `first` … `first + count - 1` of every answer: "w0 w1 w2 …"."""
+    """Return tokens `first` … `first + count - 1` of an answer: "w0 w1 w2 …"."""
     return "".join(f"w{index} " for index in range(first, first + count))
 
 
@@ -75,7 +75,7 @@ def tokenize(prompt: str) -> list[int]:
 
 
 def detokenize(tokens: list[int]) -> str:
-    """Raises ValueError for what is no token, or no UTF-8."""
+    """Return the text of token ids. Raises ValueError for an invalid token or invalid UTF-8."""
     return b"".join(_bytes(token) for token in tokens).decode()
 
 

@@ -116,7 +116,7 @@ class ScriptedEngine:
         await self.stop()
 
     async def start(self) -> None:
-        """Listens; a second start after `stop` takes the same port."""
+        """Listen; a second start after `stop` takes the same port."""
         runner = web.AppRunner(self._app(), handler_cancellation=True, access_log=None, shutdown_timeout=0.01)
         await runner.setup()
         site = web.TCPSite(runner, self.host, self.port)
@@ -125,13 +125,13 @@ class ScriptedEngine:
         self.port = runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Stops listening and drops every open connection."""
+        """Stop listening and drop every open connection."""
         if self._runner is not None:
             runner, self._runner = self._runner, None
             await runner.cleanup()
 
     async def until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
-        """Returns as soon as `condition()` holds; it is looked at whenever a request's state changes."""
+        """Wait until `condition()` holds; it is evaluated whenever a request's state changes."""
         async with asyncio.timeout(timeout):
             while not condition():
                 self._changed.clear()
@@ -310,7 +310,7 @@ def _refused(reason: str) -> web.Response:
 
 
 def _reset(request: web.Request, record: Received) -> web.Response:
-    """Ends the connection with a TCP reset, as a killed process on a lost host would."""
+    """End the connection with a TCP reset, as a lost host would."""
     record.aborted = True
     if request.transport is not None:
         connection: socket.socket = request.transport.get_extra_info("socket")

@@ -14,7 +14,7 @@ from llm_engine.execution.batch import Batch
 from llm_engine.operators.layers import angles
 from llm_engine.operators.weights import DecoderWeights, FusedForward, LayerWeights
 from llm_kernels import cpu
-from llm_kernels.cpu.decoder import Decoder, Heads, Layer
+from llm_kernels.cpu.decoder import FusedDecoder, FusedLayer, Heads
 
 
 class CppBackend:
@@ -27,7 +27,7 @@ class CppBackend:
         turns = angles(config.rope, max_model_len)
         self._cos_sin = torch.cat((turns.cos(), turns.sin()), dim=-1)
         """[max_model_len, rotated dimensions]"""
-        self.decoder: Decoder | None = None
+        self.decoder: FusedDecoder | None = None
         """The decoder that `fuse` made."""
 
     def fuse(self, weights: DecoderWeights) -> FusedForward | None:
@@ -36,7 +36,7 @@ class CppBackend:
         layers = [layer for layer in packed if layer is not None]
         if len(layers) < len(packed) or not isinstance(head, cpu.PackedLinear):
             return None
-        self.decoder = decoder = Decoder(
+        self.decoder = decoder = FusedDecoder(
             weights.embedding,
             layers,
             weights.norm,
@@ -81,7 +81,7 @@ class CppBackend:
         return cpu.gated_activation(gate_up, activation)
 
 
-def _packed(layer: LayerWeights, window: int | None) -> Layer | None:
+def _packed(layer: LayerWeights, window: int | None) -> FusedLayer | None:
     """Return the layer for the fused call, or None if one of its projections is not packed."""
     qkv, o, gate_up, down = layer.qkv, layer.o, layer.gate_up, layer.down
     if not (
@@ -91,5 +91,5 @@ def _packed(layer: LayerWeights, window: int | None) -> Layer | None:
         and isinstance(down, cpu.PackedLinear)
     ):
         return None
-    found = Layer(layer.input_norm, qkv, layer.qk_norms, o, layer.mlp_norm, gate_up, down, window or 0)
+    found = FusedLayer(layer.input_norm, qkv, layer.qk_norms, o, layer.mlp_norm, gate_up, down, window or 0)
     return found if found.fits else None

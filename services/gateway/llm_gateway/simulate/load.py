@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm_traces import Trace, read_trace
+from llm_traces import RequestTrace, read_trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Mix:
             yield from zip(source.choices(names, parts, k=1024), source.choices(tenants, shares, k=1024), strict=True)
 
 
-def load_requests(path: Path, mix: Mix, seed: int) -> tuple[list[TraceRequest], Trace]:
+def load_requests(path: Path, mix: Mix, seed: int) -> tuple[list[TraceRequest], RequestTrace]:
     """Return the requests of the trace in `path`, in order of arrival from 0, and the trace. Raise TraceError."""
     trace = read_trace(path)
     drawn = zip(trace.rows, mix.draw(seed), strict=False)

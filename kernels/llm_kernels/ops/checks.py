@@ -22,7 +22,7 @@ def dtype_in(op: str, name: str, tensor: Tensor, allowed: tuple[torch.dtype, ...
 
 
 def shape_is(op: str, name: str, tensor: Tensor, shape: tuple[int | None, ...], words: str) -> None:
-    """`None` in `shape` stands for any size; `words` spells the shape for the message."""
+    """Check a shape, in which None stands for any size; `words` spells it for the message."""
     fits = tensor.dim() == len(shape) and all(
         want is None or have == want for have, want in zip(tensor.shape, shape, strict=True)
     )

@@ -47,8 +47,10 @@ class Finding:
 
 
 def check_file(path: Path, device: str, seed: int, dtypes: tuple[torch.dtype, ...] | None = None) -> list[Finding]:
-    """The findings for the kernel in the file; none means that it passed. Raises UnsupportedInput for a file without
-    `OP` or `run`."""
+    """Return the findings for the kernel in the file; an empty list means that it passed.
+
+    Raises UnsupportedInput for a file without `OP` or `run`.
+    """
     module = load_module(path)
     if not hasattr(module, "OP") or not callable(getattr(module, "run", None)):
         raise UnsupportedInput(
@@ -60,8 +62,10 @@ def check_file(path: Path, device: str, seed: int, dtypes: tuple[torch.dtype, ..
 def check_kernel(
     op: str, run: Run, device: str, seed: int, dtypes: tuple[torch.dtype, ...] | None = None
 ) -> list[Finding]:
-    """All findings of the first property that fails on each workload; on a CPU bf16 is left out, which Triton's
-    interpreter gets wrong."""
+    """Return the first property that fails on each workload.
+
+    On a CPU bf16 is left out, because Triton's interpreter gets it wrong.
+    """
     get(op)
     wanted = dtypes or ((torch.float32, torch.float16) + ((torch.bfloat16,) if device == "cuda" else ()))
     findings = []
@@ -77,7 +81,7 @@ def check_kernel(
 
 @contextmanager
 def written_memory_poisoned() -> Iterator[None]:
-    """torch fills fresh memory with NaN, or the largest integer, before a kernel sees it."""
+    """Make torch fill fresh memory with NaN, or the largest integer, before a kernel sees it."""
     settings: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -206,7 +210,7 @@ def _wrong(workload: Workload, args: Args, run: Run) -> str | None:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    """Bit for bit; NaN equals NaN."""
+    """Return whether two tensors are equal bit for bit; NaN equals NaN."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     return torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8)) if a.numel() else True

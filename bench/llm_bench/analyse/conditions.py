@@ -1,10 +1,10 @@
-"""Conditions that fail a run, for CI: `--fail-if 'ttft_p99 > 1.05x baseline'`.
+"""Conditions that fail a run in CI: `--fail-if 'ttft_p99 > 1.05x baseline'`.
 
     ttft_p99 > 1.05x baseline         the ratio to the baseline is above 1.05
     interactive.tpot_p50 > 40ms       against a fixed bound: s, ms, %, or a plain number
     slo_attainment < 99%
 
-A ratio fails only if its whole 95% interval is beyond the limit: a gate that trips on noise is soon switched off. A
+A ratio fails only if its whole 95% interval is beyond the limit: a check that trips on noise is soon switched off. A
 ratio that is beyond the limit with an interval that is not is reported as undecided, and passes.
 """
 
@@ -22,7 +22,7 @@ from llm_bench.analyse.figures import Figure, parse_figure, read_figure
 from llm_bench.analyse.repetitions import Estimate
 from llm_bench.errors import ScenarioError
 from llm_bench.measure.record import RequestRecord
-from llm_bench.measure.summary import ALL, Summary
+from llm_bench.measure.summary import ALL, RunSummary
 from llm_bench.results.result import Result
 
 _CONDITION = re.compile(
@@ -38,14 +38,14 @@ class Condition:
     text: str
     figure: Figure
     above: bool
-    """Fails above the limit; else below it."""
+    """Whether the condition fails above the limit; otherwise it fails below it."""
     limit: float
     relative: bool
-    """The limit is a multiple of the baseline."""
+    """Whether the limit is a multiple of the baseline's figure."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckedCondition:
     condition: str
     outcome: Outcome
     detail: str
@@ -63,33 +63,38 @@ def parse_condition(text: str) -> Condition:
     return Condition(text.strip(), parse_figure(match["figure"]), match["side"] == ">", limit, relative)
 
 
-def check_absolute(condition: Condition, summary: Summary) -> Finding:
+def check_absolute(condition: Condition, summary: RunSummary) -> CheckedCondition:
     value = read_figure(summary, condition.figure)
     if value is None:
-        return Finding(condition.text, "failed", "the run has no such value")
+        return CheckedCondition(condition.text, "failed", "the run has no such value")
     beyond = value > condition.limit if condition.above else value < condition.limit
-    return Finding(condition.text, "failed" if beyond else "passed", f"it is {value:.4g}")
+    return CheckedCondition(condition.text, "failed" if beyond else "passed", f"it is {value:.4g}")
 
 
-def check_ratio(condition: Condition, ratio: Estimate | None) -> Finding:
+def check_ratio(condition: Condition, ratio: Estimate | None) -> CheckedCondition:
     if ratio is None:
-        return Finding(condition.text, "failed", "there is no ratio: a run has no such value, or it is 0")
+        return CheckedCondition(condition.text, "failed", "there is no ratio: a run has no such value, or it is 0")
     low, high = ratio.low or 0.0, float("inf") if ratio.high is None else ratio.high
     beyond = ratio.value > condition.limit if condition.above else ratio.value < condition.limit
     shown = low > condition.limit if condition.above else high < condition.limit
     outcome: Outcome = "failed" if shown else "undecided" if beyond else "passed"
-    return Finding(condition.text, outcome, f"the ratio is {ratio.value:.3f}, 95% interval {low:.3f} to {high:.3f}")
+    return CheckedCondition(
+        condition.text, outcome, f"the ratio is {ratio.value:.3f}, 95% interval {low:.3f} to {high:.3f}"
+    )
 
 
-def check_pairs(condition: Condition, ratios: Mapping[str, Estimate], last: Summary) -> Finding:
-    """Against the ratios of a comparison; fixed bounds hold for `last`, the last run of B."""
+def check_pairs(condition: Condition, ratios: Mapping[str, Estimate], last: RunSummary) -> CheckedCondition:
+    """Check a condition on a comparison's ratios; an absolute bound applies to `last`, the last run of B."""
     if not condition.relative:
         return check_absolute(condition, last)
     return check_ratio(condition, ratios.get(condition.figure.name))
 
 
-def check_run(condition: Condition, result: Result, baseline: Result | None) -> Finding:
-    """One run against another: intervals from resampling their requests."""
+def check_run(condition: Condition, result: Result, baseline: Result | None) -> CheckedCondition:
+    """Check a condition on one run, against the baseline run if it is relative.
+
+    Intervals come from resampled requests.
+    """
     if not condition.relative:
         return check_absolute(condition, result.summary)
     if baseline is None:
@@ -102,7 +107,7 @@ def check_run(condition: Condition, result: Result, baseline: Result | None) -> 
 
 
 def _per_request(figure: Figure) -> tuple[Callable[[Result], Values], Statistic]:
-    """How the figure comes from single requests."""
+    """Return how to read the figure's values from single requests, and the statistic over them."""
     time, statistic = figure.split
     if time in ("ttft", "ttft_from_send", "tpot", "e2e"):
         return lambda result: _times(result, figure.class_name, time), _statistic(statistic)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_bench.analyse.conditions import Condition, check_absolute, check_pairs, check_ratio, check_run, parse_condition
 from llm_bench.analyse.figures import Figure
-from llm_bench.analyse.gate import Condition, check_absolute, check_pairs, check_ratio, check_run, parse_condition
 from llm_bench.analyse.repetitions import Estimate
 from llm_bench.errors import ScenarioError
 from llm_bench.results.result import Result
