@@ -44,7 +44,7 @@ def pool(
         limit=LimitSettings(kind="adaptive") if adaptive else None,
         clock=clock or Clock(),
         source=random.Random(0),
-        on_removed=[].append if gone is None else gone.append,
+        on_removed=(lambda name: None) if gone is None else gone.append,
     )
     for engine in made.engines:
         made.mark_up(engine)

@@ -103,7 +103,7 @@ KINDS: list[type[ScriptedEngine]] = [ScriptedEngine, Silent, Refusing]
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("hangs_up", [False, True])
 async def test_a_token_limit_binds_on_streams(kind: type[ScriptedEngine], *, hangs_up: bool) -> None:
-    """Of 30 prompts of about 1,000 tokens, a limit of 2,000 per minute admits about two; no client requests usage."""
+    """Send 30 prompts of about 1,000 tokens: a limit of 2,000 per minute admits about two, without usage requests."""
     body = {"prompt": "word " * 1000, "stream": True, "max_tokens": 4}
     async with kind() as engine, RunningGateway(engine.url, tenants=[LIMITED], clock=lambda: 1000.0) as gateway:
         engine.script = engine.script.__class__(max_model_len=10**6)
