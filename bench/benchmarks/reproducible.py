@@ -12,7 +12,7 @@ that each report gives for them covers what the other two say.
 
 A machine that others share changes its speed, and the interval of a single run, drawn from its own requests, cannot
 know how fast the machine will be in the next: how often it covers another run of the same schedule is in the result,
-beside the bars. A control (pace.py) sees the change itself, and the times divided by it stand beside the times.
+beside the bars. A control (pace.py) sees the change itself, and the times divided by it stand next to the times.
 """
 
 from __future__ import annotations

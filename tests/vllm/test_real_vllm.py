@@ -1,4 +1,4 @@
-"""Real vLLM behind the gateway, twice: what it answers, what it is told, and what happens when one of the two dies.
+"""Real vLLM behind the gateway, twice: its answers, the requests that reach it, and the death of one of the two.
 
     ./lab vllm && .venv/bin/python -m pytest tests/vllm
 

@@ -39,7 +39,7 @@ def main() -> None:
     needing = [test for test, (outcome, _) in ours.items() if verdict(test, outcome) is Applicability.NOT_APPLICABLE]
     needing = [test for test in needing if reason_against(test) == NEEDS_ITS_MODEL]
     failing = sum(theirs.get(test, ["passed"])[0] != "passed" for test in needing)
-    print(f"\nOf the {len(needing)} tests that need the model that they name, vLLM itself fails {failing} here.")
+    print(f"\nvLLM itself fails {failing} of the {len(needing)} tests that need the model that they name.")
 
 
 def _listed(names: list[str]) -> str:

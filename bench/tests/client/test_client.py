@@ -1,4 +1,4 @@
-"""The client against a server that is a list of bytes: what arrives when, and how each way of ending is told."""
+"""The client against a server that is a list of bytes: what arrives when, and how each kind of ending is recognised."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ zj0EAwIDSAAwRQIhAJ5VylsSoRrvKCy8dL8bLDYuV8V1sm0rZgGB29F7jyNMAiBI
 a8G521XQF1JGv8ItccaWuagk0gUeibbR1FFaVW3kcA==
 -----END CERTIFICATE-----
 """
-"""For localhost, vouched for by nobody, good for a hundred years; and its key."""
+"""A self-signed certificate for localhost, valid for a hundred years, and its key."""
 
 
 def chunk(data: bytes) -> bytes:

@@ -91,7 +91,7 @@ async def test_progress_has_live_percentiles(
 
 
 def _read_terminal(terminal: int) -> str:
-    """All that is written to it until nobody has it open any more."""
+    """Return everything that is written to the pipe until its last writer closes it."""
     shown = b""
     with contextlib.suppress(OSError), os.fdopen(terminal, "rb", buffering=0) as file:
         while data := file.read(65536):

@@ -90,7 +90,7 @@ def test_when_the_disk_is_full_the_times_of_chunks_go_first(tmp_path: Path, resu
 
 
 def limited(tmp_path: Path, result: Result, bytes_a_file: int) -> subprocess.CompletedProcess[str]:
-    """Writes the result in a process whose files may not grow beyond so many bytes."""
+    """Write the result in a process whose files cannot grow beyond that many bytes."""
     (tmp_path / "whole.json").write_bytes(encode_result(result))
     (tmp_path / "out").mkdir()
     program = """

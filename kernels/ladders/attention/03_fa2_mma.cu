@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(THREADS) fa2_mma_kernel(
             }
         }
         asm volatile("cp.async.wait_group 0;");
-        __syncthreads();  // V is there; nobody reads K any more
+        __syncthreads();  // V has arrived; all threads have read K
         if (tile + 1 < tiles) copy_tile(k_at, k + base + (start + TILE_K) * stride, stride, tokens - start - TILE_K, TILE_K);
 #pragma unroll
         for (int j = 0; j < TILE_K / 16; j++) {
@@ -130,7 +130,7 @@ __global__ void __launch_bounds__(THREADS) fa2_mma_kernel(
             }
         }
         asm volatile("cp.async.wait_group 0;");
-        __syncthreads();  // the next K is there; nobody reads V any more
+        __syncthreads();  // the next K has arrived; all threads have read V
     }
 #pragma unroll
     for (int r = 0; r < 2; r++) {

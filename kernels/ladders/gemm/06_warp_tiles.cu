@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(THREADS) warp_tiles_kernel(
     float sum[8][8] = {};
     uint4 a_next = *reinterpret_cast<const uint4*>(a_at), b_next = *reinterpret_cast<const uint4*>(b_at);
     for (int start = 0; start < k; start += TILE_K) {
-        // Whoever still reads the other buffer has not passed the barrier below; this one was read two steps ago.
+        // A warp that still reads the other buffer has not passed the barrier below; this buffer was read two steps ago.
         float(*a_tile)[TILE + 4] = a_tiles[start / TILE_K % 2];
         float(*b_tile)[TILE + 4] = b_tiles[start / TILE_K % 2];
         spread(a_tile, j, r, a_next);

@@ -26,7 +26,7 @@ struct Decoder {
 
 enum Kernel { EMBEDDING, NORM, LINEAR, ATTENTION };
 
-// What a thread spends in kernels of each kind, waiting for the others included. Nothing is counted without `seconds`.
+// The seconds that a thread spends in each kind of kernel, waiting for other threads included; only if `seconds` is set.
 class Clock {
  public:
   void start(double* seconds) { seconds_ = seconds, last_ = std::chrono::steady_clock::now(); }
@@ -43,7 +43,7 @@ class Clock {
   std::chrono::steady_clock::time_point last_;
 };
 
-// Of x only these rows, which ascend, move to its front: behind the last attention a token needs no other.
+// Move these rows of x, which ascend, to its front: after the last attention a token needs no other token.
 static void keep(float* x, long size, const int64_t* rows, int num_rows) {
 #pragma omp single
   for (long i = 0; i < num_rows; i++) std::memmove(x + i * size, x + rows[i] * size, size * sizeof(float));

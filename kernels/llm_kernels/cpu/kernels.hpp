@@ -27,7 +27,7 @@ struct Attention {
   int group() const { return heads / kv_heads; }
 };
 
-// The sequences of a batch of decodes that one thread attends to: so many as have its share of all contexts.
+// The sequences of a batch of decodes that one thread attends to: as many as make up its share of all contexts.
 struct Share {
   int first, last;
   Share(const Batch& batch, int thread, int threads);
@@ -43,7 +43,7 @@ class Ahead {
     if (sequence_ < last_) block_ = first_block();
   }
 
-  // The next `size` bytes, or what is left of a block and then what nobody needs; nullptr: there is no more.
+  // The next `size` bytes, or the rest of a block followed by bytes that are not needed; nullptr at the end.
   const char* next(long size) {
     if (sequence_ == last_) return nullptr;
     const long bytes = (long)shape_->block_size * 2 * shape_->kv_heads * shape_->head_dim * sizeof(float);

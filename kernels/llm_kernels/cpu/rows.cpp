@@ -1,4 +1,4 @@
-// What stands between the matrix products of a decoder: norms, gated activations, rotation and the cache's write.
+// The steps between a decoder's matrix products: norms, gated activations, rotation and the cache write.
 
 #include <cstring>
 

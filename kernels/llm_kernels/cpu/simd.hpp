@@ -21,7 +21,7 @@ static inline Floats load(const float* from) { return *(const Floats*)from; }
 static inline void store(float* to, Floats x) { *(Floats*)to = x; }
 static inline Floats all(float x) { return Floats{} + x; }
 
-// What is used several times is loaded once: GCC would rather read it from memory for each use, and loads are scarce.
+// Load a value that is used several times only once: GCC would rather read it from memory for each use, and loads are scarce.
 static inline void keep_in_register(Floats& x) {
 #ifdef __AVX__
   asm("" : "+v"(x));

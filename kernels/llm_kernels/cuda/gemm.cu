@@ -143,7 +143,7 @@ __global__ void __launch_bounds__(THREADS, 1) gemm_kernel(
                 for (int i = 0; i < ROW_BYTES / 32; i++)  // 32 bytes are 2 in the descriptor's units
                     Type<T>::multiply(acc, a + 2 * i, b + 2 * i, step > 0 || i > 0);
                 hopper::wgmma_commit();
-                // The products of the step before are done: its stage may be overwritten.
+                // The products of the previous step are done: its stage can be overwritten.
                 hopper::wgmma_wait<1>();
                 if (step > 0 && speaks) hopper::barrier_arrive(&shared.empty[previous]);
                 previous = stage.index;

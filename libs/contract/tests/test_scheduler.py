@@ -1,4 +1,4 @@
-"""The scripted engine's scheduler: never over its limits, no slot lost, whoever is cancelled and when."""
+"""The scripted engine's scheduler never exceeds its limits and loses no slot, whichever request is cancelled."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _program(path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("pythons", "uv", "venv", "runs_on", "installed"),
     [
-        # What is at hand is taken: 3.11 first, else the newest that is supported.
+        # An installed interpreter is used: 3.11 first, else the newest that is supported.
         (["3.11"], False, True, "3.11", []),
         (["3.9", "3.11", "3.13"], False, True, "3.11", []),
         (["3.12"], False, True, "3.12", []),
