@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_lab import paths
 from llm_lab.errors import LabError
 from llm_lab.pages import broken_links, refresh
 
@@ -46,3 +47,22 @@ def test_links_to_files_that_are_not_there_are_found(tmp_path: Path) -> None:
     made = tmp_path / "page.md"
     made.write_text("[a](page.md#b) [c](gone.md#d) [e](https://x/gone) ![f](gone.svg) [g](#h) [i](./page.md)")
     assert broken_links([made]) == [f"{made}: gone.md", f"{made}: gone.svg"]
+
+
+def test_a_page_takes_its_code_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    (tmp_path / "kernel.cu").write_text("// [load]\nauto x = a[i];\n// [/load]\n")
+    made = tmp_path / "page.md"
+    made.write_text("<!-- code: kernel.cu::load -->\nold\n<!-- end of code -->\n<!-- code: x -->\nunfinished\n")
+    assert refresh(iter([made]), check=False) == [made]
+    assert "```cuda\nauto x = a[i];\n```\n" in made.read_text()
+    assert made.read_text().endswith("<!-- code: x -->\nunfinished\n")
+    assert refresh(iter([made]), check=True) == []
+
+
+def test_code_that_is_gone_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    made = tmp_path / "page.md"
+    made.write_text("<!-- code: gone.py::f -->\n<!-- end of code -->\n")
+    with pytest.raises(LabError, match=r"page\.md: gone\.py::f"):
+        refresh(iter([made]), check=True)
