@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from llm_course import __version__
 from llm_course.errors import CourseError
 from llm_course.progress import commands as progress_commands
+from llm_course.site import commands as site_commands
 
-PACKAGES = (progress_commands,)
+PACKAGES = (site_commands, progress_commands)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from llm_lab import paths
 
 COMMANDS = {
+    "docs": "the course's pages, served with reload; docs build, docs check",
     "progress": "what you did in the course so far",
 }
 
