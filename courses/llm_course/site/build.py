@@ -23,8 +23,8 @@ VENV = Environment(
     paths.LOCKS / "docs.txt",
     python=sys.executable if sys.version_info >= NEEDED else f">={'.'.join(map(str, NEEDED))},<3.14",
 )
-OUR_CODE = ("courses", "libs/report")
-"""Folders that the builders import our extension from."""
+OUR_CODE = ("courses", "libs/report", "tools/lab")
+"""Folders that the builders import our extension from, and the checks this module."""
 COMMANDS = {
     "mkdocs": ("mkdocs", "build", "--strict"),
     "zensical": ("zensical", "build", "--strict", "--clean"),
@@ -55,7 +55,15 @@ def build(builder: str) -> Path:
     done = subprocess.run(command, cwd=ROOT, env=environment(SITES[builder]), check=False)
     if done.returncode:
         raise CourseError(f"{builder} ended with status {done.returncode}; see above")
+    _put_index_into_script(SITES[builder])
     return SITES[builder]
+
+
+def _put_index_into_script(site: Path) -> None:
+    """Write MkDocs' search index as a script as well: a page that was opened as a file may load that and no JSON."""
+    index = site / "search" / "search_index.json"
+    if index.exists():
+        index.with_suffix(".js").write_text(f"var __index = {index.read_text(encoding='utf-8')}", encoding="utf-8")
 
 
 def serve(address: str) -> None:
@@ -77,12 +85,13 @@ def serve(address: str) -> None:
     raise CourseError(f"mkdocs ended with status {server.returncode}; see above")
 
 
-def check(arguments: tuple[str, ...] = ()) -> None:
-    """Build with both builders and open every page in Chromium: the tests of courses/browser, in .venv-docs."""
+def check(only: str = "") -> None:
+    """Build with both builders and open every page in Chromium: the tests of courses/browser that `only` selects."""
     prepare()
     tests = ROOT / "courses" / "browser"
-    command = (str(VENV.python), "-m", "pytest", "-c", str(tests / "pytest.ini"), "--rootdir", str(ROOT), str(tests))
-    done = subprocess.run((*command, *arguments), cwd=ROOT, env=environment(SITE), check=False)
+    options = ("-c", str(tests / "pytest.ini"), "--rootdir", str(ROOT), "-k", only)
+    command = (str(VENV.python), "-m", "pytest", *options, str(tests))
+    done = subprocess.run(command, cwd=ROOT, env=environment(SITE), check=False)
     if done.returncode:
         raise CourseError(f"the site's checks ended with status {done.returncode}; see above")
 

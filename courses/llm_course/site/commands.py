@@ -18,8 +18,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     write.add_argument("--builder", choices=tuple(build.COMMANDS), default="mkdocs", help="default: %(default)s")
     write.set_defaults(command=_build)
     check = actions.add_parser("check", help="build with both builders and open every page in Chromium")
-    check.add_argument("words", nargs=argparse.REMAINDER, metavar="…", help="arguments of pytest")
-    check.set_defaults(command=lambda arguments: build.check(tuple(arguments.words)))
+    check.add_argument("-k", dest="only", default="", metavar="EXPRESSION", help="only the tests that it selects")
+    check.set_defaults(command=lambda arguments: build.check(arguments.only))
     pages = actions.add_parser("generate", help="write the generated pages only")
     pages.set_defaults(command=_generate)
 

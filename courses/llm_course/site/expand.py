@@ -7,6 +7,7 @@
     {{ services/engine/results/leaks.json :: requests | count }}     a figure of a results file
     {{ vllm vllm/v1/core/block_pool.py :: BlockPool }}               a claim about vLLM; {{ vllm version }}
     {{ module 2 :: topics }}                                         a part of the syllabus, on a line of its own
+    {{ modules }}                                                    the nine modules as tiles
     [a file](../../services/engine/llm_engine/engine.py#Engine)      a file of the repository, at a symbol if wanted
 
 In code, inline or fenced, all but a lone `--source--` stays as it is. A name that cannot be found is an ExpansionError,
@@ -65,6 +66,8 @@ def rebase(root: Path, text: str, *, folder: str, page: str) -> str:
 
 def _line(root: Path, page: str, line: str) -> list[str]:
     whole = BRACES.fullmatch(line.strip())
+    if whole and whole["inner"] == "modules":
+        return parts.tiles(root, page=page).split("\n")
     if whole and (part := PART.fullmatch(whole["inner"])):
         return [*parts.part(root, int(part["number"]), part["part"], page=page).split("\n")]
     changed = outside_code(line, lambda text: BRACES.sub(lambda found: _value(root, found["inner"]), text))
@@ -108,6 +111,10 @@ def _relinked(root: Path, text: str, folder: str, page: str) -> str:
         link = targets.get(found["target"])
         if link is None or (folder.startswith("docs") and link.path.startswith("docs/")):
             return found[0]
+        if folder.startswith("docs") and link.path.endswith(".md"):
+            raise ExpansionError(
+                f"{link.target}: a README is linked by its folder; zensical looks for pages in docs/ alone"
+            )
         return relative(page, shown_at(root, link.path)) + _anchor(root, link.path, link.anchor)
 
     return LINK.sub(renew, text)

@@ -2,12 +2,12 @@
 
     services/engine/results/leaks.json :: requests                      10000
     services/engine/results/leaks.json :: requests | count              10,000
-    results/x.json :: rows[policy=fcfs].ttft[0] | seconds               431 ms
+    results/x.json :: rows[policy=fcfs].ttft.0 | seconds                431 ms
     results/x.json :: paged.tokens / static.tokens | ratio              1.88×
     results/x.json :: "Qwen3-0.6B".share | .1%                          38.4%
 
-A path goes through names, places in lists, and rows of lists by the value of a field. A format is Python's, or one of
-`llm_report.units`: count, rate, ratio, seconds, share.
+A path goes through names, places in lists (`.0` or `[0]`), and rows of lists by the value of a field. A format is
+Python's, or one of `llm_report.units`: count, rate, ratio, seconds, share.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def _next(data: Any, step: re.Match[str], where: str) -> Any:
         if step["field"]:
             (row,) = [row for row in data if str(row[step["field"]]) == step["value"]]
             return row
-        return data[int(step["index"])] if step["index"] else data[step["name"] or step["quoted"]]
+        index = step["index"] or (step["name"] if isinstance(data, list) else None)
+        return data[int(index)] if index else data[step["name"] or step["quoted"]]
     except (KeyError, IndexError, TypeError, ValueError):
         raise FigureError(f"{where}: no {step[0]!r}; there is {_summary(data)}") from None
 

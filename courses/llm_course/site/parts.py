@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from html import escape
 from pathlib import Path
 
 from llm_course.errors import CourseError
@@ -11,6 +12,7 @@ from llm_course.site.repository import relative
 from llm_course.syllabus import Module, Range, load
 
 EXERCISES = "generated/exercises"
+CONTENTS = {7: "7 capstone projects", 9: "70 interview questions"}
 
 
 def part(root: Path, number: int, name: str, *, page: str) -> str:
@@ -20,10 +22,35 @@ def part(root: Path, number: int, name: str, *, page: str) -> str:
     return PARTS[name](root, load(root / "courses" / "syllabus.yaml").module(number), page)
 
 
+def tiles(root: Path, *, page: str) -> str:
+    """Return the nine modules as tiles, each with what is there of it today."""
+    course = load(root / "courses" / "syllabus.yaml")
+    items = []
+    for module in course.modules:
+        pages = len(module_pages(root, module.slug))
+        tasks = sum((root / "docs" / EXERCISES / f"{each.number}.md").is_file() for each in module.exercises)
+        there = ", ".join(
+            text for count, text in ((pages, _plural(pages, "page")), (tasks, _plural(tasks, "exercise"))) if count
+        )
+        link = relative(page, f"modules/{module.slug}/index.md")
+        contents = (
+            f"{len(module.topics)} topics, {len(module.exercises)} exercises"
+            if module.topics
+            else CONTENTS[module.number]
+        )
+        state = f"*{there} today*" if there else "<del>pages to come</del>"
+        items.append(f"- **[{module.number} {module.title}]({link})** {span(module.hours)} · {contents}\n    {state}")
+    return '<div class="tiles" markdown>\n\n' + "\n".join(items) + "\n\n</div>"
+
+
 def span(hours: Range, unit: str = "h") -> str:
     """Format a range: `10–12 h`, `2 h`."""
     low, high = hours
     return f"{low:g} {unit}" if low == high else f"{low:g}–{high:g} {unit}"
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def bullets(points: Iterable[str]) -> str:
@@ -122,6 +149,18 @@ def _deliverables(root: Path, module: Module, page: str) -> str:
     return bullets(deliverable.text for deliverable in module.deliverables)
 
 
+def _ticks(root: Path, module: Module, page: str) -> str:
+    """Return the element with the lists to tick; what it holds is shown until its script takes over, and on paper."""
+    blocks = []
+    for title, texts in (
+        ("You have finished when", [each.text for each in module.criteria]),
+        ("You keep", [each.text for each in module.deliverables]),
+    ):
+        items = "".join(f"<li>{escape(text, quote=False)}</li>" for text in texts)
+        blocks.append(f"<p><strong>{title}</strong></p><ul>{items}</ul>")
+    return f'<div>\n<course-criteria module="{module.number}">{"".join(blocks)}</course-criteria>\n</div>'
+
+
 PARTS: dict[str, Callable[[Path, Module, str], str]] = {
     "facts": _facts,
     "objectives": _objectives,
@@ -134,5 +173,6 @@ PARTS: dict[str, Callable[[Path, Module, str], str]] = {
     "interview": _interview,
     "mocks": _mocks,
     "criteria": _criteria,
+    "ticks": _ticks,
     "deliverables": _deliverables,
 }

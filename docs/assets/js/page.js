@@ -78,10 +78,10 @@
     new MutationObserver(() => drawDiagrams(figures)).observe(document.body, { attributeFilter: ["data-md-color-scheme"] });
   }
 
-  function start() {
+  async function start() {
     document.documentElement.classList.toggle("from-file", location.protocol === "file:");
-    drawFormulas();
-    diagrams();
+    await Promise.all([drawFormulas(), diagrams()]);
+    course.isReady = true;
   }
 
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);

@@ -45,7 +45,9 @@ def test_a_command_that_fails_is_named(tmp_path: Path) -> None:
 
 def test_links_to_files_that_are_not_there_are_found(tmp_path: Path) -> None:
     made = tmp_path / "page.md"
-    made.write_text("[a](page.md#b) [c](gone.md#d) [e](https://x/gone) ![f](gone.svg) [g](#h) [i](./page.md)")
+    made.write_text(
+        "[z](generated/map.md) [a](page.md#b) [c](gone.md#d) [e](https://x/gone) ![f](gone.svg) [g](#h) [i](./page.md)"
+    )
     assert broken_links([made]) == [f"{made}: gone.md", f"{made}: gone.svg"]
 
 
