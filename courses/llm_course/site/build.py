@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -71,6 +72,7 @@ def serve(address: str) -> None:
     prepare()
     generate(ROOT)
     command = (str(VENV.folder / "bin" / "mkdocs"), "serve", "--dev-addr", address)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server is stopped on this way out as well
     server = subprocess.Popen(command, cwd=ROOT, env=environment(ROOT / "out" / "site-served"))
     try:
         seen = _state()
