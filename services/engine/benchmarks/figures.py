@@ -71,6 +71,20 @@ def gpu_batching(found: Found) -> str:
     return f"{_table(('way', 'tokens/s', 'ratio'), ways)}\n\n{_on(found)}"
 
 
+def kv_memory(found: Found) -> str:
+    """Where the slots of the KV memory go while requests wait, by how a sequence is placed."""
+    head = ("placed", "sequences", "tokens", "reserved", "never used", "free", "steps", "preemptions")
+    ways = [
+        (
+            *(way, f"{found[way]['sequences']:.0f}"),
+            *(f"{100 * found[way][part]:.0f}%" for part in ("holds_tokens", "reserved", "internal", "free")),
+            *(f"{found[way]['steps']:,}", str(found[way]["preemptions"])),
+        )
+        for way in ("longest", "exact", "paged")
+    ]
+    return _table(head, ways)
+
+
 def prefix_caching(found: Found) -> str:
     rows = []
     for way, item in _contenders(found):
@@ -199,6 +213,7 @@ PAGES: dict[str, Callable[[Found], str]] = {
     "cpu_profile": cpu_profile,
     "cpu_against_transformers": cpu_against_transformers,
     "gpu_batching": gpu_batching,
+    "kv_memory": kv_memory,
     "gpu_parity": gpu_parity,
     "gpu_speculation": speculation,
     "leaks": leaks,

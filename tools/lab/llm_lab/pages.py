@@ -8,7 +8,8 @@
     … the method's source …
     <!-- end of code -->
 
-Commands run at the repository's root, with this environment's Python for `python`; `snippets` says how code is named.
+Commands run at the repository's root, with this environment's Python for `python`; `llm_report.snippets` says how code
+is named.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from llm_lab import paths
 from llm_lab.errors import LabError
-from llm_lab.snippets import snippet
+from llm_report.snippets import SnippetError, cut, fenced
 
 BLOCK = re.compile(r"^(<!-- (output|code): (.+?) -->\n).*?^(<!-- end of \2 -->)", re.DOTALL | re.MULTILINE)
 """A block begins its line; an indented one is an example."""
@@ -50,7 +51,14 @@ def tracked_pages() -> Iterator[Path]:
 
 def _renewed(page: Path, block: re.Match[str]) -> str:
     begin, kind, source, end = block.groups()
-    return begin + (_output(source, page) if kind == "output" else snippet(paths.ROOT, source)) + end
+    return begin + (_output(source, page) if kind == "output" else _code(source, page)) + end
+
+
+def _code(name: str, page: Path) -> str:
+    try:
+        return fenced(cut(paths.ROOT, name))
+    except SnippetError as error:
+        raise LabError(f"{page}: {error}") from None
 
 
 def _output(command: str, page: Path) -> str:

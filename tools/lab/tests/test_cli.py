@@ -9,6 +9,7 @@ import pytest
 import llm_lab.__main__  # noqa: F401  # what a process below runs
 from llm_lab import __version__, paths, vllm
 from llm_lab.cli import main
+from llm_lab.environment import Environment
 from llm_lab.errors import LabError
 
 
@@ -84,7 +85,7 @@ def test_priorities_says_which_number_is_wrong(wrong: str, capsys: pytest.Captur
 
 
 def test_vllm_elsewhere_than_on_x86_64_linux_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(vllm, "STAMP", tmp_path / "stamp")
+    monkeypatch.setattr(vllm, "VENV", Environment(tmp_path / "venv", tmp_path / "lock"))
     monkeypatch.setattr(vllm.platform, "machine", lambda: "arm64")
     with pytest.raises(LabError, match="x86-64 Linux only"):
         vllm.install()

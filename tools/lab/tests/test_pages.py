@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_lab import paths
 from llm_lab.errors import LabError
 from llm_lab.pages import refresh
 
@@ -39,4 +40,23 @@ def test_a_command_that_fails_is_named(tmp_path: Path) -> None:
     made = tmp_path / "page.md"
     made.write_text('<!-- output: python -c "1 / 0" -->\n<!-- end of output -->\n')
     with pytest.raises(LabError, match="ZeroDivisionError"):
+        refresh(iter([made]), check=True)
+
+
+def test_a_page_takes_its_code_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    (tmp_path / "kernel.cu").write_text("// [load]\nauto x = a[i];\n// [/load]\n")
+    made = tmp_path / "page.md"
+    made.write_text("<!-- code: kernel.cu::load -->\nold\n<!-- end of code -->\n<!-- code: x -->\nunfinished\n")
+    assert refresh(iter([made]), check=False) == [made]
+    assert "```cuda\nauto x = a[i];\n```\n" in made.read_text()
+    assert made.read_text().endswith("<!-- code: x -->\nunfinished\n")
+    assert refresh(iter([made]), check=True) == []
+
+
+def test_code_that_is_gone_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    made = tmp_path / "page.md"
+    made.write_text("<!-- code: gone.py::f -->\n<!-- end of code -->\n")
+    with pytest.raises(LabError, match=r"page\.md: gone\.py::f"):
         refresh(iter([made]), check=True)

@@ -1,0 +1,35 @@
+"""The course's commands; `./lab exercise …` and its siblings hand over to them.
+
+Each package with commands has a `commands.py` whose `add` adds them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from llm_course import __version__
+from llm_course.errors import CourseError
+from llm_course.progress import commands as progress_commands
+from llm_course.site import commands as site_commands
+
+PACKAGES = (site_commands, progress_commands)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Return the exit status: 0 done, 1 failed (the reason is on stderr), 2 wrong usage."""
+    parser = argparse.ArgumentParser(prog="./lab", description="The course of the vLLM Learning Project.")
+    parser.add_argument("--version", action="version", version=f"llm-course {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for package in PACKAGES:
+        package.add(commands)
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.command(arguments)
+    except CourseError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
