@@ -118,6 +118,8 @@ def _solution(verification: Verification, exercise: Exercise) -> Iterator[str]:
     report = verification.of(exercise, SOLUTION)
     if report.broken is not None:
         yield f"it cannot be imported: {report.broken.message}"
+    elif report.num_tests == 0:
+        yield "it has no tests"
     for outcome in report.outcomes:
         if outcome.failure is not None:
             yield f"{outcome.test} fails: {outcome.failure.error}: {outcome.failure.message}"

@@ -29,7 +29,7 @@ from llm_course.paths import COURSES, ROOT
 
 OPTIONS = (
     *("-q", "-o", "addopts=", "--import-mode=importlib", "-p", "no:cacheprovider"),
-    *("--disable-plugin-autoload", "-p", "pytest_asyncio.plugin"),
+    *("--disable-plugin-autoload", "-p", "pytest_asyncio.plugin", "--noconftest", "--continue-on-collection-errors"),
     *("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)),
 )
 TIMEOUT = 300.0
@@ -89,8 +89,8 @@ def _has_failed(outcomes: Sequence[Outcome]) -> bool:
 def _run_pytest(tests: Sequence[Path], watcher: Watcher) -> None:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        status = pytest.main([*OPTIONS, *map(str, tests)], plugins=[watcher])
-    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        status = pytest.main([*OPTIONS, *map(str, tests)], plugins=[plugin, watcher])
+    if status in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
         raise CourseError(f"pytest ended with status {status}:\n{printed.getvalue()}")
 
 

@@ -11,6 +11,7 @@ and names that are assigned to can be replaced; a change of the engine can also 
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 
 from llm_course.errors import CourseError
@@ -38,7 +39,8 @@ def graft(base: str, patch: str, *, may_add: bool = False) -> str:
     grafting.visit(tree.body, ast.parse(patch).body, end=len(base.split("\n")), path="")
     grafting.add_imports(tree, ast.parse(patch))
     lines = base.split("\n")
-    for edit in sorted(grafting.edits, key=lambda edit: edit.first, reverse=True):
+    grafting.edits.sort(key=lambda edit: edit.first)
+    for edit in reversed(grafting.edits):
         lines[edit.first - 1 : edit.last - 1] = edit.lines
     return "\n".join(lines)
 
@@ -88,7 +90,11 @@ class _Grafting:
         self.edits.append(Edit(after + 1, after + 1, (*gap, *self._source(node))))
 
     def _source(self, node: ast.stmt) -> tuple[str, ...]:
-        return tuple(self._lines[_begin(node) - 1 : _end(node)])
+        """Return the definition's lines, with comments that end its body: `# endregion` is one."""
+        end = _end(node)
+        while end < len(self._lines) and re.match(rf"\s{{{node.col_offset + 1},}}#", self._lines[end]):
+            end += 1
+        return tuple(self._lines[_begin(node) - 1 : end])
 
 
 def _name(node: ast.stmt) -> str | None:

@@ -45,7 +45,7 @@ class Subject:
 
     @property
     def shown_as(self) -> str:
-        return str(self.file or f"<{self.name} of {self.exercise.number}>")
+        return str(self.file or f"exercise {self.exercise.number}, {self.name}")
 
     def text(self) -> str:
         """Return the Python source; CourseError if the exercise or the learner has no such file."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -16,6 +17,7 @@ from llm_course.exercises.outcome import Failure, Outcome, Report, test_name
 from llm_course.exercises.subject import Subject
 
 PREDICTION = "prediction"
+Collecting: TypeAlias = Generator[None, pytest.CollectReport, pytest.CollectReport]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,14 @@ class Watcher:
             seconds=sum(outcome.seconds for outcome in outcomes),
         )
 
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        folder = of_test(Path(report.fspath).absolute()) if report.failed else None
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Collecting:
+        report = yield
+        folder = of_test(collector.path) if report.failed and isinstance(collector, pytest.Module) else None
         if folder in self._subjects:
             last = str(report.longrepr).strip().splitlines()[-1]
             self._broken[folder] = Failure(error="ImportError", message=last.removeprefix("E").strip())
+        return report
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         self._num_tests.update(folder for item in items if (folder := of_test(item.path)))

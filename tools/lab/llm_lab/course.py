@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from llm_lab import paths
 
 COMMANDS = {
+    "exercise": "work on an exercise of the course: save, and its tests run",
     "progress": "what you did in the course so far",
 }
 
