@@ -23,7 +23,7 @@ import yaml
 
 from llm_course.errors import CourseError
 from llm_course.exercises import regions
-from llm_course.exercises.exercise import HINTS, Exercise, Wrong
+from llm_course.exercises.exercise import HINTS, Exercise, Wrong, read
 from llm_course.exercises.grading import grade
 from llm_course.exercises.outcome import Outcome, Report
 from llm_course.exercises.report import describe_outcome
@@ -152,7 +152,7 @@ def _wrong(verification: Verification, exercise: Exercise) -> Iterator[str]:
         elif all(outcome.passed for outcome in named):
             yield f"{wrong.name} passes {wrong.test}, which should notice it"
         elif not any(outcome.passed for outcome in report.outcomes):
-            yield f"{wrong.name} passes no test at all: nobody would hand it in"
+            yield f"{wrong.name} passes no test at all, as no solution in good faith does"
 
 
 def _page(verification: Verification, exercise: Exercise) -> Iterator[str]:
@@ -194,6 +194,14 @@ GATES = {
     "folder": _folder,
     "syllabus": _syllabus,
 }
+
+
+def module_complaints(folder: Path) -> list[str]:
+    """Return what the gates find in one module's folder; CourseError if it has no exercises."""
+    exercises = [read(each) for each in sorted(folder.glob("ex[0-9][0-9]_*"))]
+    if not exercises:
+        raise CourseError(f"{folder} has no exercises")
+    return [str(complaint) for complaint in verify(exercises).complaints()]
 
 
 def verify(exercises: Iterable[Exercise]) -> Verification:

@@ -30,7 +30,8 @@ from llm_course.paths import COURSES, ROOT
 OPTIONS = (
     *("-q", "-o", "addopts=", "--import-mode=importlib", "-p", "no:cacheprovider"),
     *("--disable-plugin-autoload", "-p", "pytest_asyncio.plugin", "--noconftest", "--continue-on-collection-errors"),
-    *("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)),
+    *("-c", os.devnull, "--rootdir", str(ROOT), "-o", "asyncio_mode=auto"),
+    *("-o", "asyncio_default_fixture_loop_scope=function"),
 )
 TIMEOUT = 300.0
 """Seconds after which a learner's run is taken for one that hangs."""
@@ -48,7 +49,7 @@ def grade(plans: Sequence[Plan], *, shrink: bool = False) -> list[Report]:
     watcher = Watcher([plan for plan in plans if broken[plan.subject] is None])
     if sound:
         plugin.assign(sound)
-        _run_pytest([test for each in sound for test in each.subject.exercise.tests], watcher)
+        run_pytest([test for each in sound for test in each.subject.exercise.tests], plugin, watcher)
     return [
         _broken(plan.subject, failure) if (failure := broken[plan.subject]) else watcher.report(plan.subject)
         for plan in plans
@@ -86,12 +87,17 @@ def _has_failed(outcomes: Sequence[Outcome]) -> bool:
     return any(not outcome.passed for outcome in outcomes)
 
 
-def _run_pytest(tests: Sequence[Path], watcher: Watcher) -> None:
+def run_pytest(tests: Sequence[Path], *plugins: object) -> pytest.ExitCode:
+    """Run test files in this process, quietly, imported afresh; CourseError if pytest itself fails."""
+    files = set(map(str, tests))
+    for name in [name for name, module in sys.modules.items() if getattr(module, "__file__", None) in files]:
+        del sys.modules[name]
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        status = pytest.main([*OPTIONS, *map(str, tests)], plugins=[plugin, watcher])
+        status = pytest.main([*OPTIONS, *map(str, tests)], plugins=list(plugins))
     if status in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
         raise CourseError(f"pytest ended with status {status}:\n{printed.getvalue()}")
+    return pytest.ExitCode(status)
 
 
 def _import(active: Active) -> Failure | None:

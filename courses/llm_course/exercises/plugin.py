@@ -7,7 +7,6 @@ else COURSE_SUBJECT's, else the solution.
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack
@@ -22,13 +21,9 @@ _active: dict[Path, Active] = {}
 
 
 def assign(subjects: Iterable[Active]) -> None:
-    """Say what the tests of each subject's exercise see from now on; the tests are imported afresh."""
+    """Say what the tests of each subject's exercise see from now on."""
     _active.clear()
     _active.update({each.subject.exercise.folder: each for each in subjects})
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and Path(file).name.startswith("test_") and of_test(Path(file)):
-            del sys.modules[name]
 
 
 @pytest.hookimpl(wrapper=True)

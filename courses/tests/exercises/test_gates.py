@@ -55,15 +55,13 @@ def test_a_gate_notices(course: Path, edit: Edit, file: str, old: str, new: str,
     assert any(each.startswith(complaint) for each in found), found
 
 
-def test_a_wreck_is_no_wrong_solution(course: Path, edit: Edit) -> None:
+def test_a_wreck_is_no_wrong_solution(course: Path) -> None:
     """A wrong solution that fails every test shows nothing about the tests."""
-    edit("wrong/adds.py", "return number + 2", "return None")
-    edit("wrong/adds.py", "def double(number: int) -> int:", "def double(number: int) -> int:")
     (course / "ex03_doubling/wrong/adds.py").write_text(
         '"""Fails test_double: nothing is right."""\n\n\ndef double(number: int) -> int:\n    return 0\n\n\n'
         "def half(number: int) -> int:\n    return 9\n"
     )
-    assert complaints(course) == ["2.3 wrong: adds passes no test at all: nobody would hand it in"]
+    assert complaints(course) == ["2.3 wrong: adds passes no test at all, as no solution in good faith does"]
 
 
 def test_two_wrong_solutions_are_too_few(course: Path) -> None:

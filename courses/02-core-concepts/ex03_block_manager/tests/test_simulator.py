@@ -1,4 +1,4 @@
-"""The simulator: everybody gets their tokens, whatever the memory; less of it costs steps and tokens computed twice."""
+"""The simulator: each request gets its tokens, whatever the memory; less of it costs steps and tokens computed twice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_one_request_takes_a_step_for_each_token() -> None:
     assert simulator.run() == [Blocks(1, 0, 3), Blocks(1, 0, 3), Blocks(2, 0, 2), Blocks(0, 1, 3)]
 
 
-def test_with_room_for_all_nobody_is_preempted() -> None:
+def test_with_room_for_all_no_request_is_preempted() -> None:
     """Eight requests with 64 blocks run side by side."""
     many = requests(8, prompt=10, output=12)
     simulator = Simulator(BlockManager(64, 4), many)
@@ -38,7 +38,7 @@ def test_with_room_for_all_nobody_is_preempted() -> None:
 
 
 @pytest.mark.parametrize("num_blocks", [6, 9, 14, 23])
-def test_everybody_gets_the_same_tokens_in_less_memory(num_blocks: int) -> None:
+def test_every_request_gets_the_same_tokens_in_less_memory(num_blocks: int) -> None:
     """Preempted or not, each request writes what it would write alone, and every block comes back."""
     many = requests(8, prompt=10, output=12)
     manager = BlockManager(num_blocks, 4)
@@ -54,7 +54,7 @@ def test_everybody_gets_the_same_tokens_in_less_memory(num_blocks: int) -> None:
 
 
 def test_the_youngest_is_preempted() -> None:
-    """The oldest request is never preempted: so one always comes to its end, and the others after it."""
+    """The oldest request is never preempted, so there is always one that comes to its end."""
     many = requests(6, prompt=8, output=24)
     Simulator(BlockManager(14, 4), many).run()
     assert many[0].num_preemptions == 0

@@ -71,7 +71,7 @@ def test_the_bound_is_the_one_that_happens(record_property: Callable[[str, objec
 
 
 @pytest.mark.parametrize("step", [1, 3, 10])
-def test_nobody_waits_beyond_the_bound(step: int) -> None:
+def test_no_request_waits_beyond_the_bound(step: int) -> None:
     """In 500 random arrivals of four classes no request is overtaken more often than its bound."""
     random = Random(step)
     sequences = arrivals(*(random.choices((-1, 0, 2, 3), weights=(5, 3, 1, 1))[0] for _ in range(500)))

@@ -5,8 +5,8 @@ It has no swapping to host memory and no radix tree; all else that the engine as
 
 from __future__ import annotations
 
-from llm_engine.kv_cache.block_manager import BlockManager
-from llm_engine.kv_cache.block_manager import Sequence as Held
+from llm_engine.kv_cache.block_manager import BlockManager  # pants: no-infer-dep
+from llm_engine.kv_cache.block_manager import Sequence as Held  # pants: no-infer-dep
 from llm_engine.kv_cache.memory import BlockCopy
 from llm_engine.scheduler.policies import EvictionPolicy, evict_least_recently_used
 from llm_engine.scheduler.sequence import Sequence
