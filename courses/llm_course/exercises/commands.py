@@ -10,6 +10,7 @@ from typing import NoReturn
 from rich.console import Console
 from rich.table import Table
 
+from llm_course import paths
 from llm_course.errors import CourseError, UsageError
 from llm_course.exercises.exercise import Exercise, find, read_all
 from llm_course.exercises.grading import grade_apart
@@ -17,7 +18,6 @@ from llm_course.exercises.report import describe_report
 from llm_course.exercises.session import Session, current, state
 from llm_course.exercises.subject import LEARNER
 from llm_course.exercises.work import Work
-from llm_course.paths import LEARN
 from llm_course.progress.log import Log
 
 NUMBER = re.compile(r"\d+\.\d+")
@@ -149,18 +149,24 @@ def _edit(arguments: argparse.Namespace) -> None:
     work = Work()
     if arguments.what is None:
         print("\n".join(work.taken_over()) or "nothing yet; ./lab exercise edit scheduler/scheduler.py takes that over")
+        _warn_of_outdated(work)
     elif arguments.back:
         print(f"your module is in {work.give_back(arguments.what)}")
     elif NUMBER.fullmatch(arguments.what):
-        print("\n".join(str(path.relative_to(LEARN)) for path in work.take_over(find(arguments.what))))
+        print("\n".join(str(path.relative_to(paths.LEARN)) for path in work.take_over(find(arguments.what))))
     else:
-        print(work.take_over_module(arguments.what).relative_to(LEARN))
+        print(work.take_over_module(arguments.what).relative_to(paths.LEARN))
 
 
 def _engine(_: argparse.Namespace) -> None:
     work = Work()
     print(work.engine())
-    print(f"lab: yours: {', '.join(work.taken_over()) or 'nothing yet'}", file=sys.stderr)
+    _warn_of_outdated(work)
+
+
+def _warn_of_outdated(work: Work) -> None:
+    for name in work.outdated_modules():
+        print(f"lab: ours of {name} has changed since you took it over", file=sys.stderr)
 
 
 def _test_out(arguments: argparse.Namespace) -> None:
@@ -196,4 +202,4 @@ def _chosen(number: str | None) -> Exercise:
 
 
 def _log() -> Log:
-    return Log(LEARN / "progress.jsonl")
+    return Log(paths.LEARN / "progress.jsonl")

@@ -6,10 +6,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from llm_course import paths
 from llm_course.errors import CourseError
 from llm_course.exercises import faults
 from llm_course.exercises.faults import FaultLab
-from llm_course.paths import LEARN
 from llm_course.progress.log import Log
 
 
@@ -72,4 +72,4 @@ def _verify(_: argparse.Namespace) -> None:
 
 
 def _lab() -> FaultLab:
-    return FaultLab(Log(LEARN / "progress.jsonl"))
+    return FaultLab(Log(paths.LEARN / "progress.jsonl"))

@@ -20,11 +20,12 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from llm_course import paths
 from llm_course.errors import CourseError, UsageError
 from llm_course.exercises import overlay
 from llm_course.exercises.grading import run_pytest
 from llm_course.exercises.patches import Place, apply
-from llm_course.paths import COURSES, LEARN, ROOT
+from llm_course.paths import COURSES, ROOT
 from llm_course.progress.log import Event, Log
 
 FOLDER = COURSES / "faults"
@@ -103,9 +104,9 @@ def complaints(fault: Fault, folder: Path) -> Iterator[str]:
 class FaultLab:
     """A learner at the faults."""
 
-    def __init__(self, log: Log, learn: Path = LEARN) -> None:
+    def __init__(self, log: Log, learn: Path | None = None) -> None:
         self._log = log
-        self._learn = learn
+        self._learn = paths.LEARN if learn is None else learn
 
     def folder(self, fault: Fault) -> Path:
         """Return the folder of the learner's copy of the engine."""

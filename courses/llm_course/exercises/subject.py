@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from llm_course import paths
 from llm_course.errors import CourseError, UsageError
 from llm_course.exercises import overlay, regions
 from llm_course.exercises.exercise import Exercise, find
 from llm_course.exercises.graft import graft
-from llm_course.paths import LEARN
 
 SOLUTION, STARTER, LEARNER = "solution", "starter", "learner"
 MODULE = "exercise"
@@ -86,7 +86,8 @@ def engine_file(exercise: Exercise) -> Path | None:
     return path if path is not None and path.exists() else None
 
 
-def learner_file(exercise: Exercise, learn: Path = LEARN) -> Path:
+def learner_file(exercise: Exercise, learn: Path | None = None) -> Path:
+    learn = paths.LEARN if learn is None else learn
     if engine_file(exercise) is not None and exercise.facts.engine_module is not None:
         return learn / "engine" / overlay.PACKAGE / exercise.facts.engine_module
     return learn / exercise.number / exercise.file_name

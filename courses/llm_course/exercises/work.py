@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from llm_course import paths
 from llm_course.errors import CourseError, UsageError
 from llm_course.exercises import overlay, subject
 from llm_course.exercises.exercise import Exercise
 from llm_course.exercises.subject import STARTER, Subject
-from llm_course.paths import LEARN
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class Merge:
 
 
 class Work:
-    def __init__(self, learn: Path = LEARN, now: Callable[[], datetime] = datetime.now) -> None:
-        self._learn = learn
+    def __init__(self, learn: Path | None = None, now: Callable[[], datetime] = datetime.now) -> None:
+        self._learn = paths.LEARN if learn is None else learn
         self._now = now
 
     def file(self, exercise: Exercise) -> Path:
@@ -147,6 +147,8 @@ class Work:
         source = overlay.ENGINE / name
         if not source.is_file() or ".." in Path(name).parts or not source.is_relative_to(overlay.ENGINE):
             raise UsageError(f"the engine has no module {name!r}; a name is like scheduler/scheduler.py")
+        if not self._engine_file(name).exists():
+            _copy(source, self._learn / ".base" / overlay.PACKAGE / name)
         return self._copy(source, name)
 
     def give_back(self, name: str) -> Path:
@@ -162,6 +164,12 @@ class Work:
         root = self._learn / "engine" / overlay.PACKAGE
         return {str(path.relative_to(root)): path for path in sorted(root.rglob("*.py"))}
 
+    def outdated_modules(self) -> list[str]:
+        """Return the learner's modules of which ours has changed since they were copied."""
+        base = self._learn / ".base" / overlay.PACKAGE
+        copied = {name: base / name for name in self.taken_over() if (base / name).exists()}
+        return [name for name, then in copied.items() if _content(then) != _content(overlay.ENGINE / name)]
+
     def engine(self) -> Path:
         """Make the engine with the learner's modules, and return the folder to put first on the module path."""
         return overlay.build(self._learn / ".engine", self.taken_over())
@@ -172,8 +180,7 @@ class Work:
     def _copy(self, source: Path, name: str) -> Path:
         target = self._engine_file(name)
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+            _copy(source, target)
         return target
 
     def _base(self, exercise: Exercise) -> Path:
@@ -194,6 +201,15 @@ def _read(path: Path, exercise: Exercise) -> str:
         return path.read_text(encoding="utf-8")
     except OSError:
         raise CourseError(f"exercise {exercise.number} is not begun; ./lab exercise {exercise.number}") from None
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
 
 
 def _unified(old: str, new: str, old_name: str, new_name: str) -> str:

@@ -94,52 +94,11 @@ def write(file: Path, old: str, new: str) -> None:
 
 def test_the_walk(start: Callable[..., Terminal], learn: Path, edit: Edit) -> None:
     terminal = start()
-    terminal.expect("2.3  Double and half")
-    terminal.expect("What is twice three?")
-    terminal.press("seven\n")
-    terminal.expect("'seven' is no number; p asks again")
-    terminal.expect("not written yet: two times the number")
-    terminal.expect("q quit")
-
-    terminal.press("p")
-    terminal.expect("apples: ")
-    terminal.press("7\n")
-    terminal.press("h")
-    terminal.expect("hint 1")
-    terminal.expect("look above")
-
+    ask_and_hint(terminal)
     mine = learn / "2.3" / "doubling.py"
-    write(mine, 'raise NotImplementedError("two times the number")', "return number + 2")
-    terminal.expect("expected  6")
-    terminal.expect("got       5")
-    terminal.expect("q quit")
-    write(mine, "return number + 2", "return number + number")
-    terminal.expect("1 of 3 tests pass so far")
-    terminal.expect("q quit")
-    write(mine, "return 0", "return number // 2")
-    terminal.expect("✓ all 3 tests pass")
-    terminal.expect("you predicted 7 apples; it is 6")
-    assert "2.4" not in terminal.expect("n goes on to the next exercise"), "it does not go on by itself"
+    fail_then_pass(terminal, mine)
     passed = mine.read_text()
-
-    terminal.press("n")
-    terminal.expect("2.4  Double and half")
-    terminal.expect("apples: ")
-    terminal.press("\n")
-    terminal.expect("q quit")
-    terminal.press("n")
-    terminal.expect("Every other exercise has passed.")
-    terminal.press("s")
-    terminal.expect("s again shows it")
-    terminal.press("s")
-    terminal.expect("return 2 * number")
-    second = learn / "2.4" / "again.py"
-    write(second, "return 0", "return 'mine'")
-    terminal.expect("q quit")
-    terminal.press("r")
-    terminal.expect("your work is in")
-    terminal.expect("q quit")
-    assert "return 0" in second.read_text()
+    go_on_and_reset(terminal, learn / "2.4" / "again.py")
     terminal.press("q")
     assert terminal.process.wait(DEADLINE) == 0
 
@@ -156,6 +115,55 @@ def test_the_walk(start: Callable[..., Terminal], learn: Path, edit: Edit) -> No
     upgraded.expect("The starter has changed since you began: ./lab exercise diff 2.3")
     upgraded.expect("✓ all 3 tests pass")
     assert mine.read_text() == passed
+
+
+def ask_and_hint(terminal: Terminal) -> None:
+    terminal.expect("2.3  Double and half")
+    terminal.expect("What is twice three?")
+    terminal.press("seven\n")
+    terminal.expect("'seven' is no number; p asks again")
+    terminal.expect("not written yet: two times the number")
+    terminal.expect("q quit")
+    terminal.press("p")
+    terminal.expect("apples: ")
+    terminal.press("7\n")
+    terminal.press("h")
+    terminal.expect("hint 1")
+    terminal.expect("look above")
+
+
+def fail_then_pass(terminal: Terminal, mine: Path) -> None:
+    write(mine, 'raise NotImplementedError("two times the number")', "return number + 2")
+    terminal.expect("expected  6")
+    terminal.expect("got       5")
+    terminal.expect("q quit")
+    write(mine, "return number + 2", "return number + number")
+    terminal.expect("1 of 3 tests pass so far")
+    terminal.expect("q quit")
+    write(mine, "return 0", "return number // 2")
+    terminal.expect("✓ all 3 tests pass")
+    terminal.expect("you predicted 7 apples; it is 6")
+    assert "2.4" not in terminal.expect("n goes on to the next exercise"), "it does not go on by itself"
+
+
+def go_on_and_reset(terminal: Terminal, second: Path) -> None:
+    terminal.press("n")
+    terminal.expect("2.4  Double and half")
+    terminal.expect("apples: ")
+    terminal.press("\n")
+    terminal.expect("q quit")
+    terminal.press("n")
+    terminal.expect("Every other exercise has passed.")
+    terminal.press("s")
+    terminal.expect("s again shows it")
+    terminal.press("s")
+    terminal.expect("return 2 * number")
+    write(second, "return 0", "return 'mine'")
+    terminal.expect("q quit")
+    terminal.press("r")
+    terminal.expect("your work is in")
+    terminal.expect("q quit")
+    assert "return 0" in second.read_text()
 
 
 def test_without_a_terminal_it_says_so(learn: Path) -> None:

@@ -114,6 +114,9 @@ def test_modules_are_taken_over_and_given_back(work: Work, tmp_path: Path) -> No
     place = work.take_over_module("scheduler/policies.py")
     place.write_text("mine = True")
     assert work.take_over_module("scheduler/policies.py").read_text() == "mine = True", "never overwritten"
+    assert work.outdated_modules() == []
+    (tmp_path / "learn/.base/llm_engine/scheduler/policies.py").write_text("ours, then")
+    assert work.outdated_modules() == ["scheduler/policies.py"]
     folder = work.engine()
     with overlay.Engine(folder).active():
         from llm_engine.scheduler import policies
@@ -140,6 +143,7 @@ def test_an_exercise_becomes_part_of_the_learners_engine(work: Work, edit: Edit,
     work.open(exercise)
     work.file(exercise).write_text("def double(number):\n    return 7\n")
     assert len(work.take_over(exercise)) == 2
+    assert work.outdated_modules() == []
     with overlay.Engine(work.engine()).active():
         from llm_engine.scheduler.policies import double
 
