@@ -55,12 +55,14 @@ class Blocks:
 
 def keys(tokens: list[int], block_size: int) -> list[bytes]:
     """Return a key for each full block. It covers the block's tokens and, through its parent's key, all before them."""
+    # region exercise: blake2b of the parent's key and the block's tokens, as bytes by `array("q", …)`
     found: list[bytes] = []
     for start in range(0, len(tokens) - block_size + 1, block_size):
         parent = found[-1] if found else b""
         content = array("q", tokens[start : start + block_size]).tobytes()
         found.append(blake2b(parent + content, digest_size=16).digest())
     return found
+    # endregion
 
 
 class BlockManager:
@@ -258,19 +260,23 @@ class Simulator:
 
     def step(self) -> Blocks:
         """Grow what runs, the oldest first; admit what fits; write a token each; return the blocks' states."""
+        # region exercise: the four things of the docstring, in its order
         self._grow_running()
         self._admit_waiting()
         for request in list(self.running):
             self._write(request)
         manager = self.manager
         return Blocks(manager.num_blocks - manager.num_available, len(manager.cached), len(manager.free))
+        # endregion
 
     def run(self) -> list[Blocks]:
         """Step until every request has its tokens."""
+        # region exercise: step while a request waits or runs
         steps = []
         while self.waiting or self.running:
             steps.append(self.step())
         return steps
+        # endregion
 
     def _grow_running(self) -> None:
         """Make room for each running sequence's tokens; the youngest is preempted, as often as needed, for an older."""

@@ -181,7 +181,9 @@ def _syllabus(verification: Verification, exercise: Exercise) -> Iterator[str]:
     if not verification.outline.exists():
         return
     outline = yaml.safe_load(verification.outline.read_text(encoding="utf-8"))
-    listed = {str(each["number"]): module["number"] for module in outline["modules"] for each in module["exercises"]}
+    listed = {
+        str(each["number"]): module["number"] for module in outline["modules"] for each in module.get("exercises", ())
+    }
     if listed.get(exercise.number) != exercise.facts.module:
         yield f"the syllabus has no exercise {exercise.number} in module {exercise.facts.module}"
 

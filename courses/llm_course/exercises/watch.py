@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import sys
 import termios
@@ -21,6 +22,8 @@ from llm_course.exercises.work import Work
 from llm_course.progress.log import Log
 
 POLL_SECONDS = 0.2
+SPECIAL_KEY = re.compile(r"\x1b(\[[0-9;]*|O)?.?")
+"""An arrow, Home, F3: several characters, the last of which is a letter."""
 KEYS = "n next · h hint · s solution · r reset · p predict · q quit"
 
 
@@ -33,24 +36,30 @@ class Watch:
         self._work = work
         self._log = log
         self._asked_for_solution = False
+        self._typed = ""
         self._graded: tuple[int, int, int] | None = None
 
     def run(self, exercise: Exercise) -> None:
         """Watch until q; CourseError if there is no terminal."""
         if not sys.stdin.isatty():
             raise CourseError("the watch loop needs a terminal; ./lab exercise run 2.3 runs the tests once")
-        self._open(exercise)
         with _keys() as keys:
+            self._open(exercise)
             while (event := self._next_event(keys)) != "q":
                 self._handle(event)
 
     def _next_event(self, keys: int) -> str:
         """Wait for a key, or for the file to differ from the one that was graded: "save"."""
         while True:
+            if self._typed:
+                key, self._typed = self._typed[0], self._typed[1:]
+                return key
             if select.select([keys], [], [], POLL_SECONDS)[0]:
-                pressed = os.read(keys, 1).decode(errors="ignore").lower()
-                return pressed or "q"  # nothing to read: the terminal is gone
-            if _signature(self._file) not in (None, self._graded):
+                read = os.read(keys, 64)
+                if not read:
+                    return "q"  # the terminal is gone
+                self._typed = SPECIAL_KEY.sub("", read.decode(errors="ignore")).lower()
+            elif _signature(self._file) not in (None, self._graded):
                 return "save"
 
     @property
@@ -119,11 +128,13 @@ class Watch:
                 self._say("\nThere is nothing to predict, or you have done so.")
             return
         self._say(f"\n[bold]First your number.[/] {wanted.question}")
-        with _lines():
-            answer = self._console.input(f"{wanted.unit}: ").strip()
         try:
+            with _lines():
+                answer = self._console.input(f"{wanted.unit}: ").strip()
             if answer:
                 self._session.predict(number(answer))
+        except EOFError:  # Ctrl-D
+            self._say("p asks again")
         except CourseError as error:
             self._say(f"{error}; p asks again")
 

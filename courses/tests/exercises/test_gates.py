@@ -24,7 +24,7 @@ def complaints(course: Path, outline: str | None = None) -> list[str]:
 
 
 def test_a_sound_exercise(course: Path) -> None:
-    assert complaints(course, "modules: [{number: 2, exercises: [{number: '2.3'}]}]") == []
+    assert complaints(course, "modules: [{number: 7}, {number: 2, exercises: [{number: '2.3'}]}]") == []
     assert "```text\n✗ Twice three is six.\n  not written yet" in (course / "ex03_doubling/task.md").read_text()
 
 
