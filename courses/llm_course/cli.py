@@ -11,10 +11,12 @@ from collections.abc import Sequence
 
 from llm_course import __version__
 from llm_course.errors import CourseError
+from llm_course.exercises import commands as exercises_commands
+from llm_course.exercises import fault_commands
 from llm_course.progress import commands as progress_commands
 from llm_course.site import commands as site_commands
 
-PACKAGES = (site_commands, progress_commands)
+PACKAGES = (site_commands, exercises_commands, fault_commands, progress_commands)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

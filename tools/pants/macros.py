@@ -28,3 +28,47 @@ def project(package, *, command=None, data=(), test_dependencies=(), test_timeou
             output_path=f"{command}.pex",
             dependencies=[":lib"],
         )
+
+
+def exercise(folder):
+    """An exercise of the course: `:<folder>`, its files, and `:<folder>_tests`, its tests on the solution.
+
+    Starter, wrong solutions and task are the business of `exercise_gates`. Tests of several exercises share a process.
+    """
+    resources(name=f"{folder}_texts", sources=[f"{folder}/*.toml", f"{folder}/*.md"])
+    python_sources(
+        name=folder,
+        sources=[f"{folder}/solution.py", f"{folder}/wrong/*.py", f"{folder}/engine/**/*.py"],
+        dependencies=[f":{folder}_texts"],
+        # Pieces that are put into a solution have no types of their own.
+        skip_mypy=True,
+    )
+    python_tests(
+        name=f"{folder}_tests",
+        sources=[f"{folder}/tests/test_*.py"],
+        dependencies=[f":{folder}", *EXERCISE_NEEDS],
+        batch_compatibility_tag="exercises",
+        skip_mypy=True,
+    )
+
+
+def exercise_gates(*folders):
+    """`:gates` of a module's exercises: solutions pass, starters and wrong solutions fail as they should.
+
+    One process runs all of them, wave by wave.
+    """
+    python_tests(
+        name="gates",
+        sources=["test_gates.py"],
+        dependencies=[
+            *(f":{folder}" for folder in folders),
+            *(f":{folder}_tests" for folder in folders),
+            *EXERCISE_NEEDS,
+        ],
+        timeout=900,
+        skip_mypy=True,
+    )
+
+
+EXERCISE_NEEDS = ("//courses:lib", "//courses:exercise", "//services/engine:lib", "//models:checkpoints")
+"""Looked for at run time: the engine is overlaid file by file, and pytest imports the tests by their paths."""

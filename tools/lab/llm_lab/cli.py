@@ -69,11 +69,12 @@ def _priorities(arguments: argparse.Namespace) -> None:
 def _up(arguments: argparse.Namespace) -> None:
     if any(each.process() for each in stack.load()):
         raise UsageError("the stack is running already; ./lab status shows it, ./lab down stops it")
+    environment = _engine_environment(arguments)
     _prepare(arguments.engine)
     running: list[Running] = []
     try:
         with console.status(f"Starting {stack.REPLICAS} x {arguments.engine} and the gateway …"):
-            engines = stack.start_engines(arguments.engine, running)
+            engines = stack.start_engines(arguments.engine, running, environment=environment)
             gateway = stack.start_gateway(engines, arguments.policy, running)
             service.wait_until_ready(running)
         stack.save(running)
@@ -87,6 +88,17 @@ Try it:
     -d '{{"model": "main", "prompt": "def fibonacci(n):", "max_tokens": 64, "temperature": 0}}'
 Stop it:
   ./lab down""")
+
+
+def _engine_environment(arguments: argparse.Namespace) -> dict[str, str] | None:
+    """Return what makes the engines the learner's own; None for ours as they are."""
+    if not arguments.learner and arguments.fault is None:
+        return None
+    if arguments.engine != "llm-engine":
+        raise UsageError("--learner and --fault are for our engine; leave --engine out")
+    if arguments.learner:
+        return course.engine_environment("exercise", "engine")
+    return course.engine_environment("fault", "engine", str(arguments.fault))
 
 
 def _down(_: argparse.Namespace) -> None:
@@ -202,6 +214,9 @@ def _add_stack(commands: Commands) -> None:
     up = commands.add_parser("up", help="start two engines and the gateway, and leave them running")
     up.add_argument("--policy", choices=("priority", "fcfs"), default="priority")
     _add_engine(up)
+    modules = up.add_mutually_exclusive_group()
+    modules.add_argument("--learner", action="store_true", help="the engine with your modules: ./lab exercise edit")
+    modules.add_argument("--fault", type=_count, metavar="N", help="the engine of a fault: ./lab fault start N")
     up.set_defaults(command=_up)
     commands.add_parser("down", help="stop what `up` started").set_defaults(command=_down)
     commands.add_parser("status", help="what is running, where").set_defaults(command=_status)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 
 from llm_lab import paths
+from llm_lab.errors import LabError
 
 COMMANDS = {
     "docs": "the course's pages, served with reload; docs build, docs check",
+    "exercise": "work on an exercise of the course: save, and its tests run",
+    "fault": "find a defect in a running engine, and mend it",
     "progress": "what you did in the course so far",
 }
 
@@ -17,3 +21,16 @@ def run(words: Sequence[str]) -> int:
     """Hand a command line over to the course and return its exit status."""
     command = (str(paths.PYTHON), "-m", "llm_course", *words)
     return subprocess.run(command, cwd=paths.ROOT, check=False).returncode
+
+
+def engine_environment(*words: str) -> dict[str, str]:
+    """Return the variables that make an engine the one whose folder the course's command prints; LabError if it fails.
+
+    Processes that the engine starts have them as well.
+    """
+    command = (str(paths.PYTHON), "-m", "llm_course", *words)
+    done = subprocess.run(command, cwd=paths.ROOT, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise LabError(done.stderr.strip().removeprefix("lab: "))
+    path = (done.stdout.strip(), os.environ.get("PYTHONPATH", ""))
+    return {"PYTHONPATH": os.pathsep.join(filter(None, path))}

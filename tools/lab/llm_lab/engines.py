@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from llm_lab import paths, vllm
@@ -15,8 +15,10 @@ MAX_MODEL_LEN = 1024
 MAX_NUM_SEQS = 32
 
 
-def engine(kind: EngineKind, index: int, port: int, flags: Sequence[str] = ()) -> Service:
-    """Return the service of replica `index` on `port`; `flags` are vLLM's, which our engine shares."""
+def engine(
+    kind: EngineKind, index: int, port: int, flags: Sequence[str] = (), *, environment: Mapping[str, str] | None = None
+) -> Service:
+    """Return the service of replica `index` on `port`; `flags` are vLLM's, which ours shares; `environment` is for ours."""
     name = f"engine-{index}"
     url = f"http://{HOST}:{port}"
     common = (
@@ -29,4 +31,4 @@ def engine(kind: EngineKind, index: int, port: int, flags: Sequence[str] = ()) -
         argv = (*serve, *common, "--dtype", "bfloat16", "--enforce-eager")
         return Service(name, argv, url, "/health", vllm.ENVIRONMENT)
     argv = (str(paths.PYTHON), "-m", "llm_engine", "serve", str(paths.MODEL), *common, "--num-threads", "1")
-    return Service(name, argv, url)
+    return Service(name, argv, url, env=dict(environment or {}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import yaml
@@ -24,14 +24,18 @@ MAX_IN_FLIGHT = 8
 
 
 def start_engines(
-    kind: EngineKind, started: list[Running], flags: Sequence[Sequence[str]] = ((),) * REPLICAS
+    kind: EngineKind,
+    started: list[Running],
+    flags: Sequence[Sequence[str]] = ((),) * REPLICAS,
+    *,
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[Running, ...]:
     """Start the replicas together; they are not yet ready. Each is in `started` as soon as it runs.
 
-    `flags`: one tuple per replica.
+    `flags`: one tuple per replica. `environment` is added to that of our engines.
     """
     for index, port in zip(range(REPLICAS), free_ports(ENGINE_PORT), strict=False):
-        service.start(engine(kind, index, port, flags[index]), started)
+        service.start(engine(kind, index, port, flags[index], environment=environment), started)
     return tuple(started[-REPLICAS:])
 
 
