@@ -10,10 +10,12 @@ import sys
 from collections.abc import Sequence
 
 from llm_course import __version__
+from llm_course.cards import commands as cards_commands
 from llm_course.errors import CourseError
 from llm_course.progress import commands as progress_commands
+from llm_course.quiz import commands as quiz_commands
 
-PACKAGES = (progress_commands,)
+PACKAGES = (cards_commands, progress_commands, quiz_commands)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

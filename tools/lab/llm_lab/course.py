@@ -9,6 +9,8 @@ from llm_lab import paths
 
 COMMANDS = {
     "progress": "what you did in the course so far",
+    "quiz": "answer a module's questions in the terminal",
+    "cards": "review the cards that are due, or write them as an Anki deck",
 }
 
 
