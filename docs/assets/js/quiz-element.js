@@ -91,11 +91,12 @@
     box(item, index) {
       const { question } = item;
       const name = `${this.key}-${question.id}`;
+      const place = item.variant ? question.variants.indexOf(item.variant) : null;
       const legend = el("legend", {}, this.items.length > 1 ? `Question ${index + 1} of ${this.items.length}` : "Question");
       const ask = el("div", { class: "quiz-ask", html: fill(question.ask, item.variant?.texts || {}) });
       const excerpt = question.excerpt ? el("div", { class: "quiz-excerpt", tabindex: 0, role: "region", "aria-label": "Excerpt of a trace", html: question.excerpt }) : null;
       const why = el("div", { class: "quiz-why", role: "status" });
-      const node = el("fieldset", { class: "quiz-question", tabindex: -1 }, legend, excerpt, ask);
+      const node = el("fieldset", { class: "quiz-question", tabindex: -1, "data-question": question.id, "data-variant": place }, legend, excerpt, ask);
       const input = INPUTS[question.kind](item, name);
       const settle = (answer, isNew) => {
         const verdict = course.quiz.judge(item, answer);
