@@ -8,10 +8,8 @@ from llm_course.cards import deck
 from llm_course.prose import html
 
 
-def write_cards(target: Path) -> list[Path]:
-    """Write all cards into a file in the folder `target`, and return the file."""
-    target.mkdir(parents=True, exist_ok=True)
-    path = target / "cards.js"
+def scripts() -> dict[str, str]:
+    """Return one file with all cards: its name -> its text."""
     data = [
         {
             "id": card.id,
@@ -23,5 +21,9 @@ def write_cards(target: Path) -> list[Path]:
         }
         for card in deck.cards()
     ]
-    path.write_text(html.script("registerCards", data), encoding="utf-8")
-    return [path]
+    return {"cards.js": html.script("registerCards", data)}
+
+
+def write_cards(target: Path) -> list[Path]:
+    """Write the script into the folder `target`, and return its path."""
+    return html.write(target, scripts())

@@ -11,14 +11,16 @@ from llm_course.prose import html
 from llm_course.syllabus import Module
 
 
-def write_outline(target: Path) -> list[Path]:
-    """Write what `<course-progress>` and `<course-criteria>` show into the folder `target`, and return the file."""
-    target.mkdir(parents=True, exist_ok=True)
-    path = target / "outline.js"
+def scripts() -> dict[str, str]:
+    """Return one file with what `<course-progress>` and `<course-criteria>` show: its name -> its text."""
     outline = syllabus.load()
     data = {"hours": outline.hours, "modules": [_module(module) for module in outline.modules]}
-    path.write_text(html.script("registerOutline", data), encoding="utf-8")
-    return [path]
+    return {"outline.js": html.script("registerOutline", data)}
+
+
+def write_outline(target: Path) -> list[Path]:
+    """Write the script into the folder `target`, and return its path."""
+    return html.write(target, scripts())
 
 
 def _module(module: Module) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def overview(summary: Summary) -> Table:
             f"{each.hours_spent:.1f} of {each.hours[0]:g}–{each.hours[1]:g}",
             _of(len(each.exercises_passed), each.exercises),
             _quiz(each),
-            f"{each.cards_known} known, {each.cards_seen} of {each.cards}" if each.cards else "–",
+            f"{each.cards_seen} of {each.cards}, {each.cards_known} known" if each.cards else "–",
             _of(len(each.deliverables_filled), each.deliverables),
             _of(len(each.criteria_met), each.criteria),
         )

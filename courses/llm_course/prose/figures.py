@@ -16,6 +16,7 @@ from llm_course.errors import CourseError
 from llm_course.paths import ROOT
 
 SOURCE = re.compile(r"\s*(?P<file>\S+)\s*::\s*(?P<keys>[^|]*[^|\s])\s*(?:\|\s*(?P<format>\S+)\s*)?")
+STEP = re.compile(r'(?P<name>[\w-]+)|"(?P<quoted>[^"]+)"|\.')
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -35,17 +36,16 @@ def figure(source: str, root: Path = ROOT) -> int | float:
     return value
 
 
-def _at(value: Any, keys: str) -> Any:
-    """Return what lies at the dotted path, or None; a key may have dots itself, the longest that fits is taken."""
-    while keys:
-        if isinstance(value, list):
-            fits = [str(index) for index in range(len(value)) if f"{keys}.".startswith(f"{index}.")]
+def _at(value: Any, path: str) -> Any:
+    """Return what lies at the path, or None."""
+    steps = [match["quoted"] or match["name"] for match in STEP.finditer(path) if match[0] != "."]
+    for step in steps:
+        if isinstance(value, list) and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
+        elif isinstance(value, dict) and step in value:
+            value = value[step]
         else:
-            fits = [key for key in value if f"{keys}.".startswith(f"{key}.")] if isinstance(value, dict) else []
-        if not fits:
             return None
-        key = max(fits, key=len)
-        value, keys = value[int(key)] if isinstance(value, list) else value[key], keys[len(key) + 1 :]
     return value
 
 

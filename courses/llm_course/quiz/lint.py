@@ -23,7 +23,7 @@ def complaints(bank: Bank) -> Iterator[str]:
     for question in bank.questions:
         for text in _question(bank, question):
             yield f"{question.id}: {text}"
-    yield from _longest(bank)
+    yield from _standing_out(bank)
 
 
 def _question(bank: Bank, question: AnyQuestion) -> Iterator[str]:
@@ -53,8 +53,8 @@ def _options(question: Choice) -> Iterator[str]:
             yield f"{option.text!r} is about other options, whose places are drawn"
 
 
-def _longest(bank: Bank) -> Iterator[str]:
-    """The right option is the longest no more often than chance would make it."""
+def _standing_out(bank: Bank) -> Iterator[str]:
+    """Complain if the right option is the longest, or the shortest, in over one question more than chance gives."""
     singles = [q for q in bank.questions if isinstance(q, Choice) and q.kind == "single"]
     chance = sum(1 / len(question.options) for question in singles)
     for word, pick in (("longest", max), ("shortest", min)):

@@ -17,15 +17,17 @@ from llm_course.quiz.reading import Bank
 Data = dict[str, Any]
 
 
+def scripts() -> dict[str, str]:
+    """Return a file for each module's quiz: its name -> its text."""
+    return {
+        f"quiz-{bank.module:02}.js": html.script("registerQuiz", str(bank.module), data(bank))
+        for bank in reading.banks()
+    }
+
+
 def write_quizzes(target: Path) -> list[Path]:
-    """Write a file for each module's quiz into the folder `target`, and return the files."""
-    target.mkdir(parents=True, exist_ok=True)
-    written = []
-    for bank in reading.banks():
-        path = target / f"quiz-{bank.module:02}.js"
-        path.write_text(html.script("registerQuiz", str(bank.module), data(bank)), encoding="utf-8")
-        written.append(path)
-    return written
+    """Write the scripts into the folder `target`, and return their paths."""
+    return html.write(target, scripts())
 
 
 def data(bank: Bank) -> Data:

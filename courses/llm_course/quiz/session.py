@@ -40,7 +40,7 @@ class Verdict:
     reasons: list[str]
     """Markdown; at least one."""
     answer: str
-    """The right answer in a line."""
+    """The right answer in a line; empty where the reasons name it."""
 
 
 def draw(bank: Bank, rng: random.Random, questions: Sequence[AnyQuestion] | None = None) -> list[Asked]:
@@ -60,16 +60,16 @@ def _ask(bank: Bank, question: AnyQuestion, rng: random.Random) -> Asked:
 
 def judge_choice(question: Choice, chosen: Sequence[Option]) -> Verdict:
     """Right if exactly the right options are chosen; the reasons are those of every option chosen or missed."""
-    shown = [option for option in question.options if option in chosen or option.right]
     right = [option for option in question.options if option.right]
-    reasons = [option.why if question.kind == "single" else f"{option.text}: {option.why}" for option in shown]
-    if question.kind == "single":
-        reasons = [option.why for option in chosen] + [option.why for option in right if option not in chosen]
-    return Verdict(
-        right=[option for option in question.options if option in chosen] == right,
-        reasons=reasons,
-        answer="; ".join(option.text for option in right),
-    )
+    is_right = [option for option in question.options if option in chosen] == right
+    if question.kind == "multiple":
+        return Verdict(is_right, [_named(option) for option in question.options if option in (*chosen, *right)], "")
+    reasons = [option.why for option in chosen]
+    return Verdict(is_right, reasons if is_right else [*reasons, *map(_named, right)], "")
+
+
+def _named(option: Option) -> str:
+    return f"**{option.text}:** {option.why}"
 
 
 def judge_number(question: Number, variant: Variant, given: str) -> Verdict | None:

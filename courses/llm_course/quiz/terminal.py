@@ -99,5 +99,5 @@ class Terminal:
 
     def _show(self, verdict: Verdict) -> None:
         style, word = ("green", "Right") if verdict.right else ("red", "No")
-        lines = [] if verdict.right else [f"**{verdict.answer}**" if "\n" not in verdict.answer else verdict.answer]
+        lines = [] if verdict.right or not verdict.answer else [f"The answer: {verdict.answer}"]
         self._console.print(Panel(Markdown("\n\n".join([*lines, *verdict.reasons])), title=word, border_style=style))

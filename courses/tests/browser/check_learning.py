@@ -237,6 +237,18 @@ def test_criteria_are_ticked_and_the_progress_page_shows_them(page: Page, site: 
     expect(row.locator("td").last).to_have_text("1 of 5")
 
 
+def test_the_time_on_a_page_is_noted_when_it_is_left(page: Page, site: Path) -> None:
+    page.clock.install()
+    go(page, site, "modules/02-core-concepts/block-manager.html")
+    page.clock.fast_forward(90_000)
+    go(page, site, "index.html")
+    page.clock.fast_forward(90_000)
+    go(page, site, "progress.html")
+    (event,) = log_of(page)
+    assert (event["kind"], event["key"]) == ("page", "modules/02-core-concepts/block-manager")
+    assert 89 <= event["facts"]["seconds"] <= 95
+
+
 def test_the_log_goes_to_the_terminal_and_back(page: Page, site: Path, browser: Browser, tmp_path: Path) -> None:
     go(page, site, "modules/02-core-concepts/block-manager.html")
     page.locator("course-criteria input").first.check()

@@ -20,7 +20,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("source", "text"),
-    [("r.json :: a.b | .2f", "1.23"), ("r.json::a.b", "1.2345"), ("r.json :: a.qwen3-0.6b.x y.1 | .1f", "4.0")],
+    [("r.json :: a.b | .2f", "1.23"), ("r.json::a.b", "1.2345"), ('r.json :: a."qwen3-0.6b"."x y".1 | .1f', "4.0")],
 )
 def test_a_figure_is_written_in_its_format(root: Path, source: str, text: str) -> None:
     assert figures.written(source, root) == text
@@ -32,7 +32,7 @@ def test_a_figure_is_written_in_its_format(root: Path, source: str, text: str) -
         ("r.json", "write it as"),
         ("none.json :: a", "cannot be read"),
         ("r.json :: a.c", "a figure is a number"),
-        ("r.json :: a.qwen3-0.6b.x y.2", "a figure is a number"),
+        ('r.json :: a."qwen3-0.6b"."x y".2', "a figure is a number"),
         ("r.json :: a", "a figure is a number"),
         ("r.json :: flag", "a figure is a number"),
         ("r.json :: word.more", "a figure is a number"),

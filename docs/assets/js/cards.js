@@ -39,7 +39,7 @@
       const head = el("p", { class: "card-head" }, `${plural(left, "card")} left`, where);
       this.face = el("div", { class: "card-face", tabindex: 0, role: "group", "aria-label": "Card" }, front, this.back);
       this.face.onkeydown = (event) => this.key(event);
-      const flip = el("button", { class: "md-button md-button--primary", type: "button", onclick: () => this.flip() }, "Show the answer");
+      const flip = el("button", { class: "md-button", type: "button", onclick: () => this.flip() }, "Show the answer");
       this.buttons.append(flip);
       this.host.replaceChildren(head, this.face, this.buttons);
       if (focus) this.face.focus();

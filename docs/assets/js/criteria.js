@@ -22,7 +22,7 @@
       box.onchange = () => course.log.add(kind, item.key, { event: box.checked ? DONE[kind] : "withdrawn" });
       return el("li", {}, el("label", {}, box, el("span", { html: item.text })));
     });
-    return el("div", {}, el("p", { class: "criteria-title" }, title), el("ul", {}, ...rows));
+    return el("div", {}, el("p", { class: "criteria-title" }, title), el("ul", { class: "criteria-list" }, ...rows));
   }
 
   course.criteria = { marked };

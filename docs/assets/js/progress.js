@@ -116,7 +116,7 @@
         `${module.hours_spent.toFixed(1)} of ${module.hours[0]}–${module.hours[1]}`,
         of(module.exercises_passed.length, module.exercises),
         quizCell(module),
-        module.cards ? `${module.cards_known} known, ${module.cards_seen} of ${module.cards}` : "–",
+        module.cards ? `${module.cards_seen} of ${module.cards}, ${module.cards_known} known` : "–",
         of(module.deliverables_filled.length, module.deliverables),
         of(module.criteria_met.length, module.criteria),
       ];

@@ -10,6 +10,7 @@
       Object.assign(this, { host, quiz, ids, store });
       this.whole = !ids;
       this.key = `llm-course-quiz-${quiz.module}-${ids ? ids.join(",") : "all"}`;
+      this.version = JSON.stringify(quiz).length; // an attempt at an older text of the quiz is not resumed
       const saved = this.read();
       this.seed = saved?.seed ?? Math.floor(Math.random() * 2 ** 32);
       this.given = saved?.given ?? {};
@@ -18,7 +19,8 @@
 
     read() {
       try {
-        return JSON.parse(this.store?.getItem(this.key) ?? "null");
+        const saved = JSON.parse(this.store?.getItem(this.key) ?? "null");
+        return saved?.version === this.version ? saved : null;
       } catch {
         return null;
       }
@@ -26,7 +28,7 @@
 
     save() {
       try {
-        this.store?.setItem(this.key, JSON.stringify({ seed: this.seed, given: this.given }));
+        this.store?.setItem(this.key, JSON.stringify({ version: this.version, seed: this.seed, given: this.given }));
       } catch {
         // only a convenience: the answers are in the log
       }
@@ -96,7 +98,7 @@
       const ask = el("div", { class: "quiz-ask", html: fill(question.ask, item.variant?.texts || {}) });
       const excerpt = question.excerpt ? el("div", { class: "quiz-excerpt", tabindex: 0, role: "region", "aria-label": "Excerpt of a trace", html: question.excerpt }) : null;
       const why = el("div", { class: "quiz-why", role: "status" });
-      const node = el("fieldset", { class: "quiz-question", tabindex: -1, "data-question": question.id, "data-variant": place }, legend, excerpt, ask);
+      const node = el("fieldset", { class: "quiz-question", tabindex: -1, "data-question": question.id, "data-variant": place }, legend, ask, excerpt);
       const input = INPUTS[question.kind](item, name);
       const settle = (answer, isNew) => {
         const verdict = course.quiz.judge(item, answer);

@@ -61,13 +61,13 @@
   function judgeChoice(question, chosen) {
     if (!chosen.length) return null;
     const isChosen = (option) => chosen.includes(option.text);
+    const named = (option) => `<strong>${option.text}:</strong> ${option.why}`;
     const right = question.options.every((option) => isChosen(option) === option.right);
     if (question.kind === "multiple") {
-      const shown = question.options.filter((option) => isChosen(option) || option.right);
-      return { right, reasons: shown.map((option) => `${option.text}: ${option.why}`) };
+      return { right, reasons: question.options.filter((option) => isChosen(option) || option.right).map(named) };
     }
-    const options = [...question.options.filter(isChosen), ...question.options.filter((o) => o.right && !isChosen(o))];
-    return { right, reasons: options.map((option) => option.why) };
+    const reasons = question.options.filter(isChosen).map((option) => option.why);
+    return { right, reasons: right ? reasons : [...reasons, ...question.options.filter((option) => option.right).map(named)] };
   }
 
   function judgeShort(question, words) {
@@ -77,10 +77,9 @@
     return { right: false, reasons: known ? [known.why, question.why] : [question.why] };
   }
 
-  // The right answer in a line of HTML.
+  // The right answer in a line of HTML; empty where the reasons name it.
   function answerOf(item) {
     const { question, variant } = item;
-    if (question.options) return question.options.filter((option) => option.right).map((option) => option.text).join("; ");
     if (variant) return `${variant.answer.toLocaleString("en-US", { maximumFractionDigits: 4 })} ${question.unit}`.trim();
     return question.answer || "";
   }
