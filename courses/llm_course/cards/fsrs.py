@@ -55,7 +55,7 @@ def review(memory: Memory | None, grade: int, days: int) -> Memory:
 
 
 def recall(memory: Memory, days: int) -> float:
-    """Return the probability of recall after so many days."""
+    """Return the probability of recall after this number of days."""
     return float((1 + FACTOR * days / memory.stability) ** -W[20])
 
 

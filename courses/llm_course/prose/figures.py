@@ -1,4 +1,4 @@
-"""Numbers from results files: a text names a figure as `{name}`, and a table beside it says where the number is.
+"""Numbers from results files: a text names a figure as `{name}`, and a table of its file says where the number is.
 
 figures:
   static_ratio: "services/engine/results/continuous_batching.json :: continuous.ratio_to_static | .2f"

@@ -35,7 +35,7 @@
       try {
         event = JSON.parse(line);
       } catch {
-        // told below, with the line's number
+        // named below, with its line
       }
       const isEvent =
         isObject(event) && Object.keys(event).length === 4 && TIME.test(event.at) && KINDS.includes(event.kind) &&
