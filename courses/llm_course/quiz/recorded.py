@@ -2,7 +2,7 @@
 
     answer: evicted_at(7)            the first shown step in which block 7's cached content is overwritten
 
-A trace is a file of JSON lines, written by `llm_engine serve --trace` or a script, in `courses/traces/`.
+A trace is a file of JSON lines in `courses/traces/`, which `recording` writes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llm_course.quiz.formula import Functions
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A trace's steps, as its events spell them."""
+    """A trace's settings and steps, as its lines spell them."""
 
     start: dict[str, Any]
     steps: list[dict[str, Any]]
@@ -81,23 +81,20 @@ class Recorded:
         return self._step_where(lambda step: name in [a["id"] for a in step["admitted"]], f"{name} is not admitted")
 
     def first_token_at(self, name: str) -> int:
-        def sampled(step: dict[str, Any]) -> bool:
-            return name in [item["id"] for item in step["sampled"] if item["token_ids"]]
-
-        return self._step_where(sampled, f"{name} samples nothing")
+        return self._step_where(lambda step: name in step["sampled"], f"{name} samples nothing")
 
     def tokens_in(self, step: int) -> int:
-        return sum(len(item["token_ids"]) for item in self.steps[step]["sequences"])
+        return sum(item["num_tokens"] for item in self.steps[step]["sequences"])
 
     def sequences_in(self, step: int) -> int:
         return len(self.steps[step]["sequences"])
 
     def sampled_in(self, step: int) -> int:
-        return sum(len(item["token_ids"]) for item in self.steps[step]["sampled"])
+        return len(self.steps[step]["sampled"])
 
     def prefill_tokens_in(self, step: int) -> int:
         """Return the tokens of the step that belong to chunks of more than one token."""
-        counts = [len(item["token_ids"]) for item in self.steps[step]["sequences"]]
+        counts = [item["num_tokens"] for item in self.steps[step]["sequences"]]
         return sum(count for count in counts if count > 1)
 
     def waiting_in(self, step: int) -> int:
@@ -110,7 +107,7 @@ class Recorded:
     def computed_of(self, name: str, step: int) -> int:
         """Return how many of the sequence's tokens are computed after the step."""
         item = next(item for item in self.steps[step]["sequences"] if item["id"] == name)
-        return int(item["first_token"]) + len(item["token_ids"])
+        return int(item["first_token"] + item["num_tokens"])
 
     def cached_tokens_of(self, name: str) -> int:
         for step in self.shown:
@@ -162,7 +159,7 @@ class Recorded:
         for step in self.shown:
             admitted = {item["id"]: item["cached_tokens"] for item in step["admitted"]}
             work = "; ".join(_work(item, admitted) for item in step["sequences"])
-            rest = " | ".join(", ".join(map(_short, step[field])) or "–" for field in ("preempted", "waiting"))
+            rest = " | ".join(", ".join(step[field]) or "–" for field in ("preempted", "waiting"))
             rows.append(
                 f"| {step['index']} | {work} | {rest} | {step['blocks']['free']} | {step['blocks']['cached']} |"
             )
@@ -182,12 +179,7 @@ def read(path: Path, steps: tuple[int, int]) -> Recorded:
 
 
 def _work(item: dict[str, Any], admitted: dict[str, int]) -> str:
-    first, count = item["first_token"], len(item["token_ids"])
+    first, count = item["first_token"], item["num_tokens"]
     tokens = f"{first}" if count == 1 else f"{first}–{first + count - 1}"
     found = f", {admitted[item['id']]} cached" if item["id"] in admitted else ""
-    return f"{_short(item['id'])}: {tokens}{found} → {' '.join(map(str, item['block_table']))}"
-
-
-def _short(name: str) -> str:
-    """Return `request/answer` as the request's name alone, where there is one answer."""
-    return name.removesuffix("/0")
+    return f"{item['id']}: {tokens}{found} → {' '.join(map(str, item['block_table']))}"
