@@ -5,6 +5,7 @@ site        pages: code and figures from their sources, generated pages, the bui
 exercises   starters from solutions, the watch loop, gates, the learner's own engine
 quiz        questions from YAML, in the page and in the terminal
 cards       spaced repetition, in the page and as an Anki deck
+prose       figures and references in texts, Markdown for the browser
 traces      recordings of the engine for the pictures
 progress    what a learner did: one log, shared by terminal and browser
 """

@@ -10,13 +10,22 @@ import sys
 from collections.abc import Sequence
 
 from llm_course import __version__
+from llm_course.cards import commands as cards_commands
 from llm_course.errors import CourseError
 from llm_course.exercises import commands as exercises_commands
 from llm_course.exercises import fault_commands
 from llm_course.progress import commands as progress_commands
+from llm_course.quiz import commands as quiz_commands
 from llm_course.site import commands as site_commands
 
-PACKAGES = (site_commands, exercises_commands, fault_commands, progress_commands)
+PACKAGES = (
+    site_commands,
+    exercises_commands,
+    fault_commands,
+    quiz_commands,
+    cards_commands,
+    progress_commands,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

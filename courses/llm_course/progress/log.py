@@ -7,9 +7,11 @@ exercise      number, "2.3"          event: started | passed | failed | hint | s
 prediction    page or exercise       name, predicted, actual, unit
 quiz          module, "2"            event: answered (question, right) | finished (score, of)
 card          card's id              grade 1 to 4, due
-deliverable   "2/block-manager"      event: filled
-criterion     "2/3"                  event: met
+deliverable   "2/block-manager"      event: filled | withdrawn
+criterion     "2/3"                  event: met | withdrawn
 page          page's path            event: read, seconds
+
+docs/assets/js/store.js writes the same lines in the browser, character for character.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class Log:
 
     def add(self, kind: str, key: str, **facts: Any) -> Event:
         """Append an event of now to memory and file."""
-        event = Event(at=now(), kind=kind, key=key, facts=facts)
+        event = Event(at=stamp(datetime.now(UTC)), kind=kind, key=key, facts=facts)
         self.events.append(event)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
@@ -69,8 +71,17 @@ class Log:
 
 
 def line(event: Event) -> str:
-    """Return the event as a line of JSON; equal events give equal lines."""
-    return json.dumps(asdict(event), ensure_ascii=False, sort_keys=True) + "\n"
+    """Return the event as a line of JSON; equal events give equal lines, here and in the browser."""
+    return json.dumps(_as_in_browser(asdict(event)), ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def _as_in_browser(value: Any) -> Any:
+    """JavaScript has one kind of number: 2.0 is 2 there."""
+    if isinstance(value, dict):
+        return {key: _as_in_browser(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_in_browser(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def parse(text: str, source: str) -> Iterator[Event]:
@@ -89,5 +100,6 @@ def parse(text: str, source: str) -> Iterator[Event]:
         yield event
 
 
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def stamp(time: datetime) -> str:
+    """Return a time as events spell it."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

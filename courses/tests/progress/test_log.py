@@ -45,3 +45,8 @@ def test_a_broken_line_is_named(broken: str) -> None:
     good = line(Event(at="2026-01-01T00:00:00.000Z", kind="card", key="a", facts={}))
     with pytest.raises(CourseError, match="mine, line 2"):
         list(parse(good + broken, "mine"))
+
+
+def test_whole_numbers_are_written_as_the_browser_writes_them() -> None:
+    event = Event(at="2026-01-01T00:00:00.000Z", kind="page", key="a", facts={"seconds": 2.0, "more": [3.0, 0.5, True]})
+    assert line(event).startswith('{"at": "2026-01-01T00:00:00.000Z", "facts": {"more": [3, 0.5, true], "seconds": 2}')

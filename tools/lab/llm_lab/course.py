@@ -14,6 +14,8 @@ COMMANDS = {
     "exercise": "work on an exercise of the course: save, and its tests run",
     "fault": "find a defect in a running engine, and mend it",
     "progress": "what you did in the course so far",
+    "quiz": "answer a module's questions in the terminal",
+    "cards": "review the cards that are due, or write them as an Anki deck",
 }
 
 
