@@ -111,7 +111,7 @@ async def test_typing_asks_resets_and_ends(
     await asyncio.to_thread(chat, conversation, console)
     assert [len(each.body["messages"]) for each in generations(engine)[1:]] == [1, 1]
     assert isinstance(console.file, io.StringIO)
-    assert console.file.getvalue().count("4 tokens") == 2
+    assert console.file.getvalue().count(", 4 tokens\n") == 2
     assert console.file.getvalue().count("not now") == 1
 
 
