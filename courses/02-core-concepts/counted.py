@@ -9,6 +9,7 @@ answers      blocks and copies of one prompt with several answers
 blocks       prompt tokens found again, by block size, with hashes and in a tree
 pressure     a prompt cache slightly too small for documents that are read in turn
 pools        preemptions and tokens computed twice, by size of the pool
+victims      who is preempted: the last in order, or the first
 queue        waits in front of one server, by load and by pattern of arrivals
 policies     the gateway's policies in an overload of ten minutes, replayed in virtual time
 fairness     one tenant sends nine times what the other sends
@@ -36,6 +37,7 @@ from llm_bench.workload.arrivals import (
 from llm_engine import Engine, EngineConfig, SamplingParams
 from llm_engine.observers.observer import EngineView
 from llm_engine.sampling.sampler import Sampled
+from llm_engine.scheduler.policies import Order, Policies
 from llm_engine.scheduler.scheduler import Step
 from llm_engine.scheduler.sequence import Sequence as Answer
 from llm_gateway.scheduling.policies import PolicyName
@@ -67,11 +69,13 @@ class Counter:
         """Blocks, after each step was scheduled."""
         self.copies = {"copy": 0, "out": 0, "in": 0}
         self.preempted = 0
+        self.answers: list[Answer] = []
 
     def watch(self, engine: EngineView) -> None:
         self._engine = engine
 
-    def queued(self, sequence: Answer) -> None: ...
+    def queued(self, sequence: Answer) -> None:
+        self.answers.append(sequence)
 
     def launched(self, step: Step, now: float) -> None:
         self.tokens.append(step.total_tokens)
@@ -87,8 +91,9 @@ class Counter:
     def finished(self, sequence: Answer) -> None: ...
 
 
-def engine(counter: Counter, **settings: Any) -> Engine:
-    return Engine(EngineConfig(str(MODEL), attention_backend="torch", check_invariants=True, **settings), [counter])
+def engine(counter: Counter, policies: Policies | None = None, **settings: Any) -> Engine:
+    config = EngineConfig(str(MODEL), attention_backend="torch", check_invariants=True, **settings)
+    return Engine(config, [counter], policies)
 
 
 def add(to: Engine, name: object, prompt: list[int], num_tokens: int, **params: Any) -> None:
@@ -222,6 +227,32 @@ def pools() -> Iterable[Row]:
         yield row
 
 
+def victims() -> Iterable[Row]:
+    """48 requests, one every 16 steps, prompts of 64 tokens and answers of 128; 48 blocks hold four of them whole."""
+    for name, policies in {"the last": Policies(), "the first": Policies(select_victim=_first_in_order)}.items():
+        counter = Counter()
+        limits = {"num_gpu_blocks_override": 48, "max_num_batched_tokens": 64, "max_model_len": 256}
+        busy = engine(counter, policies, max_num_seqs=24, prefix_cache="off", **limits)
+        ends: dict[Answer, int] = {}
+        step = 0
+        while step < 48 * 16 or busy.has_work:
+            if step % 16 == 0 and step < 48 * 16:
+                add(busy, step, prompt_of(64, step), 128)
+            if busy.has_work:
+                busy.step()
+            step += 1
+            ends |= {answer: step for answer in counter.answers if answer.is_over and answer not in ends}
+        times = [ends[answer] - 16 * place for place, answer in enumerate(counter.answers)]
+        row: Row = {"victim": name, "preemptions": counter.preempted}
+        row |= {"most of one request": max(answer.num_preemptions for answer in counter.answers)}
+        row |= {"computed twice": sum(counter.tokens) - 48 * (64 + 127), "steps": step}
+        yield {**row, "mean steps of a request": sum(times) / len(times), "longest": max(times)}
+
+
+def _first_in_order(running: Iterable[Answer], order: Order) -> Answer:
+    return min(running, key=order)
+
+
 def queue() -> Iterable[Row]:
     """One server, mean service 1 s; 400,000 arrivals. Mean waits in seconds before service begins."""
     service = np.random.default_rng(1).exponential(1.0, 400_000)
@@ -310,6 +341,7 @@ COUNTS: dict[str, Callable[[], Iterable[Row]]] = {
     "blocks": blocks,
     "pressure": pressure,
     "pools": pools,
+    "victims": victims,
     "queue": queue,
     "policies": policies,
     "fairness": fairness,
