@@ -5,6 +5,7 @@
 
 batching     steps of static and of continuous batches, for three spreads of answer lengths
 budgets      what a long prompt does to running streams, for several token budgets
+gaps         the same for 40 streams of Llama-3-8B, in time, from an H200's measured ceilings
 answers      blocks and copies of one prompt with several answers
 blocks       prompt tokens found again, by block size, with hashes and in a tree
 pressure     a prompt cache slightly too small for documents that are read in turn
@@ -51,6 +52,7 @@ from llm_report.percentile import percentile
 HERE = Path(__file__).resolve().parent
 MODEL = HERE.parents[1] / "models" / "zoo" / "llama"
 """The smallest: counts depend on lengths alone."""
+H200 = HERE.parents[1] / "kernels" / "results" / "h200" / "bench.json"
 
 Row = dict[str, Any]
 
@@ -156,6 +158,19 @@ def budgets() -> Iterable[Row]:
             "tokens computed": sum(tokens),
             "tokens for the streams meanwhile": 8 * steps,
         }
+
+
+def gaps() -> Iterable[Row]:
+    """40 streams, a prompt of 8,192 tokens. A step: the weights' bytes or the tokens' FLOPs, the longer one."""
+    parameters, streams, prompt = 8.03e9, 40, 8192
+    ceilings = json.loads(H200.read_text(encoding="utf-8"))["ceilings"]
+    fixed = 2 * parameters / ceilings["copy_bytes_per_second"]
+    each = 2 * parameters / ceilings["flops_per_second"]["bf16"]
+    for budget in (8192, 2048, 512, 170, 128, 64):
+        pieces = [min(budget - streams, prompt - start) for start in range(0, prompt, budget - streams)]
+        times = [max(fixed, each * (streams + piece)) for piece in pieces]
+        row: Row = {"token budget": budget, "steps": len(times), "longest gap of a stream, ms": 1e3 * max(times)}
+        yield {**row, "time to the prompt's first token, ms": 1e3 * sum(times)}
 
 
 def answers() -> Iterable[Row]:
@@ -337,6 +352,7 @@ def _refused(result: Replay, name: str) -> int:
 COUNTS: dict[str, Callable[[], Iterable[Row]]] = {
     "batching": batching,
     "budgets": budgets,
+    "gaps": gaps,
     "answers": answers,
     "blocks": blocks,
     "pressure": pressure,
@@ -357,7 +373,11 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _cell(value: object) -> str:
-    return f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return _float(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _float(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def main() -> None:
