@@ -5,10 +5,12 @@
 
 batching     steps of static and of continuous batches, for three spreads of answer lengths
 budgets      what a long prompt does to running streams, for several token budgets
+gaps         the same for 40 streams of Llama-3-8B, in time, from an H200's measured ceilings
 answers      blocks and copies of one prompt with several answers
 blocks       prompt tokens found again, by block size, with hashes and in a tree
 pressure     a prompt cache slightly too small for documents that are read in turn
 pools        preemptions and tokens computed twice, by size of the pool
+victims      who is preempted: the last in order, or the first
 queue        waits in front of one server, by load and by pattern of arrivals
 policies     the gateway's policies in an overload of ten minutes, replayed in virtual time
 fairness     one tenant sends nine times what the other sends
@@ -36,6 +38,7 @@ from llm_bench.workload.arrivals import (
 from llm_engine import Engine, EngineConfig, SamplingParams
 from llm_engine.observers.observer import EngineView
 from llm_engine.sampling.sampler import Sampled
+from llm_engine.scheduler.policies import Order, Policies
 from llm_engine.scheduler.scheduler import Step
 from llm_engine.scheduler.sequence import Sequence as Answer
 from llm_gateway.scheduling.policies import PolicyName
@@ -49,6 +52,7 @@ from llm_report.percentile import percentile
 HERE = Path(__file__).resolve().parent
 MODEL = HERE.parents[1] / "models" / "zoo" / "llama"
 """The smallest: counts depend on lengths alone."""
+H200 = HERE.parents[1] / "kernels" / "results" / "h200" / "bench.json"
 
 Row = dict[str, Any]
 
@@ -67,11 +71,13 @@ class Counter:
         """Blocks, after each step was scheduled."""
         self.copies = {"copy": 0, "out": 0, "in": 0}
         self.preempted = 0
+        self.answers: list[Answer] = []
 
     def watch(self, engine: EngineView) -> None:
         self._engine = engine
 
-    def queued(self, sequence: Answer) -> None: ...
+    def queued(self, sequence: Answer) -> None:
+        self.answers.append(sequence)
 
     def launched(self, step: Step, now: float) -> None:
         self.tokens.append(step.total_tokens)
@@ -87,8 +93,9 @@ class Counter:
     def finished(self, sequence: Answer) -> None: ...
 
 
-def engine(counter: Counter, **settings: Any) -> Engine:
-    return Engine(EngineConfig(str(MODEL), attention_backend="torch", check_invariants=True, **settings), [counter])
+def engine(counter: Counter, policies: Policies | None = None, **settings: Any) -> Engine:
+    config = EngineConfig(str(MODEL), attention_backend="torch", check_invariants=True, **settings)
+    return Engine(config, [counter], policies)
 
 
 def add(to: Engine, name: object, prompt: list[int], num_tokens: int, **params: Any) -> None:
@@ -151,6 +158,19 @@ def budgets() -> Iterable[Row]:
             "tokens computed": sum(tokens),
             "tokens for the streams meanwhile": 8 * steps,
         }
+
+
+def gaps() -> Iterable[Row]:
+    """40 streams, a prompt of 8,192 tokens. A step: the weights' bytes or the tokens' FLOPs, the longer one."""
+    parameters, streams, prompt = 8.03e9, 40, 8192
+    ceilings = json.loads(H200.read_text(encoding="utf-8"))["ceilings"]
+    fixed = 2 * parameters / ceilings["copy_bytes_per_second"]
+    each = 2 * parameters / ceilings["flops_per_second"]["bf16"]
+    for budget in (8192, 2048, 512, 170, 128, 64):
+        pieces = [min(budget - streams, prompt - start) for start in range(0, prompt, budget - streams)]
+        times = [max(fixed, each * (streams + piece)) for piece in pieces]
+        row: Row = {"token budget": budget, "steps": len(times), "longest gap of a stream, ms": 1e3 * max(times)}
+        yield {**row, "time to the prompt's first token, ms": 1e3 * sum(times)}
 
 
 def answers() -> Iterable[Row]:
@@ -220,6 +240,32 @@ def pools() -> Iterable[Row]:
             if name == "swap":
                 row |= {"blocks swapped out": counter.copies["out"]}
         yield row
+
+
+def victims() -> Iterable[Row]:
+    """48 requests, one every 16 steps, prompts of 64 tokens and answers of 128; 48 blocks hold four of them whole."""
+    for name, policies in {"the last": Policies(), "the first": Policies(select_victim=_first_in_order)}.items():
+        counter = Counter()
+        limits = {"num_gpu_blocks_override": 48, "max_num_batched_tokens": 64, "max_model_len": 256}
+        busy = engine(counter, policies, max_num_seqs=24, prefix_cache="off", **limits)
+        ends: dict[Answer, int] = {}
+        step = 0
+        while step < 48 * 16 or busy.has_work:
+            if step % 16 == 0 and step < 48 * 16:
+                add(busy, step, prompt_of(64, step), 128)
+            if busy.has_work:
+                busy.step()
+            step += 1
+            ends |= {answer: step for answer in counter.answers if answer.is_over and answer not in ends}
+        times = [ends[answer] - 16 * place for place, answer in enumerate(counter.answers)]
+        row: Row = {"victim": name, "preemptions": counter.preempted}
+        row |= {"most of one request": max(answer.num_preemptions for answer in counter.answers)}
+        row |= {"computed twice": sum(counter.tokens) - 48 * (64 + 127), "steps": step}
+        yield {**row, "mean steps of a request": sum(times) / len(times), "longest": max(times)}
+
+
+def _first_in_order(running: Iterable[Answer], order: Order) -> Answer:
+    return min(running, key=order)
 
 
 def queue() -> Iterable[Row]:
@@ -306,10 +352,12 @@ def _refused(result: Replay, name: str) -> int:
 COUNTS: dict[str, Callable[[], Iterable[Row]]] = {
     "batching": batching,
     "budgets": budgets,
+    "gaps": gaps,
     "answers": answers,
     "blocks": blocks,
     "pressure": pressure,
     "pools": pools,
+    "victims": victims,
     "queue": queue,
     "policies": policies,
     "fairness": fairness,
@@ -325,7 +373,11 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _cell(value: object) -> str:
-    return f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return _float(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _float(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def main() -> None:
