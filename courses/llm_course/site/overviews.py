@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from llm_course.site.pages import Page, module_pages
-from llm_course.site.parts import EXERCISES, bullets, part, span
+from llm_course.site.parts import bullets, part, span
 from llm_course.site.repository import relative, shown_at
 from llm_course.syllabus import Module, Section, Syllabus
 
 SYLLABUS = "generated/syllabus.md"
 MAP = "generated/map.md"
-EXERCISE_INDEX = f"{EXERCISES}/index.md"
+EXERCISE_INDEX = "generated/exercises.md"
+"""Not `index.md`, which Material would make the page of the whole section."""
 HEADINGS = {
     "objectives": "Objectives",
     "prerequisites": "Prerequisites",

@@ -62,7 +62,8 @@ def _facts(root: Path, module: Module, page: str) -> str:
     reading = sum(each.hours for each in pages)
     facts = [
         ("Hours", span(module.hours)),
-        ("Pages", f"{len(pages)}, {reading:.1f} h of reading" if pages else "being written"),
+        ("Pages", f"{len(pages)}" if pages else "to come"),
+        ("Reading", f"{reading:.1f} h" if pages else "–"),
         ("Exercises", str(len(module.exercises) or len(module.projects))),
         ("Pass mark", f"{module.pass_mark}%" if module.pass_mark else "–"),
     ]

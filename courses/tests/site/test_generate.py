@@ -49,8 +49,8 @@ def test_a_task_is_a_page_under_the_outlines_number(generated: Path) -> None:
     assert text.startswith("---\ntitle: 2.3 Implement a simple block manager simulator in Python\n---\n")
     assert "[pool](../repository/services/engine/pool.py.md)" in text
     assert (
-        "[Implement a simple block manager simulator in Python](2.3.md)"
-        in (generated / "exercises" / "index.md").read_text()
+        "[Implement a simple block manager simulator in Python](exercises/2.3.md)"
+        in (generated / "exercises.md").read_text()
     )
 
 
