@@ -15,7 +15,7 @@ from llm_contract.testing.script import Script
 from llm_contract.testing.scripted_engine import Received, ScriptedEngine
 from llm_lab.chat import Conversation, Speed, chat
 from llm_lab.errors import LabError
-from llm_lab.models import MAIN, Model
+from llm_lab.models import Model
 
 
 @pytest.fixture
@@ -59,8 +59,10 @@ async def test_a_conversation_sends_all_of_its_messages(engine: ScriptedEngine, 
     assert [message["role"] for message in generations(engine)[2].body["messages"]] == ["system", "user"]
 
 
-async def test_a_model_without_a_chat_template_continues_each_text_by_itself(engine: ScriptedEngine) -> None:
-    model = Model(name="scripted", folder=MAIN.folder)
+async def test_a_model_without_a_chat_template_continues_each_text_by_itself(
+    engine: ScriptedEngine, tmp_path: Path
+) -> None:
+    model = Model(name="scripted", folder=tmp_path)
     assert not model.chats
     conversation = Conversation(url=engine.url, model=model, options={"max_tokens": 3})
     await ask(conversation, "def one():", "def two():")

@@ -17,10 +17,15 @@ def not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("not_installed")
-def test_names_and_folders() -> None:
+def test_names_and_folders(tmp_path: Path) -> None:
     assert models.resolve("main") is models.MAIN is models.default()
-    zoo = models.resolve("models/zoo/llama")
-    assert (zoo.name, zoo.folder) == ("llama", Path("models/zoo/llama").resolve())
+    folder = tmp_path / "llama"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    found = models.resolve(str(folder))
+    assert (found.name, found.folder, found.chats) == ("llama", folder, False)
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    assert found.chats
 
 
 @pytest.mark.usefixtures("not_installed")
