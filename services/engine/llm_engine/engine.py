@@ -73,17 +73,7 @@ class Engine:
         self.num_preemptions = 0
         trace = () if config.trace is None else (Trace(Path(config.trace)),)
         self._observers = Observers([*observers, *trace])
-        self._observers.watch(
-            EngineView(
-                config=config,
-                num_blocks=self.num_blocks,
-                max_model_len=self.max_model_len,
-                tokenizer=self.tokenizer,
-                kv_cache=self.kv_cache,
-                scheduler=self.scheduler,
-                speculation=self.speculation,
-            )
-        )
+        self._observers.watch(self._view(parts))
 
     @property
     def has_work(self) -> bool:
@@ -113,7 +103,13 @@ class Engine:
         self.enqueue(request_id, self.prepare(prompt_ids, params, only_final), priority)
 
     def enqueue(
-        self, request_id: str, prepared: Prepared, priority: int = 0, arrival_time: float | None = None
+        self,
+        request_id: str,
+        prepared: Prepared,
+        priority: int = 0,
+        arrival_time: float | None = None,
+        *,
+        trace_id: str | None = None,
     ) -> None:
         """Queue a prepared request.
 
@@ -125,7 +121,7 @@ class Engine:
         for choice in prepared.choices:
             sequence = choice.sequence
             sequence.request_id, sequence.priority, sequence.arrival_time = request_id, priority, now
-            sequence.arrival = self._num_arrivals
+            sequence.arrival, sequence.trace_id = self._num_arrivals, trace_id
             self._num_arrivals += 1
             self._observers.queued(sequence)
         self._requests[request_id] = prepared.choices
@@ -156,6 +152,20 @@ class Engine:
             return self._finish_step(begun)
         self._in_flight = begun
         return outputs
+
+    def _view(self, parts: startup.Parts) -> EngineView:
+        return EngineView(
+            config=self.config,
+            num_blocks=self.num_blocks,
+            max_model_len=self.max_model_len,
+            tokenizer=self.tokenizer,
+            kv_cache=self.kv_cache,
+            scheduler=self.scheduler,
+            speculation=self.speculation,
+            dtype=parts.dtype,
+            kv_bytes_per_block=parts.kv_bytes_per_block,
+            timelines=lambda: parts.runner.timelines,
+        )
 
     def _begin_step(self) -> InFlight | None:
         """Schedule a step and send it on its way; None if all that runs is about to end."""

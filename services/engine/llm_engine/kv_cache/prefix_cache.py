@@ -16,6 +16,15 @@ from llm_engine.scheduler.sequence import Sequence
 ROOT = b""
 
 
+def extend_chain(keys: list[bytes], token_ids: list[int], block_size: int, count: int) -> None:
+    """Append chained keys of the next full blocks until there are `count`."""
+    while len(keys) < count:
+        start = len(keys) * block_size
+        parent = keys[-1] if keys else ROOT
+        tokens = array("q", token_ids[start : start + block_size]).tobytes()
+        keys.append(blake2b(parent + tokens, digest_size=16).digest())
+
+
 class PrefixCache(Protocol):
     """The interface to `manager`; `radix_cache` implements it as well."""
 
@@ -73,11 +82,7 @@ class HashPrefixCache:
         keys, size = sequence.block_hashes, self._block_size
         if not keys and sequence.leader is not None:  # the prompt is the same; of 128 answers one hashes it
             keys.extend(sequence.leader.block_hashes[: sequence.num_prompt_tokens // size])
-        while len(keys) < count:
-            start = len(keys) * size
-            parent = keys[-1] if keys else ROOT
-            tokens = array("q", sequence.token_ids[start : start + size]).tobytes()
-            keys.append(blake2b(parent + tokens, digest_size=16).digest())
+        extend_chain(keys, sequence.token_ids, size, count)
         return keys[:count]
 
 

@@ -24,6 +24,16 @@ PROMPT_LOGPROBS_TOKENS = 128
 costs more than to compute the token, and the others wait."""
 
 
+@dataclass(frozen=True, slots=True)
+class Preemption:
+    """A sequence that gave back all its blocks so that another one could go on."""
+
+    victim: Sequence
+    needed_by: Sequence
+    num_lost_tokens: int
+    """Computed tokens whose KV is not kept in host memory."""
+
+
 @dataclass(slots=True, eq=False)
 class Step:
     """How many tokens of which sequence are computed, and who lost its blocks for it."""
@@ -32,7 +42,7 @@ class Step:
     num_tokens: dict[Sequence, int] = field(default_factory=dict)
     starts: dict[Sequence, int] = field(default_factory=dict)
     """The first token of each that is computed."""
-    preempted: list[Sequence] = field(default_factory=list)
+    preempted: list[Preemption] = field(default_factory=list)
     admitted: list[Sequence] = field(default_factory=list)
     copies: list[BlockCopy] = field(default_factory=list)
     """To be carried out, in this order, before anything is computed."""
@@ -67,7 +77,7 @@ class Scheduler:
         self.max_num_batched_tokens = max_num_batched_tokens
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
-        self._order = order
+        self.order = order
         self._select_victim = select_victim
 
     @property
@@ -77,7 +87,7 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         """The caller has made sure that the sequence, at its longest, fits in an empty cache."""
         sequence.status = Status.WAITING
-        insort(self.waiting, sequence, key=self._order)
+        insort(self.waiting, sequence, key=self.order)
 
     def schedule(self) -> Step:
         step = Step(self.max_num_batched_tokens)
@@ -135,21 +145,22 @@ class Scheduler:
     def _make_room(self, sequence: Sequence, num_tokens: int, step: Step) -> bool:
         """Preempt until the sequence's next tokens fit; False if it became the victim itself."""
         while not self.kv_cache.grow(sequence, num_tokens):
-            victim = self._select_victim(self.running, self._order)
-            self._preempt(victim, step)
+            victim = self._select_victim(self.running, self.order)
+            self._preempt(victim, sequence, step)
             if victim is sequence:
                 return False
         return True
 
-    def _preempt(self, victim: Sequence, step: Step) -> None:
+    def _preempt(self, victim: Sequence, needed_by: Sequence, step: Step) -> None:
+        num_computed = victim.num_computed_tokens
         self.running.remove(victim)
         self.kv_cache.preempt(victim)
         victim.status = Status.WAITING
         victim.num_preemptions += 1
         victim.draft_token_ids = []
-        insort(self.waiting, victim, key=self._order)
+        insort(self.waiting, victim, key=self.order)
         step.give_back(victim)
-        step.preempted.append(victim)
+        step.preempted.append(Preemption(victim, needed_by, num_computed - victim.num_swapped_tokens))
 
     def _schedule_waiting(self, step: Step) -> None:
         while self.waiting and step.budget > 0 and len(self.running) < self.max_num_seqs:
@@ -158,7 +169,7 @@ class Scheduler:
                 return  # no overtaking (head-of-line): a large prompt would otherwise starve
             self.waiting.pop(0)
             sequence.status = Status.RUNNING
-            insort(self.running, sequence, key=self._order)
+            insort(self.running, sequence, key=self.order)
             step.admitted.append(sequence)
             num_tokens = _next_piece(sequence, step.budget)
             self.kv_cache.grow(sequence, num_tokens)

@@ -54,6 +54,8 @@ class Sequence:
     """Running number; the order of arrival."""
     priority: int = 0
     """Lower is sooner."""
+    trace_id: str | None = None
+    """The caller's, which joins this sequence to the client's and the gateway's records."""
     arrival_time: float = 0.0
     max_num_tokens: int = sys.maxsize
     """Prompt and output at their longest."""

@@ -10,6 +10,7 @@ step still yields at least one token. Two ways to guess:
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -66,17 +67,21 @@ class SpeculationStats:
     """Verifications of at least one guess."""
     num_draft_tokens: int = 0
     accepted_by_position: list[int] = field(default_factory=list)
+    draft_seconds: float = 0.0
+    """Time that guessing took, on the host's clock."""
 
 
 class Speculation:
     """Says before each step what is guessed, and counts after it what was right."""
 
-    def __init__(self, propose: Proposer, num_tokens: int) -> None:
-        self.stats = SpeculationStats(accepted_by_position=[0] * num_tokens)
+    def __init__(self, propose: Proposer, num_tokens: int, stats: SpeculationStats | None = None) -> None:
+        self.stats = stats or SpeculationStats()
+        self.stats.accepted_by_position = [0] * num_tokens
         self._propose = propose
         self._num_tokens = num_tokens
 
     def prepare(self, running: Iterable[Sequence]) -> None:
+        begun = time.monotonic()
         for sequence in running:
             count = self._most(sequence)
             sequence.draft_probabilities = None
@@ -84,6 +89,7 @@ class Speculation:
                 sequence.draft_token_ids = self._propose(sequence, count) if count > 0 else []
             except Exception as error:  # noqa: BLE001 - it ends this request alone
                 sequence.draft_token_ids, sequence.error = [], error
+        self.stats.draft_seconds += time.monotonic() - begun
 
     def observe(self, sampled: Iterable[Sampled]) -> None:
         for item in sampled:
