@@ -33,6 +33,7 @@ from llm_gateway.request.exchange import request_id
 from llm_gateway.request.passthrough import Passthrough
 from llm_gateway.request.proxy import Proxy
 from llm_gateway.scheduling.dispatch import Dispatcher, Scheduling
+from llm_gateway.scheduling.listener import QueueListener
 from llm_gateway.scheduling.policies import make_policy
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.scheduling.service_rate import ServiceRate
@@ -41,6 +42,7 @@ from llm_gateway.settings import GatewaySettings
 from llm_gateway.sla.routes import SlaRoutes
 from llm_gateway.sla.tracker import SlaTracker
 from llm_gateway.telemetry.ledger import Ledger
+from llm_gateway.telemetry.queue_trace import QueueTrace
 from llm_gateway.telemetry.tracing import NoTracing, Tracing, TracingSettings
 from llm_gateway.tenancy.rate_limit import LocalLimiter
 from llm_gateway.tenancy.tenants import TenantTable, keys_required
@@ -104,6 +106,7 @@ class Gateway:
         )
         self.scraper = SignalScraper(self.pool, self.upstream, settings.signals_interval, clock)
         self.progress = ProgressWatch(self.pool, settings.progress_timeout, clock)
+        self.queue_trace = make_queue_trace(settings, clock)
         self.limiter, dispatcher = self._schedule(rate, clock)
         self.models = Models(self.pool, self.tenants, aliases=settings.aliases, retry_after=settings.probe_interval)
         self.proxy = self._make_proxy(dispatcher, clock)
@@ -123,6 +126,7 @@ class Gateway:
             "wait_bound": self.wait_bound,
             "clock": clock,
             "on_shed": self.metrics.shed,
+            "listener": self.queue_trace,
         }
         if settings.fleet.redis_url is None:
             return LocalLimiter(clock), Dispatcher(settings, self.classes, self.queue, **scheduling)
@@ -207,6 +211,7 @@ class Gateway:
             await watch.stop()
         await asyncio.to_thread(self.tracing.close)
         await self.upstream.close()
+        self.queue_trace.close()
 
     def apply(self, settings: GatewaySettings) -> None:
         """Takes over a reloaded configuration: what `reload.LIVE` names; the rest of it is as it was."""
@@ -283,6 +288,10 @@ def _answering_errors(handler: Handler) -> Handler:
 
 async def _not_found(request: web.Request) -> web.StreamResponse:
     raise ApiError(ErrorKind.NOT_FOUND, f"there is no {request.path}")
+
+
+def make_queue_trace(settings: GatewaySettings, clock: Callable[[], float]) -> QueueListener:
+    return QueueListener() if settings.queue_trace is None else QueueTrace(settings.queue_trace, settings, clock)
 
 
 def make_tracing(settings: TracingSettings) -> Tracing:

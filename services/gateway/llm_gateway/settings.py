@@ -107,6 +107,7 @@ class GatewaySettings(ServiceSettings, env_prefix="LLM_GATEWAY_"):
     monitoring: MonitoringSettings = Field(MonitoringSettings(), description="who may read metrics and the SLA's pages")
     sla: SlaSettings = SlaSettings()
     tracing: TracingSettings = TracingSettings()
+    queue_trace: str | None = Field(None, description="file that gets a line of JSON for each change of the queue")
     connect_timeout: float = Field(2.0, gt=0, description="seconds to connect to an engine")
     engine_silence_timeout: float = Field(600.0, gt=0, description="seconds without a byte from an engine: it failed")
     probe_interval: float = Field(1.0, gt=0, description="seconds between two /health probes of an engine")

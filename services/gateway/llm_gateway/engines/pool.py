@@ -64,6 +64,8 @@ class EnginePool:
         """Permits out, by class."""
         self.rate = ServiceRate(self.scarcest_slots)
         self.on_change: Callable[[], None] = lambda: None
+        self.on_release: Callable[[Permit], None] = lambda permit: None
+        """Called with a permit that was given back, before `on_change`."""
         self.on_removed: Callable[[str], None] = lambda name: None
         """Called with the name of an engine that is gone, its last permit returned."""
 
@@ -171,6 +173,7 @@ class EnginePool:
             engine.breaker.end_probe(permit.probe)
         if not engine.in_flight and engine in self.draining:
             self._gone(engine)
+        self.on_release(permit)
         self.on_change()
 
     # --- what is learned about them -------------------------------------------------------------------------------

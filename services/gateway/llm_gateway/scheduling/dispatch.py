@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Protocol, TypedDict, Unpack
+from typing import NotRequired, Protocol, TypedDict, Unpack
 
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.engines import Engine, EnginePool, Permit
 from llm_gateway.engines.routes import Route
 from llm_gateway.request.classes import ClassTable
+from llm_gateway.scheduling.listener import QueueListener
 from llm_gateway.scheduling.preemption import Preemption
 from llm_gateway.scheduling.queue import NONE_EXCLUDED, QueueFull, RequestQueue
 from llm_gateway.scheduling.service_rate import ServiceRate
@@ -49,6 +50,7 @@ class Scheduling(TypedDict):
     clock: Callable[[], float]
     on_shed: Callable[[str], None]
     """Called with the name of a class when one of its requests is shed."""
+    listener: NotRequired[QueueListener]
 
 
 class Dispatcher:
@@ -75,6 +77,9 @@ class Dispatcher:
         """As of the last look: the queue's groups are by these."""
         self._waiting: dict[Waiting, Grant] = {}
         self.preemption = Preemption(settings.preemption, self._clock)
+        self._listener = scheduling.get("listener", QueueListener())
+        self._listener.watch(queue, pool)
+        pool.on_release = self._listener.released
         pool.on_change = self._pump
         queue.on_push_out = self._push_out
 
@@ -88,10 +93,12 @@ class Dispatcher:
         if permit := self._at_once(request):
             self._queue.admit(request)
             self.preemption.granted(request)
+            self._listener.enqueued(request)
+            self._listener.granted(request, permit)
             return permit
         route = self._pool.routes.of(request.model)
         if not self._pool.any_up(route):
-            raise self._unavailable(route)
+            raise self._refusal(request, self._unavailable(route))
         self._enqueue(request, route)
         granted: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         self._waiting[request] = granted
@@ -102,17 +109,20 @@ class Dispatcher:
             async with asyncio.timeout(request.cls.queue_timeout):
                 return await granted
         except TimeoutError:
-            self._withdraw(request, granted)
+            self._withdraw(request, granted, self._timed_out)
             raise self._waited_too_long(request) from None
         except asyncio.CancelledError:
-            self._withdraw(request, granted)
+            self._withdraw(request, granted, ErrorKind.CLIENT_CLOSED)
             raise
         finally:
             self._waiting.pop(request, None)
 
     def spare(self, request: Waiting) -> Permit | None:
         """Return a slot for a second, hedged try, if no request waits for it."""
-        return self._at_once(request)
+        permit = self._at_once(request)
+        if permit is not None:
+            self._listener.granted(request, permit)
+        return permit
 
     def _at_once(self, request: Waiting) -> Permit | None:
         return None if self._queue.contends(self._pool.routes.of(request.model)) else self._pool.take(request)
@@ -133,14 +143,20 @@ class Dispatcher:
                 raise QueueFull(f"class {request.cls.name} is being shed: {waiting} requests wait")
             self._queue.push(request, route, bounded=not returning)
             self._entered(request, route)
+            self._listener.enqueued(request)
         except QueueFull as full:
             wait = self.predicted_wait(request)
-            message = f"{full}; retry in about {wait:.0f} s"
-            raise ApiError(ErrorKind.QUEUE_FULL, message, retry_after=wait) from None
+            error = ApiError(ErrorKind.QUEUE_FULL, f"{full}; retry in about {wait:.0f} s", retry_after=wait)
+            raise self._refusal(request, error) from None
+
+    def _refusal(self, request: Waiting, error: ApiError) -> ApiError:
+        self._listener.refused(request, error.kind, error.message)
+        return error
 
     def _push_out(self, request: Waiting) -> None:
         """Fail a request whose tenant has more than its share of a full queue, for another tenant's request."""
         self._left(request)
+        self._listener.left(request, ErrorKind.QUEUE_FULL)
         if granted := self._undecided(request):
             wait = self.predicted_wait(request)
             message = f"the queue is full, and others have fewer requests in it; retry in about {wait:.0f} s"
@@ -151,9 +167,10 @@ class Dispatcher:
         """Return how full the queue is, 0 to 1; a class's own bound, which it cannot exceed, does not count."""
         return self._queue.length(route) / self._max_queue if self._max_queue else 0.0
 
-    def _withdraw(self, request: Waiting, granted: asyncio.Future[Permit]) -> None:
+    def _withdraw(self, request: Waiting, granted: asyncio.Future[Permit], reason: ErrorKind) -> None:
         if self._queue.discard(request):
             self._left(request)
+            self._listener.left(request, reason)
         if granted.done() and not granted.cancelled() and granted.exception() is None:
             self.preemption.answered(request)
             granted.result().release()
@@ -204,6 +221,7 @@ class Dispatcher:
         self._wait_bound.check(head, now, permit.engine)
         self.preemption.granted(head)
         del self._waiting[head]
+        self._listener.granted(head, permit)
         granted.set_result(permit)
 
     def _entered(self, request: Waiting, route: Route) -> None:
@@ -233,6 +251,7 @@ class Dispatcher:
             if not self._pool.any_up(route):
                 for request in self._queue.waiting_for(route):
                     self._take_out(request)
+                    self._listener.left(request, ErrorKind.ENGINE_UNAVAILABLE)
                     if granted := self._undecided(request):
                         granted.set_exception(self._unavailable(route))
 

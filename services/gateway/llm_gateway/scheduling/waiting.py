@@ -32,6 +32,9 @@ class Waiting:
     """Chained hashes of the prompt's blocks: equal up to index i means the same text up to block i."""
     model: str | None = None
     """Name that its engines use; None accepts any model."""
+    request_id: str = ""
+    trace_id: str | None = None
+    """The caller's, for records."""
 
     key: float = 0.0
     """Rank by the policy; fixed at the first push, so a request that comes back keeps its age."""
