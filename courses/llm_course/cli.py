@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from llm_course import __version__
 from llm_course.errors import CourseError
 from llm_course.progress import commands as progress_commands
+from llm_course.traces import commands as traces_commands
 
-PACKAGES = (progress_commands,)
+PACKAGES = (progress_commands, traces_commands)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from llm_lab import paths
 
 COMMANDS = {
     "progress": "what you did in the course so far",
+    "traces": "record the traces that the pages replay",
 }
 
 

@@ -138,7 +138,8 @@ class Trace:
 
     def finished(self, sequence: Sequence) -> None:
         self._known.forget(sequence)
-        self._write({"event": "finish", "id": name(sequence), "reason": sequence.finish_reason})
+        now = time.monotonic() - self._begin
+        self._write({"event": "finish", "id": name(sequence), "time": now, "reason": sequence.finish_reason})
 
     def _admitted(self, sequence: Sequence, step: Step) -> Event:
         """The first blocks of its table come from others: from the prefix cache, or from another answer's prompt.
