@@ -23,7 +23,9 @@ COUNTERS = ("free", "cached", "evictions", "free_host")
 
 
 def pack(events: Iterable[Event]) -> str:
-    return "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in _Packer().lines(events))
+    return "".join(
+        json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in _Packer().lines(events)
+    )
 
 
 def unpack(text: str) -> list[Event]:

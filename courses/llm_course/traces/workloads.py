@@ -46,7 +46,9 @@ class Arrival:
     priority: int = 0
 
 
-def shared_prefixes(*, requests: int, seed: int, gap: float = 3.0, lengths: tuple[int, ...] = (12, 24, 48)) -> list[Arrival]:
+def shared_prefixes(
+    *, requests: int, seed: int, gap: float = 3.0, lengths: tuple[int, ...] = (12, 24, 48)
+) -> list[Arrival]:
     """Two of three requests begin with one of two long prefixes, and end differently."""
     rng = random.Random(seed)
     found, due = [], 0.0
@@ -84,7 +86,9 @@ def growing(*, requests: int, tokens: int) -> list[Arrival]:
     """All there at once, and each outgrows its share of the memory."""
     names = "abcdefghijkl"
     return [
-        Arrival(id=names[index], prompt=f"# {names[index] * 9}\ndef {names[index]}(items):\n    total = ", max_tokens=tokens)
+        Arrival(
+            id=names[index], prompt=f"# {names[index] * 9}\ndef {names[index]}(items):\n    total = ", max_tokens=tokens
+        )
         for index in range(requests)
     ]
 

@@ -16,10 +16,10 @@
       this.who = h("select", { "aria-label": "Request to follow" });
       this.who.append(...this.r.requests.map((request, n) => new Option(`${request.short}, ${request.class}`, n)));
       this.who.addEventListener("change", () => this.select(this.r.requests[this.who.value]));
-      this.title = h("h4", {}, "Follow ", this.who, (this.says = h("span")));
+      this.heading = h("h4", {}, "Follow ", this.who, (this.says = h("span")));
       this.picture = h("div", { class: "t-scroll" });
       this.all = h("div", { class: "t-scroll" });
-      stage.append(this.title, this.picture, h("h4", { text: "All requests: from the first byte sent to the last byte read" }), this.all);
+      stage.append(this.heading, this.picture, h("h4", { text: "All requests: from the first byte sent to the last byte read" }), this.all);
       const times = this.r.steps.map((step) => step.time);
       this.span = [Math.min(...times), Math.max(...times)];
     }
@@ -69,7 +69,7 @@
         if (begin === undefined || end === undefined || begin > now) return;
         const stop = Math.min(end, now), w = Math.max(1.5, x(stop) - x(begin));
         picture.append(s("rect", { x: x(begin), y: lane(n) + 14, width: w, height: 24, rx: 3, class: kind }));
-        if (text && w > text.length * 5.6 + 8) picture.append(label(x(begin) + 5, lane(n) + 30, text, { class: "t-label t-on" }));
+        if (text && w > text.length * 5.6 + 8) picture.append(label(x(begin) + 5, lane(n) + 30, text));
       };
       const arrow = (begin, end, a, b) => {
         if (begin === undefined || end === undefined || end > now) return;

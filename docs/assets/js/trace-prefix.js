@@ -87,7 +87,7 @@
       if (!node.gone) owners.slice(0, 6).forEach((id, n) => group.append(s("rect", { x: node.x + 2 + n * 5, y: node.y + BOX - 4, width: 4, height: 2.5, rx: 1, style: tint(replay.byId.get(id).row), class: "t-seq t-owner" })));
       if (part && part < 1) group.append(s("rect", { x: node.x, y: node.y, width: width * part, height: BOX, rx: 4, class: "t-part" }));
       group.append(label(node.x + 4, node.y + 12, node.block, { class: "t-label t-number" }));
-      const room = Math.floor((width - 24) / 5.6);
+      const room = Math.floor((width - 26) / 5.8);
       if (room > 3) group.append(label(node.x + 22, node.y + 12, visible(node.text.trim()).slice(0, room), { class: "t-label t-code" }));
       return group;
     }

@@ -4,7 +4,7 @@
   "use strict";
   const course = window.course;
   const { h, s, tint, count, list, label } = course.draw;
-  const LEFT = 34, CHART = 64, TOP = 6, ROW = 19;
+  const LEFT = 42, CHART = 64, TOP = 6, ROW = 19;
 
   class TracePressure extends course.TraceElement {
     static about = "Preemption under memory pressure, by recomputation and by swapping, replayed from engine traces";
@@ -68,8 +68,8 @@
       picture.append(s("rect", { x: LEFT, y: TOP, width: x(replay.steps.length) - LEFT, height: CHART, rx: 4, class: "t-lane" }));
       replay.steps.forEach((one, index) => {
         const later = index > step.index ? " t-later" : "";
-        picture.append(s("rect", { x: x(index), width: scale + 0.4, y: y(one.owners.size), height: y(0) - y(one.owners.size), class: `t-usage${later}` }));
-        if (one.cached.size) picture.append(s("rect", { x: x(index), width: scale + 0.4, y: y(one.owners.size + one.cached.size), height: y(0) - y(one.cached.size), class: `t-usage-cached${later}` }));
+        picture.append(s("rect", { x: x(index), width: scale, "shape-rendering": "crispEdges", y: y(one.owners.size), height: y(0) - y(one.owners.size), class: `t-usage${later}` }));
+        if (one.cached.size) picture.append(s("rect", { x: x(index), width: scale, "shape-rendering": "crispEdges", y: y(one.owners.size + one.cached.size), height: y(0) - y(one.cached.size), class: `t-usage-cached${later}` }));
         if (one.event.preempted.length) picture.append(s("path", { d: `M${x(index + 0.5)} ${TOP + 9}l-5 -9h10z`, class: `t-preempted${later}` }));
       });
       picture.append(label(0, TOP + 9, total, { class: "t-label t-soft" }), label(0, y(0), "blocks", { class: "t-label t-soft" }));
@@ -96,7 +96,7 @@
         if (state.lost) piece(state.computed, Math.min(known, state.computed + state.lost), "t-lost");
         state.table.slice(1).forEach((_, k) => parts.push(s("line", { x1: LEFT + (k + 1) * size * unit, x2: LEFT + (k + 1) * size * unit, y1: box.y, y2: box.y + box.height, class: "t-edge" })));
       }
-      if (state.state === "preempted") parts.push(label(LEFT + 5, y + 12, state.host.length ? "waits, swapped out" : "waits, thrown away", { class: "t-label t-strong" }));
+      if (state.state === "preempted") parts.push(label(LEFT + 5, y + 12, state.host.length ? "waits; KV in host memory" : "waits; KV thrown away", { class: "t-label t-strong" }));
       return parts;
     }
   }

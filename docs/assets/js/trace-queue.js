@@ -65,6 +65,7 @@
         }
         chip.lastChild.textContent = key;
         chip.classList.toggle("t-late", Boolean(late));
+        chip.classList.toggle("t-next", state.waiting[0]?.id === id);
         chip.classList.toggle("t-refused", state.turnedAway === id);
         chip.style.transform = `translate(${x}px,${y}px)`;
       }

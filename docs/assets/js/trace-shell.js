@@ -93,16 +93,16 @@
           this.playButton,
           button("next", "Step forward (right arrow)", () => this.go(this.i + 1)),
           button("event", `Next ${this.constructor.events} (N)`, () => this.nextEvent()),
-          this.scrub, this.place, this.speed, this.menu()),
+          this.scrub, this.place, this.speed),
         this.say, this.stage, h("div", { class: "t-legend", "aria-hidden": "true" }, this.legend()), this.foot());
       this.addEventListener("keydown", this.onKey);
     }
 
-    menu() {
+    opener() {
       const file = h("input", { type: "file", accept: ".jsonl,.json,.txt,.trace", hidden: true });
       file.addEventListener("change", async () => file.files[0] && this.open([await file.files[0].text()]));
-      const open = h("button", { type: "button", class: "t-file", title: "Replay a file that you recorded", onclick: () => file.click() }, "Your trace");
-      return h("span", { class: "t-menu" }, open, file);
+      const open = h("button", { type: "button", class: "t-file", title: "Replay a file that --trace or --queue-trace wrote", onclick: () => file.click() }, "Open your own trace");
+      return h("span", {}, open, file);
     }
 
     legend() {
@@ -115,10 +115,10 @@
       const unit = this.r.kind === "engine" ? "steps" : "events";
       const badge = wrong
         ? h("span", { class: "t-warn", text: `✕ ${wrong} of ${steps} ${unit} differ from the recorded counters` })
-        : h("span", { class: "t-check", text: `✓ all ${steps} ${unit} agree with the ${this.r.kind === "queue" ? "gateway" : this.r.kind === "engine" ? "engine" : "programs"}’s own records` });
+        : h("span", { class: "t-check", text: `✓ all ${steps} ${unit} agree with ${{ queue: "the gateway’s", engine: "the engine’s", lifecycle: "all three programs’" }[this.r.kind]} own records` });
       const recordings = this.replays.map((replay) => replay.recording).filter(Boolean);
       const how = recordings.map((recording) => h("div", {}, h("p", { text: recording.about }), h("code", { text: recording.command }), recording.flags ? h("code", { text: recording.flags }) : null));
-      return h("div", { class: "t-foot" }, badge, how.length ? h("details", {}, h("summary", { text: "How this was recorded" }), how) : h("span", { text: "Your trace" }));
+      return h("div", { class: "t-foot" }, badge, this.opener(), how.length ? h("details", {}, h("summary", { text: "How this was recorded" }), how) : null);
     }
 
     onKey(event) {
