@@ -101,14 +101,16 @@ async def _drive(live: dict[str, Any], url: str, trace: Path) -> list[Event]:
         for index in range(live["requests"]):
             body = {"prompt": f"def f{index}(a, b):\n    return ", "max_tokens": rng.randint(*live["tokens"])}
             body |= {"stream": True, "ignore_eos": True, "temperature": 0, "model": MODEL}
-            one = _ask(session, gateway.url, f"r{index:02d}", {**body, "class": CLASSES[index % 3]}, events)
+            one = _ask(session, gateway.url, f"r{index:02d}", {**body, "class": CLASSES[index % 3]}, events=events)
             tasks.append(asyncio.create_task(one))
             await asyncio.sleep(rng.expovariate(1 / live["gap"]))
         await asyncio.gather(*tasks)
     return events
 
 
-async def _ask(session: aiohttp.ClientSession, url: str, name: str, body: dict[str, Any], events: list[Event]) -> None:
+async def _ask(
+    session: aiohttp.ClientSession, url: str, name: str, body: dict[str, Any], *, events: list[Event]
+) -> None:
     trace_id, priority = os.urandom(16).hex(), body.pop("class")
     sent = {
         headers.REQUEST_ID: name,

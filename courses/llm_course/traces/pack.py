@@ -30,12 +30,12 @@ def pack(events: Iterable[Event]) -> str:
 
 def unpack(text: str) -> list[Event]:
     unpacker = _Unpacker()
-    return [event for line in text.splitlines() if (event := unpacker.event(json.loads(line))) is not None]
+    return [event for line in text.split("\n") if line and (event := unpacker.event(json.loads(line)))]
 
 
 @dataclass
 class _Known:
-    """What both sides know of the sequences so far."""
+    """The sequences as both sides know them so far."""
 
     rows: list[str] = field(default_factory=list)
     tables: dict[str, list[int]] = field(default_factory=dict)
@@ -172,7 +172,8 @@ class _Unpacker(_Known):
     def _sequence(self, row: int, num_tokens: int, *fields: Any) -> Event:
         name = self.rows[row]
         old = self.tables.get(name, [])
-        keep, tail, drafts, first = [*fields, *[len(old), [], [], self.computed.get(name, 0)][len(fields) :]]
+        expected: tuple[Any, ...] = (len(old), [], [], self.computed.get(name, 0))
+        keep, tail, drafts, first = fields + expected[len(fields) :]
         return {
             "id": name,
             "first_token": first,

@@ -84,12 +84,9 @@ def long_prompts(*, decodes: int, prompts: int, words: int, gap: int = 8, tokens
 
 def growing(*, requests: int, tokens: int) -> list[Arrival]:
     """All there at once, and each outgrows its share of the memory."""
-    names = "abcdefghijkl"
     return [
-        Arrival(
-            id=names[index], prompt=f"# {names[index] * 9}\ndef {names[index]}(items):\n    total = ", max_tokens=tokens
-        )
-        for index in range(requests)
+        Arrival(id=name, prompt=f"# {name * 9}\ndef {name}(items):\n    total = ", max_tokens=tokens)
+        for name in "abcdefghijkl"[:requests]
     ]
 
 

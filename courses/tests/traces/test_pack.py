@@ -47,6 +47,12 @@ def test_what_is_packed_comes_back(settings: dict[str, Any]) -> None:
     assert back == clocked(events)
 
 
+def test_a_token_may_hold_any_character() -> None:
+    strange = "line\u2028 next\x85 \x0b \n 'quoted' \\"
+    request = {"event": "request", "id": "a/0", "time": 0.0, "prompt_token_ids": [7], "prompt_texts": [strange]}
+    assert unpack(pack([request])) == [request]
+
+
 @pytest.mark.parametrize("name", ENGINE)
 def test_a_recording_fits_the_schema_and_is_small(name: str) -> None:
     head, *events = files.load(name)
@@ -66,7 +72,7 @@ def test_the_queue_fits_its_schema() -> None:
 
 
 def facts(events: list[Event]) -> list[Any]:
-    """What does not depend on the machine: everything but clocks and the tokens that were drawn."""
+    """Return all that does not depend on the machine: no clocks, and no tokens that were drawn."""
     dropped = {"time", "duration", "time_unix", "sampled", "inserted", "prompt_texts", "engine_version", "model"}
     return [{key: value for key, value in event.items() if key not in dropped} for event in events]
 

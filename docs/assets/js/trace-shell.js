@@ -129,6 +129,7 @@
       else if (event.key.toLowerCase() === "n") this.nextEvent();
       else return;
       event.preventDefault();
+      event.stopPropagation(); // N alone turns to the next page in Material
     }
 
     play() {
