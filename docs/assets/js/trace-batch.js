@@ -72,7 +72,7 @@
       if (from <= i) parts.push(s("rect", { x: x(from) + 0.5, width: Math.max(1, x(Math.min(to, i + 1)) - x(from) - 1), class: "t-seq", ...box }));
       const prefill = [...seq.cells].filter(([, cell]) => cell.kind === "prefill").map(([step]) => step);
       if (prefill.length && prefill[0] <= i) parts.push(s("rect", { x: x(prefill[0]) + 0.5, width: Math.max(2, x(prefill.at(-1) + 1) - x(prefill[0]) - 1), class: "t-seq t-prefill", ...box }));
-      if (x(to) - x(from) > 24) parts.push(label(x(from) + 5, y + 14.5, seq.short, { class: "t-label t-on" }));
+      if (x(to) - x(from) > 24) parts.push(label(x(from) + 5, y + 14.5, seq.short, { class: from <= i ? "t-label t-on" : "t-label t-soft" }));
       return parts;
     }
   }
