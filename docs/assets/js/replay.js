@@ -188,7 +188,7 @@
       const ok = free === counters.free && cached.size === counters.cached && this.evictions === counters.evictions &&
         this.start.num_cpu_blocks - host === counters.free_host;
       return {
-        index, event, ok, seqs, cached, free, owners: new Map(this.owners), known: new Map(this.known), gone: this.gone,
+        index, event, ok, seqs, cached, free, owners: new Map(this.owners), known: new Map(this.known), knownAfter: this.known, gone: this.gone,
         used: event.sequences.reduce((sum, item) => sum + item.num_tokens, 0), time: event.time, end: event.time,
         duration: 0, sampled: [], inserted: event.inserted, hits: { ...this.hits }, hostUsed: host,
       };
@@ -210,6 +210,7 @@
         seq.table = seq.table.slice(0, needed);
       }
       this.insert(event.inserted);
+      step.knownAfter = new Map(this.known);
     }
 
     finish(event) {

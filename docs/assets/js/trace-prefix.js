@@ -16,7 +16,7 @@
         stage.append(title, picture);
         return { replay, title, picture, most };
       });
-      this.depth = 1 + Math.max(...this.replays.flatMap((replay) => replay.steps.flatMap((step) => [...step.known.values()].map((node) => node.depth))), 0);
+      this.depth = 1 + Math.max(...this.replays.flatMap((replay) => replay.steps.flatMap((step) => [...step.knownAfter.values()].map((node) => node.depth))), 0);
     }
 
     isEvent(i) {
@@ -36,7 +36,8 @@
           : `${short} brings ${count(prompt, "prompt token")}, and nothing matches from the root on: all are computed.`);
         if (other && other.cached_tokens > item.cached_tokens) said.push(`The radix tree finds ${other.cached_tokens - item.cached_tokens} more, since it also matches the beginning of a block.`);
       }
-      if (step.event.evicted.length) said.push(`Blocks ${list(step.event.evicted)} are evicted, unused the longest; leaves go first, so a prefix outlives its continuations.`);
+      const gone = step.event.evicted;
+      if (gone.length) said.push(`${gone.length > 1 ? "Blocks" : "Block"} ${list(gone)}, unused the longest, ${gone.length > 1 ? "are" : "is"} evicted; leaves go first, so a prefix outlives its continuations.`);
       if (step.inserted.length) said.push(`${step.inserted.length > 1 ? "Blocks" : "Block"} ${list(step.inserted.map(([block]) => block))} became full, so later requests can find ${step.inserted.length > 1 ? "them" : "it"}.`);
       if (!said.length) said.push("No block became full and nobody started, so the tree stays as it is.");
       return [`Step ${i}.`, ...said];
@@ -46,7 +47,7 @@
       for (const panel of this.panels) {
         const { replay } = panel, step = this.at(replay, i), { found, asked } = step.hits;
         const name = { hash: "Chained hashes", radix: "Radix tree", off: "No prefix cache" }[replay.start.prefix_cache];
-        panel.title.replaceChildren(h("b", { text: name }), `  ${count(step.known.size, "block")} known; ${found.toLocaleString("en")} of ${asked.toLocaleString("en")} tokens found so far (${percent(found, asked)})`);
+        panel.title.replaceChildren(h("b", { text: name }), `  ${count(step.knownAfter.size, "block")} known; ${found.toLocaleString("en")} of ${asked.toLocaleString("en")} tokens found so far (${percent(found, asked)})`);
         panel.picture.replaceChildren(this.draw(panel, step));
       }
     }
@@ -95,7 +96,7 @@
 
   // The known blocks, and those that went in this step, as nodes with children, in the order in which they became known.
   function tree(step) {
-    const nodes = new Map([...step.known].map(([block, node]) => [block, { block, ...node, children: [], up: null }]));
+    const nodes = new Map([...step.knownAfter].map(([block, node]) => [block, { block, ...node, children: [], up: null }]));
     for (const gone of step.gone) nodes.set(`gone ${gone.block}`, { ...gone, children: [], up: null, gone: true });
     const by = (block) => nodes.get(block) || nodes.get(`gone ${block}`);
     for (const node of nodes.values()) {
