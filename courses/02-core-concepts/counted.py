@@ -34,7 +34,7 @@ from llm_bench.workload.arrivals import (
     SyntheticArrivals,
 )
 from llm_engine import Engine, EngineConfig, SamplingParams
-from llm_engine.observers.observer import EngineView
+from llm_engine.observers.observer import ObservedEngine
 from llm_engine.sampling.sampler import Sampled
 from llm_engine.scheduler.scheduler import Step
 from llm_engine.scheduler.sequence import Sequence as Answer
@@ -68,7 +68,7 @@ class Counter:
         self.copies = {"copy": 0, "out": 0, "in": 0}
         self.preempted = 0
 
-    def watch(self, engine: EngineView) -> None:
+    def watch(self, engine: ObservedEngine) -> None:
         self._engine = engine
 
     def queued(self, sequence: Answer) -> None: ...

@@ -33,7 +33,8 @@ def _run(engine: Engine, due: Iterator[list[Arrival]], count: int) -> None:
     while sent < count or engine.has_work:
         for arrival in next(due):
             params = SamplingParams(temperature=0.8, seed=sent, max_tokens=arrival.max_tokens, ignore_eos=True)
-            engine.add_request(arrival.id, engine.tokenizer.encode(arrival.prompt), params, arrival.priority)
+            prompt = arrival.prompt if isinstance(arrival.prompt, list) else engine.tokenizer.encode(arrival.prompt)
+            engine.add_request(arrival.id, prompt, params, arrival.priority)
             sent += 1
         if engine.has_work:
             engine.step()

@@ -40,7 +40,8 @@ class Arrival:
     """A request that is sent before the step of that number."""
 
     id: str
-    prompt: str
+    prompt: str | list[int]
+    """Text, or token ids."""
     max_tokens: int
     step: int = 0
     priority: int = 0
@@ -105,8 +106,13 @@ def priorities(*, requests: int, seed: int, gap: float, tokens: tuple[int, int] 
     return found
 
 
+def listed(*, requests: tuple[dict[str, Any], ...]) -> list[Arrival]:
+    """The requests as recordings.yaml lists them."""
+    return [Arrival(**request) for request in requests]
+
+
 KINDS: dict[str, Callable[..., list[Arrival]]] = {
-    kind.__name__: kind for kind in (shared_prefixes, mixed_lengths, long_prompts, growing, priorities)
+    kind.__name__: kind for kind in (shared_prefixes, mixed_lengths, long_prompts, growing, priorities, listed)
 }
 
 

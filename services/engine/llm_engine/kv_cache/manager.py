@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from llm_engine.kv_cache.block_pool import BlockPool
 from llm_engine.kv_cache.memory import BlockCopy, Move
@@ -31,18 +30,6 @@ class PrefixCacheStats:
     """Tokens looked up."""
     hits: int = 0
     """Tokens found."""
-
-
-class CacheListener(Protocol):
-    """Receives each change of what the prefix cache knows, in order."""
-
-    def inserted(self, sequence: Sequence, first: int, last: int) -> None:
-        """Called after the blocks `first <= i < last` of the table were offered; the cache may know others instead."""
-        ...
-
-    def evicted(self, block: int, lost: list[int]) -> None:
-        """Called when `block` is taken for new content; nothing can find the `lost` blocks after that."""
-        ...
 
 
 class KVCacheManager:

@@ -25,6 +25,16 @@ def extend_chain(keys: list[bytes], token_ids: list[int], block_size: int, count
         keys.append(blake2b(parent + tokens, digest_size=16).digest())
 
 
+class CacheListener(Protocol):
+    """The interface of a part that follows what the prefix cache knows. Calls come in the order of the changes."""
+
+    def inserted(self, sequence: Sequence, first: int, last: int) -> None:
+        """Note that blocks `first <= i < last` of the table were offered. The cache can know other blocks instead."""
+
+    def evicted(self, block: int, lost: list[int]) -> None:
+        """Note that `block` is taken for new content. The `lost` blocks can no longer be found."""
+
+
 class PrefixCache(Protocol):
     """The interface to the manager, with three implementations: off, hash and radix (`radix_cache`)."""
 
