@@ -36,7 +36,7 @@ from llm_bench.workload.arrivals import (
     SyntheticArrivals,
 )
 from llm_engine import Engine, EngineConfig, SamplingParams
-from llm_engine.observers.observer import EngineView
+from llm_engine.observers.observer import ObservedEngine
 from llm_engine.sampling.sampler import Sampled
 from llm_engine.scheduler.policies import Order, Policies
 from llm_engine.scheduler.scheduler import Step
@@ -73,7 +73,7 @@ class Counter:
         self.preempted = 0
         self.answers: list[Answer] = []
 
-    def watch(self, engine: EngineView) -> None:
+    def watch(self, engine: ObservedEngine) -> None:
         self._engine = engine
 
     def queued(self, sequence: Answer) -> None:

@@ -4,7 +4,7 @@ solution    passes every test, and finds the number that the prediction is about
 starter     can be imported, and fails every test by AssertionError or NotImplementedError
 wrong       each fails the test that it names, and passes another: it is a mistake, not a wreck
 page        the task shows what the tests print
-folder      number, hints, enough wrong solutions, as much to write as is said
+folder      number, page, hints, enough wrong solutions, as much to write as is said
 syllabus    the outline has the exercise under its number
 
 The subjects are run in waves: all solutions in one pytest session, all starters in the next, then every exercise's
@@ -29,7 +29,7 @@ from llm_course.exercises.outcome import Outcome, Report
 from llm_course.exercises.report import describe_outcome
 from llm_course.exercises.subject import SOLUTION, STARTER, Subject
 from llm_course.exercises.watcher import Plan
-from llm_course.paths import COURSES
+from llm_course.paths import COURSES, DOCS
 
 SYLLABUS = COURSES / "syllabus.yaml"
 FEWEST_WRONG = 3
@@ -55,6 +55,7 @@ class Verification:
     reports: dict[tuple[str, str], Report] = field(default_factory=dict)
     """By number and subject."""
     outline: Path = SYLLABUS
+    docs: Path = DOCS
 
     def run(self) -> None:
         """Run every subject's tests, wave by wave."""
@@ -173,13 +174,17 @@ def _folder(verification: Verification, exercise: Exercise) -> Iterator[str]:
     lines = regions.lines_to_write(exercise.solution.read_text(encoding="utf-8"))
     if abs(lines - facts.lines) > LINES_TOLERANCE * facts.lines:
         yield f"the learner writes {lines} lines, and exercise.toml says {facts.lines}"
-    if not facts.page.endswith(".md"):
+    page = verification.docs / facts.page
+    if page.suffix != ".md" or (_is_written(page.parent) and not page.is_file()):
         yield f"page {facts.page!r} is no Markdown page below docs/"
 
 
+def _is_written(module: Path) -> bool:
+    """Return whether the module has pages; exercises can be there before them."""
+    return any(page.name != "index.md" for page in module.glob("*.md"))
+
+
 def _syllabus(verification: Verification, exercise: Exercise) -> Iterator[str]:
-    if not verification.outline.exists():
-        return
     outline = yaml.safe_load(verification.outline.read_text(encoding="utf-8"))
     listed = {
         str(each["number"]): module["number"] for module in outline["modules"] for each in module.get("exercises", ())

@@ -7,13 +7,14 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from llm_course.paths import ROOT
+from llm_course.prose.claims import Claim, ClaimError
+from llm_report.snippets import SnippetError, cut
 
 REFERENCE = re.compile(r"`(?P<path>[\w./-]+/[\w.-]+\.(?:py|md|json|yaml|toml|cu|cuh|cpp))(?:::(?P<symbol>[\w.]+))?`")
 PLACES = ("services", "bench", "kernels", "models", "libs", "tools", "courses", "docs", "tests", ".ci")
@@ -27,9 +28,12 @@ def complaints(text: str) -> Iterator[str]:
         if path.startswith(VLLM):
             if (installed := vllm()) is None:
                 continue
-            found = [installed / path] if (installed / path).is_file() else []
-        else:
-            found = files_ending(path)
+            try:
+                Claim(path, symbol).check(installed)
+            except ClaimError as error:
+                yield str(error)
+            continue
+        found = files_ending(path)
         if not found:
             yield f"`{path}` is no file"
         elif symbol is not None and not any(has_symbol(file, symbol) for file in found):
@@ -59,23 +63,10 @@ def vllm() -> Path | None:
     return next(iter(sorted(ROOT.glob(".venv-vllm/lib/python*/site-packages"))), None)
 
 
-@cache
 def has_symbol(file: Path, symbol: str) -> bool:
-    """Return whether the file defines `Class.method`, a function, a constant or a field."""
-    scope: list[ast.stmt] = ast.parse(file.read_text(encoding="utf-8")).body
-    for part in symbol.split("."):
-        node = next((node for node in scope if part in _defined(node)), None)
-        if node is None:
-            return False
-        scope = getattr(node, "body", [])
+    """Return whether the file defines `Class.method`, a function, a constant or a field, or has a region of the name."""
+    try:
+        cut(file.parent, f"{file.name}::{symbol}")
+    except SnippetError:
+        return False
     return True
-
-
-def _defined(node: ast.stmt) -> list[str]:
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return [node.name]
-    if isinstance(node, ast.AnnAssign):
-        return [ast.unparse(node.target)]
-    if isinstance(node, ast.Assign):
-        return [ast.unparse(target) for target in node.targets]
-    return []

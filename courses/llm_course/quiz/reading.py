@@ -63,7 +63,7 @@ def read(path: Path) -> Bank:
             continue
         trace = None
         if question.trace is not None and question.steps is not None:
-            trace = recorded.read(path.parent.parent / "traces" / f"{question.trace}.jsonl", question.steps)
+            trace = recorded.read(question.trace, question.steps)
             excerpts[question.id] = trace.excerpt()
         try:
             drawn[question.id] = variants(question, trace.functions if trace else None)

@@ -2,23 +2,28 @@
 
     answer: evicted_at(7)            the first shown step in which block 7's cached content is overwritten
 
-A trace is a file of JSON lines in `courses/traces/`, which `recording` writes.
+A trace is one of the recordings that the pages replay, see `llm_course/traces/recordings.yaml`.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llm_course.errors import CourseError
 from llm_course.quiz.formula import Functions
+from llm_course.traces import files
+from llm_course.traces.pack import Event
+
+ITEMS = ("sequences", "admitted")
+"""Lists of a step whose items name a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A trace's settings and steps, as its lines spell them."""
+    """A trace's settings and its steps, as the engine wrote them, under the requests' own ids."""
 
     start: dict[str, Any]
     steps: list[dict[str, Any]]
@@ -166,16 +171,38 @@ class Recorded:
         return "\n".join(rows)
 
 
-def read(path: Path, steps: tuple[int, int]) -> Recorded:
-    """Read a trace; CourseError if it is none, or lacks the steps."""
+def read(name: str, steps: tuple[int, int], folder: Path = files.FOLDER) -> Recorded:
+    """Read a recording; CourseError if it is no engine's trace, or lacks the steps."""
     try:
-        events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-    except (OSError, ValueError) as error:
-        raise CourseError(f"{path}: no trace ({error})") from None
-    found = [event for event in events if event.get("event") == "step"]
-    if not events or events[0].get("event") != "start" or not 0 <= steps[0] <= steps[1] < len(found):
-        raise CourseError(f"{path}: no trace with steps {steps[0]} to {steps[1]}; it has {len(found)}")
-    return Recorded(events[0], found, *steps)
+        events = files.load(name, folder)
+        (start,) = [event for event in events if event["event"] == "start"]
+    except (LookupError, ValueError):
+        raise CourseError(f"{folder / name}.js: no trace of an engine") from None
+    found = _steps(events)
+    if not 0 <= steps[0] <= steps[1] < len(found):
+        raise CourseError(f"{name}: no trace with steps {steps[0]} to {steps[1]}; it has {len(found)}")
+    return Recorded(start, found, *steps)
+
+
+def _steps(events: Iterable[Event]) -> list[Event]:
+    """Return the steps, each with the requests that sampled in it; requests go by their own ids."""
+    steps: list[Event] = []
+    for event in events:
+        if event["event"] == "step":
+            steps.append(
+                event
+                | {name: [item | {"id": _request(item["id"])} for item in event[name]] for name in ITEMS}
+                | {"preempted": [_request(item["id"]) for item in event["preempted"]]}
+                | {"waiting": [_request(sequence) for sequence in event["waiting"]]}
+            )
+        elif event["event"] == "result":
+            steps[event["index"]]["sampled"] = [_request(item["id"]) for item in event["sampled"]]
+    return steps
+
+
+def _request(sequence: str) -> str:
+    """Return `a` for a trace's `a/0`: the requests here have one answer each."""
+    return sequence.partition("/")[0]
 
 
 def _work(item: dict[str, Any], admitted: dict[str, int]) -> str:

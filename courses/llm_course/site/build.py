@@ -89,7 +89,8 @@ def serve(address: str) -> None:
 
 def check(only: str = "") -> None:
     """Build with both builders and open every page in Chromium: the tests of courses/browser that `only` selects."""
-    prepare()
+    for builder in COMMANDS:
+        build(builder)
     tests = ROOT / "courses" / "browser"
     options = ("-c", str(tests / "pytest.ini"), "--rootdir", str(ROOT), "-k", only)
     command = (str(VENV.python), "-m", "pytest", *options, str(tests))

@@ -21,15 +21,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llm_course.errors import CourseError
-from llm_course.site import claims, parts
-from llm_course.site.figures import figure
+from llm_course.prose import claims, figures
+from llm_course.site import parts
 from llm_course.site.lines import Fence, outside_code, split
 from llm_course.site.repository import COPIES, LINK, links, relative, shown_at
 from llm_report.snippets import SnippetError, cut, fenced
 
 SOURCE = re.compile(r'\s*--source-- "(?P<name>[^"]+)"\s*')
 BRACES = re.compile(r"\{\{\s*(?P<inner>.*?)\s*\}\}")
-FIGURE = re.compile(r"(?P<file>[\w./-]+\.json)\s*::\s*(?P<expression>.+?)(?:\s+\|\s+(?P<style>\S+))?")
 PART = re.compile(r"module (?P<number>\d+)\s*::\s*(?P<part>\w+)")
 
 
@@ -82,10 +81,9 @@ def _value(root: Path, inner: str) -> str:
         return claims.version(root)
     if inner.startswith("vllm "):
         return claims.parse(inner).text()
-    form = FIGURE.fullmatch(inner)
-    if form is None:
+    if figures.FORM.fullmatch(inner) is None:
         raise ExpansionError(f"{{{{ {inner} }}}} is no figure, no claim about vLLM and no part of the syllabus")
-    return figure(root, form["file"], form["expression"], form["style"])
+    return figures.written(inner, root)
 
 
 def _code(root: Path, page: str, piece: Fence) -> list[str]:

@@ -57,7 +57,18 @@ def repository(root: Path) -> Files:
     return dict(copies(root, _all_pages(root, course), _linked(root)))
 
 
-PRODUCERS: tuple[Callable[[Path], Files], ...] = (task_pages, overviews, repository)
+def scripts(root: Path) -> Files:
+    """Return the data of quizzes, cards and the outline as scripts."""
+    # Imported on demand: the environment of the browser's checks has no pydantic.
+    from llm_course.cards import page as cards
+    from llm_course.progress import outline
+    from llm_course.quiz import page as quizzes
+
+    found = quizzes.scripts() | cards.scripts() | outline.scripts()
+    return {f"assets/generated/{name}": text for name, text in found.items()}
+
+
+PRODUCERS: tuple[Callable[[Path], Files], ...] = (scripts, task_pages, overviews, repository)
 """In order: a later one sees the files of those before it."""
 
 

@@ -7,24 +7,33 @@ from pathlib import Path
 
 import pytest
 
-from llm_course.exercises.exercise import find, read_all
-from llm_course.exercises.gates import verify
+from llm_course.exercises.exercise import find
+from llm_course.exercises.gates import Verification, verify
 
 Edit = Callable[[str, str, str], None]
 
 
-def complaints(course: Path, outline: str | None = None) -> list[str]:
+OUTLINE = "modules: [{number: 7}, {number: 2, exercises: [{number: '2.3'}]}]"
+
+
+def check(course: Path, number: str = "2.3") -> Verification:
+    """Verify an exercise against an outline and pages that lie in the course's folder."""
+    verification = verify([find(number)])
+    verification.outline, verification.docs = course / "syllabus.yaml", course / "docs"
+    verification.outline.write_text(OUTLINE)
+    return verification
+
+
+def complaints(course: Path, outline: str = OUTLINE) -> list[str]:
     """Return what the gates say of exercise 2.3, with its page brought up to date first."""
-    verification = verify([find("2.3")])
-    verification.outline = course / "syllabus.yaml"
-    if outline is not None:
-        verification.outline.write_text(outline)
+    verification = check(course)
+    verification.outline.write_text(outline)
     verification.write_pages()
     return [str(complaint) for complaint in verification.complaints()]
 
 
 def test_a_sound_exercise(course: Path) -> None:
-    assert complaints(course, "modules: [{number: 7}, {number: 2, exercises: [{number: '2.3'}]}]") == []
+    assert complaints(course) == []
     assert "```text\n✗ Twice three is six.\n  not written yet" in (course / "ex03_doubling/task.md").read_text()
 
 
@@ -48,8 +57,7 @@ def test_a_sound_exercise(course: Path) -> None:
 def test_a_gate_notices(course: Path, edit: Edit, file: str, old: str, new: str, complaint: str) -> None:
     edit(file, old, new)
     if file == "exercise.toml" and "number" in old:
-        verification = verify([each for each in read_all() if each.number == "2.5"])
-        found = [str(each) for each in verification.complaints()]
+        found = [str(each) for each in check(course, "2.5").complaints()]
     else:
         found = complaints(course)
     assert any(each.startswith(complaint) for each in found), found
@@ -69,8 +77,19 @@ def test_two_wrong_solutions_are_too_few(course: Path) -> None:
     assert complaints(course) == ["2.3 wrong: 2 wrong solutions; 3 are needed"]
 
 
+def test_the_page_is_there_if_the_module_has_pages(course: Path) -> None:
+    module = course / "docs/modules/02-core"
+    module.mkdir(parents=True)
+    (module / "index.md").touch()
+    assert complaints(course) == []
+    (module / "other.md").touch()
+    assert complaints(course) == ["2.3 folder: page 'modules/02-core/doubling.md' is no Markdown page below docs/"]
+    (module / "doubling.md").touch()
+    assert complaints(course) == []
+
+
 def test_a_page_that_is_out_of_date(course: Path) -> None:
-    verification = verify([find("2.3")])
+    verification = check(course)
     assert [str(each).partition(";")[0] for each in verification.complaints()] == [
         "2.3 page: task.md shows what the tests no longer print"
     ]

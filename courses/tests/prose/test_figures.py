@@ -1,4 +1,4 @@
-"""Figures come from results files; a file, a path or a value that is not there is an error that names it."""
+"""Figures of results files: by path, by row, with one operation and a format; whatever is not there is named."""
 
 from __future__ import annotations
 
@@ -7,40 +7,81 @@ from pathlib import Path
 
 import pytest
 
-from llm_course.errors import CourseError
 from llm_course.prose import figures
+from llm_course.prose.figures import FigureError, figure
+
+DATA = {
+    "requests": 10000,
+    "share": 0.9975,
+    "rows": [{"policy": "fcfs", "ttft": [0.431, 2]}, {"policy": "priority", "ttft": [0.098, 3]}],
+    "Qwen3-0.6B": {"rate": 16340.0},
+    "nothing": None,
+    "flag": True,
+}
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    data = {"a": {"b": 1.2345, "qwen3-0.6b": {"x y": [3, 4]}}, "flag": True, "word": "x"}
-    (tmp_path / "r.json").write_text(json.dumps(data), encoding="utf-8")
+    (tmp_path / "x.json").write_text(json.dumps(DATA))
+    (tmp_path / "broken.json").write_text("{")
     return tmp_path
 
 
 @pytest.mark.parametrize(
-    ("source", "text"),
-    [("r.json :: a.b | .2f", "1.23"), ("r.json::a.b", "1.2345"), ('r.json :: a."qwen3-0.6b"."x y".1 | .1f', "4.0")],
+    ("expression", "style", "text"),
+    [
+        ("requests", None, "10000"),
+        ("requests", "count", "10,000"),
+        ("requests", ",", "10,000"),
+        ("share", ".1%", "99.8%"),
+        ("share", "share", "99.7%"),
+        ("rows[policy=fcfs].ttft[0]", "seconds", "431 ms"),
+        ("rows.1.ttft.0", "seconds", "98 ms"),
+        ('"Qwen3-0.6B".rate', "count", "16,340"),
+        ("rows[0].ttft[0] / rows[1].ttft[0]", ".1f", "4.4"),
+        ("share * 100", ".0f", "100"),
+        ("requests - 1", "count", "9,999"),
+    ],
 )
-def test_a_figure_is_written_in_its_format(root: Path, source: str, text: str) -> None:
-    assert figures.written(source, root) == text
+def test_a_figure_is_found_and_formatted(root: Path, expression: str, style: str | None, text: str) -> None:
+    assert figure(root, "x.json", expression, style) == text
 
 
 @pytest.mark.parametrize(
-    ("source", "reason"),
+    ("file", "expression", "style", "message"),
     [
-        ("r.json", "write it as"),
-        ("none.json :: a", "cannot be read"),
-        ("r.json :: a.c", "a figure is a number"),
-        ('r.json :: a."qwen3-0.6b"."x y".2', "a figure is a number"),
-        ("r.json :: a", "a figure is a number"),
-        ("r.json :: flag", "a figure is a number"),
-        ("r.json :: word.more", "a figure is a number"),
+        ("x.json", "gone", None, r"x\.json :: gone: no 'gone'; there is requests, share"),
+        ("x.json", "rows[9]", None, r"no '\[9\]'; there is a list of 2"),
+        ("x.json", "rows[policy=lifo].ttft", None, r"no '\[policy=lifo\]'"),
+        ("x.json", "requests.more", None, r"no 'more'; there is 10000"),
+        ("x.json", "rows", None, "no single value"),
+        ("x.json", "nothing", None, "no single value"),
+        ("x.json", "flag", None, "no single value"),
+        ("x.json", "share", "x", "as x"),
+        ("x.json", "share share", None, "is no path"),
+        ("x.json", "share / requests / 2", None, "one operation at most"),
+        ("x.json", "share / 0", None, "division"),
+        ("gone.json", "share", None, "No such file"),
+        ("broken.json", "share", None, "no JSON"),
     ],
 )
-def test_what_is_no_figure_is_named(root: Path, source: str, reason: str) -> None:
-    with pytest.raises(CourseError, match=reason):
-        figures.written(source, root)
+def test_what_is_not_there_is_named(root: Path, file: str, expression: str, style: str | None, message: str) -> None:
+    with pytest.raises(FigureError, match=message):
+        figure(root, file, expression, style)
+
+
+def test_a_figure_follows_its_file(root: Path) -> None:
+    assert figure(root, "x.json", "requests") == "10000"
+    (root / "x.json").write_text('{"requests": 5}')
+    assert figure(root, "x.json", "requests") == "5"
+
+
+def test_a_figure_is_read_from_its_source(root: Path) -> None:
+    assert figures.written("x.json :: share | .1%", root) == "99.8%"
+    assert figures.written("x.json::requests", root) == "10000"
+    assert figures.table({"a": "x.json :: requests | count"}, root) == {"a": "10,000"}
+    with pytest.raises(FigureError, match="write it as"):
+        figures.written("x.json", root)
 
 
 def test_other_braces_stay() -> None:

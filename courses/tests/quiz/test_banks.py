@@ -37,9 +37,8 @@ def test_every_page_has_questions_and_five_cards_or_more(bank: reading.Bank) -> 
     cards = Counter(card.page for card in deck.cards() if card.module == bank.module)
     assert set(cards) == pages
     assert min(cards.values()) >= 5
-    folder = DOCS / "modules" / bank.folder.name
-    if folder.is_dir():
-        assert pages <= {path.stem for path in folder.glob("*.md")}
+    there = {path.stem for path in (DOCS / "modules" / bank.folder.name).glob("*.md")} - {"index"}
+    assert pages <= there or not there  # questions can be there before the pages
 
 
 @by_module

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from llm_course.errors import CourseError
-from llm_course.paths import COURSES, ROOT
-from llm_course.quiz import recorded, recording
+from llm_course.quiz import recorded
+from llm_course.traces import commands, files
 
-SMALL = COURSES / "traces" / "small-pool.jsonl"
+SMALL = "small-pool"
 
 
 @pytest.fixture(scope="module")
@@ -19,10 +19,10 @@ def trace() -> recorded.Recorded:
     return recorded.read(SMALL, (0, 19))
 
 
-def test_the_committed_trace_is_what_the_engine_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    recording.record(tmp_path / "new.jsonl")
-    assert (tmp_path / "new.jsonl").read_text(encoding="utf-8") == SMALL.read_text(encoding="utf-8")
+def test_the_committed_trace_is_what_the_engine_does(tmp_path: Path, trace: recorded.Recorded) -> None:
+    files.write(SMALL, commands.text_of(SMALL, commands.recordings()[SMALL]), tmp_path)
+    new = recorded.read(SMALL, (0, 19), tmp_path)
+    assert [step | {"time": 0} for step in new.steps] == [step | {"time": 0} for step in trace.steps]
 
 
 def test_questions_about_steps(trace: recorded.Recorded) -> None:
@@ -73,8 +73,11 @@ def test_steps_that_are_not_there(steps: tuple[int, int]) -> None:
 
 
 def test_a_file_that_is_no_trace(tmp_path: Path) -> None:
-    (tmp_path / "t").write_text(json.dumps({"event": "step"}), encoding="utf-8")
-    with pytest.raises(CourseError, match="no trace"):
-        recorded.read(tmp_path / "t", (0, 0))
-    with pytest.raises(CourseError, match="no trace"):
-        recorded.read(tmp_path / "none", (0, 0))
+    (tmp_path / "t.js").write_text("nothing", encoding="utf-8")
+    with pytest.raises(CourseError, match="no trace of an engine"):
+        recorded.read("t", (0, 0), tmp_path)
+    files.write("t", json.dumps({"event": "other"}), tmp_path)
+    with pytest.raises(CourseError, match="no trace of an engine"):
+        recorded.read("t", (0, 0), tmp_path)
+    with pytest.raises(CourseError, match="there is no trace none"):
+        recorded.read("none", (0, 0), tmp_path)

@@ -47,8 +47,9 @@ class KVCacheManager:
         self.block_size = block_size
         self.prefix_cache = PREFIX_CACHES[prefix_cache](block_size)
         self.free_host_blocks = list(range(num_host_blocks))
-        self.pool = BlockPool(num_blocks, self.prefix_cache.forget, evict)
+        self.pool = BlockPool(num_blocks, self._forget, evict)
         self.stats = PrefixCacheStats()
+        self.listeners: list[CacheListener] = []
         self._copies: list[BlockCopy] = []
 
     def num_blocks_for(self, num_tokens: int) -> int:
@@ -110,7 +111,7 @@ class KVCacheManager:
             self._trim(sequence)
         first, last = start // self.block_size, (end - num_rejected) // self.block_size
         if last > first:
-            self.prefix_cache.insert(sequence, first, last)
+            self._insert(sequence, first, last)
 
     def preempt(self, sequence: Sequence) -> None:
         """Take the blocks back. Swap their content to host memory if there is room; else it will be recomputed."""
@@ -131,6 +132,17 @@ class KVCacheManager:
         sequence.block_table = []
         sequence.table_version += 1
         sequence.num_computed_tokens = 0
+
+    def _insert(self, sequence: Sequence, first: int, last: int) -> None:
+        self.prefix_cache.insert(sequence, first, last)
+        for listener in self.listeners:
+            listener.inserted(sequence, first, last)
+
+    def _forget(self, block: int) -> list[int]:
+        lost = self.prefix_cache.forget(block)
+        for listener in self.listeners:
+            listener.evicted(block, lost)
+        return lost
 
     def _trim(self, sequence: Sequence) -> None:
         """Give back the blocks at the end that only rejected drafts needed."""
@@ -162,7 +174,7 @@ class KVCacheManager:
         self._release_host(sequence)
         last = sequence.num_computed_tokens // self.block_size
         if last > first:
-            self.prefix_cache.insert(sequence, first, last)
+            self._insert(sequence, first, last)
 
     def _release_host(self, sequence: Sequence) -> None:
         self.free_host_blocks += sequence.host_blocks

@@ -16,6 +16,25 @@ from llm_engine.scheduler.sequence import Sequence
 ROOT = b""
 
 
+def extend_chain(keys: list[bytes], token_ids: list[int], block_size: int, count: int) -> None:
+    """Append chained keys of the next full blocks until there are `count`."""
+    while len(keys) < count:
+        start = len(keys) * block_size
+        parent = keys[-1] if keys else ROOT
+        tokens = array("q", token_ids[start : start + block_size]).tobytes()
+        keys.append(blake2b(parent + tokens, digest_size=16).digest())
+
+
+class CacheListener(Protocol):
+    """The interface of a part that follows what the prefix cache knows. Calls come in the order of the changes."""
+
+    def inserted(self, sequence: Sequence, first: int, last: int) -> None:
+        """Note that blocks `first <= i < last` of the table were offered. The cache can know other blocks instead."""
+
+    def evicted(self, block: int, lost: list[int]) -> None:
+        """Note that `block` is taken for new content. The `lost` blocks can no longer be found."""
+
+
 class PrefixCache(Protocol):
     """The interface to the manager, with three implementations: off, hash and radix (`radix_cache`)."""
 
@@ -105,9 +124,5 @@ class HashPrefixCache:
         keys, size = sequence.block_hashes, self._block_size
         if not keys and sequence.leader is not None:  # answers share a prompt, and only the leader hashes it
             keys.extend(sequence.leader.block_hashes[: sequence.num_prompt_tokens // size])
-        while len(keys) < count:
-            start = len(keys) * size
-            parent = keys[-1] if keys else ROOT
-            tokens = array("q", sequence.token_ids[start : start + size]).tobytes()
-            keys.append(blake2b(parent + tokens, digest_size=16).digest())
+        extend_chain(keys, sequence.token_ids, size, count)
         return keys[:count]

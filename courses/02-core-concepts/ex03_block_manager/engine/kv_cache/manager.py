@@ -8,6 +8,7 @@ from __future__ import annotations
 from llm_engine.kv_cache.block_manager import BlockManager  # pants: no-infer-dep
 from llm_engine.kv_cache.block_manager import Sequence as Held  # pants: no-infer-dep
 from llm_engine.kv_cache.memory import BlockCopy
+from llm_engine.kv_cache.prefix_cache import CacheListener
 from llm_engine.scheduler.policies import EvictionPolicy, evict_least_recently_used
 from llm_engine.scheduler.sequence import Sequence
 
@@ -46,10 +47,11 @@ class KVCacheManager:
         self.prefix_cache = Known(self.pool)
         self.stats = PrefixCacheStats()
         self.free_host_blocks: list[int] = []
+        self.listeners: list[CacheListener] = []
         self._copies: list[BlockCopy] = []
 
     def admit(self, sequence: Sequence) -> bool:
-        held = Held(list(sequence.token_ids))
+        held, known = Held(list(sequence.token_ids)), list(self.pool.key_of)
         shared = sequence.num_prompt_tokens - 1
         leader = sequence.leader
         if leader is not None and leader.block_table and leader.num_computed_tokens > shared > 0:
@@ -60,6 +62,7 @@ class KVCacheManager:
             return False
         sequence.num_computed_tokens = held.num_computed
         self._keep(sequence, held)
+        self._note_evictions(known)
         if sequence.num_preemptions == 0:
             sequence.num_cached_tokens = held.num_computed
             self.stats.queries += sequence.num_tokens
@@ -67,8 +70,9 @@ class KVCacheManager:
         return True
 
     def grow(self, sequence: Sequence, num_tokens: int) -> bool:
-        held = self._held(sequence)
+        held, known = self._held(sequence), list(self.pool.key_of)
         copies = self.pool.grow(held, num_tokens)
+        self._note_evictions(known)
         if copies is None:
             return False
         self._copies += [BlockCopy(copy.source, copy.target) for copy in copies]
@@ -84,6 +88,8 @@ class KVCacheManager:
         held = self._held(sequence)
         held.num_computed = end
         self.pool.commit(held)
+        for listener in self.listeners:
+            listener.inserted(sequence, start // self.block_size, end // self.block_size)
 
     def preempt(self, sequence: Sequence) -> None:
         held = self._held(sequence)
@@ -96,6 +102,12 @@ class KVCacheManager:
         self.pool.finish(held)
         sequence.num_computed_tokens = 0
         self._keep(sequence, held)
+
+    def _note_evictions(self, known: list[int]) -> None:
+        for block in known:
+            if block not in self.pool.key_of:
+                for listener in self.listeners:
+                    listener.evicted(block, [])
 
     def _held(self, sequence: Sequence) -> Held:
         return Held(list(sequence.token_ids), sequence.num_computed_tokens, list(sequence.block_table))

