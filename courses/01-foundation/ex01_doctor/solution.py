@@ -98,14 +98,14 @@ def driver_runs(driver: Version, cuda: Version) -> bool:
 def has_kernels(arch: tuple[str, ...], capability: str) -> bool:
     """Return whether a build with these architectures runs on a GPU of this compute capability (`8.6`).
 
-    Machine code `sm_80` runs on the same major version from its own minor version on: on 8.0, 8.6 and 8.9, but neither on
-    7.5 nor on 9.0. The driver compiles PTX (`compute_80`) for any capability from 8.0 on. `sm_120` is 12.0. Code that uses
-    one architecture's own features (`sm_90a`) runs on that capability only, and `sm_100f` as `sm_100` does.
+    Machine code `sm_80` runs on the same major version from its own minor version on: on 8.0, 8.6 and 8.9, but neither
+    on 7.5 nor on 9.0. The driver compiles PTX (`compute_80`) for any capability from 8.0 on. `sm_120` is 12.0. Code for
+    one capability's own features (`sm_90a`) runs on that one only; `sm_100f` counts as `sm_100`.
     """
     # region exercise: the last digit is the minor version
     device = version(capability)
     for each in arch:
-        kind, digits, suffix = re.fullmatch(r"(sm|compute)_(\d+)([af]?)", each).groups()
+        kind, digits, suffix = re.findall(r"^(sm|compute)_(\d+)([af]?)$", each)[0]
         code = (int(digits[:-1]), int(digits[-1]))
         if suffix == "a":
             fits = code == device

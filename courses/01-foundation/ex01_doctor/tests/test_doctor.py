@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from exercise import (
@@ -63,6 +64,20 @@ def with_driver(text: str, cuda: str) -> str:
     return recorded("nvidia-smi.txt").replace("580.159.04", text).replace("CUDA Version: 13.0", f"CUDA Version: {cuda}")
 
 
+MACHINES: list[tuple[dict[str, Any], str]] = [
+    ({"smi": with_driver("550.54.15", "12.4")}, "old driver"),
+    ({"smi": None}, "container"),
+    ({"smi": None, "module": None}, "no gpu"),
+    ({"smi": NO_DRIVER, "module": None}, "driver not loaded"),
+    ({"smi": MISMATCH}, "driver updated"),
+    ({"smi": "No devices were found\n"}, "no devices"),
+    ({"visible": ""}, "hidden"),
+    ({"visible": "-1"}, "hidden"),
+    ({"torch_cuda": None, "torch_arch": ()}, "torch for cpus"),
+    ({"capability": "7.0"}, "no kernels"),
+]
+
+
 def test_versions_compare_as_numbers() -> None:
     """Driver 525.60.13 is newer than 525.9, and CUDA 12.10 is newer than 12.9."""
     assert version("580.159.04") == (580, 159, 4)
@@ -100,7 +115,7 @@ def test_the_oldest_driver_of_a_toolkit(record_property: Callable[[str, object],
         (("sm_100f", "sm_120"), ["10.0", "12.0"]),
         ((), []),
     ],
-    ids=str,
+    ids=["sm", "two-sm", "ptx", "a", "f", "none"],
 )
 def test_which_gpus_a_build_has_code_for(arch: tuple[str, ...], runs_on: list[str]) -> None:
     """Machine code runs within its major version from its minor on, PTX on all that is newer, `a` on one only."""
@@ -113,23 +128,8 @@ def test_a_good_machine_has_no_problem() -> None:
     assert diagnose(h200()) == []
 
 
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        ({"smi": with_driver("550.54.15", "12.4")}, "old driver"),
-        ({"smi": None}, "container"),
-        ({"smi": None, "module": None}, "no gpu"),
-        ({"smi": NO_DRIVER, "module": None}, "driver not loaded"),
-        ({"smi": MISMATCH}, "driver updated"),
-        ({"smi": "No devices were found\n"}, "no devices"),
-        ({"visible": ""}, "hidden"),
-        ({"visible": "-1"}, "hidden"),
-        ({"torch_cuda": None, "torch_arch": ()}, "torch for cpus"),
-        ({"capability": "7.0"}, "no kernels"),
-    ],
-    ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
-)
-def test_ten_machines_without_a_usable_gpu(change: dict[str, str | None], problem: str) -> None:
+@pytest.mark.parametrize(("change", "problem"), MACHINES, ids=[problem.replace(" ", "-") for _, problem in MACHINES])
+def test_ten_machines_without_a_usable_gpu(change: dict[str, Any], problem: str) -> None:
     """Each differs in one thing from the recorded machine: its problem, and no other of the GPU."""
     assert gpu_problem(replace(h200(), **change)) == problem
 
