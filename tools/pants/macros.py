@@ -35,7 +35,7 @@ def exercise(folder):
 
     Starter, wrong solutions and task are the business of `exercise_gates`. Tests of several exercises share a process.
     """
-    resources(name=f"{folder}_texts", sources=[f"{folder}/*.toml", f"{folder}/*.md"])
+    resources(name=f"{folder}_texts", sources=[f"{folder}/*.toml", f"{folder}/*.md", f"{folder}/recorded/*"])
     python_sources(
         name=folder,
         sources=[f"{folder}/solution.py", f"{folder}/wrong/*.py", f"{folder}/engine/**/*.py"],
