@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright  # pants: no-infer-dep
+from playwright.sync_api import (  # pants: no-infer-dep
+    Browser,
+    ConsoleMessage,
+    Page,
+    Request,
+    Response,
+    ViewportSize,
+    sync_playwright,
+)
 
 from llm_course.site import build
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+ARTICLE = re.compile(r"(<article[^>]*>).*(</article>)", re.DOTALL)
 OWN_SCHEMES = ("data:", "blob:", "about:")
 SEARCH_WORKER = "**/workers/search.*.js"
 """Reads the index of the whole site on every page; a walk does without, and the tests of search have it."""
@@ -30,8 +41,9 @@ TOO_WIDE = """() => {
 class Visitor:
     """A tab that opens pages of one address and collects what is wrong with them."""
 
-    def __init__(self, page: Page, address: str) -> None:
+    def __init__(self, page: Page, address: str, site: Path) -> None:
         self.page = page
+        self._site = site
         self.complaints: list[str] = []
         self._address = address.rstrip("/")
         page.on("console", self._console)
@@ -46,6 +58,12 @@ class Visitor:
         self.page.wait_for_function("() => window.course && window.course.isReady")
         self.look()
         return self.page
+
+    def put(self, path: str, content: str, like: str) -> None:
+        """Show `content` at `path` from now on, in the frame of the page `like` of the same folder."""
+        text = (self._site / like).read_text(encoding="utf-8")
+        body = ARTICLE.sub(lambda found: found[1] + content + found[2], text)
+        self.page.route(f"{self._address}/{path}", lambda route: route.fulfill(body=body, content_type="text/html"))
 
     def look(self) -> None:
         """Note what is wider than the page as it is now."""
@@ -120,15 +138,16 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visitor(browser: Browser) -> Iterator[Callable[..., Visitor]]:
+def visitor(browser: Browser, site: Path) -> Iterator[Callable[..., Visitor]]:
     """Return a function that opens a tab: `visitor(address, width=390, dark=True)`."""
     with ExitStack() as stack:
 
         def start(address: str, *, width: int = 1280, dark: bool = False) -> Visitor:
-            scheme = "dark" if dark else "light"
-            context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            scheme: Literal["dark", "light"] = "dark" if dark else "light"
+            viewport: ViewportSize = {"width": width, "height": 900}
+            context = browser.new_context(viewport=viewport, color_scheme=scheme, base_url=f"{address}/")
             stack.callback(context.close)
-            return Visitor(context.new_page(), address)
+            return Visitor(context.new_page(), address, site)
 
         yield start
 

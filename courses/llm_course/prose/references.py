@@ -64,7 +64,7 @@ def vllm() -> Path | None:
 
 
 def has_symbol(file: Path, symbol: str) -> bool:
-    """Return whether the file defines `Class.method`, a function, a constant or a field, or has a region of the name."""
+    """Return whether the file defines the name (`Class.method`, a constant, a field), or has a region of that name."""
     try:
         cut(file.parent, f"{file.name}::{symbol}")
     except SnippetError:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from llm_engine.kv_cache.block_pool import BlockPool
 from llm_engine.kv_cache.memory import BlockCopy, Move
-from llm_engine.kv_cache.prefix_cache import HashPrefixCache, NoPrefixCache, PrefixCache
+from llm_engine.kv_cache.prefix_cache import CacheListener, HashPrefixCache, NoPrefixCache, PrefixCache
 from llm_engine.kv_cache.radix_cache import RadixPrefixCache
 from llm_engine.scheduler.policies import EvictionPolicy, evict_least_recently_used
 from llm_engine.scheduler.sequence import Sequence

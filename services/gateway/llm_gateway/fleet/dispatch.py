@@ -14,6 +14,7 @@ from llm_gateway.engines.routes import Route
 from llm_gateway.fleet.bids import Bid
 from llm_gateway.fleet.client import FleetClient
 from llm_gateway.scheduling.dispatch import Dispatcher
+from llm_gateway.scheduling.listener import QueueListener
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.settings import GatewaySettings
@@ -33,8 +34,18 @@ class FleetDispatcher(Dispatcher):
         wait_bound: WaitBound,
         clock: Callable[[], float],
         on_shed: Callable[[str], None],
+        listener: QueueListener | None = None,
     ) -> None:
-        super().__init__(settings, classes, queue, pool=pool, wait_bound=wait_bound, clock=clock, on_shed=on_shed)
+        super().__init__(
+            settings,
+            classes,
+            queue,
+            pool=pool,
+            wait_bound=wait_bound,
+            clock=clock,
+            on_shed=on_shed,
+            listener=listener,
+        )
         self._bids: dict[Waiting, Bid] = {}
         self.fleet = FleetClient(settings.fleet, self, _time_weight(settings), clock)
         pool.on_change.subscribe(self.fleet.changed)

@@ -1,28 +1,21 @@
-"""The trace elements in Chromium, on a small site of their own built with Material: each goes to its end and agrees.
-
-    .venv-docs/bin/python -m pytest -o python_files='check_*.py' courses/tests/browser/check_traces.py
-
-It needs the docs environment (mkdocs-material, playwright) and Debian's chromium, so it is no part of `./pants test`.
-"""
+"""The trace elements in Chromium, each on a page of its own in the site's frame: each goes to its end and agrees."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect  # pants: no-infer-dep
 
-ROOT = Path(__file__).resolve().parents[3]
-ASSETS = ROOT / "docs" / "assets"
+Visit = Callable[..., Any]
+"""conftest's `visitor`."""
 ELEMENTS = {
     "blocks": '<trace-blocks trace="paging"></trace-blocks>',
+    "swap": '<trace-blocks trace="preempt-swap" step="12"></trace-blocks>',
     "batch": '<trace-batch trace="batching-continuous" against="batching-static"></trace-batch>',
     "prefill": '<trace-prefill trace="prefill-chunked" against="prefill-whole"></trace-prefill>',
     "prefix": '<trace-prefix trace="prefix-hash" against="prefix-radix"></trace-prefix>',
@@ -31,23 +24,7 @@ ELEMENTS = {
     "gateway": '<trace-queue trace="queue-gateway"></trace-queue>',
     "lifecycle": '<trace-lifecycle trace="lifecycle"></trace-lifecycle>',
 }
-SCRIPTS = ("replay", "trace-draw", "trace-shell", *(f"trace-{name}" for name in ELEMENTS if name != "gateway"))
-CONFIGURATION = """
-site_name: Test
-use_directory_urls: false
-plugins: [search]
-theme:
-  name: material
-  font: false
-  features: [navigation.instant]
-  palette:
-    - {media: "(prefers-color-scheme: light)", scheme: default}
-    - {media: "(prefers-color-scheme: dark)", scheme: slate}
-extra_css: [assets/css/traces.css]
-"""
-LIGHT: dict[str, Any] = {"viewport": {"width": 1200, "height": 900}, "color_scheme": "light"}
-DARK: dict[str, Any] = {**LIGHT, "color_scheme": "dark"}
-PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 800}, "color_scheme": "light"}
+LIKE = "glossary.html"
 EVENTS = """(name) => new Promise((take) => {
   const before = course.registerTrace;
   course.registerTrace = (found, text) => { before(found, text); if (found === name) take(course.traceEvents(text)); };
@@ -55,48 +32,21 @@ EVENTS = """(name) => new Promise((take) => {
   script.src = `assets/traces/${name}.js`;
   document.head.append(script);
 })"""
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the site and return its folder."""
-    folder = tmp_path_factory.mktemp("site")
-    for name in ("js", "css", "traces"):
-        shutil.copytree(ASSETS / name, folder / "docs" / "assets" / name)
-    (folder / "docs" / "index.md").write_text("# Home\n", encoding="utf-8")
-    for name, element in ELEMENTS.items():
-        text = f"# {name}\n\nSome text before the picture.\n\n<div>{element}</div>\n"
-        (folder / "docs" / f"{name}.md").write_text(text, encoding="utf-8")
-    scripts = ", ".join(f"assets/js/{name}.js" for name in SCRIPTS)
-    (folder / "mkdocs.yml").write_text(f"{CONFIGURATION}extra_javascript: [{scripts}]\n", encoding="utf-8")
-    subprocess.run([sys.executable, "-m", "mkdocs", "build", "-q"], cwd=folder, check=True)
-    return folder / "site"
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        yield launched
-        launched.close()
+SETTINGS: dict[str, dict[str, Any]] = {"light": {}, "dark": {"dark": True}, "phone": {"width": 390}}
 
 
 @pytest.fixture(params=["light"])
-def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A page of a new profile; an error in the console, or a request to outside, fails the test."""
-    context = browser.new_context(**{"light": LIGHT, "dark": DARK, "phone": PHONE}[request.param])
-    opened = context.new_page()
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    opened.on("request", lambda request: errors.append(request.url) if request.url.startswith("http") else None)
-    yield opened
-    context.close()
-    assert errors == []
+def page(visitor: Visit, address: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """Return a browser in which the site has a page for each of ELEMENTS; whatever it complains of fails the test."""
+    walk = visitor(address, **SETTINGS[request.param])
+    for name, element in ELEMENTS.items():
+        walk.put(f"{name}.html", f"<h1>{name}</h1><p>Some text before the picture.</p><div>{element}</div>", LIKE)
+    yield walk.page
+    assert walk.complaints == []
 
 
-def go(page: Page, site: Path, name: str) -> None:
-    page.goto((site / f"{name}.html").as_uri())
+def go(page: Page, name: str) -> None:
+    page.goto(f"{name}.html")
     expect(page.locator(".t-check")).to_be_visible()
 
 
@@ -106,8 +56,8 @@ def last_step(page: Page) -> int:
 
 @pytest.mark.parametrize("page", ["light", "dark", "phone"], indirect=True)
 @pytest.mark.parametrize("name", ELEMENTS)
-def test_every_picture_steps_to_its_end_and_fits(page: Page, site: Path, name: str) -> None:
-    go(page, site, name)
+def test_every_picture_steps_to_its_end_and_fits(page: Page, name: str) -> None:
+    go(page, name)
     expect(page.locator(".t-check")).to_contain_text("agree with")
     last = last_step(page)
     page.locator(".trace .t-main").focus()
@@ -127,8 +77,8 @@ def test_every_picture_steps_to_its_end_and_fits(page: Page, site: Path, name: s
         assert box <= stage["x"] + stage["width"] + 1
 
 
-def test_the_pool_shows_the_engines_counters_at_every_step(page: Page, site: Path) -> None:
-    go(page, site, "blocks")
+def test_the_pool_shows_the_engines_counters_at_every_step(page: Page) -> None:
+    go(page, "blocks")
     events = page.evaluate(EVENTS, "paging")
     total = next(event for event in events if event["event"] == "start")["num_blocks"]
     for event in (event for event in events if event["event"] == "step"):
@@ -145,8 +95,8 @@ def test_the_pool_shows_the_engines_counters_at_every_step(page: Page, site: Pat
         assert page.locator(".t-block.t-evicted").count() == len(event["evicted"])
 
 
-def test_the_two_ways_of_batching_end_where_the_engine_ended(page: Page, site: Path) -> None:
-    go(page, site, "batch")
+def test_the_two_ways_of_batching_end_where_the_engine_ended(page: Page) -> None:
+    go(page, "batch")
     page.locator(".trace .t-main").focus()
     page.keyboard.press("End")
     steps = {
@@ -159,8 +109,8 @@ def test_the_two_ways_of_batching_end_where_the_engine_ended(page: Page, site: P
     assert steps["batching-continuous"] < steps["batching-static"]
 
 
-def test_preemptions_are_counted_and_explained(page: Page, site: Path) -> None:
-    go(page, site, "pressure")
+def test_preemptions_are_counted_and_explained(page: Page) -> None:
+    go(page, "pressure")
     steps = [event for event in page.evaluate(EVENTS, "preempt-recompute") if event["event"] == "step"]
     preempted = [step for step in steps if step["preempted"]]
     page.evaluate("(step) => document.querySelector('trace-pressure').go(step)", preempted[0]["index"])
@@ -174,8 +124,8 @@ def test_preemptions_are_counted_and_explained(page: Page, site: Path) -> None:
     assert f"{total} preemptions" in page.locator(".t-stage h4").first.inner_text()
 
 
-def test_the_queue_shows_who_waits(page: Page, site: Path) -> None:
-    go(page, site, "gateway")
+def test_the_queue_shows_who_waits(page: Page) -> None:
+    go(page, "gateway")
     events = [event for event in page.evaluate(EVENTS, "queue-gateway") if event["event"] not in ("recording", "start")]
     for index, event in enumerate(events):
         page.evaluate("(step) => document.querySelector('trace-queue').go(step)", index)
@@ -186,8 +136,8 @@ def test_the_queue_shows_who_waits(page: Page, site: Path) -> None:
     page.evaluate("document.querySelector('trace-queue').go(1e9)")
 
 
-def test_keys_play_and_the_next_event(page: Page, site: Path) -> None:
-    go(page, site, "blocks")
+def test_keys_play_and_the_next_event(page: Page) -> None:
+    go(page, "blocks")
     trace = page.locator("trace-blocks")
     page.locator(".t-bar button").nth(1).focus()
     page.keyboard.press("n")
@@ -204,8 +154,8 @@ def test_keys_play_and_the_next_event(page: Page, site: Path) -> None:
     expect(trace).to_have_attribute("role", "group")
 
 
-def test_a_trace_of_ones_own_is_replayed_and_nonsense_is_refused(page: Page, site: Path, tmp_path: Path) -> None:
-    go(page, site, "blocks")
+def test_a_trace_of_ones_own_is_replayed_and_nonsense_is_refused(page: Page, tmp_path: Path) -> None:
+    go(page, "blocks")
     mine = tmp_path / "mine.jsonl"
     events = [event for event in page.evaluate(EVENTS, "preempt-swap") if event["event"] != "recording"]
     mine.write_text("".join(json.dumps(event) + "\n" for event in events), encoding="utf-8")
@@ -217,11 +167,6 @@ def test_a_trace_of_ones_own_is_replayed_and_nonsense_is_refused(page: Page, sit
     expect(page.locator(".t-warn")).to_contain_text("line 1 is no JSON")
 
 
-def test_a_page_opens_at_the_step_it_names(page: Page, site: Path) -> None:
-    go(page, site, "blocks")
-    text = (
-        (site / "blocks.html").read_text(encoding="utf-8").replace('trace="paging"', 'trace="preempt-swap" step="12"')
-    )
-    (site / "other.html").write_text(text, encoding="utf-8")
-    go(page, site, "other")
+def test_a_page_opens_at_the_step_it_names(page: Page) -> None:
+    go(page, "swap")
     assert page.locator(".t-place").inner_text().startswith("12 /")
