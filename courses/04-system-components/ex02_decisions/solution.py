@@ -193,8 +193,8 @@ def replay(decisions: Iterable[Decision], num_steps: int) -> list[dict[str, int]
 def waits(decisions: Ordered[Decision], num_steps: int) -> dict[str, dict[Reason, int]]:
     """Return for each sequence how many steps it was held or skipped, by reason.
 
-    A decision holds from its step until the sequence's next one, and the last one until `num_steps`. All sequences of the
-    log have been served, or still wait.
+    A decision holds from its step until the sequence's next one, and the last one until `num_steps`. All of the
+    log's sequences have been served, or still wait.
     """
     # region exercise: the steps between a decision and the same sequence's next
     found: dict[str, dict[Reason, int]] = {}

@@ -271,7 +271,7 @@ def is_held_without(limits: list[Reason], scheduler: Scheduler, name: str) -> bo
 
 
 def test_every_reason_is_put_to_the_proof() -> None:
-    """Lift all limits but the one that the log names: the request is still held. Lift that and those after: it is not."""
+    """Lift all limits but the one that the log names: the request is still held. Lift that and all after it: not so."""
     proved = set()
     for _, before, decisions in random_worlds():
         for decision in decisions:
