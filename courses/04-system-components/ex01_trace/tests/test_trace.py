@@ -32,7 +32,7 @@ class Run:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.places: list[str] = []
-        """Of each call, the file and the name."""
+        """File and name of each call."""
         self._asked = False
         self._frames: set[FrameType] = set()
         """Coroutines and generators under way, which the interpreter also reports whenever they go on."""
@@ -123,7 +123,7 @@ def defined_in(path: Path) -> set[str]:
 def test_every_place_exists() -> None:
     """Each answer is a file of this repository and a function in it."""
     for hop in hops():
-        file, _, name = hop.place.partition("::")
+        file, _, name = hop.path.partition("::")
         assert (ROOT / file).is_file(), f"to {hop.task}: there is no file {file!r}"
         assert name in defined_in(ROOT / file), f"to {hop.task}: {file} has no {name!r}"
 
@@ -133,97 +133,55 @@ def test_the_run_calls_every_place() -> None:
     called = set(zip(run().places, (call.where for call in run().calls), strict=True))
     for hop in hops():
         assert hop.place, f"to {hop.task}: no answer"
-        assert (hop.place, hop.where) in called, f"to {hop.task}: the {hop.where} never calls {hop.place}"
+        assert (hop.path, hop.where) in called, f"to {hop.task}: the {hop.where} never calls {hop.place}"
 
 
 def test_in_the_order_of_the_run() -> None:
     """Each function is called for the first time after the one before it in the list."""
     first = {place: position for position, place in reversed(list(enumerate(run().places)))}
-    assert all(hop.place in first for hop in hops()), "the run does not call every place"
+    assert all(hop.path in first for hop in hops()), "the run does not call every place"
     for before, after in pairwise(hops()):
-        assert first[before.place] < first[after.place], f"to {after.task}: called before {before.place}"
+        assert first[before.path] < first[after.path], f"to {after.task}: called before {before.place}"
 
 
 ACCEPTED = {
-    "handle POST /v1/completions": [
-        "services/gateway/llm_gateway/proxy/proxy.py::Proxy.generate",
-    ],
-    "find out whose API key it is": [
-        "services/gateway/llm_gateway/tenancy/tenants.py::TenantTable.authenticate",
-    ],
+    "handle POST /v1/completions": ["proxy/proxy.py::Proxy.generate"],
+    "find out whose API key it is": ["tenancy/tenants.py::TenantTable.authenticate"],
     "make JSON of the body": [
-        "services/gateway/llm_gateway/request/body.py::parse",
-        "services/gateway/llm_gateway/request/body.py::read",
+        "request/body.py::parse",
+        "request/body.py::read",
     ],
-    "find the request's class and its targets": [
-        "services/gateway/llm_gateway/request/classify.py::classify",
-    ],
+    "find the request's class and its targets": ["request/classify.py::classify"],
     "get a slot of an engine, at once or after waiting": [
-        "services/gateway/llm_gateway/scheduling/dispatch.py::Dispatcher.acquire",
-        "services/gateway/llm_gateway/proxy/attempt.py::Attempts._slot",
+        "scheduling/dispatch.py::Dispatcher.acquire",
+        "proxy/attempt.py::Attempts._slot",
     ],
-    "take the slot of one engine": [
-        "services/gateway/llm_gateway/engines/pool.py::EnginePool.take",
-    ],
-    "send the request to that engine": [
-        "services/gateway/llm_gateway/upstream/client.py::Upstream.send",
-    ],
-    "handle the engine's own POST /v1/completions": [
-        "services/engine/llm_engine/server/app.py::Routes.complete",
-    ],
+    "take the slot of one engine": ["engines/pool.py::EnginePool.take"],
+    "send the request to that engine": ["upstream/client.py::Upstream.send"],
+    "handle the engine's own POST /v1/completions": ["server/app.py::Routes.complete"],
     "turn text into token ids": [
-        "services/engine/llm_engine/checkpoint/tokenizer.py::Tokenizer.encode",
-        "services/engine/llm_engine/checkpoint/tokenizer.py::Tokenizer.encode_words",
+        "checkpoint/tokenizer.py::Tokenizer.encode",
+        "checkpoint/tokenizer.py::Tokenizer.encode_words",
     ],
     "make a sequence for each answer": [
-        "services/engine/llm_engine/request/preparation.py::Preparer.prepare",
-        "services/engine/llm_engine/engine.py::Engine.prepare",
+        "request/preparation.py::Preparer.prepare",
+        "engine.py::Engine.prepare",
     ],
-    "give the request to the engine's thread": [
-        "services/engine/llm_engine/server/async_engine.py::AsyncEngine._submit",
-    ],
-    "give it a number of arrival and queue it": [
-        "services/engine/llm_engine/engine.py::Engine.enqueue",
-    ],
-    "plan a step": [
-        "services/engine/llm_engine/scheduler/scheduler.py::Scheduler.schedule",
-    ],
-    "look for its prefix in the cache and let it in": [
-        "services/engine/llm_engine/kv_cache/manager.py::KVCacheManager.admit",
-    ],
-    "hand out a block of KV memory": [
-        "services/engine/llm_engine/kv_cache/block_pool.py::BlockPool.allocate",
-    ],
-    "start the step on the device": [
-        "services/engine/llm_engine/execution/model_runner.py::ModelRunner.launch",
-    ],
-    "write tokens, positions and block tables into tensors": [
-        "services/engine/llm_engine/execution/batch.py::BatchBuilder.build",
-    ],
-    "run the layers": [
-        "services/engine/llm_engine/execution/decoder.py::DecoderModel.forward",
-    ],
-    "share the blocks that the step has filled": [
-        "services/engine/llm_engine/scheduler/scheduler.py::Scheduler.commit",
-    ],
-    "draw the next token": [
-        "services/engine/llm_engine/sampling/sampler.py::Sampler.sample",
-    ],
-    "turn tokens into text that can be sent": [
-        "services/engine/llm_engine/request/detokenizer.py::Detokenizer.push",
-    ],
-    "bring a step's outputs to the streams of their requests": [
-        "services/engine/llm_engine/server/async_engine.py::AsyncEngine._deliver",
-    ],
-    "make server-sent events of an output": [
-        "services/engine/llm_engine/server/choices.py::TextChoices.events",
-    ],
-    "let the engine's events through, and look for token counts": [
-        "services/gateway/llm_gateway/upstream/stream_filter.py::StreamFilter.feed",
-    ],
-    "give the slot back": [
-        "services/gateway/llm_gateway/engines/permit.py::Permit.release",
-    ],
+    "give the request to the engine's thread": ["server/async_engine.py::AsyncEngine._submit"],
+    "give it a number of arrival and queue it": ["engine.py::Engine.enqueue"],
+    "plan a step": ["scheduler/scheduler.py::Scheduler.schedule"],
+    "look for its prefix in the cache and let it in": ["kv_cache/manager.py::KVCacheManager.admit"],
+    "hand out a block of KV memory": ["kv_cache/block_pool.py::BlockPool.allocate"],
+    "start the step on the device": ["execution/model_runner.py::ModelRunner.launch"],
+    "write tokens, positions and block tables into tensors": ["execution/batch.py::BatchBuilder.build"],
+    "run the layers": ["execution/decoder.py::DecoderModel.forward"],
+    "share the blocks that the step has filled": ["scheduler/scheduler.py::Scheduler.commit"],
+    "draw the next token": ["sampling/sampler.py::Sampler.sample"],
+    "turn tokens into text that can be sent": ["request/detokenizer.py::Detokenizer.push"],
+    "bring a step's outputs to the streams of their requests": ["server/async_engine.py::AsyncEngine._deliver"],
+    "make server-sent events of an output": ["server/choices.py::TextChoices.events"],
+    "let the engine's events through, and look for token counts": ["upstream/stream_filter.py::StreamFilter.feed"],
+    "give the slot back": ["engines/permit.py::Permit.release"],
 }
 """Where several functions are as good an answer, all of them."""
 
@@ -254,7 +212,7 @@ def test_a_diagram() -> None:
 
 def test_the_diagram_of_the_run(record_property: Callable[[str, object], None]) -> None:
     """The diagram of the live run has an arrow for each hop, and shows how many steps the engine took."""
-    wanted = {hop.place for hop in hops()}
+    wanted = {hop.path for hop in hops()}
     kept = [call for call, place in zip(run().calls, run().places, strict=True) if place in wanted]
     arrows = [line.strip() for line in diagram(kept).splitlines() if "->>" in line]
     steps = run().places.count("services/engine/llm_engine/execution/decoder.py::DecoderModel.forward")

@@ -6,101 +6,41 @@ A diagram drawn from memory looks the same as one drawn from the code.
 
 def hops() -> list[Hop]:
     return [
-        Hop("gateway", "handle POST /v1/completions", "services/gateway/llm_gateway/proxy/proxy.py::Proxy.generate"),
+        Hop("gateway", "handle POST /v1/completions", "proxy/proxy.py::Proxy.generate"),
+        Hop("gateway", "find out whose API key it is", "tenancy/tenants.py::TenantTable.authenticate"),
+        Hop("gateway", "make JSON of the body", "request/body.py::parse"),
+        Hop("gateway", "find the request's class and its targets", "request/classify.py::classify"),
         Hop(
-            "gateway",
-            "find out whose API key it is",
-            "services/gateway/llm_gateway/tenancy/tenants.py::TenantTable.authenticate",
+            "gateway", "get a slot of an engine, at once or after waiting", "scheduling/dispatch.py::Dispatcher.acquire"
         ),
-        Hop("gateway", "make JSON of the body", "services/gateway/llm_gateway/request/body.py::parse"),
+        Hop("gateway", "take the slot of one engine", "engines/pool.py::EnginePool.take"),
+        Hop("gateway", "send the request to that engine", "upstream/client.py::Upstream.send"),
+        Hop("server", "handle the engine's own POST /v1/completions", "server/app.py::Routes.complete"),
+        Hop("server", "turn text into token ids", "checkpoint/tokenizer.py::Tokenizer.encode_chat"),
+        Hop("server", "make a sequence for each answer", "request/preparation.py::Preparer.prepare"),
+        Hop("server", "give the request to the engine's thread", "server/async_engine.py::AsyncEngine._submit"),
+        Hop("engine", "give it a number of arrival and queue it", "engine.py::Engine.enqueue"),
+        Hop("engine", "plan a step", "scheduler/scheduler.py::Scheduler.schedule"),
+        Hop("engine", "look for its prefix in the cache and let it in", "kv_cache/manager.py::KVCacheManager.admit"),
+        Hop("engine", "hand out a block of KV memory", "kv_cache/block_pool.py::BlockPool.allocate"),
+        Hop("engine", "start the step on the device", "execution/model_runner.py::ModelRunner.launch"),
         Hop(
-            "gateway",
-            "find the request's class and its targets",
-            "services/gateway/llm_gateway/request/classify.py::classify",
+            "engine", "write tokens, positions and block tables into tensors", "execution/batch.py::BatchBuilder.build"
         ),
-        Hop(
-            "gateway",
-            "get a slot of an engine, at once or after waiting",
-            "services/gateway/llm_gateway/scheduling/dispatch.py::Dispatcher.acquire",
-        ),
-        Hop("gateway", "take the slot of one engine", "services/gateway/llm_gateway/engines/pool.py::EnginePool.take"),
-        Hop(
-            "gateway",
-            "send the request to that engine",
-            "services/gateway/llm_gateway/upstream/client.py::Upstream.send",
-        ),
-        Hop(
-            "server",
-            "handle the engine's own POST /v1/completions",
-            "services/engine/llm_engine/server/app.py::Routes.complete",
-        ),
-        Hop(
-            "server",
-            "turn text into token ids",
-            "services/engine/llm_engine/checkpoint/tokenizer.py::Tokenizer.encode_chat",
-        ),
-        Hop(
-            "server",
-            "make a sequence for each answer",
-            "services/engine/llm_engine/request/preparation.py::Preparer.prepare",
-        ),
-        Hop(
-            "server",
-            "give the request to the engine's thread",
-            "services/engine/llm_engine/server/async_engine.py::AsyncEngine._submit",
-        ),
-        Hop(
-            "engine",
-            "give it a number of arrival and queue it",
-            "services/engine/llm_engine/engine.py::Engine.enqueue",
-        ),
-        Hop("engine", "plan a step", "services/engine/llm_engine/scheduler/scheduler.py::Scheduler.schedule"),
-        Hop(
-            "engine",
-            "look for its prefix in the cache and let it in",
-            "services/engine/llm_engine/kv_cache/manager.py::KVCacheManager.admit",
-        ),
-        Hop(
-            "engine",
-            "hand out a block of KV memory",
-            "services/engine/llm_engine/kv_cache/block_pool.py::BlockPool.allocate",
-        ),
-        Hop(
-            "engine",
-            "start the step on the device",
-            "services/engine/llm_engine/execution/model_runner.py::ModelRunner.launch",
-        ),
-        Hop(
-            "engine",
-            "write tokens, positions and block tables into tensors",
-            "services/engine/llm_engine/execution/batch.py::BatchBuilder.build",
-        ),
-        Hop("engine", "run the layers", "services/engine/llm_engine/execution/decoder.py::DecoderModel.forward"),
-        Hop(
-            "engine",
-            "share the blocks that the step has filled",
-            "services/engine/llm_engine/scheduler/scheduler.py::Scheduler.commit",
-        ),
-        Hop("engine", "draw the next token", "services/engine/llm_engine/sampling/sampler.py::Sampler.sample"),
-        Hop(
-            "engine",
-            "turn tokens into text that can be sent",
-            "services/engine/llm_engine/request/detokenizer.py::Detokenizer.push",
-        ),
+        Hop("engine", "run the layers", "execution/decoder.py::DecoderModel.forward"),
+        Hop("engine", "share the blocks that the step has filled", "scheduler/scheduler.py::Scheduler.commit"),
+        Hop("engine", "draw the next token", "sampling/sampler.py::Sampler.sample"),
+        Hop("engine", "turn tokens into text that can be sent", "request/detokenizer.py::Detokenizer.push"),
         Hop(
             "server",
             "bring a step's outputs to the streams of their requests",
-            "services/engine/llm_engine/server/async_engine.py::AsyncEngine._deliver",
+            "server/async_engine.py::AsyncEngine._deliver",
         ),
-        Hop(
-            "server",
-            "make server-sent events of an output",
-            "services/engine/llm_engine/server/choices.py::TextChoices.events",
-        ),
+        Hop("server", "make server-sent events of an output", "server/choices.py::TextChoices.events"),
         Hop(
             "gateway",
             "let the engine's events through, and look for token counts",
-            "services/gateway/llm_gateway/upstream/stream_filter.py::StreamFilter.feed",
+            "upstream/stream_filter.py::StreamFilter.feed",
         ),
-        Hop("gateway", "give the slot back", "services/gateway/llm_gateway/engines/permit.py::Permit.release"),
+        Hop("gateway", "give the slot back", "engines/permit.py::Permit.release"),
     ]
