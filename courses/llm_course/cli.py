@@ -17,6 +17,7 @@ from llm_course.exercises import fault_commands
 from llm_course.progress import commands as progress_commands
 from llm_course.quiz import commands as quiz_commands
 from llm_course.site import commands as site_commands
+from llm_course.traces import commands as traces_commands
 
 PACKAGES = (
     site_commands,
@@ -25,6 +26,7 @@ PACKAGES = (
     quiz_commands,
     cards_commands,
     progress_commands,
+    traces_commands,
 )
 
 

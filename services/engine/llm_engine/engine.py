@@ -78,17 +78,7 @@ class Engine:
         self.num_preemptions = 0
         trace = () if config.trace is None else (StepTrace(Path(config.trace)),)
         self._observers = Observers([*observers, *trace])
-        self._observers.watch(
-            ObservedEngine(
-                config=config,
-                num_blocks=self.num_blocks,
-                max_model_len=self.max_model_len,
-                tokenizer=self.tokenizer,
-                kv_cache=self.kv_cache,
-                scheduler=self.scheduler,
-                speculation=self.speculation,
-            )
-        )
+        self._observers.watch(self._observed(parts))
 
     @property
     def has_work(self) -> bool:
@@ -121,7 +111,13 @@ class Engine:
         self.enqueue(request_id, self.prepare(prompt_ids, params, only_final), priority)
 
     def enqueue(
-        self, request_id: str, prepared: Prepared, priority: int = 0, arrival_time: float | None = None
+        self,
+        request_id: str,
+        prepared: Prepared,
+        priority: int = 0,
+        arrival_time: float | None = None,
+        *,
+        trace_id: str | None = None,
     ) -> None:
         """Queue a prepared request. RequestError if its id is in use.
 
@@ -133,7 +129,7 @@ class Engine:
         for choice in prepared.choices:
             sequence = choice.sequence
             sequence.request_id, sequence.priority, sequence.arrival_time = request_id, priority, now
-            sequence.arrival = self._num_arrivals
+            sequence.arrival, sequence.trace_id = self._num_arrivals, trace_id
             self._num_arrivals += 1
             self._observers.queued(sequence)
         self._requests[request_id] = prepared.choices
@@ -164,6 +160,20 @@ class Engine:
             return self._finish_step(begun)
         self._in_flight = begun
         return outputs
+
+    def _observed(self, parts: startup.Parts) -> ObservedEngine:
+        return ObservedEngine(
+            config=self.config,
+            num_blocks=self.num_blocks,
+            max_model_len=self.max_model_len,
+            tokenizer=self.tokenizer,
+            kv_cache=self.kv_cache,
+            scheduler=self.scheduler,
+            speculation=self.speculation,
+            dtype=parts.dtype,
+            kv_bytes_per_block=parts.kv_bytes_per_block,
+            timelines=lambda: parts.runner.timelines,
+        )
 
     def _begin_step(self) -> InFlight | None:
         """Schedule and launch a step. None if everything that runs is about to end."""

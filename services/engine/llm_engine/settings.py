@@ -129,7 +129,7 @@ class EngineConfig:
         '{"model": "models/draft", "num_speculative_tokens": 2}',
     )
     trace: str | None = setting(
-        None, "file for one JSON line per step; its fields are in llm_engine/observers/trace.schema.json"
+        None, "file for JSON lines, several per step; their fields are in llm_engine/observers/trace.schema.json"
     )
     check_invariants: bool = setting(False, "check the scheduler's and the cache's invariants after every step; slow")
 

@@ -31,12 +31,14 @@ from llm_gateway.request.endpoints import QUEUED
 from llm_gateway.request.estimate import OutputEstimator, PromptEstimator
 from llm_gateway.request.exchange import request_id
 from llm_gateway.scheduling.dispatch import Dispatcher
+from llm_gateway.scheduling.listener import QueueListener
 from llm_gateway.scheduling.policies import make_policy
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.sla.routes import SlaRoutes
 from llm_gateway.sla.tracker import SlaTracker
+from llm_gateway.telemetry.queue_trace import QueueTrace
 from llm_gateway.telemetry.tracing import NoTracing, Tracing, TracingSettings
 from llm_gateway.tenancy.rate_limit import LocalLimiter
 from llm_gateway.tenancy.tenants import TenantTable, keys_required
@@ -101,6 +103,7 @@ class Gateway:
             self.pool, self.upstream, settings.probe_interval, settings.probe_timeout, clock=clock
         )
         self.scraper = SignalScraper(self.pool, self.upstream, settings.signals_interval, clock)
+        self.queue_trace = make_queue_trace(settings, clock)
         self.limiter, dispatcher = self._schedule(clock)
         self.models = Models(self.pool, self.tenants, aliases=settings.aliases, retry_after=settings.probe_interval)
         self.proxy = self._make_proxy(dispatcher, clock)
@@ -144,6 +147,7 @@ class Gateway:
             wait_bound=self.wait_bound,
             clock=clock,
             on_shed=self.metrics.shed,
+            listener=self.queue_trace,
         )
 
     def _make_proxy(self, dispatcher: Dispatcher, clock: Callable[[], float]) -> Proxy:
@@ -218,6 +222,7 @@ class Gateway:
             await watch.stop()
         await asyncio.to_thread(self.tracing.close)
         await self.upstream.close()
+        self.queue_trace.close()
 
     def apply(self, settings: GatewaySettings) -> None:
         """Take over the settings of a reloaded configuration that `reload.LIVE` names; the others are unchanged."""
@@ -294,6 +299,11 @@ def _answering_errors(handler: Handler) -> Handler:
 
 async def _not_found(request: web.Request) -> web.StreamResponse:
     raise ApiError(ErrorKind.NOT_FOUND, f"no such path: {request.path}")
+
+
+def make_queue_trace(settings: GatewaySettings, clock: Callable[[], float]) -> QueueListener:
+    """Return the queue trace that the settings ask for, or a listener that ignores everything."""
+    return QueueListener() if settings.queue_trace is None else QueueTrace(settings.queue_trace, settings, clock)
 
 
 def make_tracing(settings: TracingSettings) -> Tracing:

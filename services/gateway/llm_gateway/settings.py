@@ -118,6 +118,7 @@ class GatewaySettings(ServiceSettings, env_prefix="LLM_GATEWAY_"):
     monitoring: MonitoringSettings = Field(MonitoringSettings(), description="access to metrics and SLA pages")
     sla: SlaSettings = SlaSettings()
     tracing: TracingSettings = TracingSettings()
+    queue_trace: str | None = Field(None, description="file that gets a line of JSON for each change of the queue")
     connect_timeout: float = Field(2.0, gt=0, description="seconds to connect to an engine")
     engine_silence_timeout: float = Field(
         600.0, gt=0, description="seconds without a byte after which an engine has failed"

@@ -31,6 +31,9 @@ class Waiting:
     """Chained hashes of the prompt's blocks. Two prompts with equal hashes up to index i are equal up to block i."""
     model: str | None = None
     """The name that engines use for the model; None accepts any model."""
+    request_id: str = ""
+    trace_id: str | None = None
+    """Trace id of the caller, for records."""
 
     key: float = 0.0
     """Rank by the policy. It is fixed at the first push, so a request that returns to the queue keeps its age."""

@@ -16,6 +16,7 @@ COMMANDS = {
     "progress": "what you did in the course so far",
     "quiz": "answer a module's questions in the terminal",
     "cards": "review the cards that are due, or write them as an Anki deck",
+    "traces": "record the traces that the pages replay",
 }
 
 

@@ -44,9 +44,10 @@ def fit(traces: Sequence[Path]) -> EngineModel:
 
 def _steps(trace: Path) -> Iterator[tuple[float, int, int]]:
     """Yield (seconds, decoding sequences, prompt tokens) of each step that another one follows directly."""
-    events = [event for line in trace.open(encoding="utf-8") if (event := json.loads(line))["event"] == "step"]
-    for event, following in pairwise(events):
-        if following["time"] - event["time"] - event["duration"] < IDLE_SECONDS:
-            sizes = [len(sequence["token_ids"]) for sequence in event["sequences"]]
+    events = [json.loads(line) for line in trace.open(encoding="utf-8")]
+    ends = {event["index"]: event["time"] for event in events if event["event"] == "result"}
+    for event, following in pairwise(event for event in events if event["event"] == "step"):
+        if following["time"] - ends[event["index"]] < IDLE_SECONDS:
+            sizes = [sequence["num_tokens"] for sequence in event["sequences"]]
             decodes = sum(size == 1 for size in sizes)
             yield following["time"] - event["time"], decodes, sum(sizes) - decodes

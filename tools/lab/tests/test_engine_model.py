@@ -16,9 +16,10 @@ def write_trace(path: Path) -> None:
     for index in range(60):
         decodes, prompt = index % 8 + 1, (index % 5) * 20
         seconds = BASE + SLOPE * decodes + PREFILL * prompt
-        chunk = [{"token_ids": [7] * prompt}] if prompt else []
-        step = {"time": now, "duration": seconds - 0.001, "sequences": [{"token_ids": [1]}] * decodes + chunk}
-        lines += [{"event": "step", **step}, {"event": "finish"}]
+        chunk = [{"num_tokens": prompt}] if prompt else []
+        step = {"index": index, "time": now, "sequences": [{"num_tokens": 1}] * decodes + chunk}
+        result = {"event": "result", "index": index, "time": now + seconds - 0.001}
+        lines += [{"event": "step", **step}, result, {"event": "finish"}]
         now += seconds + (60.0 if index == 30 else 0.0)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 

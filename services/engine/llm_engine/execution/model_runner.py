@@ -8,6 +8,7 @@ from torch import Tensor
 from llm_engine.execution.batch import BatchBuilder
 from llm_engine.execution.graphs import Forward
 from llm_engine.kv_cache.memory import BlockCopy, KVMemory
+from llm_engine.parallel.collectives import Timeline
 from llm_engine.parallel.workers import Workers
 from llm_engine.sampling.sampler import NOTHING, Draw, Sampler
 from llm_engine.scheduler.placeholders import resolve
@@ -53,9 +54,15 @@ class ModelRunner:
         if self._workers is not None:
             self._workers.send(step.copies, batch)
         logits = self._forward(batch)
+        if self._workers is not None:
+            self._workers.computed()
         draw = self._sampler.sample(logits, batch.wanted) if batch.wanted else NOTHING
         self._drawn = draw.tokens
         return draw
+
+    @property
+    def timelines(self) -> list[Timeline]:
+        return [] if self._workers is None else self._workers.timelines
 
     def close(self) -> None:
         """Stop the other ranks."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from llm_engine.kv_cache.block_pool import BlockPool
 from llm_engine.kv_cache.memory import BlockCopy, Move
@@ -32,6 +33,18 @@ class PrefixCacheStats:
     """Tokens found."""
 
 
+class CacheListener(Protocol):
+    """Receives each change of what the prefix cache knows, in order."""
+
+    def inserted(self, sequence: Sequence, first: int, last: int) -> None:
+        """Called after the blocks `first <= i < last` of the table were offered; the cache may know others instead."""
+        ...
+
+    def evicted(self, block: int, lost: list[int]) -> None:
+        """Called when `block` is taken for new content; nothing can find the `lost` blocks after that."""
+        ...
+
+
 class KVCacheManager:
     """The block tables of all sequences, over one block pool and one prefix cache."""
 
@@ -47,8 +60,9 @@ class KVCacheManager:
         self.block_size = block_size
         self.prefix_cache = PREFIX_CACHES[prefix_cache](block_size)
         self.free_host_blocks = list(range(num_host_blocks))
-        self.pool = BlockPool(num_blocks, self.prefix_cache.forget, evict)
+        self.pool = BlockPool(num_blocks, self._forget, evict)
         self.stats = PrefixCacheStats()
+        self.listeners: list[CacheListener] = []
         self._copies: list[BlockCopy] = []
 
     def num_blocks_for(self, num_tokens: int) -> int:
@@ -110,7 +124,7 @@ class KVCacheManager:
             self._trim(sequence)
         first, last = start // self.block_size, (end - num_rejected) // self.block_size
         if last > first:
-            self.prefix_cache.insert(sequence, first, last)
+            self._insert(sequence, first, last)
 
     def preempt(self, sequence: Sequence) -> None:
         """Take the blocks back. Swap their content to host memory if there is room; else it will be recomputed."""
@@ -131,6 +145,17 @@ class KVCacheManager:
         sequence.block_table = []
         sequence.table_version += 1
         sequence.num_computed_tokens = 0
+
+    def _insert(self, sequence: Sequence, first: int, last: int) -> None:
+        self.prefix_cache.insert(sequence, first, last)
+        for listener in self.listeners:
+            listener.inserted(sequence, first, last)
+
+    def _forget(self, block: int) -> list[int]:
+        lost = self.prefix_cache.forget(block)
+        for listener in self.listeners:
+            listener.evicted(block, lost)
+        return lost
 
     def _trim(self, sequence: Sequence) -> None:
         """Give back the blocks at the end that only rejected drafts needed."""
@@ -162,7 +187,7 @@ class KVCacheManager:
         self._release_host(sequence)
         last = sequence.num_computed_tokens // self.block_size
         if last > first:
-            self.prefix_cache.insert(sequence, first, last)
+            self._insert(sequence, first, last)
 
     def _release_host(self, sequence: Sequence) -> None:
         self.free_host_blocks += sequence.host_blocks

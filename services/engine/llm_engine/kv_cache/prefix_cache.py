@@ -16,6 +16,15 @@ from llm_engine.scheduler.sequence import Sequence
 ROOT = b""
 
 
+def extend_chain(keys: list[bytes], token_ids: list[int], block_size: int, count: int) -> None:
+    """Append chained keys of the next full blocks until there are `count`."""
+    while len(keys) < count:
+        start = len(keys) * block_size
+        parent = keys[-1] if keys else ROOT
+        tokens = array("q", token_ids[start : start + block_size]).tobytes()
+        keys.append(blake2b(parent + tokens, digest_size=16).digest())
+
+
 class PrefixCache(Protocol):
     """The interface to the manager, with three implementations: off, hash and radix (`radix_cache`)."""
 
@@ -105,9 +114,5 @@ class HashPrefixCache:
         keys, size = sequence.block_hashes, self._block_size
         if not keys and sequence.leader is not None:  # answers share a prompt, and only the leader hashes it
             keys.extend(sequence.leader.block_hashes[: sequence.num_prompt_tokens // size])
-        while len(keys) < count:
-            start = len(keys) * size
-            parent = keys[-1] if keys else ROOT
-            tokens = array("q", sequence.token_ids[start : start + size]).tobytes()
-            keys.append(blake2b(parent + tokens, digest_size=16).digest())
+        extend_chain(keys, sequence.token_ids, size, count)
         return keys[:count]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
 from typing import Protocol
 
 from llm_engine.checkpoint.tokenizer import AnyTokenizer
 from llm_engine.kv_cache.manager import KVCacheManager
+from llm_engine.parallel.collectives import Timeline
 from llm_engine.sampling.sampler import Sampled
 from llm_engine.scheduler.scheduler import Scheduler, Step
 from llm_engine.scheduler.sequence import Sequence
@@ -29,6 +31,12 @@ class ObservedEngine:
     kv_cache: KVCacheManager
     scheduler: Scheduler
     speculation: Speculation | None
+    dtype: str
+    """Type of activations and KV cache."""
+    kv_bytes_per_block: int
+    """Over all layers and ranks, draft model included."""
+    timelines: Callable[[], list[Timeline]]
+    """Return each rank's part of the last step; empty unless several ranks run and a trace is written."""
 
 
 class Observer(Protocol):

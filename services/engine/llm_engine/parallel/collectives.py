@@ -30,6 +30,26 @@ class Traffic:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call; times are of the machine's monotonic clock, on a GPU those of its launch."""
+
+    name: str
+    begin: float
+    end: float
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One rank's forward pass."""
+
+    rank: int
+    begin: float
+    end: float
+    calls: list[Call]
+
+
 class Collectives:
     """One rank's connection to the others."""
 
@@ -46,6 +66,8 @@ class Collectives:
         ]
         self.shard = shard
         self.traffic: dict[str, Traffic] = {}
+        self.calls: list[Call] | None = None
+        """Every call since `take_timeline`; None: none are kept."""
         self._rank = rank
         self._group = groups[shard.stage]
         self._last_stage_rank = (shard.num_stages - 1) * shard.tensor_size
@@ -81,6 +103,11 @@ class Collectives:
             self._timed("receive", logits, lambda: dist.recv(logits, self._last_stage_rank))
         return logits
 
+    def take_timeline(self, begin: float) -> Timeline:
+        """Return the pass that began then and ends now, and forget its calls."""
+        calls, self.calls = self.calls or [], []
+        return Timeline(self._rank, begin, time.monotonic(), calls)
+
     def close(self) -> None:
         dist.destroy_process_group()
 
@@ -97,5 +124,8 @@ class Collectives:
         call()
         traffic = self.traffic.setdefault(name, Traffic())
         traffic.calls += 1
-        traffic.num_bytes += x.numel() * x.element_size()
-        traffic.seconds += time.monotonic() - started
+        num_bytes, ended = x.numel() * x.element_size(), time.monotonic()
+        traffic.num_bytes += num_bytes
+        traffic.seconds += ended - started
+        if self.calls is not None:
+            self.calls.append(Call(name, started, ended, num_bytes))

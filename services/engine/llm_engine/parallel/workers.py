@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import pickle
 import signal
+import time
 from dataclasses import fields
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,7 +28,7 @@ from llm_engine.checkpoint.loading import load_decoder
 from llm_engine.execution.batch import Batch
 from llm_engine.execution.transfer import to_device
 from llm_engine.kv_cache.memory import BlockCopy
-from llm_engine.parallel.collectives import TIMEOUT, Collectives
+from llm_engine.parallel.collectives import TIMEOUT, Collectives, Timeline
 from llm_engine.parallel.sharding import Shard
 from llm_engine.settings import EngineConfig
 from llm_engine.startup import sizing
@@ -57,12 +58,25 @@ class Workers:
             self._processes.append(process)
         self.collectives = Collectives(Shard.of_rank(0, config), 0, store, device)
         self._log = config.log_collectives
+        self._records = config.trace is not None
+        self._begin = 0.0
+        self.timelines: list[Timeline] = []
+        """The ranks' parts of the last step, if a trace is written."""
+        if self._records:
+            self.collectives.calls = []
 
     def send(self, copies: list[BlockCopy], batch: Batch | None) -> None:
         """Send the step to all other ranks. The caller computes the same step in its own process."""
         message = pickle.dumps((copies, None if batch is None else _on_host(batch)))
         for pipe in self._pipes:
             pipe.send_bytes(message)
+        self._begin = time.monotonic()
+
+    def computed(self) -> None:
+        """Note that rank 0 has computed its part. With a trace, wait for the other ranks' timelines."""
+        if self._records:
+            mine = self.collectives.take_timeline(self._begin)
+            self.timelines = [mine, *(pipe.recv() for pipe in self._pipes)]
 
     def close(self) -> None:
         for pipe in self._pipes:
@@ -83,6 +97,7 @@ def run(config: EngineConfig, folder: Path, num_blocks: int, *, rank: int, port:
     shard = Shard.of_rank(rank, config)
     store = TCPStore(HOST, port, is_master=False, timeout=TIMEOUT)
     collectives = Collectives(shard, rank, store, device)
+    collectives.calls = None if config.trace is None else []
     decoder = load_decoder(config, folder, device, shard, collectives=collectives)
     memory = decoder.new_kv_memory(num_blocks, config.num_cpu_blocks)
     try:
@@ -90,8 +105,11 @@ def run(config: EngineConfig, folder: Path, num_blocks: int, *, rank: int, port:
             copies, batch = pickle.loads(pipe.recv_bytes())
             memory.copy(copies)
             if batch is not None:
+                begin = time.monotonic()
                 with torch.inference_mode():
                     decoder.forward(_on_device(batch, device), memory.device)
+                if config.trace is not None:
+                    pipe.send(collectives.take_timeline(begin))
     except EOFError:
         if config.log_collectives:
             log.warning("%s", collectives.report())

@@ -26,6 +26,16 @@ PROMPT_LOGPROBS_TOKENS = 128
 costs more than computing the token, and the other sequences wait meanwhile."""
 
 
+@dataclass(frozen=True, slots=True)
+class Preemption:
+    """A sequence that gave back all its blocks so that another one could go on."""
+
+    victim: Sequence
+    needed_by: Sequence
+    num_lost_tokens: int
+    """Computed tokens whose KV is not kept in host memory."""
+
+
 @dataclass(slots=True, eq=False)
 class Step:
     """The plan of one step: how many tokens of each sequence it computes, and which sequences were preempted."""
@@ -35,7 +45,7 @@ class Step:
     num_tokens: dict[Sequence, int] = field(default_factory=dict)
     starts: dict[Sequence, int] = field(default_factory=dict)
     """Position of the first token that each sequence computes."""
-    preempted: list[Sequence] = field(default_factory=list)
+    preempted: list[Preemption] = field(default_factory=list)
     admitted: list[Sequence] = field(default_factory=list)
     copies: list[BlockCopy] = field(default_factory=list)
     """Copies to make, in this order, before the forward pass."""
@@ -70,7 +80,7 @@ class Scheduler:
         self.max_num_batched_tokens = max_num_batched_tokens
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
-        self._order = order
+        self.order = order
         self._select_victim = select_victim
 
     @property
@@ -80,7 +90,7 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence. At its longest it must fit in an empty cache; the caller checks that."""
         sequence.status = Status.WAITING
-        insort(self.waiting, sequence, key=self._order)
+        insort(self.waiting, sequence, key=self.order)
 
     def schedule(self) -> Step:
         """Plan the next step: running sequences first, then waiting ones, unless a sequence was preempted."""
@@ -139,21 +149,22 @@ class Scheduler:
     def _make_room(self, sequence: Sequence, num_tokens: int, step: Step) -> bool:
         """Preempt until the sequence's next tokens fit. Return False if it became the victim itself."""
         while not self.kv_cache.grow(sequence, num_tokens):
-            victim = self._select_victim(self.running, self._order)
-            self._preempt(victim, step)
+            victim = self._select_victim(self.running, self.order)
+            self._preempt(victim, sequence, step)
             if victim is sequence:
                 return False
         return True
 
-    def _preempt(self, victim: Sequence, step: Step) -> None:
+    def _preempt(self, victim: Sequence, needed_by: Sequence, step: Step) -> None:
+        num_computed = victim.num_computed_tokens
         self.running.remove(victim)
         self.kv_cache.preempt(victim)
         victim.status = Status.WAITING
         victim.num_preemptions += 1
         victim.draft_token_ids = []
-        insort(self.waiting, victim, key=self._order)
+        insort(self.waiting, victim, key=self.order)
         step.give_back(victim)
-        step.preempted.append(victim)
+        step.preempted.append(Preemption(victim, needed_by, num_computed - victim.num_swapped_tokens))
 
     def _schedule_waiting(self, step: Step) -> None:
         while self.waiting and step.budget > 0 and len(self.running) < self.max_num_seqs:
@@ -162,7 +173,7 @@ class Scheduler:
                 return  # head-of-line blocking on purpose: if others could overtake, a large prompt would starve
             self.waiting.pop(0)
             sequence.status = Status.RUNNING
-            insort(self.running, sequence, key=self._order)
+            insort(self.running, sequence, key=self.order)
             step.admitted.append(sequence)
             num_tokens = _next_piece(sequence, step.budget)
             self.kv_cache.grow(sequence, num_tokens)

@@ -59,6 +59,8 @@ class Sequence:
     """Running number in order of arrival."""
     priority: int = 0
     """The lowest number is served first, under `--scheduling-policy priority`."""
+    trace_id: str | None = None
+    """Trace id of the caller, which joins this sequence to the client's and the gateway's records."""
     arrival_time: float = 0.0
     max_num_tokens: int = sys.maxsize
     """Longest prompt plus output."""

@@ -89,17 +89,24 @@ class AsyncEngine:
         return [self.engine.prepare(item.prompt_ids, item.params, only_final) for item in submissions]
 
     async def generate(
-        self, prepared: Sequence[Prepared], priority: int = 0, request_id: str = ""
+        self,
+        prepared: Sequence[Prepared],
+        priority: int = 0,
+        request_id: str = "",
+        *,
+        trace_id: str | None = None,
     ) -> AsyncGenerator[tuple[int, RequestOutput], None]:
         """Yield (index of the prepared request, output) as outputs arrive, until all requests are finished.
 
         `aclose` or cancellation aborts the requests that still run. Raises EngineDead if the engine dies, and
-        RequestFailed or RequestError if a request fails. `request_id` appears in the engine's log and trace.
+        RequestFailed or RequestError if a request fails. `request_id` and `trace_id` appear in the
+        engine's log and trace.
         """
         if self._dead is not None:
             raise self._dead
         queue: asyncio.Queue[Item] = asyncio.Queue()
-        ids = [self._submit(each, index, queue, priority, request_id=request_id) for index, each in enumerate(prepared)]
+        submit = partial(self._submit, request_id=request_id, trace_id=trace_id)
+        ids = [submit(each, index, queue, priority) for index, each in enumerate(prepared)]
         unfinished = sum(len(each.choices) for each in prepared)
         try:
             while unfinished:
@@ -121,10 +128,12 @@ class AsyncEngine:
         priority: int,
         *,
         request_id: str,
+        trace_id: str | None,
     ) -> str:
         engine_id = f"{request_id}#{next(self._ids)}"
         self._streams[engine_id] = _Stream(queue, index, len(item.choices))
-        self._commands.put(partial(self._enqueue, engine_id, item, priority, time.monotonic()))
+        enqueue = partial(self.engine.enqueue, engine_id, item, priority, time.monotonic(), trace_id=trace_id)
+        self._commands.put(partial(self._enqueue, engine_id, enqueue))
         return engine_id
 
     def _deliver(self, outputs: list[RequestOutput]) -> None:
@@ -177,9 +186,9 @@ class AsyncEngine:
             while True:
                 self._commands.get_nowait()()
 
-    def _enqueue(self, request_id: str, prepared: Prepared, priority: int, arrival_time: float) -> None:
+    def _enqueue(self, request_id: str, enqueue: Callable[[], None]) -> None:
         try:
-            self.engine.enqueue(request_id, prepared, priority, arrival_time)
+            enqueue()
         except Exception as error:
             log.exception("request %s failed", request_id)
             self._call_in_loop(partial(self._fail, request_id, error))

@@ -78,7 +78,9 @@ async def start(
 ) -> Results:
     """Prepare the submissions and return their results. The engine starts when the first result is requested."""
     prepared = await engine.prepare(submissions, only_final=not body.stream)
-    return engine.generate(prepared, body.priority, request.state.request_id)
+    return engine.generate(
+        prepared, body.priority, request.state.request_id, trace_id=headers.trace_id(request.headers)
+    )
 
 
 async def collect(results: Results) -> tuple[list[tuple[int, RequestOutput]], Usage]:

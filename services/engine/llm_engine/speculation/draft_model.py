@@ -12,6 +12,8 @@ the draft model.
 
 from __future__ import annotations
 
+import time
+
 import torch
 from torch import Tensor
 
@@ -21,16 +23,20 @@ from llm_engine.kv_cache.memory import BlockCopy, KVMemory
 from llm_engine.operators.truncation import likeliest
 from llm_engine.sampling.sampler import DRAFT_LANE, Sampler
 from llm_engine.scheduler.sequence import Sequence
+from llm_engine.speculation.speculation import SpeculationStats
 
 
 class DraftModel:
     """A model that guesses tokens, with its own KV memory and the main model's block tables."""
 
-    def __init__(self, forward: Forward, memory: KVMemory, builder: BatchBuilder, sampler: Sampler) -> None:
+    def __init__(
+        self, forward: Forward, memory: KVMemory, builder: BatchBuilder, sampler: Sampler, *, stats: SpeculationStats
+    ) -> None:
         self._forward = forward
         self._builder = builder
         self._sampler = sampler
         self._memory = memory
+        self._stats = stats
 
     def propose(self, sequence: Sequence, count: int) -> list[int]:
         """Return dummy guesses, for which the scheduler reserves blocks. `fill` replaces them."""
@@ -41,6 +47,7 @@ class DraftModel:
 
     def fill(self, num_tokens: dict[Sequence, int]) -> None:
         """Compute the step's tokens, then guess the drafts, one token per round."""
+        begun = time.monotonic()
         guessing = [sequence for sequence in num_tokens if sequence.draft_token_ids]
         starts = {sequence: max(0, sequence.num_tokens - 2) for sequence in guessing}
         first = {s: s.num_tokens - starts[s] if s in starts else count for s, count in num_tokens.items()}
@@ -53,6 +60,7 @@ class DraftModel:
             depth += 1
         for sequence, rows in chosen.items():
             sequence.draft_probabilities = torch.stack(rows) if rows else None
+        self._stats.draft_seconds += time.monotonic() - begun
 
     def _round(
         self,

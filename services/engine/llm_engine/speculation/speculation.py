@@ -10,6 +10,7 @@ written, and the step yields at least one token in any case. There are two ways 
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -74,18 +75,22 @@ class SpeculationStats:
     """Guesses verified."""
     accepted_by_position: list[int] = field(default_factory=list)
     """Guesses accepted, by position in the draft."""
+    draft_seconds: float = 0.0
+    """Time spent on guessing, by the host's clock."""
 
 
 class Speculation:
     """The guesses before each step, and the count of accepted ones after it."""
 
-    def __init__(self, propose: Proposer, num_tokens: int) -> None:
-        self.stats = SpeculationStats(accepted_by_position=[0] * num_tokens)
+    def __init__(self, propose: Proposer, num_tokens: int, stats: SpeculationStats | None = None) -> None:
+        self.stats = stats or SpeculationStats()
+        self.stats.accepted_by_position = [0] * num_tokens
         self._propose = propose
         self._num_tokens = num_tokens
 
     def prepare(self, running: Iterable[Sequence]) -> None:
         """Propose drafts for the running sequences."""
+        begun = time.monotonic()
         for sequence in running:
             count = self._most(sequence)
             sequence.draft_probabilities = None
@@ -93,6 +98,7 @@ class Speculation:
                 sequence.draft_token_ids = self._propose(sequence, count) if count > 0 else []
             except Exception as error:  # noqa: BLE001 - it ends this request alone
                 sequence.draft_token_ids, sequence.error = [], error
+        self.stats.draft_seconds += time.monotonic() - begun
 
     def observe(self, sampled: Iterable[Sampled]) -> None:
         """Count the drafts that a step verified."""

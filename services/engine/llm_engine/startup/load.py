@@ -25,11 +25,17 @@ from llm_engine.parallel.workers import Workers
 from llm_engine.sampling.sampler import Sampler
 from llm_engine.settings import EngineConfig
 from llm_engine.speculation.draft_model import DraftModel
-from llm_engine.speculation.speculation import Proposer, Speculation, SpeculativeConfig, propose_ngram
+from llm_engine.speculation.speculation import (
+    Proposer,
+    Speculation,
+    SpeculationStats,
+    SpeculativeConfig,
+    propose_ngram,
+)
 from llm_engine.startup import sizing
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Parts:
     """The parts of an engine."""
 
@@ -42,6 +48,8 @@ class Parts:
     speculation: Speculation | None
     overlaps: bool
     """Whether a step is launched before the previous one is read."""
+    dtype: str
+    kv_bytes_per_block: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,9 @@ class Machine:
     max_model_len: int
     num_blocks: int
     shard: Shard
+    models: list[DecoderConfig]
+    """The main model, then the draft model if there is one."""
+    dtype: torch.dtype
 
     def builder(self, max_tokens: int) -> BatchBuilder:
         config = self.config
@@ -91,7 +102,8 @@ def load(config: EngineConfig) -> Parts:
     # Some configs name an end-of-text token outside the vocabulary, which the model can never write.
     eos_token_ids = tuple(token for token in tokenizer.eos_token_ids if token < model.vocab_size)
     sampler = Sampler(eos_token_ids, config.seed, backend.draw_rows(machine.operators))
-    draft_model = None if draft is None else _draft_model(machine, draft[0], sampler)
+    stats = SpeculationStats()
+    draft_model = None if draft is None else _draft_model(machine, draft[0], sampler, stats)
     return Parts(
         folder=folder,
         tokenizer=tokenizer,
@@ -99,8 +111,10 @@ def load(config: EngineConfig) -> Parts:
         max_model_len=machine.max_model_len,
         num_blocks=machine.num_blocks,
         runner=_runner(machine, folder, sampler, draft_model),
-        speculation=None if wanted is None else _speculation(wanted, config, draft_model),
+        speculation=None if wanted is None else _speculation(wanted, config, draft_model, stats),
         overlaps=config.overlaps(on_gpu=machine.device.type == "cuda"),
+        dtype=str(machine.dtype).removeprefix("torch."),
+        kv_bytes_per_block=sizing.block_bytes(config.block_size, machine.models, machine.dtype),
     )
 
 
@@ -118,6 +132,8 @@ def _machine(config: EngineConfig, model: DecoderConfig, draft: tuple[Path, Deco
         max_model_len=max_model_len,
         num_blocks=sizing.num_blocks(config, models, max_model_len, dtype, device=device),
         shard=shard,
+        models=models,
+        dtype=dtype,
     )
 
 
@@ -136,11 +152,12 @@ def _runner(machine: Machine, folder: Path, sampler: Sampler, draft_model: Draft
     )
 
 
-def _draft_model(machine: Machine, folder: Path, sampler: Sampler) -> DraftModel:
+def _draft_model(machine: Machine, folder: Path, sampler: Sampler, stats: SpeculationStats) -> DraftModel:
     config = machine.config
     forward, memory = machine.prepare(load_decoder(config, folder, machine.device))
     # The draft model's first round can compute one more token per sequence.
-    return DraftModel(forward, memory, machine.builder(config.max_num_batched_tokens + config.max_num_seqs), sampler)
+    builder = machine.builder(config.max_num_batched_tokens + config.max_num_seqs)
+    return DraftModel(forward, memory, builder, sampler, stats=stats)
 
 
 def _draft(name: str, model: DecoderConfig) -> tuple[Path, DecoderConfig]:
@@ -153,7 +170,9 @@ def _draft(name: str, model: DecoderConfig) -> tuple[Path, DecoderConfig]:
     return folder, draft
 
 
-def _speculation(wanted: SpeculativeConfig, config: EngineConfig, draft_model: DraftModel | None) -> Speculation:
+def _speculation(
+    wanted: SpeculativeConfig, config: EngineConfig, draft_model: DraftModel | None, stats: SpeculationStats
+) -> Speculation:
     needed = config.max_num_seqs * (1 + wanted.num_speculative_tokens)
     if config.max_num_batched_tokens < needed:
         raise EngineError(
@@ -163,4 +182,4 @@ def _speculation(wanted: SpeculativeConfig, config: EngineConfig, draft_model: D
     propose: Proposer = partial(propose_ngram, longest=wanted.prompt_lookup_max, shortest=wanted.prompt_lookup_min)
     if draft_model is not None:
         propose = draft_model.propose
-    return Speculation(propose, wanted.num_speculative_tokens)
+    return Speculation(propose, wanted.num_speculative_tokens, stats)

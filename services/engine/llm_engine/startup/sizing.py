@@ -103,6 +103,11 @@ def available_bytes(device: torch.device, share: float) -> int:
     return int(share * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
+def block_bytes(block_size: int, models: Sequence[DecoderConfig], dtype: torch.dtype) -> int:
+    """Return the bytes of one KV block over all layers of all models."""
+    return sum(block_size * 2 * model.kv_size * model.num_layers * dtype.itemsize for model in models)
+
+
 def num_blocks(
     config: EngineConfig,
     models: Sequence[DecoderConfig],
@@ -116,21 +121,21 @@ def num_blocks(
     ModelError if they do not fit, or if they hold less than one sequence of full length. `models` share block ids.
     """
     needed = -(-max_model_len // config.block_size)
-    block_bytes = sum(config.block_size * 2 * m.kv_size * m.num_layers * dtype.itemsize for m in models)
+    bytes_each = block_bytes(config.block_size, models, dtype)
     room = memory(config, models, dtype, device)
-    possible = room.left * (config.num_ranks if device.type == "cuda" else 1) // block_bytes
+    possible = room.left * (config.num_ranks if device.type == "cuda" else 1) // bytes_each
     if config.num_gpu_blocks_override is not None:
         count, flag = config.num_gpu_blocks_override, "--num-gpu-blocks-override"
     elif config.kv_cache_memory_bytes is not None:
-        count, flag = config.kv_cache_memory_bytes // block_bytes, "--kv-cache-memory-bytes"
+        count, flag = config.kv_cache_memory_bytes // bytes_each, "--kv-cache-memory-bytes"
     elif device.type == "cuda":
         count, flag = possible, "--max-model-len"
     else:
-        count, flag = max(min(DEFAULT_KV_CACHE_BYTES // block_bytes, possible), needed), "--max-model-len"
+        count, flag = max(min(DEFAULT_KV_CACHE_BYTES // bytes_each, possible), needed), "--max-model-len"
     if max(count, needed) > possible:
         wanted = max(count, needed)
         raise ModelError(
-            f"out of memory: {wanted} blocks of {config.block_size} tokens need {_mib(wanted * block_bytes)}, but only "
+            f"out of memory: {wanted} blocks of {config.block_size} tokens need {_mib(wanted * bytes_each)}, but only "
             f"{possible} fit: --gpu-memory-utilization {config.gpu_memory_utilization} allows "
             f"{_mib(room.available)}, and weights and activations need {_mib(room.weights + room.activations)} of it; "
             f"lower {flag if count > needed else '--max-model-len'}"
@@ -138,7 +143,7 @@ def num_blocks(
     if count < needed:
         raise ModelError(
             f"the KV cache has {count} blocks of {config.block_size} tokens, but one sequence of {max_model_len} "
-            f"tokens needs {needed} ({needed * block_bytes} bytes); lower --max-model-len or raise the KV cache"
+            f"tokens needs {needed} ({needed * bytes_each} bytes); lower --max-model-len or raise the KV cache"
         )
     return count
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +52,15 @@ async def test_many_at_once_get_what_each_gets_alone(make_engine: MakeEngine) ->
     async with started(make_engine()) as runner:
         alone = await text(runner)
         assert await asyncio.gather(*[text(runner) for _ in range(8)]) == [alone] * 8
+
+
+async def test_the_trace_has_the_callers_trace_id(make_engine: MakeEngine, tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    async with started(make_engine(trace=str(path))) as runner:
+        async for _ in runner.generate([prepared(runner, 1)], request_id="mine", trace_id="ab" * 16):
+            pass
+    requests = [event for line in path.open(encoding="utf-8") if (event := json.loads(line))["event"] == "request"]
+    assert [(event["id"], event["trace_id"]) for event in requests] == [("mine#0/0", "ab" * 16)]
 
 
 async def test_leaving_early_aborts(make_engine: MakeEngine) -> None:

@@ -65,7 +65,7 @@ REGEX = {"structured_outputs": {"regex": "[a-z]{40}"}}
 FAULTS = {
     "prepared": Fault(Engine, "prepare", lambda self, ids, params, *rest: params.seed == MARK),
     "its grammar compiled": Fault(GrammarCompiler, "compile", fields=REGEX),
-    "admitted": Fault(Engine, "enqueue", lambda self, name, prepared, *rest: marked(prepared.sequence)),
+    "admitted": Fault(Engine, "enqueue", lambda self, name, prepared, *rest, **more: marked(prepared.sequence)),
     "its arrival observed": Fault(EngineMetrics, "queued", lambda self, sequence: marked(sequence)),
     "its end observed": Fault(EngineMetrics, "finished", lambda self, sequence: marked(sequence)),
     "its grammar asked": Fault(Grammar, "mask", fields=REGEX),

@@ -70,6 +70,8 @@ class EnginePool:
         """Number of permits by class."""
         self.rate = ServiceRate(self.scarcest_slots)
         self.on_change: Listeners[[]] = Listeners()
+        self.on_release: Listeners[[Permit]] = Listeners()
+        """Emitted with each permit that is given back, before `on_change`."""
         self._paused = False
         self._on_removed = on_removed
 
@@ -178,6 +180,7 @@ class EnginePool:
             engine.breaker.end_probe(permit.probe)
         if not engine.in_flight and engine in self.draining:
             self._gone(engine)
+        self.on_release.emit(permit)
         self._changed()
 
     # --- health ------------------------------------------------------------------------------------------------------

@@ -105,6 +105,8 @@ class Admission:
             session=request.headers.get(headers.SESSION),
             prefix=prefix_hashes(body) if self._pool.wants_prefix else (),
             model=model,
+            request_id=exchange.request_id,
+            trace_id=headers.trace_id(request.headers),
         )
         await self._charge(exchange, waiting.prompt_tokens + waiting.output_tokens)
         exchange.waiting = waiting

@@ -21,6 +21,7 @@ from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.classes import ClassTable
 from llm_gateway.engines import Engine, EnginePool, Permit
 from llm_gateway.engines.routes import Route
+from llm_gateway.scheduling.listener import QueueListener
 from llm_gateway.scheduling.preemption import Preemption
 from llm_gateway.scheduling.queue import NONE_EXCLUDED, QueueFull, RequestQueue
 from llm_gateway.scheduling.shedding import Shedder
@@ -52,6 +53,7 @@ class Dispatcher:
         wait_bound: WaitBound,
         clock: Callable[[], float],
         on_shed: Callable[[str], None],
+        listener: QueueListener | None = None,
     ) -> None:
         self._wait_bound = wait_bound
         self._clock = clock
@@ -67,6 +69,9 @@ class Dispatcher:
         """The routes that the queue's groups follow."""
         self._waiting: dict[Waiting, Grant] = {}
         self.preemption = Preemption(settings.preemption, self._clock)
+        self._listener = QueueListener() if listener is None else listener
+        self._listener.watch(queue, pool)
+        pool.on_release.subscribe(self._listener.released)
         pool.on_change.subscribe(self._pump)
 
     async def acquire(self, request: Waiting) -> Permit:
@@ -79,10 +84,12 @@ class Dispatcher:
         if permit := self._at_once(request):
             self._queue.admit(request)
             self.preemption.granted(request)
+            self._listener.enqueued(request)
+            self._listener.granted(request, permit)
             return permit
         route = self._pool.routes.of(request.model)
         if not self._pool.any_up(route):
-            raise self._unavailable(route)
+            raise self._refusal(request, self._unavailable(route))
         self._enqueue(request, route)
         granted: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         self._waiting[request] = granted
@@ -93,17 +100,20 @@ class Dispatcher:
             async with asyncio.timeout(request.cls.queue_timeout):
                 return await granted
         except TimeoutError:
-            self._withdraw(request, granted)
+            self._withdraw(request, granted, self._timed_out)
             raise self._waited_too_long(request) from None
         except asyncio.CancelledError:
-            self._withdraw(request, granted)
+            self._withdraw(request, granted, ErrorKind.CLIENT_CLOSED)
             raise
         finally:
             self._waiting.pop(request, None)
 
     def spare(self, request: Waiting) -> Permit | None:
         """Return a slot for a second, hedged attempt, None if there is none that no other request waits for."""
-        return self._at_once(request)
+        permit = self._at_once(request)
+        if permit is not None:
+            self._listener.granted(request, permit)
+        return permit
 
     def _at_once(self, request: Waiting) -> Permit | None:
         return None if self._queue.contends(self._pool.routes.of(request.model)) else self._pool.take(request)
@@ -125,15 +135,21 @@ class Dispatcher:
             pushed_out = self._queue.push(request, route, bounded=not returning)
         except QueueFull as full:
             wait = self.predicted_wait(request)
-            message = f"{full}; retry in about {wait:.0f} s"
-            raise ApiError(ErrorKind.QUEUE_FULL, message, retry_after=wait) from None
+            error = ApiError(ErrorKind.QUEUE_FULL, f"{full}; retry in about {wait:.0f} s", retry_after=wait)
+            raise self._refusal(request, error) from None
         if pushed_out is not None:
             self._push_out(pushed_out)
         self._entered(request, route)
+        self._listener.enqueued(request)
+
+    def _refusal(self, request: Waiting, error: ApiError) -> ApiError:
+        self._listener.refused(request, error.kind, error.message)
+        return error
 
     def _push_out(self, request: Waiting) -> None:
         """Fail a request that another tenant's request has pushed out of a full queue."""
         self._left(request)
+        self._listener.left(request, ErrorKind.QUEUE_FULL)
         if granted := self._undecided(request):
             wait = self.predicted_wait(request)
             message = f"the queue is full, and other tenants have fewer requests in it; retry in about {wait:.0f} s"
@@ -144,9 +160,10 @@ class Dispatcher:
         """Return how full the queue is, from 0 to 1. The bounds of single classes do not count."""
         return self._queue.length(route) / self._max_queue if self._max_queue else 0.0
 
-    def _withdraw(self, request: Waiting, granted: asyncio.Future[Permit]) -> None:
+    def _withdraw(self, request: Waiting, granted: asyncio.Future[Permit], reason: ErrorKind) -> None:
         if self._queue.discard(request):
             self._left(request)
+            self._listener.left(request, reason)
         if granted.done() and not granted.cancelled() and granted.exception() is None:
             self.preemption.answered(request)
             granted.result().release()
@@ -197,6 +214,7 @@ class Dispatcher:
         self._wait_bound.check(head, now, permit.engine)
         self.preemption.granted(head)
         del self._waiting[head]
+        self._listener.granted(head, permit)
         granted.set_result(permit)
 
     def _entered(self, request: Waiting, route: Route) -> None:
@@ -226,6 +244,7 @@ class Dispatcher:
             if not self._pool.any_up(route):
                 for request in self._queue.waiting_for(route):
                     self._take_out(request)
+                    self._listener.left(request, ErrorKind.ENGINE_UNAVAILABLE)
                     if granted := self._undecided(request):
                         granted.set_exception(self._unavailable(route))
 
