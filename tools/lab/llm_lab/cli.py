@@ -12,12 +12,13 @@ from typing import NoReturn, TypeAlias
 
 from rich.console import Console
 
-from llm_lab import __version__, changed, course, links, lock, models, pages, paths, service, stack, vllm
+from llm_lab import __version__, course, models, paths, service, stack, vllm
 from llm_lab.chat import Conversation, chat, serve
 from llm_lab.demo import demo
 from llm_lab.errors import EXIT_INTERRUPTED, LabError, UsageError
 from llm_lab.priorities import priorities
 from llm_lab.service import Running
+from llm_lab.upkeep import changed, links, lock, pages
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 

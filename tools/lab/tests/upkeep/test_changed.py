@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from llm_lab.changed import module_name, nearest_tests
+from llm_lab.upkeep.changed import module_name, nearest_tests
 
 FILES = {
     "services/gateway/llm_gateway/queue.py": "import os",

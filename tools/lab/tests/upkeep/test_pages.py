@@ -6,7 +6,7 @@ import pytest
 
 from llm_lab import paths
 from llm_lab.errors import LabError
-from llm_lab.pages import refresh
+from llm_lab.upkeep.pages import refresh
 
 PAGE = """Before
 <!-- output: python -c "print(6 * 7)" -->

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_lab.links import anchors, broken_links
+from llm_lab.upkeep.links import anchors, broken_links
 
 
 def write(folder: Path, text: str, name: str = "page.md") -> Path:

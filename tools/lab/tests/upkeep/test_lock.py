@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from llm_lab.errors import LabError
-from llm_lab.lock import TAGS, with_torch_hashes
+from llm_lab.upkeep.lock import TAGS, with_torch_hashes
 
 LOCKS = sorted(Path("3rdparty").glob("*.txt"))
 
