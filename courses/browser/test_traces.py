@@ -15,7 +15,6 @@ Visit = Callable[..., Any]
 """conftest's `visitor`."""
 ELEMENTS = {
     "blocks": '<trace-blocks trace="paging"></trace-blocks>',
-    "swap": '<trace-blocks trace="preempt-swap" step="12"></trace-blocks>',
     "batch": '<trace-batch trace="batching-continuous" against="batching-static"></trace-batch>',
     "prefill": '<trace-prefill trace="prefill-chunked" against="prefill-whole"></trace-prefill>',
     "prefix": '<trace-prefix trace="prefix-hash" against="prefix-radix"></trace-prefix>',
@@ -24,6 +23,7 @@ ELEMENTS = {
     "gateway": '<trace-queue trace="queue-gateway"></trace-queue>',
     "lifecycle": '<trace-lifecycle trace="lifecycle"></trace-lifecycle>',
 }
+AT_STEP = {"swap": '<trace-blocks trace="preempt-swap" step="12"></trace-blocks>'}
 LIKE = "glossary.html"
 EVENTS = """(name) => new Promise((take) => {
   const before = course.registerTrace;
@@ -39,7 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {"light": {}, "dark": {"dark": True}, "pho
 def page(visitor: Visit, address: str, request: pytest.FixtureRequest) -> Iterator[Page]:
     """Return a browser in which the site has a page for each of ELEMENTS; whatever it complains of fails the test."""
     walk = visitor(address, **SETTINGS[request.param])
-    for name, element in ELEMENTS.items():
+    for name, element in (ELEMENTS | AT_STEP).items():
         walk.put(f"{name}.html", f"<h1>{name}</h1><p>Some text before the picture.</p><div>{element}</div>", LIKE)
     yield walk.page
     assert walk.complaints == []
