@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import (  # pants: no-infer-dep
-    Browser,
-    ConsoleMessage,
-    Page,
-    Request,
-    Response,
-    ViewportSize,
-    sync_playwright,
+from playwright.sync_api import (
+    Browser,  # pants: no-infer-dep
+    ConsoleMessage,  # pants: no-infer-dep
+    Page,  # pants: no-infer-dep
+    Request,  # pants: no-infer-dep
+    Response,  # pants: no-infer-dep
+    ViewportSize,  # pants: no-infer-dep
+    sync_playwright,  # pants: no-infer-dep
 )
 
 from llm_course.site import build
