@@ -1,1 +1,1 @@
-"""What keeps the repository in order: locks, pages and their links, the tests nearest to a change."""
+"""Upkeep of the repository: locks, pages and their links, the tests nearest to a change."""
