@@ -93,7 +93,7 @@ def steps() -> Iterable[Row]:
                 counter.steps.clear()
                 last = next(place for place in range(20, 50) if tokens[place] not in tokens[:place])
                 stop = SamplingParams(
-                    max_tokens=400, ignore_eos=True, temperature=1.0, seed=1, stop_token_ids=[tokens[last]]
+                    max_tokens=400, ignore_eos=True, temperature=1.0, seed=1, stop_token_ids=(tokens[last],)
                 )
                 alone.add_request("b", prompt, stop)
                 tokens = [token for output in run(alone) for token in output.token_ids]
@@ -190,7 +190,7 @@ def _break_detokenizer(what: Engine) -> None:
     def broken(*_: Any) -> Any:
         raise ValueError("no such token")
 
-    what._requests["3"][0].detokenizer.push = broken  # type: ignore[method-assign]
+    what._requests["3"][0].detokenizer.push = broken  # type: ignore[method-assign, assignment]
 
 
 CASES: dict[str, tuple[str, Callable[[Engine], None]]] = {
