@@ -75,7 +75,7 @@ def test_a_change_of_an_engine_module_is_the_whole_module(course: Path) -> None:
     exercise = find("2.4")
     ours = (overlay.ENGINE / "scheduler" / "policies.py").read_text()
     assert Subject(exercise, "solution").text() == ours.replace("return max(running", "return min(running").replace(
-        '    """The least urgent, and among equals the youngest: it has the least computed work to lose."""\n', ""
+        '    """Choose the least urgent sequence; the last arrival among equals has the least work to lose."""\n', ""
     )
     with Active(Subject(exercise, "starter")).inside():
         from exercise import last_in_order
