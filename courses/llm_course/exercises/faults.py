@@ -33,6 +33,10 @@ EXERCISE = "4.5"
 """The exercise that the faults belong to; its key in the log."""
 
 
+HOURS_PER_FAULT = 0.5
+"""What the core path allows for finding and mending a required one."""
+
+
 class Facts(BaseModel):
     """The fields of a fault's .toml."""
 

@@ -5,6 +5,7 @@ title: Why the KV cache is paged
 module: 2
 topics: [1, 2, 3, 4]
 hours: 0.7
+order: 1
 stretch: false
 ---
 """
@@ -44,6 +45,8 @@ class Page:
     """Numbers of the module's topics that the page is about."""
     hours: float
     """Core hours of a reader who does what the page asks; exercises count apart."""
+    order: int
+    """Place in the module; without one in the front matter, the first of the topics."""
     stretch: bool
     """True if the page is not on the core path."""
     sources: tuple[tuple[str, str], ...]
@@ -53,10 +56,10 @@ class Page:
 
 
 def module_pages(root: Path, slug: str) -> tuple[Page, ...]:
-    """Return a module's pages by the first of their topics, without its index; PageError if one breaks a rule."""
+    """Return a module's pages in their order, without its index; PageError if one breaks a rule."""
     folder = root / "docs" / "modules" / slug
     found = [_read(root, file, file.stat().st_mtime_ns) for file in folder.glob("*.md") if file.name != "index.md"]
-    return tuple(sorted(found, key=lambda page: (min(page.topics, default=99), page.path)))
+    return tuple(sorted(found, key=lambda page: (page.order, page.path)))
 
 
 def front_matter(text: str, where: str) -> tuple[dict[str, Any], str]:
@@ -89,6 +92,7 @@ def _read(root: Path, file: Path, changed: int) -> Page:
         fields["module"],
         topics,
         hours=hours,
+        order=fields.get("order", min(topics)),
         stretch=stretch,
         sources=sources,
         files=tuple(files),
@@ -101,6 +105,7 @@ def _check(fields: dict[str, Any], where: str) -> None:
         "module": lambda value: isinstance(value, int),
         "topics": lambda value: isinstance(value, list) and value and all(isinstance(each, int) for each in value),
         "hours": lambda value: isinstance(value, int | float) and 0 < value <= 4,
+        "order": lambda value: value is None or (isinstance(value, int) and value > 0),
     }
     for name, holds in rules.items():
         if not holds(fields.get(name)):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from llm_course.exercises import faults
+from llm_course.exercises.exercise import read_all
 from llm_course.paths import DOCS, ROOT
 from llm_course.site.pages import module_pages
 from llm_course.syllabus import Module, load
@@ -18,3 +20,28 @@ def test_a_module_has_its_index_and_pages_only_of_its_own_topics(module: Module)
     for page in module_pages(ROOT, module.slug):
         assert set(page.topics) <= numbers, page.path
         assert page.module == module.number
+
+
+WRITTEN = [module for module in MODULES if module_pages(ROOT, module.slug)]
+QUIZ_HOURS = 1.0
+
+
+@pytest.mark.parametrize("module", WRITTEN, ids=lambda module: module.slug)
+def test_every_topic_of_a_written_module_has_its_page(module: Module) -> None:
+    taught = {number for page in module_pages(ROOT, module.slug) for number in page.topics}
+    assert taught == {topic.number for topic in module.topics}
+
+
+@pytest.mark.parametrize("module", WRITTEN, ids=lambda module: module.slug)
+def test_every_exercise_of_a_written_module_is_there(module: Module) -> None:
+    there = {exercise.number for exercise in read_all()} | {faults.EXERCISE}
+    assert {exercise.number for exercise in module.exercises} <= there
+
+
+@pytest.mark.parametrize("module", WRITTEN, ids=lambda module: module.slug)
+def test_the_core_path_takes_the_hours_that_the_outline_gives_it(module: Module) -> None:
+    pages = sum(page.hours for page in module_pages(ROOT, module.slug) if not page.stretch)
+    core = [each.facts for each in read_all() if each.facts.module == module.number and each.facts.path == "core"]
+    required = sum(fault.facts.required for fault in faults.read_all()) if module.number == 4 else 0
+    low, high = module.hours
+    assert low <= pages + sum(facts.hours for facts in core) + required * faults.HOURS_PER_FAULT + QUIZ_HOURS <= high

@@ -18,11 +18,15 @@ def test_a_page_knows_its_topics_and_its_files(root: Path) -> None:
     assert page.files == ("services/engine/pool.py",)
 
 
-def test_pages_come_in_the_order_of_their_topics(root: Path) -> None:
+@pytest.mark.parametrize(
+    ("order", "expected"), [("", ["b", "Why blocks", "a"]), ("order: 1\n", ["a", "b", "Why blocks"])]
+)
+def test_pages_come_in_their_order_or_that_of_their_topics(root: Path, order: str, expected: list[str]) -> None:
     for name, topics in (("a", [9]), ("b", [1, 12])):
-        text = f"---\ntitle: {name}\nmodule: 2\ntopics: {topics}\nhours: 1\nstretch: true\n---\n"
+        place = order if name == "a" else ""
+        text = f"---\ntitle: {name}\nmodule: 2\ntopics: {topics}\nhours: 1\n{place}stretch: true\n---\n"
         (root / "docs" / "modules" / SLUG / f"{name}.md").write_text(text)
-    assert [page.title for page in module_pages(root, SLUG)] == ["b", "Why blocks", "a"]
+    assert [page.title for page in module_pages(root, SLUG)] == expected
 
 
 @pytest.mark.parametrize(
@@ -33,6 +37,7 @@ def test_pages_come_in_the_order_of_their_topics(root: Path) -> None:
         (("module: 2", "module: 3"), "module is 3"),
         (("topics: [2, 3]", "topics: []"), r"topics is \[\]"),
         (("hours: 0.5", "hours: 40"), "hours is 40"),
+        (("hours: 0.5", "hours: 0.5\norder: first"), "order is 'first'"),
         (("hours: 0.5", "hours: ["), "front matter"),
         (("---\n", ""), "title is None"),
     ],
