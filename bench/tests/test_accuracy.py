@@ -2,15 +2,21 @@
 
 One server keeps 250 ms to the first token, then gaps of 400 and 100 ms, in chunks of 1 and 3 tokens. One has bad days:
 it stalls, resets streams, is slow with its headers, or has a clock that is a day ahead (`support_bad_days`). Medians
-must be within 2 ms or 1% of the script, whichever is more, with one stream and with about two hundred at once.
+must be within 2 ms or 1% of the script, whichever is more, with one stream and with about two hundred at once. One
+stream leaves the processes idle in between, and a machine that is short of memory or caches wakes them late: a plain
+client measures that first, and the bound grows by three times what it saw.
 """
 
 import asyncio
 import os
 import sys
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -64,8 +70,38 @@ async def measure(
     return read_result(folder / "out")
 
 
-def near(value: float) -> object:
-    return pytest.approx(value, abs=max(0.002, 0.01 * value))
+@dataclass(frozen=True)
+class Near:
+    """Equality within 2 ms or 1%, and three times how late this machine is."""
+
+    late: float
+
+    def __call__(self, value: float) -> object:
+        return pytest.approx(value, abs=max(0.002, 0.01 * value) + 3 * self.late)
+
+
+async def near_on_this_machine(streams: int) -> Near:
+    """Return the bound: for one stream, by a plain client after pauses; many streams keep the processes awake."""
+    if streams > 1:
+        return Near(0.0)
+    async with server(STEADY) as url:
+        return Near(max(0.0, float(np.median([await first_byte(url) for _ in range(6)])) - TTFT))
+
+
+async def first_byte(url: str) -> float:
+    """Return the seconds until a plain client has the first event of a stream of one token, after a pause."""
+    await asyncio.sleep(0.4)
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    body = b'{"model": "scripted", "prompt": "a", "max_tokens": 1, "stream": true}'
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\n"
+    sent = time.perf_counter()
+    writer.write(head.encode() + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
+    await reader.readuntil(b"data: ")
+    seconds = time.perf_counter() - sent
+    await reader.read()
+    writer.close()
+    return seconds
 
 
 def median(records: Sequence[RequestRecord], read: Callable[[RequestRecord], float | None]) -> float:
@@ -82,6 +118,7 @@ def median_gaps(records: Sequence[RequestRecord], count: int) -> list[float]:
 @pytest.mark.parametrize("streams", [1, 200])
 async def test_what_is_reported_is_the_script(tmp_path: Path, streams: int) -> None:
     duration = 7 * E2E if streams == 1 else 3.0
+    near = await near_on_this_machine(streams)
     result = await measure(tmp_path, STEADY, ["only"], streams / E2E * 0.9, duration, TOKENS)
     figures = result.summary.classes["only"]
     gaps = [gap for record in result.requests for gap in record.chunk_gaps()]
@@ -93,7 +130,9 @@ async def test_what_is_reported_is_the_script(tmp_path: Path, streams: int) -> N
     assert figures.schedule_lag.p50 == near(0.0)
     assert np.percentile(gaps, [25, 75]).tolist() == [near(0.1), near(0.4)]
     assert figures.itl_token.p50 == near(0.4 / 3)
-    assert {tuple(record.chunk_tokens) for record in result.requests} == {(1, 3, 1, 3, 1)}
+    chunks = Counter(tuple(record.chunk_tokens) for record in result.requests)
+    assert chunks.most_common(1)[0][0] == (1, 3, 1, 3, 1)
+    assert {sum(tokens) for tokens in chunks} == {TOKENS}  # now and then one read brings two chunks
 
 
 @pytest.mark.parametrize("streams", [1, 200])
@@ -101,6 +140,7 @@ async def test_bad_days_are_reported_as_they_are(tmp_path: Path, streams: int) -
     """Five tokens each; a request takes 0.85 s on average, 1.25 s at most."""
     kinds = ["stall", "slow-headers", "clock-ahead", "reset"]
     rate, duration = (0.8, 30.0) if streams == 1 else (streams / 0.85, 4.0)
+    near = await near_on_this_machine(streams)
     result = await measure(tmp_path, BAD_DAYS, kinds, rate, duration, tokens=5)
     of = {kind: [record for record in result.requests if record.class_name == kind] for kind in kinds}
     figures = result.summary.classes
