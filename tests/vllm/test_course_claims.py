@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llm_course.paths import DOCS, ROOT
-from llm_course.site import claims
+from llm_course.prose import claims
 from llm_lab import paths, vllm
 
 CLAIM = re.compile(r"\{\{\s*(vllm vllm/[^}]*?)\s*\}\}")

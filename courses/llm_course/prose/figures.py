@@ -123,6 +123,8 @@ def _summary(data: Any) -> str:
 
 
 def _formatted(value: Any, style: str | None) -> str:
+    if isinstance(value, bool) and style is None:
+        return "yes" if value else "no"
     if isinstance(value, dict | list | bool) or value is None:
         raise ValueError("it is no single value")
     if style is None:

@@ -6,6 +6,7 @@ any more are deleted; a file whose content is the same is left alone, so that a 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -35,7 +36,8 @@ def task_pages(root: Path) -> Files:
             place = f"{EXERCISES}/{number}.md"
             _, text = front_matter(task.read_text(encoding="utf-8"), str(task))
             folder = task.parent.relative_to(root).as_posix()
-            head = f"---\ntitle: {number} {course.exercise(number).title}\n---\n\n"
+            title = json.dumps(f"{number} {course.exercise(number).title}", ensure_ascii=False)  # a colon needs quotes
+            head = f"---\ntitle: {title}\n---\n\n"
             pages[place] = head + rebase(root, text, folder=folder, page=place)
     return pages
 

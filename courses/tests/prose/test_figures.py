@@ -41,6 +41,7 @@ def root(tmp_path: Path) -> Path:
         ("rows[0].ttft[0] / rows[1].ttft[0]", ".1f", "4.4"),
         ("share * 100", ".0f", "100"),
         ("requests - 1", "count", "9,999"),
+        ("flag", None, "yes"),
     ],
 )
 def test_a_figure_is_found_and_formatted(root: Path, expression: str, style: str | None, text: str) -> None:
@@ -56,7 +57,7 @@ def test_a_figure_is_found_and_formatted(root: Path, expression: str, style: str
         ("x.json", "requests.more", None, r"no 'more'; there is 10000"),
         ("x.json", "rows", None, "no single value"),
         ("x.json", "nothing", None, "no single value"),
-        ("x.json", "flag", None, "no single value"),
+        ("x.json", "flag", "count", "no single value"),
         ("x.json", "share", "x", "as x"),
         ("x.json", "share share", None, "is no path"),
         ("x.json", "share / requests / 2", None, "one operation at most"),

@@ -46,7 +46,7 @@ def test_the_map_leads_both_ways(generated: Path) -> None:
 
 def test_a_task_is_a_page_under_the_outlines_number(generated: Path) -> None:
     text = (generated / "exercises" / "2.3.md").read_text()
-    assert text.startswith("---\ntitle: 2.3 Implement a simple block manager simulator in Python\n---\n")
+    assert text.startswith('---\ntitle: "2.3 Implement a simple block manager simulator in Python"\n---\n')
     assert "[pool](../repository/services/engine/pool.py.md)" in text
     assert (
         "[Implement a simple block manager simulator in Python](exercises/2.3.md)"
