@@ -20,12 +20,15 @@ import torch
 from torch import Tensor
 from vllm import LLM, SamplingParams  # pants: no-infer-dep
 from vllm import _custom_ops as custom_ops  # pants: no-infer-dep
+from vllm.model_executor.kernels.linear.scaled_mm import cpu as scaled_mm  # pants: no-infer-dep
 
 MEMORY_SHARE = 0.2
 """Share of the machine's memory; vLLM counts by its size, not by what is free."""
 
 
 def main() -> None:
+    # On a processor with AMX vLLM takes a kernel that refuses float32; its other one computes the same everywhere.
+    scaled_mm.check_cpu_sgl_kernel = lambda *_: False
     custom_ops.cpu_gemm_wna16 = partial(gemm_wna16, kernel=custom_ops.cpu_gemm_wna16)
     job = json.loads(Path(sys.argv[1]).read_text())
     params = SamplingParams(temperature=0, max_tokens=job["max_tokens"], logprobs=5, ignore_eos=True)
