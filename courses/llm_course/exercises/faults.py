@@ -34,7 +34,7 @@ EXERCISE = "4.5"
 
 
 HOURS_PER_FAULT = 0.5
-"""What the core path allows for finding and mending a required one."""
+"""Time on the core path for finding and mending a required one."""
 
 
 class Facts(BaseModel):

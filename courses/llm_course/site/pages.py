@@ -33,7 +33,7 @@ class PageError(CourseError):
     """A page whose front matter breaks a rule."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """A page of a module."""
 
@@ -87,10 +87,10 @@ def _read(root: Path, file: Path, changed: int) -> Page:
     topics = tuple(fields["topics"])
     hours, stretch = float(fields["hours"]), bool(fields.get("stretch", False))
     return Page(
-        path,
-        fields["title"],
-        fields["module"],
-        topics,
+        path=path,
+        title=fields["title"],
+        module=fields["module"],
+        topics=topics,
         hours=hours,
         order=fields.get("order", min(topics)),
         stretch=stretch,
