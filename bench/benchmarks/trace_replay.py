@@ -56,16 +56,16 @@ def write_trace(path: Path) -> None:
 
 def describe_run(result: Result) -> dict[str, Any]:
     every = result.summary.classes["all"]
-    last = max(record.scheduled_at for record in result.requests)
+    arrivals = [record.scheduled_at for record in result.requests if record.scheduled_at is not None]
     return {
         "requests": every.requests,
         "completed": every.completed,
-        "last_arrival": last,
+        "last_arrival": max(arrivals),
         "valid": result.verdict.valid,
         "reasons": result.verdict.reasons,
         "schedule_lag": {"p50": every.schedule_lag.p50, "p99": every.schedule_lag.p99, "max": every.schedule_lag.max},
         "busiest_client_cpu": result.run.client_cpu,
-        "peak_requests_in_a_second": int(np.bincount([int(record.scheduled_at) for record in result.requests]).max()),
+        "peak_requests_in_a_second": int(np.bincount([int(at) for at in arrivals]).max()),
     }
 
 
