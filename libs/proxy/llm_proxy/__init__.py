@@ -1,4 +1,4 @@
-"""What a proxy in front of inference engines is made of. The gateway and the router share it.
+"""The parts of a proxy in front of inference engines, shared by the gateway and the router.
 
 edge/         client connections: limits, half-closed clients, CORS, the service's own responses
 request/      a request: its body within limits, its endpoint, its prefix, single fields of its JSON

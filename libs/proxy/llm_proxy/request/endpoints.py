@@ -16,7 +16,7 @@ UNDERSTOOD = (CHAT, COMPLETIONS)
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One path that goes through the queue."""
+    """One path that makes an engine work."""
 
     summary: str
     generates: bool = False
