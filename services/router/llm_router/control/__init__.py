@@ -1,0 +1,1 @@
+"""The control plane, on Ray Serve: engines on GPUs, rollouts, autoscaling, recovery."""

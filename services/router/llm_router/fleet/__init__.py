@@ -1,0 +1,1 @@
+"""The engines that one edge knows, and their live state."""
