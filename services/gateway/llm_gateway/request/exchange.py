@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from llm_contract import headers
 from llm_gateway.engines import Engine
 from llm_gateway.request.classify import Targets
-from llm_gateway.telemetry.tracing import NO_TRACE, Trace
 from llm_gateway.tenancy.rate_limit import Grant
 from llm_gateway.tenancy.tenants import ANONYMOUS_TENANT, Tenant
-from llm_gateway.upstream.token_counts import TokenCounts
 from llm_gateway.waiting import Waiting
+from llm_proxy.stream.token_counts import TokenCounts
+from llm_proxy.telemetry.tracing import NO_TRACE, Trace
 
 _SAFE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 

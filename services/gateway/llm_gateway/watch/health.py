@@ -15,9 +15,9 @@ from collections.abc import Callable
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.engine import FAILURES_TO_DOWN
 from llm_gateway.engines.models import model_cards
-from llm_gateway.upstream.client import EngineError, Upstream
 from llm_gateway.watch.loop import EngineLoop
 from llm_gateway.watch.progress import produces_tokens
+from llm_proxy.upstream.client import EngineError, Upstream
 
 MODELS_SECONDS = 5.0
 """Time between two reads of an engine's models."""

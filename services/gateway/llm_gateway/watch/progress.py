@@ -17,9 +17,9 @@ import orjson
 
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.engine import FAILURES_TO_DOWN
-from llm_gateway.upstream.client import EngineError, Upstream
 from llm_gateway.watch.loop import EngineLoop
 from llm_gateway.watch.scrape import read_signals
+from llm_proxy.upstream.client import EngineError, Upstream
 
 CHECKS_PER_TIMEOUT = 10
 """An ejection is late by at most one check, this fraction of the timeout."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llm_gateway.engines import Engine, EnginePool
-from llm_gateway.engines.signals import Signals, parse
-from llm_gateway.upstream.client import EngineError, Upstream
 from llm_gateway.watch.loop import EngineLoop
+from llm_proxy.upstream.client import EngineError, Upstream
+from llm_proxy.upstream.signals import Signals, parse
 
 PATIENCE = 2.0
 """Intervals that a scrape can take. After that it has failed, and the last signals are stale."""

@@ -8,8 +8,8 @@ from yarl import URL
 
 from llm_gateway.engines.addresses import base_url, default_name
 from llm_gateway.engines.settings import EngineSettings
-from llm_gateway.upstream.connection import request_head
-from llm_gateway.upstream.pool import Origin
+from llm_proxy.upstream.connection import request_head
+from llm_proxy.upstream.pool import Origin
 
 LONG_LABEL = "a" * 64
 

@@ -1,0 +1,1 @@
+"""A client's request: its endpoint, its body, its JSON fields, and the hashes of its prompt's start."""
