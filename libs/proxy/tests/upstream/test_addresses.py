@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from yarl import URL
 
-from llm_gateway.engines.addresses import base_url, default_name
 from llm_gateway.engines.settings import EngineSettings
+from llm_proxy.upstream.addresses import base_url, default_name
 from llm_proxy.upstream.connection import request_head
 from llm_proxy.upstream.pool import Origin
 

@@ -3,11 +3,15 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from yarl import URL
 
 from llm_contract.testing import Gate
-from llm_gateway.engines import Engine, EnginePool
-from llm_gateway.engines.settings import EngineSettings
-from llm_gateway.watch.loop import EngineLoop
+from llm_proxy.upstream.target import Target
+from llm_proxy.watch.loop import EngineLoop
+
+
+def targets(*names: str) -> list[Target]:
+    return [Target(URL("http://e"), shown=name) for name in names]
 
 
 class Turns:
@@ -18,10 +22,10 @@ class Turns:
         self.seen: list[str] = []
         self.changed = asyncio.Event()
 
-    async def __call__(self, engine: Engine) -> None:
-        self.seen.append(engine.name)
+    async def __call__(self, engine: Target) -> None:
+        self.seen.append(engine.shown)
         self.changed.set()
-        if engine.name == "slow":
+        if engine.shown == "slow":
             await self.gate.wait()
 
     async def until(self, name: str, count: int) -> None:
@@ -32,17 +36,16 @@ class Turns:
 
 
 async def test_a_slow_engine_delays_only_itself_and_engines_come_and_go() -> None:
-    pool = EnginePool([EngineSettings(url="http://a", name="slow"), EngineSettings(url="http://b", name="quick")])
-    turns = Turns()
-    loop = EngineLoop(pool, turns, 0.001)
+    engines, turns = targets("slow", "quick"), Turns()
+    loop = EngineLoop(lambda: engines, turns, 0.001)
     await loop.start()
     assert sorted(turns.seen) == ["quick", "slow"]
     turns.gate.close()
     await turns.until("quick", 5)
     assert turns.seen.count("slow") == 2
-    pool.add(EngineSettings(url="http://c", name="new"))
+    engines += targets("new")
     await turns.until("new", 2)
-    await pool.remove("quick")
+    del engines[1]
     before = turns.seen.count("quick")
     await turns.until("new", 5)
     assert turns.seen.count("quick") <= before + 1
@@ -56,21 +59,20 @@ async def test_a_slow_engine_delays_only_itself_and_engines_come_and_go() -> Non
 
 
 async def test_stopped_before_it_was_started_it_has_nothing_to_do() -> None:
-    await EngineLoop(EnginePool([]), Turns(), 1.0).stop()
+    await EngineLoop(list[Target], Turns(), 1.0).stop()
 
 
 async def test_an_engine_whose_turn_fails_unexpectedly_is_logged_once_and_stops_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    pool = EnginePool([EngineSettings(url="http://a", name="odd"), EngineSettings(url="http://b", name="good")])
-    turns = Turns()
+    engines, turns = targets("odd", "good"), Turns()
 
-    async def action(engine: Engine) -> None:
+    async def action(engine: Target) -> None:
         await turns(engine)
-        if engine.name == "odd":
+        if engine.shown == "odd":
             raise UnicodeError("label empty")
 
-    loop = EngineLoop(pool, action, 0.001)
+    loop = EngineLoop(lambda: engines, action, 0.001)
     await loop.start()
     await turns.until("odd", 4)
     await turns.until("good", 4)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from llm_gateway.interrupt import EJECTED, PREEMPTED, Interrupted, Interruptible
+from llm_proxy.upstream.interrupt import EJECTED, PREEMPTED, Interrupted, Interruptible
 
 
 async def _waits(interruptible: Interruptible, inside: asyncio.Event) -> str:

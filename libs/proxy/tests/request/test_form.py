@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.request.form import Form
+from llm_proxy.request.form import Form
 
 TYPE = "multipart/form-data; boundary=XX"
 

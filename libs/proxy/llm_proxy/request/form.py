@@ -1,4 +1,4 @@
-"""The few text fields that the gateway reads in a multipart form, without parsing the rest: files stay untouched."""
+"""The few text fields that a proxy reads in a multipart form, without parsing the rest: files stay untouched."""
 
 from __future__ import annotations
 

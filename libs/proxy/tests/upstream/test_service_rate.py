@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.engines.service_rate import HORIZON, PRIOR_TPOT, PRIOR_TTFT, ServiceRate
+from llm_proxy.upstream.service_rate import HORIZON, PRIOR_TPOT, PRIOR_TTFT, ServiceRate
 
 
 def test_before_the_first_request_the_prior_stands_for_its_time() -> None:

@@ -2,8 +2,8 @@
 
     rate = slots / seconds that a request holds a slot        Little's law
 
-Counting completions would measure arrivals while the gateway is not full, and nothing after a start. The time that
-slots are held predicts at any load what a full gateway can serve. A prior stands in before the first observation; it
+Counting completions would measure arrivals while the service is not full, and nothing after a start. The time that
+slots are held predicts at any load what a full service can serve. A prior stands in before the first observation; it
 counts as PRIOR_STRENGTH observations.
 """
 
@@ -28,7 +28,7 @@ class ServiceRate:
         self._seen = 0
         self._mean = 0.0
         self.replicas: Callable[[], int] = lambda: 1
-        """Returns the number of gateways that share the slots."""
+        """Returns the number of proxies that share the slots."""
 
     def held(self, seconds: float) -> None:
         """Learn from a request that held a slot for `seconds`."""
