@@ -44,7 +44,8 @@ class PrefixAffinity(Policy):
             chosen = engines[0]
         else:
             allowed = eligible(engines)
-            chosen = _longest_match(allowed, request.prefix) or self._spread.choose(allowed)
+            known = _longest_match(allowed, request.prefix) if request.prefix else None
+            chosen = known or self._spread.choose(allowed)
         chosen.prefixes.add(request.prefix)
         return chosen
 
@@ -54,11 +55,12 @@ class PrefixAffinity(Policy):
 
 def eligible(engines: Sequence[Engine]) -> list[Engine]:
     """Return the engines that affinity can choose. The least loaded of those with room in their KV cache is one."""
-    kv_limit = max(KV_HIGH, min(engine.kv_usage for engine in engines) + KV_SLACK)
-    roomy = [engine for engine in engines if engine.kv_usage <= kv_limit]
-    least = min(engine.load for engine in roomy)
+    usages = [engine.kv_usage for engine in engines]
+    kv_limit = max(KV_HIGH, min(usages) + KV_SLACK)
+    roomy = [(engine.load, engine) for engine, usage in zip(engines, usages, strict=True) if usage <= kv_limit]
+    least = min(load for load, _ in roomy)
     limit = max(least + SLACK, least * RATIO)
-    return [engine for engine in roomy if engine.load <= limit]
+    return [engine for load, engine in roomy if load <= limit]
 
 
 def _longest_match(engines: Sequence[Engine], prefix: tuple[int, ...]) -> Engine | None:

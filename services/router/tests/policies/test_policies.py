@@ -147,3 +147,23 @@ def test_load_counts_what_other_edges_have_sent() -> None:
     assert make_policy("least_loaded").choose([busy, idle], Routed()) is idle
     own.release()
     assert idle.load == 0
+
+
+@given(place=st.integers(0, 3))
+def test_removal_moves_only_the_prefixes_of_the_engine_that_left(place: int) -> None:
+    fleet, policy = fleet_of(4), make_policy("prefix")
+    prompts = [(group * 10, group * 10 + 1) for group in range(20)]
+
+    def homes() -> list[str]:
+        return [policy.choose(fleet.candidates(MODEL), Routed(prompt)).info.id for prompt in prompts]
+
+    before, left = homes(), fleet.engines(MODEL)[place]
+    fleet.set_engines("test", [engine.info for engine in fleet.engines() if engine is not left])
+    policy.forget(left)
+    after = homes()
+    assert [old for old, new in zip(before, after, strict=True) if old != new] == [left.info.id] * before.count(
+        left.info.id
+    )
+    fleet.set_engines("test", [engine.info for engine in fleet.engines()] + [left.info])
+    returned = next(engine for engine in fleet.engines() if engine.info.id == left.info.id)
+    assert all(returned.prefixes.match(prompt) == 0 for prompt in prompts)

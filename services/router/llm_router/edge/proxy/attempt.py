@@ -102,13 +102,13 @@ class Attempts:
             with slot.interruptible:
                 answer = await self._exchange(job, slot, span, rest)
         except BaseException as error:
+            failure = ejected(slot.engine) if isinstance(error, Interrupted) else error
+            if isinstance(failure, EngineError):
+                self.failed(job, slot.engine, failure)  # while it is held: a dead engine gets no next request
             slot.release()
             span.__exit__(type(error), error, None)
-            if isinstance(error, Interrupted):
-                error = ejected(slot.engine)
-            if isinstance(error, EngineError):
-                self.failed(job, slot.engine, error)
-                raise error from None
+            if failure is not error:
+                raise failure from None
             raise
         if answer.events is None:
             self.succeeded(job, answer.engine)

@@ -13,7 +13,7 @@ from llm_contract.errors import ApiError, ErrorKind
 from llm_proxy.request import body as request_body
 from llm_proxy.request.endpoints import QUEUED
 from llm_proxy.request.form import Form
-from llm_proxy.request.prefix import BYTES_PER_TOKEN, prefix_hashes
+from llm_proxy.request.prefix import BLOCK_BYTES, BYTES_PER_TOKEN, prefix_hashes
 from llm_proxy.telemetry.tracing import NO_TRACE, Trace
 from llm_router.fleet import Fleet
 from llm_router.policies import POLICIES, Routed
@@ -77,7 +77,8 @@ def parse(request: web.Request, raw: bytes, fleet: Fleet, *, request_id: str, ar
     else:
         body, content_type = request_body.parse(raw), "application/json"
     model = resolve(fleet, body.get("model"))
-    wants_prefix = POLICIES[model.policy].wants_prefix and len(fleet.engines(model.name)) > 1
+    has_block = len(raw) > BLOCK_BYTES
+    wants_prefix = has_block and POLICIES[model.policy].wants_prefix and len(fleet.engines(model.name)) > 1
     routed = Routed(
         prefix_hashes(body) if wants_prefix else (), _session(request.headers, body), len(raw) // BYTES_PER_TOKEN
     )
