@@ -1,6 +1,6 @@
 """The engine server of a replica: start it by a command template, wait until it is ready, watch it, end it.
 
-Replica and engine live and die together. The supervisor ends the engine when the replica ends; `on_exit` lets the
+Replica and engine live and die together. The supervisor ends the engine when the replica ends; `call_at_end` lets the
 replica end when the engine does.
 """
 
@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from llm_router.control import supervisor
@@ -33,15 +35,14 @@ class EngineFailed(Exception):
 class Child:
     """An engine server in a process of its own."""
 
-    def __init__(self, command: list[str], url: str, *, on_exit: Callable[[], None]) -> None:
+    def __init__(self, command: list[str], url: str) -> None:
         self.command = command
         self.url = url
         self.pid = 0
-        self.stopping = False
         self.ended = threading.Event()
         self.exit_code: int | None = None
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
-        self._on_exit = on_exit
+        self._at_end: Callable[[], None] | None = None
         self._started = threading.Event()
         self._life, self._status = self._launch()
         self._reader = threading.Thread(target=self._read_output, daemon=True, name="engine-output")
@@ -87,18 +88,23 @@ class Child:
             self.kill()
             raise self.failure(f"the engine was not ready within {within:g} s") from None
 
+    def call_at_end(self, callback: Callable[[], None] | None) -> None:
+        """Call `callback` from another thread once the engine ends; None: do not."""
+        self._at_end = callback
+        if callback is not None and self.ended.is_set():
+            callback()
+
     async def stop(self) -> None:
-        """Send SIGTERM, and SIGKILL to whatever is left after STOP_SECONDS. Does not call `on_exit`."""
-        self.stopping = True
+        """Send SIGTERM, and SIGKILL to whatever is left after STOP_SECONDS."""
         if not self.ended.is_set() and self.pid:
-            _signal(self.pid, 15)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
             await asyncio.to_thread(self.ended.wait, STOP_SECONDS)
         self.kill()
         await asyncio.to_thread(self.ended.wait, STOP_SECONDS)
 
     def kill(self) -> None:
         """Close the supervisor's pipe: it kills the engine and all its descendants."""
-        self.stopping = True
         if self._life.stdin is not None:
             self._life.stdin.close()
 
@@ -120,8 +126,8 @@ class Child:
                     self.exit_code = int(number)
         self.ended.set()
         self._started.set()
-        if not self.stopping:
-            self._on_exit()
+        if self._at_end is not None:
+            self._at_end()
 
 
 def command_of(template: str, values: Mapping[str, Any]) -> list[str]:
@@ -141,10 +147,3 @@ def _ending(code: int | None) -> str:
     if code is None:
         return "an unknown status"
     return f"signal {-code}" if code < 0 else f"status {code}"
-
-
-def _signal(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass

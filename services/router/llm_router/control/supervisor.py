@@ -8,12 +8,12 @@ processes whose parent died (vLLM's EngineCore after a SIGKILL of its API server
 It writes `pid N` and, at the end, `exit N` to STATUS_FD. It imports the standard library alone, to stay small.
 """
 
+import contextlib
 import ctypes
 import os
 import select
 import signal
 import sys
-import time
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -65,10 +65,8 @@ def _become_the_engine(command, supervisor, prctl):  # type: ignore[no-untyped-d
 
 
 def _say(status: int, line: str) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.write(status, f"{line}\n".encode())
-    except OSError:
-        pass
 
 
 def _wait_for_either(engine: int) -> None:
@@ -84,10 +82,8 @@ def _end_all(engine: int) -> int:
     while True:
         children = _children()
         for pid in children:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         try:
             pid, ended = os.waitpid(-1, 0)
         except ChildProcessError:

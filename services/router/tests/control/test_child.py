@@ -38,8 +38,8 @@ def children() -> Iterator[list[Child]]:
 
 @pytest.fixture
 def start(children: list[Child]) -> Callable[..., Child]:
-    def start(command: list[str], on_exit: Callable[[], None] = lambda: None) -> Child:
-        child = Child(command, "http://127.0.0.1:1", on_exit=on_exit)
+    def start(command: list[str]) -> Child:
+        child = Child(command, "http://127.0.0.1:1")
         children.append(child)
         return child
 
@@ -63,19 +63,27 @@ def test_the_engine_leads_a_process_group_and_a_session_of_its_own(start: Callab
 
 def test_the_end_of_the_engine_is_reported_at_once(start: Callable[..., Child]) -> None:
     ended = threading.Event()
-    child = start(SLEEPS, ended.set)
+    child = start(SLEEPS)
+    child.call_at_end(ended.set)
     os.kill(child.pid, signal.SIGKILL)
     assert ended.wait(1)
     assert child.exit_code == -signal.SIGKILL
 
 
-async def test_a_stop_is_not_reported(start: Callable[..., Child]) -> None:
-    ended = threading.Event()
-    child = start(SLEEPS, ended.set)
+async def test_stop_ends_the_engine(start: Callable[..., Child]) -> None:
+    child = start(SLEEPS)
     await child.stop()
     assert child.ended.is_set()
+    assert child.exit_code == -signal.SIGTERM
     assert not psutil.pid_exists(child.pid)
-    assert not ended.is_set()
+
+
+def test_an_end_before_the_callback_is_reported(start: Callable[..., Child]) -> None:
+    child = start([sys.executable, "-c", ""])
+    assert child.ended.wait(10)
+    called = threading.Event()
+    child.call_at_end(called.set)
+    assert called.is_set()
 
 
 async def test_an_engine_that_ignores_sigterm_is_killed(
@@ -113,7 +121,7 @@ async def test_an_engine_that_is_never_ready_is_ended(start: Callable[..., Child
 REPLICA = """
 import sys, signal
 from llm_router.control.child import Child
-child = Child([sys.executable, "-c", sys.argv[1]], "http://x", on_exit=lambda: None)
+child = Child([sys.executable, "-c", sys.argv[1]], "http://x")
 print(child.pid, flush=True)
 signal.pause()
 """
@@ -152,7 +160,8 @@ def test_a_killed_engine_leaves_no_grandchild(start: Callable[..., Child], tmp_p
 
 def test_a_killed_supervisor_takes_the_engine_with_it(start: Callable[..., Child]) -> None:
     ended = threading.Event()
-    child = start(SLEEPS, ended.set)
+    child = start(SLEEPS)
+    child.call_at_end(ended.set)
     os.kill(psutil.Process(child.pid).ppid(), signal.SIGKILL)
     assert ended.wait(1)
     until(lambda: not psutil.pid_exists(child.pid))
