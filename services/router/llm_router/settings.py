@@ -154,12 +154,13 @@ class EdgeFields(_Section):
     port: int = Field(8000, ge=0, le=65535, description="0 takes any free port")
     admin_host: str = Field("127.0.0.1", description="address of the admin API")
     admin_port: int | None = Field(8001, ge=0, le=65535, description="0 takes any free port; null: no admin API")
-    edges: int = Field(1, ge=1, description="edges; those of one node share its ports")
     edge_drain_timeout: float = Field(60, ge=0, description="seconds that requests in flight have when an edge stops")
 
 
 class EdgeAppSettings(EdgeFields):
     """The `args` of the application of `llm_router.control.applications:edge`."""
+
+    edges: int = Field(1, ge=1, description="edges; those of one node share its ports")
 
     @model_validator(mode="after")
     def _two_ports(self) -> Self:

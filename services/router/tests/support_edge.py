@@ -74,7 +74,7 @@ class StandIn:
 
     async def _answer(self, work: Any) -> web.Response:
         try:
-            return web.json_response((await work).model_dump(mode="json"))
+            return web.json_response(await work)
         except ValueError as error:
             return web.json_response({"error": str(error)}, status=400)
 

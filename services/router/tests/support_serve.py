@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -76,6 +77,9 @@ class Router:
     def deploy(self, *entries: dict[str, Any]) -> Any:
         return self.ask("/deploy", {"proxy_location": "Disabled", "applications": [*entries, edge()]})
 
+    def scale(self, model: str, replicas: int) -> Any:
+        return self.ask("/scale", {"model": model, "replicas": replicas})
+
     def status(self) -> Status:
         return Status(**self.ask("/status"))
 
@@ -91,14 +95,17 @@ class Router:
         return found
 
     def wait_for(self, name: str, count: int, version: str = "") -> list[dict[str, Any]]:
-        """Return the application's engines once there are `count`, all of one version if given."""
+        """Return the application's engines once `count` are listed and live, all of one version if given.
 
-        def there() -> list[dict[str, Any]]:
-            found = self.listed(name)
-            right = len(found) == count and all(not version or one["version"] == version for one in found)
-            return found if right else []
+        A controller that was restarted lists dead ones until their health checks fail.
+        """
 
-        return list(until(there)) if count else until(lambda: not self.listed(name)) and []
+        def there() -> bool:
+            right = [one for one in self.listed(name) if version in ("", one["version"]) and alive(one["engine_pid"])]
+            return len(right) == len(self.listed(name)) == count
+
+        until(there)
+        return self.listed(name)
 
     def settle(self, name: str) -> ApplicationStatus:
         """Return the application's status once Serve has nothing left to do for it."""
@@ -110,6 +117,27 @@ class Router:
 
         settled: ApplicationStatus = until(done)
         return settled
+
+
+class Stream:
+    """A streamed completion straight from an engine, read in a thread."""
+
+    def __init__(self, url: str, tokens: int) -> None:
+        self.begun = threading.Event()
+        self.done = threading.Event()
+        self.text = ""
+        body = {"model": "main", "prompt": "x", "stream": True, "max_tokens": tokens}
+        self._request = urllib.request.Request(
+            f"{url}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        with urllib.request.urlopen(self._request, timeout=START_SECONDS) as response:
+            for line in response:
+                self.text += line.decode()
+                self.begun.set()
+        self.done.set()
 
 
 def alive(pid: int) -> bool:

@@ -37,21 +37,20 @@ class ControlPlane:
         self._lists = lists
         self._controller = controller
         self._loop = asyncio.get_running_loop()
-        self._tickets: dict[str, asyncio.Task[None]] = {}
 
     async def status(self) -> Status:
         return await self._here(self._status())
 
-    async def deploy(self, config: Mapping[str, Any]) -> Status:
+    async def deploy(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Deploy a configuration and return the status right after. Raise InvalidConfig, a ValueError."""
-        return await self._here(self._deploy(config))
+        return (await self._here(self._deploy(config))).model_dump(mode="json")
 
-    async def scale(self, model: str, replicas: int) -> Status:
+    async def scale(self, model: str, replicas: int) -> dict[str, Any]:
         """Give a model a fixed number of engines until the next deploy. Raise InvalidConfig, a ValueError."""
-        return await self._here(self._scale(model, replicas))
+        return (await self._here(self._scale(model, replicas))).model_dump(mode="json")
 
     async def ask_for_capacity(self, model: str) -> None:
-        """Return when an engine of the model runs. Callers of one model share one ticket at the controller."""
+        """Hold a call open until an engine of the model runs: Serve counts it as a queued request."""
         await self._here(self._ticket(model))
 
     async def report_queue(self, model: str, waiting: int) -> None:
@@ -98,16 +97,15 @@ class ControlPlane:
         return await self._status()
 
     async def _ticket(self, model: str) -> None:
-        if model not in self._lists.application_of:
+        application = self._lists.application_of.get(model)
+        if application not in self._lists.handles:
             return
-        task = self._tickets.get(model)
-        if task is None or task.done():
-            task = self._tickets[model] = asyncio.create_task(self._hold(model))
-        await asyncio.shield(task)
-
-    async def _hold(self, model: str) -> None:
-        """Hold one call open until a replica takes it: Serve counts it as a queued request."""
-        await self._lists.handles[self._lists.application_of[model]].ping.remote()
+        call = self._lists.handles[application].ping.remote()
+        try:
+            await call
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
 
     async def _report(self, model: str, waiting: int) -> None:
         application = self._lists.application_of.get(model)
