@@ -19,11 +19,11 @@ POLICY_NAMES: tuple[str, ...] = get_args(PolicyName)
 Surge = Literal["auto", "true", "false"]
 ModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\s\x00-\x1f]+$")]
 
-PLACEHOLDERS = frozenset({"port", "python", "gpus", "tensor_parallel", "model"})
+PLACEHOLDERS = frozenset({"port", "host", "python", "gpus", "tensor_parallel", "model"})
 """Names in braces that an engine command can use."""
 
-EDGE_FIELDS = frozenset({"policy", "max_running", "queue", "progress_timeout", "resume"})
-"""Settings that the edge applies. A change reaches running edges and restarts no engine."""
+EDGE_FIELDS = frozenset({"policy", "max_running", "queue", "resume"})
+"""Settings that only the edge applies. A change reaches running edges and restarts no engine."""
 SCALE_FIELDS = frozenset({"replicas", "autoscaling", "surge"})
 """Settings of Serve's controller. A change starts or stops engines and restarts none that stays."""
 
@@ -38,7 +38,6 @@ class AutoscalingSettings(_Section):
     min: int = Field(1, ge=0, description="fewest engines; 0: a request starts the first one and waits for it")
     max: int = Field(ge=1, description="most engines")
     target: float = Field(8, gt=0, description="requests that one engine shall hold, running and waiting")
-    kv_usage: float = Field(0.9, gt=0, le=1, description="mean KV-cache usage above which one more engine is started")
     downscale_seconds: float = Field(30, ge=0, description="seconds of lower load before an engine is stopped")
 
     @model_validator(mode="after")
@@ -65,9 +64,9 @@ class EngineFields(_Section):
     """The settings of one model's engines: the fields that a flag of `llm-router serve` sets, too."""
 
     engine_command: str = Field(
-        min_length=1, description="command that starts an engine server; {port} is its port, {python} our interpreter"
+        description="command that starts an engine server; it must listen on {port}, with {host} also for other nodes"
     )
-    replicas: int | None = Field(None, ge=0, description="number of engines; 1 by default")
+    replicas: int | None = Field(None, ge=1, description="number of engines; 1 by default")
     autoscaling: AutoscalingSettings | None = Field(None, description="bounds and target instead of `replicas`")
     gpus: float = Field(1, ge=0, description="GPUs per engine; below 1, engines share a GPU")
     cpus: float = Field(0.1, ge=0, description="CPUs that Ray reserves per engine")
@@ -99,6 +98,8 @@ class EngineFields(_Section):
         if unknown := sorted(names - PLACEHOLDERS):
             allowed = ", ".join(f"{{{name}}}" for name in sorted(PLACEHOLDERS))
             raise ValueError(f"unknown placeholder {{{unknown[0]}}}; {allowed} are allowed")
+        if "port" not in names:
+            raise ValueError("the engine must listen on {port}, which the command does not mention")
         return command
 
     @model_validator(mode="after")
@@ -126,11 +127,24 @@ class EnginesSettings(EngineFields):
 
     @property
     def at_edge(self) -> ModelSettings:
-        return ModelSettings(name=self.model, **{name: getattr(self, name) for name in EDGE_FIELDS})
+        fields = ModelSettings.model_fields.keys() - {"name"}
+        return ModelSettings(name=self.model, **{name: getattr(self, name) for name in fields})
+
+    @property
+    def restarting(self) -> dict[str, Any]:
+        """Return the settings whose change restarts the engines, without those that have their default."""
+        return self.model_dump(mode="json", exclude_defaults=True, exclude=set(EDGE_FIELDS | SCALE_FIELDS))
 
     @property
     def version(self) -> str:
-        return version_of(self.model_dump(mode="json", exclude_defaults=True))
+        return version_of(self.restarting)
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Return (fewest, most) engines."""
+        if self.autoscaling is not None:
+            return self.autoscaling.min, self.autoscaling.max
+        return self.replicas or 1, self.replicas or 1
 
 
 class EdgeFields(_Section):
@@ -146,6 +160,8 @@ class EdgeFields(_Section):
 class EdgeAppSettings(EdgeFields):
     """The `args` of the application of `llm_router.control.applications:edge`."""
 
+    edges: int = Field(1, ge=1, description="edges; those of one node share its ports")
+
     @model_validator(mode="after")
     def _two_ports(self) -> Self:
         if self.port and self.port == self.admin_port:
@@ -154,6 +170,5 @@ class EdgeAppSettings(EdgeFields):
 
 
 def version_of(args: Mapping[str, Any]) -> str:
-    """Return 8 hex digits that change with every setting whose change restarts an engine."""
-    restarting = {key: value for key, value in args.items() if key not in EDGE_FIELDS | SCALE_FIELDS}
-    return hashlib.sha256(orjson.dumps(restarting, option=orjson.OPT_SORT_KEYS)).hexdigest()[:8]
+    """Return 8 hex digits that change with the arguments of an application."""
+    return hashlib.sha256(orjson.dumps(args, option=orjson.OPT_SORT_KEYS)).hexdigest()[:8]
