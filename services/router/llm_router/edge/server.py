@@ -55,7 +55,6 @@ class EdgeServer:
         self.fleet = fleet
         self._control = control
         self._clock = clock
-        self.metrics = RouterMetrics(fleet)
         self.draining = False
 
     async def start(self) -> None:
@@ -70,7 +69,7 @@ class EdgeServer:
             stranded_after=settings.unavailable_timeout if self._control is None else None,
             on_wait=self._waits,
         )
-        self.metrics.observe_queue(self.queues.depth)
+        self.metrics = RouterMetrics(self.fleet, self.queues.depth)
         self._demand = None if self._control is None else Demand(self._control, self.fleet, self.queues.depth)
         self.proxy = Proxy(
             settings,

@@ -36,7 +36,9 @@ def test_an_engine_without_a_gpu_waits_and_one_that_is_too_many_drains(router: R
     assert len(router.settle("engines-main").engines) == 1
 
 
-@pytest.mark.parametrize(("model", "replicas", "error"), [("main", 0, "cannot scale main to 0"), ("x", 1, "not served")])
+@pytest.mark.parametrize(
+    ("model", "replicas", "error"), [("main", 0, "cannot scale main to 0"), ("x", 1, "not served")]
+)
 def test_an_order_that_makes_no_sense(router: Router, model: str, replicas: int, error: str) -> None:
     assert error in router.scale(model, replicas)["error"]
 
