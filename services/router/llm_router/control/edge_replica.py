@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class Edge:
     """One edge. Its constructor returns when the edge listens."""
 
-    async def __init__(self, args: dict[str, Any]) -> None:
+    async def __init__(self, args: dict[str, Any]) -> None:  # type: ignore[misc]  # Serve awaits it
         self.settings = EdgeAppSettings(**args)
         self._loop = uvloop.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True, name="edge").start()

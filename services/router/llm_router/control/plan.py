@@ -182,9 +182,7 @@ def settled(running: Mapping[str, Entry], applications: Collection[str], *, now:
     open_ones = {one.application for one in config.rollouts if one.ended is None and one.application in applications}
     if not open_ones:
         return None
-    records = tuple(
-        one.model_copy(update=ended) if one.application in open_ones else one for one in config.rollouts
-    )
+    records = tuple(one.model_copy(update=ended) if one.application in open_ones else one for one in config.rollouts)
     entries = deepcopy(list(running.values()))
     _set_edge_config(entries, config.model_copy(update={"rollouts": records}))
     return {"applications": entries}

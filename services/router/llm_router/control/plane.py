@@ -97,10 +97,10 @@ class ControlPlane:
         return await self._status()
 
     async def _ticket(self, model: str) -> None:
-        application = self._lists.application_of.get(model)
-        if application not in self._lists.handles:
+        handle = await self._lists.handle_of(model)
+        if handle is None:
             return
-        call = self._lists.handles[application].ping.remote()
+        call = handle.ping.remote()
         try:
             await call
         except asyncio.CancelledError:

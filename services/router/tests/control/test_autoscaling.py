@@ -129,7 +129,9 @@ class Deployment:
             self.lower_since = None
         elif self.lower_since is None:
             self.lower_since = self.now
-        if order > self.ordered or (self.lower_since is not None and self.now - self.lower_since >= self.downscale_delay):
+        if order > self.ordered or (
+            self.lower_since is not None and self.now - self.lower_since >= self.downscale_delay
+        ):
             self._order(order)
 
     def _order(self, order: int) -> None:
