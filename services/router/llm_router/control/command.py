@@ -9,6 +9,7 @@ Flags and file make the same configuration; `--print-config` prints it.
 
 from __future__ import annotations
 
+import shlex
 import signal
 import socket
 import sys
@@ -28,7 +29,7 @@ from llm_router.control.plan import InvalidConfig, checked
 from llm_router.settings import EdgeAppSettings, EdgeFields, EngineFields, EnginesSettings
 
 PROG = "llm-router serve"
-OUR_ENGINE = "{{python}} -m llm_engine serve {model} --served-model-name {{model}} --port {{port}}"
+OUR_ENGINE = "{python} -m llm_engine serve PATH --served-model-name {model} --port {port}"
 
 
 class RaySettings(ServiceSettings, env_prefix="LLM_ROUTER_"):
@@ -45,13 +46,14 @@ class ServeSettings(RaySettings, EngineFields, EdgeFields):  # type: ignore[misc
 
     path: CliPositionalArg[str] = Field(description="the model, for the engine")
     model: str = Field("", description="name that clients use; by default the last part of the model's path")
-    engine_command: str = Field("", description="command that starts an engine; by default ours, llm_engine")
+    engine_command: str = Field(OUR_ENGINE, description="command that starts an engine server on {port}")
 
     def config(self) -> dict[str, Any]:
         """Return the configuration in Serve's declarative format."""
         values = self.model_dump(mode="json", exclude_defaults=True)
         model = self.model or Path(self.path).name
-        command = self.engine_command or OUR_ENGINE.format(model=self.path.replace("{", "{{").replace("}", "}}"))
+        path = shlex.quote(self.path.replace("{", "{{").replace("}", "}}"))
+        command = OUR_ENGINE.replace("PATH", path) if self.engine_command == OUR_ENGINE else self.engine_command
         args = {**values, "model": model, "engine_command": command}
         engine_args = {name: args[name] for name in EnginesSettings.model_fields if name in args}
         edge_args = {name: values[name] for name in EdgeAppSettings.model_fields if name in values}
