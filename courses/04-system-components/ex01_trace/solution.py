@@ -28,11 +28,15 @@ class Hop:
     """`gateway`, `server` or `engine`."""
     task: str
     place: str
-    """File below its package and dotted name: `app.py::Gateway.app`."""
+    """File below its package and dotted name: `app.py::Gateway.app`. What the gateway takes from the library that it
+    shares with other proxies begins with `llm_proxy/`.
+    """
 
     @property
     def path(self) -> str:
         """Return the place with the file's path from the repository's root; empty without an answer."""
+        if self.place.startswith("llm_proxy/"):
+            return f"libs/proxy/{self.place}"
         return self.place and f"{PACKAGES[self.where]}/{self.place}"
 
 
@@ -98,13 +102,13 @@ def hops() -> list[Hop]:
     return [
         Hop("gateway", "handle POST /v1/completions", "proxy/proxy.py::Proxy.generate"),
         Hop("gateway", "find out whose API key it is", "tenancy/tenants.py::TenantTable.authenticate"),
-        Hop("gateway", "make JSON of the body", "request/body.py::parse"),
+        Hop("gateway", "make JSON of the body", "llm_proxy/request/body.py::parse"),
         Hop("gateway", "find the request's class and its targets", "request/classify.py::classify"),
         Hop(
             "gateway", "get a slot of an engine, at once or after waiting", "scheduling/dispatch.py::Dispatcher.acquire"
         ),
         Hop("gateway", "take the slot of one engine", "engines/pool.py::EnginePool.take"),
-        Hop("gateway", "send the request to that engine", "upstream/client.py::Upstream.send"),
+        Hop("gateway", "send the request to that engine", "llm_proxy/upstream/client.py::Upstream.send"),
         Hop("server", "handle the engine's own POST /v1/completions", "server/app.py::Routes.complete"),
         Hop("server", "turn text into token ids", "checkpoint/tokenizer.py::Tokenizer.encode"),
         Hop("server", "make a sequence for each answer", "request/preparation.py::Preparer.prepare"),
@@ -130,7 +134,7 @@ def hops() -> list[Hop]:
         Hop(
             "gateway",
             "let the engine's events through, and look for token counts",
-            "upstream/stream_filter.py::StreamFilter.feed",
+            "llm_proxy/stream/filter.py::StreamFilter.feed",
         ),
         Hop("gateway", "give the slot back", "engines/permit.py::Permit.release"),
     ]

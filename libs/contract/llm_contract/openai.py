@@ -71,6 +71,9 @@ class ChatCompletionRequest(GenerationRequest):
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    """vLLM's: the answer goes on with the last message. It needs `add_generation_prompt` to be false."""
 
 
 class TokenizeRequest(Request):

@@ -71,3 +71,16 @@ async def test_the_head_blocks_and_its_end_lets_the_next_in() -> None:
 def test_kv_comes_in_whole_blocks(tokens: int) -> None:
     with pytest.raises(ValueError, match="at least one block"):
         Script(kv_tokens=tokens)
+
+
+async def test_busy_time_counts_once_and_running_time_for_each_request() -> None:
+    now = 0.0
+    scheduler = SlotScheduler(Script(max_running=2), clock=lambda: now)
+    now = 1.0
+    async with scheduler.slot(1, priority=0):
+        now = 3.0
+        async with scheduler.slot(1, priority=0):
+            now = 4.0
+        assert scheduler.usage() == (3.0, 4.0)
+    now = 9.0
+    assert scheduler.usage() == (3.0, 4.0)

@@ -1,4 +1,4 @@
-"""The scripted engine's capacity and its ways to fail, each seen from a client."""
+"""The scripted engine's capacity, its answers to continued prompts and its ways to fail, each seen from a client."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from llm_contract import sse
 from llm_contract.testing import Script, ScriptedEngine
+from llm_contract.testing.script import tokenize
 
 WITH_USAGE = {"include_usage": True, "continuous_usage_stats": True}
 
@@ -26,6 +27,74 @@ async def metric(client: aiohttp.ClientSession, engine: ScriptedEngine, name: st
         lines = (await response.text()).splitlines()
     (line,) = (line for line in lines if line.startswith(f"vllm:{name}{{"))
     return float(line.rsplit(" ", 1)[1])
+
+
+CONTINUED = "xw0 w1 w2 "
+CHAT = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "w0 w1 w2 "}]
+GO_ON = {"add_generation_prompt": False, "continue_final_message": True}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("completions", {"prompt": CONTINUED}),
+        ("completions", {"prompt": tokenize(CONTINUED)}),
+        ("completions", {"prompt": [CONTINUED]}),
+        ("chat/completions", {"messages": CHAT, **GO_ON}),
+    ],
+)
+async def test_an_answer_goes_on_after_the_words_at_the_prompts_end(
+    path: str, body: dict[str, Any], stream: bool
+) -> None:
+    async with ScriptedEngine() as engine, aiohttp.ClientSession() as client:
+        asked = {"max_tokens": 2, "stream": stream, "stream_options": {"include_usage": True}, **body}
+        async with client.post(f"{engine.url}/v1/{path}", json=asked) as response:
+            raw = await response.read()
+        async with client.post(f"{engine.url}/tokenize", json={"prompt": CONTINUED}) as response:
+            count = (await response.json())["count"]
+    events = [orjson.loads(data) for data in list(sse.Decoder().feed(raw))[:-1]] if stream else [orjson.loads(raw)]
+    choices = [choice for event in events for choice in event["choices"]]
+    texts = [choice.get("text") or choice.get("delta", choice.get("message", {})).get("content") for choice in choices]
+    assert "".join(text or "" for text in texts) == "w3 w4 "
+    assert events[-1]["usage"] == {"prompt_tokens": count, "completion_tokens": 2, "total_tokens": count + 2}
+    assert count == 4
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("completions", {"prompt": "w0 w1"}),
+        ("completions", {"prompt": "w0 w1 and"}),
+        ("completions", {"prompt": [97, 98]}),
+        ("chat/completions", {"messages": CHAT}),
+        ("chat/completions", {"messages": [*CHAT, {"role": "user", "content": "on"}]}),
+    ],
+)
+async def test_every_other_answer_begins_at_the_first_word(path: str, body: dict[str, Any]) -> None:
+    async with (
+        ScriptedEngine() as engine,
+        aiohttp.ClientSession() as client,
+        client.post(f"{engine.url}/v1/{path}", json={"max_tokens": 2, **body}) as response,
+    ):
+        assert b'"w0 w1 "' in await response.read()
+
+
+async def test_a_chat_cannot_both_continue_and_begin_a_message() -> None:
+    async with ScriptedEngine() as engine, aiohttp.ClientSession() as client:
+        asked = {"messages": CHAT, "continue_final_message": True}
+        async with client.post(f"{engine.url}/v1/chat/completions", json=asked) as response:
+            assert (response.status, (await response.json())["error"]["param"]) == (400, "continue_final_message")
+
+
+async def test_the_prefix_cache_finds_whole_blocks_of_earlier_prompts() -> None:
+    async with ScriptedEngine(Script(prefix_blocks=4)) as engine, aiohttp.ClientSession() as client:
+        for prompt, hits in (("a" * 32, 0), ("a" * 32, 16), ("a" * 33, 48), ("b" + "a" * 32, 48), ("c" * 64, 48)):
+            await ask(client, engine, prompt=prompt, max_tokens=1)
+            assert await metric(client, engine, "prefix_cache_hits_total") == hits
+        await ask(client, engine, prompt="a" * 33, max_tokens=1)
+        assert await metric(client, engine, "prefix_cache_hits_total") == 48, "the four blocks of c's replaced a's"
+        assert await metric(client, engine, "prefix_cache_queries_total") == 32 + 32 + 33 + 33 + 64 + 33
 
 
 async def test_requests_wait_for_kv_and_the_metrics_say_so() -> None:

@@ -39,7 +39,9 @@ def test_a_scripts_chunks(script: Script, tokens: int, chunks: list[tuple[float,
     assert script.duration(tokens) == chunks[-1][0]
 
 
-@pytest.mark.parametrize("wrong", [{"ttft": -1.0}, {"gaps": ()}, {"gaps": (-0.1,)}, {"tokens_per_chunk": (0,)}])
+@pytest.mark.parametrize(
+    "wrong", [{"ttft": -1.0}, {"prefill": -1.0}, {"gaps": ()}, {"gaps": (-0.1,)}, {"tokens_per_chunk": (0,)}]
+)
 def test_a_script_that_makes_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="at least one"):
         Script(**wrong)

@@ -10,16 +10,15 @@ request/                      from bytes to a job in the queue: body, class, est
 sla/                          kept and broken promises: record, store, figures, report
 metrics                       the counters and gauges under /metrics
 watch/                        probes, scrapes and the watch over each engine's progress
-upstream/                     HTTP to an engine: connections, answers that are errors, event streams
-telemetry/                    the spans of a request
+telemetry/                    the names of a request's spans; the trace of the queue
 fleet/                        several gateways with one order and one set of limits, through Redis
 scheduling/                   the bounded queue, its policies, late binding to a free slot, the wait bound, preemption
-engines/                      the engines' state: slots, limits, breakers, balancing, prefixes
+engines/                      the engines' state: slots, limits, balancing
 tenancy/                      tenants, API keys, rate limits, usage
-edge/                         client connections: limits, half-closed clients, CORS, the gateway's own responses
-waiting, interrupt, classes   a waiting request; how it is pulled back from an engine; the priority classes
-outcomes, listeners           how a request can end; callbacks of an event
+waiting, classes              a waiting request; the priority classes
+listeners                     callbacks of an event
 
+HTTP on both sides, streams, breakers and prefixes are `llm_proxy`, which the router shares.
 `settings` stands outside this order: it is made of the settings that each package defines, and every package can read
 it. `testing` runs a gateway inside a test.
 """

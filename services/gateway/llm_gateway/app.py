@@ -14,9 +14,6 @@ from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway import metrics as gateway_metrics
 from llm_gateway.classes import ClassTable
-from llm_gateway.edge.connections import expect
-from llm_gateway.edge.cors import Cors
-from llm_gateway.edge.responses import error_response, json_response
 from llm_gateway.engines import EnginePool
 from llm_gateway.engines.changes import change_engines
 from llm_gateway.engines.models import Models
@@ -27,9 +24,7 @@ from llm_gateway.proxy.ledger import Ledger
 from llm_gateway.proxy.passthrough import Passthrough
 from llm_gateway.proxy.proxy import Proxy
 from llm_gateway.request.admission import Admission
-from llm_gateway.request.endpoints import QUEUED
 from llm_gateway.request.estimate import OutputEstimator, PromptEstimator
-from llm_gateway.request.exchange import request_id
 from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.scheduling.listener import QueueListener
 from llm_gateway.scheduling.policies import make_policy
@@ -39,14 +34,20 @@ from llm_gateway.settings import GatewaySettings
 from llm_gateway.sla.routes import SlaRoutes
 from llm_gateway.sla.tracker import SlaTracker
 from llm_gateway.telemetry.queue_trace import QueueTrace
-from llm_gateway.telemetry.tracing import NoTracing, Tracing, TracingSettings
+from llm_gateway.telemetry.spans import PROGRAM
 from llm_gateway.tenancy.rate_limit import LocalLimiter
 from llm_gateway.tenancy.tenants import TenantTable, keys_required
 from llm_gateway.tenancy.usage import UsageBook
-from llm_gateway.upstream.client import Upstream
 from llm_gateway.watch.health import HealthProbes
 from llm_gateway.watch.progress import ProgressWatch
 from llm_gateway.watch.scrape import SignalScraper
+from llm_proxy.edge.connections import expect
+from llm_proxy.edge.cors import Cors
+from llm_proxy.edge.responses import error_response, json_response
+from llm_proxy.request.endpoints import QUEUED
+from llm_proxy.request.identity import request_id
+from llm_proxy.telemetry import make_tracing
+from llm_proxy.upstream.client import Upstream
 
 D = TypeVar("D", bound=Dispatcher)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -96,7 +97,7 @@ class Gateway:
         self.metrics.observe_wait_bound(self.wait_bound, (cls.name for cls in classes))
         self.sla = SlaTracker(settings.sla, self.metrics)
         self.sla_routes = SlaRoutes(self.sla, lambda: self.classes, self._weight)
-        self.tracing = make_tracing(settings.tracing)
+        self.tracing = make_tracing(PROGRAM, settings.tracing)
         self.cors = Cors(settings.cors)
         self.upstream = Upstream(settings.connect_timeout, settings.engine_silence_timeout)
         self.probes = HealthProbes(
@@ -292,7 +293,7 @@ def _answering_errors(handler: Handler) -> Handler:
             return web.Response(status=ErrorKind.CLIENT_CLOSED.status)  # the client is gone; raising would log an error
         except Exception:
             log.exception("%s %r failed", request.method, request.path)  # %r: a decoded path can hold a line break
-            return error_response(ApiError(ErrorKind.INTERNAL, "the gateway failed; see its log"))
+            return error_response(ApiError(ErrorKind.INTERNAL, "the server failed; see its log"))
 
     return answer
 
@@ -304,12 +305,3 @@ async def _not_found(request: web.Request) -> web.StreamResponse:
 def make_queue_trace(settings: GatewaySettings, clock: Callable[[], float]) -> QueueListener:
     """Return the queue trace that the settings ask for, or a listener that ignores everything."""
     return QueueListener() if settings.queue_trace is None else QueueTrace(settings.queue_trace, settings, clock)
-
-
-def make_tracing(settings: TracingSettings) -> Tracing:
-    """Return the tracing that the settings ask for. OpenTelemetry is imported only then: it costs 20 MiB and 0.3 s."""
-    if not settings.otlp_endpoint:
-        return NoTracing()
-    from llm_gateway.telemetry.otel import OtelTracing, otlp_exporter
-
-    return OtelTracing(settings, otlp_exporter(settings))

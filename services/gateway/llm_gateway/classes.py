@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llm_contract.errors import ApiError, ErrorKind
 
+UNCLASSIFIED = "unclassified"
+"""Class label of requests that failed before they had a class."""
+
 
 class PriorityClass(BaseModel):
     """One priority class: its urgency, its targets and its bounds."""

@@ -14,11 +14,11 @@ from pathlib import Path
 from aiohttp import web
 
 from llm_gateway.app import Gateway
-from llm_gateway.edge.connections import EdgeRunner
 from llm_gateway.operations.admin import Admin
 from llm_gateway.operations.reload import Reloader
 from llm_gateway.settings import AdminSettings, GatewaySettings
 from llm_gateway.tenancy.keys import digest_in, digest_of, new_key
+from llm_proxy.edge.connections import EdgeRunner
 
 GC_THRESHOLDS = (50_000, 20, 20)
 """Python's default, every 700 objects, would run dozens of times a second; requests leave few reference cycles."""

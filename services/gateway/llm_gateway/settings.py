@@ -10,10 +10,7 @@ from pydantic_settings import NoDecode
 
 from llm_contract.settings import ServiceSettings
 from llm_gateway.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
-from llm_gateway.edge.connections import EdgeSettings
-from llm_gateway.edge.cors import CorsSettings
 from llm_gateway.engines import BalancingName, BreakerSettings, LimitSettings
-from llm_gateway.engines.addresses import HostName, ListenAddress
 from llm_gateway.engines.settings import EngineSettings, ModelName
 from llm_gateway.fleet.settings import FleetSettings
 from llm_gateway.operations.settings import MonitoringSettings
@@ -21,10 +18,13 @@ from llm_gateway.scheduling.policies import PolicyName
 from llm_gateway.scheduling.preemption import PreemptionSettings
 from llm_gateway.scheduling.shedding import SheddingSettings
 from llm_gateway.sla.settings import SlaSettings
-from llm_gateway.telemetry.tracing import TracingSettings
 from llm_gateway.tenancy.keys import KeyHash
 from llm_gateway.tenancy.tenants import RequireKeys, TenantSettings, check_tenants, is_loopback, keys_required
-from llm_gateway.upstream.retry_budget import RetryBudgetSettings
+from llm_proxy.edge.connections import EdgeSettings
+from llm_proxy.edge.cors import CorsSettings
+from llm_proxy.telemetry.tracing import TracingSettings
+from llm_proxy.upstream.addresses import HostName, ListenAddress
+from llm_proxy.upstream.retry_budget import RetryBudgetSettings
 
 
 class AdminSettings(BaseModel):

@@ -19,8 +19,8 @@ import orjson
 from aiohttp import web
 
 from llm_gateway.app import Gateway
-from llm_gateway.edge.connections import EdgeRunner
 from llm_gateway.settings import GatewaySettings
+from llm_proxy.edge.connections import EdgeRunner
 
 POLL_SECONDS = 0.002
 PROBE = b"GET /health HTTP/1.1\r\nhost: gateway\r\n\r\n"

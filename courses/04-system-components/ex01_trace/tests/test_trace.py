@@ -23,6 +23,7 @@ from llm_course.paths import MODELS, ROOT
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 PROMPT = "def fibonacci(n):\n    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)\n"
 BUDGET, OUTPUT_TOKENS = 16, 4
+OURS = (f"{ROOT}/services/", f"{ROOT}/libs/proxy/")
 GOES_ON = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
@@ -50,14 +51,15 @@ class Run:
 
     def _note(self, frame: FrameType, event: str, _: object) -> None:
         code = frame.f_code
-        if event != "call" or not self._asked or not code.co_filename.startswith(f"{ROOT}/services/"):
+        if event != "call" or not self._asked or not code.co_filename.startswith(OURS):
             return
         if code.co_flags & GOES_ON:
             if frame in self._frames:
                 return
             self._frames.add(frame)
         in_engine = threading.current_thread().name == "engine"
-        where = "gateway" if "llm_gateway" in code.co_filename else "engine" if in_engine else "server"
+        in_gateway = "llm_gateway" in code.co_filename or "llm_proxy" in code.co_filename
+        where = "gateway" if in_gateway else "engine" if in_engine else "server"
         self.places.append(f"{Path(code.co_filename).relative_to(ROOT)}::{code.co_qualname}")
         self.calls.append(Call(where, code.co_qualname))
 
@@ -148,8 +150,8 @@ ACCEPTED = {
     "handle POST /v1/completions": ["proxy/proxy.py::Proxy.generate"],
     "find out whose API key it is": ["tenancy/tenants.py::TenantTable.authenticate"],
     "make JSON of the body": [
-        "request/body.py::parse",
-        "request/body.py::read",
+        "llm_proxy/request/body.py::parse",
+        "llm_proxy/request/body.py::read",
     ],
     "find the request's class and its targets": ["request/classify.py::classify"],
     "get a slot of an engine, at once or after waiting": [
@@ -157,7 +159,7 @@ ACCEPTED = {
         "proxy/attempt.py::Attempts._slot",
     ],
     "take the slot of one engine": ["engines/pool.py::EnginePool.take"],
-    "send the request to that engine": ["upstream/client.py::Upstream.send"],
+    "send the request to that engine": ["llm_proxy/upstream/client.py::Upstream.send"],
     "handle the engine's own POST /v1/completions": ["server/app.py::Routes.complete"],
     "turn text into token ids": [
         "checkpoint/tokenizer.py::Tokenizer.encode",
@@ -180,7 +182,7 @@ ACCEPTED = {
     "turn tokens into text that can be sent": ["request/detokenizer.py::Detokenizer.push"],
     "bring a step's outputs to the streams of their requests": ["server/async_engine.py::AsyncEngine._deliver"],
     "make server-sent events of an output": ["server/choices.py::TextChoices.events"],
-    "let the engine's events through, and look for token counts": ["upstream/stream_filter.py::StreamFilter.feed"],
+    "let the engine's events through, and look for token counts": ["llm_proxy/stream/filter.py::StreamFilter.feed"],
     "give the slot back": ["engines/permit.py::Permit.release"],
 }
 """Where several functions are as good an answer, all of them."""

@@ -8,13 +8,13 @@ def hops() -> list[Hop]:
     return [
         Hop("gateway", "handle POST /v1/completions", "proxy/proxy.py::Proxy.generate"),
         Hop("gateway", "find out whose API key it is", "tenancy/tenants.py::TenantTable.authenticate"),
-        Hop("gateway", "make JSON of the body", "request/body.py::parse"),
+        Hop("gateway", "make JSON of the body", "llm_proxy/request/body.py::parse"),
         Hop("gateway", "find the request's class and its targets", "request/classify.py::classify"),
         Hop(
             "gateway", "get a slot of an engine, at once or after waiting", "scheduling/dispatch.py::Dispatcher.acquire"
         ),
         Hop("gateway", "take the slot of one engine", "engines/pool.py::EnginePool.take"),
-        Hop("gateway", "send the request to that engine", "upstream/client.py::Upstream.send"),
+        Hop("gateway", "send the request to that engine", "llm_proxy/upstream/client.py::Upstream.send"),
         Hop("server", "handle the engine's own POST /v1/completions", "server/app.py::Routes.complete"),
         Hop("server", "turn text into token ids", "checkpoint/tokenizer.py::Tokenizer.encode_chat"),
         Hop("server", "make a sequence for each answer", "request/preparation.py::Preparer.prepare"),
@@ -40,7 +40,7 @@ def hops() -> list[Hop]:
         Hop(
             "gateway",
             "let the engine's events through, and look for token counts",
-            "upstream/stream_filter.py::StreamFilter.feed",
+            "llm_proxy/stream/filter.py::StreamFilter.feed",
         ),
         Hop("gateway", "give the slot back", "engines/permit.py::Permit.release"),
     ]

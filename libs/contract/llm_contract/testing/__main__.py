@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+from contextlib import suppress
 
 import uvloop
 
@@ -26,9 +27,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--host", default=HOST)
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     parser.add_argument("--model", default=defaults.model)
+    parser.add_argument("--load-seconds", type=float, default=0.0, help="wait before it listens, as for weights")
     parser.add_argument("--ttft", type=float, default=defaults.ttft, help="start to first chunk")
     parser.add_argument("--gaps", type=_floats, default=defaults.gaps, help="between chunks, cycled: 0.4,0.1")
     parser.add_argument("--tokens-per-chunk", type=_ints, default=defaults.tokens_per_chunk, help="cycled: 1,3")
+    parser.add_argument("--prefill", type=float, default=defaults.prefill, help="per prompt token that is not cached")
+    parser.add_argument("--prefix-blocks", type=int, default=defaults.prefix_blocks, help="prefix cache; 0: none")
     parser.add_argument("--max-running", type=int, default=defaults.max_running, help="0: no limit")
     parser.add_argument("--kv-tokens", type=int, default=defaults.kv_tokens, help="size of the KV cache; 0: no limit")
     parser.add_argument("--scheduling", choices=("fcfs", "priority"), default=defaults.scheduling)
@@ -47,10 +51,16 @@ async def _serve(arguments: argparse.Namespace) -> None:
         kv_tokens=arguments.kv_tokens,
         scheduling=arguments.scheduling,
         max_model_len=arguments.max_model_len,
+        prefill=arguments.prefill,
+        prefix_blocks=arguments.prefix_blocks,
     )
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), arguments.load_seconds)
+    if stop.is_set():
+        return
     async with ScriptedEngine(script, host=arguments.host, port=arguments.port, keep_records=False) as engine:
         engine.die_after_chunks = arguments.die_after_chunks
         print(engine.url, flush=True)

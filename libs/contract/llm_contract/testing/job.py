@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from pydantic import ValidationError
 
 from llm_contract.errors import ApiError, ErrorKind
 from llm_contract.openai import ChatCompletionRequest, CompletionRequest, GenerationRequest, StreamOptions
-from llm_contract.testing.script import Script, prompt_token_count, text, words_at_end
+from llm_contract.testing.script import Script, next_word, text, tokenize
 
 DEFAULT_MAX_TOKENS = 16
 
@@ -19,9 +19,10 @@ DEFAULT_MAX_TOKENS = 16
 class Job:
     model: str
     chat: bool
-    prompt_tokens: int
+    prompt: list[int]
+    """Tokens."""
     first: int
-    """Number of the answer's first word, which continues the prompt's last."""
+    """Number of the answer's first word."""
     max_tokens: int
     """Every answer has exactly this length."""
     priority: int
@@ -29,6 +30,10 @@ class Job:
     include_usage: bool
     continuous_usage: bool
     """Usage so far in every chunk: vLLM's stream_options.continuous_usage_stats."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        return len(self.prompt)
 
     def event(self, choice: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return one chunk of a stream, with `choice` if there is one."""
@@ -73,21 +78,20 @@ def parse(path: str, raw: bytes, script: Script) -> tuple[dict[str, Any], Job]:
 
 def _job(parsed: GenerationRequest, chat: bool, model: str) -> Job:
     if isinstance(parsed, ChatCompletionRequest):
-        prompt_tokens = sum(prompt_token_count(message.text()) for message in parsed.messages)
-        last = parsed.messages[-1].text()
+        prompt = [token for message in parsed.messages for token in tokenize(message.text())]
+        continues = parsed.continue_final_message
         max_tokens = parsed.max_completion_tokens or parsed.max_tokens
     else:
         assert isinstance(parsed, CompletionRequest)
-        first = parsed.prompt[0] if parsed.prompt and isinstance(parsed.prompt[0], list) else parsed.prompt
-        prompt_tokens = prompt_token_count(first)  # type: ignore[arg-type]
-        last = first if isinstance(first, str) else ""
+        prompt = _first_prompt(parsed)
+        continues = True
         max_tokens = parsed.max_tokens
     options = parsed.stream_options or StreamOptions()
     return Job(
         model=model,
         chat=chat,
-        prompt_tokens=prompt_tokens,
-        first=words_at_end(last),
+        prompt=prompt,
+        first=next_word(prompt) if continues else 0,
         max_tokens=max_tokens or DEFAULT_MAX_TOKENS,
         priority=parsed.priority,
         stream=parsed.stream,
@@ -96,10 +100,21 @@ def _job(parsed: GenerationRequest, chat: bool, model: str) -> Job:
     )
 
 
+def _first_prompt(parsed: CompletionRequest) -> list[int]:
+    """Return the tokens of the first of a completion's prompts."""
+    prompt = parsed.prompt
+    if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
+        prompt = prompt[0]
+    return tokenize(prompt) if isinstance(prompt, str) else cast(list[int], prompt)
+
+
 def _check(parsed: GenerationRequest, job: Job, script: Script) -> None:
     if parsed.model not in (None, script.model):
         message = f"The model `{parsed.model}` does not exist."
         raise ApiError(ErrorKind.MODEL_NOT_FOUND, message, param="model")
+    if isinstance(parsed, ChatCompletionRequest) and parsed.continue_final_message and parsed.add_generation_prompt:
+        message = "continue_final_message needs add_generation_prompt to be false"
+        raise ApiError(ErrorKind.INVALID_REQUEST, message, param="continue_final_message")
     if not job.prompt_tokens:
         raise ApiError(ErrorKind.INVALID_REQUEST, "the prompt is empty", param="prompt")
     longest = min(script.max_model_len, script.kv_tokens or script.max_model_len)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 
@@ -16,8 +17,15 @@ from llm_contract.testing.script import Script
 
 
 class SlotScheduler:
-    def __init__(self, script: Script) -> None:
+    """Slots and KV tokens, and the time during which they were in use."""
+
+    def __init__(self, script: Script, clock: Callable[[], float] = time.monotonic) -> None:
         self._script = script
+        self._clock = clock
+        self._since = clock()
+        """Time up to which the two sums below count."""
+        self._busy_seconds = 0.0
+        self._slot_seconds = 0.0
         self._heap: list[tuple[int, int, int, asyncio.Future[None]]] = []
         """(priority, order of arrival, KV tokens, resolved when it starts)"""
         self._order = count()
@@ -42,6 +50,14 @@ class SlotScheduler:
             return self.kv_used / self._script.kv_tokens
         return self.running / self._script.max_running if self._script.max_running else 0.0
 
+    def usage(self) -> tuple[float, float]:
+        """Return the seconds so far with a request running, and the sum over requests of the seconds they ran."""
+        now = self._clock()
+        elapsed, self._since = now - self._since, now
+        self._busy_seconds += elapsed if self.running else 0.0
+        self._slot_seconds += elapsed * self.running
+        return self._busy_seconds, self._slot_seconds
+
     async def _start(self, kv_tokens: int, priority: int) -> None:
         if not self.waiting and self._fits(kv_tokens):
             self._take(kv_tokens)
@@ -64,6 +80,7 @@ class SlotScheduler:
             self._give_back(kv_tokens)
 
     def _give_back(self, kv_tokens: int) -> None:
+        self.usage()
         self.running -= 1
         self.kv_used -= kv_tokens
         self._pump()
@@ -80,6 +97,7 @@ class SlotScheduler:
             heapq.heappop(self._heap)
 
     def _take(self, kv_tokens: int) -> None:
+        self.usage()
         self.running += 1
         self.kv_used += kv_tokens
 

@@ -1,7 +1,8 @@
 """The script of an engine for tests: its timing, and the chunks it answers with.
 
-Time starts when the request gets a running slot. The first chunk is due after `ttft`, each further one after the next
-of `gaps`; chunk i carries the next of `tokens_per_chunk` tokens. Both lists are cycled. All times are seconds.
+Time starts when the request gets a running slot. The first chunk is due after `prefill` for each prompt token and
+`ttft`, each further one after the next of `gaps`; chunk i carries the next of `tokens_per_chunk` tokens. Both lists are
+cycled. All times are seconds.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ KV_BLOCK_SIZE = 16
 FIRST_WORD = 256
 """The token of "w0 "; those below are bytes."""
 _TOKEN = re.compile(rb"w(?:0|[1-9][0-9]{0,8}) |.", re.DOTALL)
-_LAST_WORD = re.compile(r"w(0|[1-9][0-9]{0,8}) \Z")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
     model: str = "scripted"
     ttft: float = 0.0
@@ -35,10 +35,14 @@ class Script:
     max_model_len: int = 2048
     """Prompt tokens plus generated ones. A generated token is one of the words "w0 ", "w1 ", …; all else is tokenised
     into UTF-8 bytes."""
+    prefill: float = 0.0
+    """Seconds for each prompt token that the prefix cache lacks, before `ttft` begins."""
+    prefix_blocks: int = 0
+    """Size of the prefix cache in KV blocks, apart from `kv_tokens`. 0: no prefix cache."""
 
     def __post_init__(self) -> None:
-        if not self.gaps or min(self.gaps) < 0 or self.ttft < 0:
-            raise ValueError("ttft and gaps are seconds >= 0, with at least one gap")
+        if not self.gaps or min(*self.gaps, self.ttft, self.prefill) < 0:
+            raise ValueError("ttft, prefill and gaps are seconds >= 0, with at least one gap")
         if not self.tokens_per_chunk or min(self.tokens_per_chunk) < 1:
             raise ValueError("tokens_per_chunk holds counts >= 1, at least one")
         if self.kv_tokens < 0 or self.kv_tokens % KV_BLOCK_SIZE:
@@ -79,14 +83,9 @@ def detokenize(tokens: list[int]) -> str:
     return b"".join(_bytes(token) for token in tokens).decode()
 
 
-def words_at_end(prompt: str) -> int:
-    """Return the number that comes next after the generated words that a prompt ends with, 0 without any."""
-    last = _LAST_WORD.search(prompt)
-    return int(last[1]) + 1 if last else 0
-
-
-def prompt_token_count(prompt: str | list[int]) -> int:
-    return len(tokenize(prompt)) if isinstance(prompt, str) else len(prompt)
+def next_word(prompt: list[int]) -> int:
+    """Return the number of the word that continues a prompt: the one after the word at its end, 0 without one."""
+    return max(0, prompt[-1] - FIRST_WORD + 1) if prompt else 0
 
 
 def _bytes(token: int) -> bytes:

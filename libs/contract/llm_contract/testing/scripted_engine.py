@@ -33,12 +33,15 @@ from llm_contract.openai import DetokenizeRequest, TokenizeRequest
 from llm_contract.testing import job as jobs
 from llm_contract.testing.gate import Gate
 from llm_contract.testing.job import Job
+from llm_contract.testing.prefix_cache import PrefixCache
 from llm_contract.testing.scheduler import SlotScheduler
 from llm_contract.testing.script import KV_BLOCK_SIZE, Script, detokenize, tokenize
 
 HOST = "127.0.0.1"
 MAX_BODY_BYTES = 64 * 1024 * 1024
 JSON_TYPE = "application/json"
+BUSY_SECONDS = metrics.Metric("scripted_busy_seconds_total", "counter", "Time with at least one request running.")
+SLOT_SECONDS = metrics.Metric("scripted_slot_seconds_total", "counter", "Running time, summed over requests.")
 
 
 @dataclass(slots=True, eq=False)
@@ -92,6 +95,7 @@ class ScriptedEngine:
         """In the order in which they got a running slot."""
         self._keep_records = keep_records
         self._scheduler = SlotScheduler(self.script)
+        self._cache = PrefixCache(self.script.prefix_blocks)
         self._changed = asyncio.Event()
         self._counts: Counter[str] = Counter()
         self._runner: web.AppRunner | None = None
@@ -186,17 +190,22 @@ class ScriptedEngine:
         lines = [line for metric, value in self._samples() for line in _metric_lines(metric, labels, value)]
         if self.script.kv_tokens:
             blocks = f'block_size="{KV_BLOCK_SIZE}",num_gpu_blocks="{self.script.kv_tokens // KV_BLOCK_SIZE}"'
-            config = f'engine="0",{blocks},enable_prefix_caching="False"'
+            config = f'engine="0",{blocks},enable_prefix_caching="{bool(self.script.prefix_blocks)}"'
             lines += _metric_lines(metrics.CACHE_CONFIG_INFO, config, 1.0)
         return web.Response(text="\n".join(lines) + "\n")
 
     def _samples(self) -> list[tuple[metrics.Metric, float]]:
+        busy_seconds, slot_seconds = self._scheduler.usage()
         return [
             (metrics.REQUESTS_RUNNING, self._scheduler.running),
             (metrics.REQUESTS_WAITING, self._scheduler.waiting),
             (metrics.KV_CACHE_USAGE, self._scheduler.kv_usage),
             (metrics.PROMPT_TOKENS, self._counts["prompt_tokens"]),
             (metrics.GENERATION_TOKENS, self._counts["generation_tokens"]),
+            (metrics.PREFIX_CACHE_QUERIES, self._cache.queries),
+            (metrics.PREFIX_CACHE_HITS, self._cache.hits),
+            (BUSY_SECONDS, busy_seconds),
+            (SLOT_SECONDS, slot_seconds),
         ]
 
     # --- generation -----------------------------------------------------------------------------------------------
@@ -225,8 +234,8 @@ class ScriptedEngine:
             return self._scripted(self.answer)
         record.body, job = jobs.parse(record.path, record.raw, self.script)
         async with self._slot(record, job):
-            start = time.monotonic()
             self._counts["prompt_tokens"] += job.prompt_tokens
+            start = time.monotonic() + self.script.prefill * (job.prompt_tokens - self._cache.add(job.prompt))
             await self.headers_gate.wait()
             if self.die_after_chunks == 0:
                 return _reset(request, record)

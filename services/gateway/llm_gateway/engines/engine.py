@@ -8,15 +8,16 @@ from typing import Any
 
 from yarl import URL
 
-from llm_gateway.engines.breaker import Breaker, BreakerState
 from llm_gateway.engines.budget import KvBudget
 from llm_gateway.engines.limits import AdaptiveLimit
-from llm_gateway.engines.prefix import PrefixIndex
 from llm_gateway.engines.settings import EngineSettings
-from llm_gateway.engines.signals import Signals
-from llm_gateway.engines.tls import tls_context
 from llm_gateway.tenancy.keys import authorization
 from llm_gateway.waiting import Waiting
+from llm_proxy.request.prefix import PrefixIndex
+from llm_proxy.upstream.breaker import Breaker, BreakerState
+from llm_proxy.upstream.signals import Signals
+from llm_proxy.upstream.target import Target
+from llm_proxy.upstream.tls import tls_context
 
 ModelCard = dict[str, Any]
 """An entry of /v1/models."""
@@ -25,32 +26,33 @@ FAILURES_TO_DOWN = 3
 """Failed probes in a row that mark an engine down."""
 
 
-class Engine:
+class Engine(Target):
     """The state of one engine. Only the pool, its permits and the watchers change it, all in one event loop."""
 
     __slots__ = (
-        *("_urls", "authorization", "base", "breaker", "budget", "cards", "ejected", "ejections", "failed_probes"),
-        *("holders", "in_flight", "last_progress", "limit", "max_in_flight", "models", "models_read", "name"),
-        *("name_hash", "prefixes", "reason", "reports_usage", "rests_until", "settings", "sharers", "shown", "signals"),
-        *("streams", "takes_priority", "tls", "up"),
+        *("breaker", "budget", "cards", "ejected", "ejections", "failed_probes"),
+        *("holders", "in_flight", "limit", "max_in_flight", "models", "models_read", "name"),
+        *("name_hash", "prefixes", "reason", "reports_usage", "rests_until", "settings", "sharers", "signals"),
+        *("streams", "takes_priority", "up"),
     )
 
     def __init__(
         self, settings: EngineSettings, limit: AdaptiveLimit | None, budget: KvBudget, breaker: Breaker
     ) -> None:
+        base = URL(settings.url)
+        super().__init__(
+            base,
+            shown=settings.name,
+            tls=tls_context(settings.ca_file) if base.scheme == "https" else None,
+            authorization=authorization(settings.api_key),
+        )
         self.settings = settings
         self.name = settings.name
-        self.shown = settings.name
-        """The name that clients see."""
         self.name_hash = int.from_bytes(hashlib.blake2b(settings.name.encode(), digest_size=8).digest())
         """A hash for rendezvous hashing, equal in every process."""
-        self.base = URL(settings.url)
-        self.tls = tls_context(settings.ca_file) if self.base.scheme == "https" else None
-        self._urls: dict[str, URL] = {}
         self.takes_priority = settings.takes_priority
         self.reports_usage = True
         """False once it has refused a stream for `stream_options.include_usage`."""
-        self.authorization = authorization(settings.api_key)
         self.up = False
         self.reason = "not probed yet"
         """The reason why it is down, for the client and the log."""
@@ -93,18 +95,9 @@ class Engine:
         """The last scrape; None if it failed, as stale signals are not used."""
         self.streams = 0
         """Number of answers that it is streaming now."""
-        self.last_progress = 0.0
-        """Time of its last output, or of its first request after an idle period; monotonic, seconds."""
         self.ejected = False
         """It was taken out for making no progress. A good /health alone does not bring it back."""
         self.ejections = 0
-
-    def url(self, path: str) -> URL:
-        """Return the URL of a path. URLs are cached, as there are few and joining costs more than a look-up."""
-        found = self._urls.get(path)
-        if found is None:
-            found = self._urls[path] = self.base.joinpath(path.lstrip("/"), encoded=True)
-        return found
 
     @property
     def share(self) -> int:
@@ -124,10 +117,6 @@ class Engine:
         """Return whether a request of `cost` tokens can be sent to it now."""
         able = self.up and self.rests_until is None and self.in_flight < self.share
         return able and self.budget.fits(cost) and self.breaker.allows()
-
-    def progressed(self, now: float) -> None:
-        """Note that bytes of an answer arrived. This is called for every chunk."""
-        self.last_progress = now
 
     def why_unavailable(self) -> str:
         return self.reason if not self.up else "circuit breaker open after failures"

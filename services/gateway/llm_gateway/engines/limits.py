@@ -23,7 +23,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from llm_gateway.engines.signals import Signals
+from llm_proxy.upstream.signals import Signals
 
 SMOOTHING = 0.2
 ALLOWANCE = 4.0

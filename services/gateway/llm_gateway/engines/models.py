@@ -14,10 +14,10 @@ import orjson
 from aiohttp import web
 
 from llm_contract.errors import ApiError, ErrorKind
-from llm_gateway.edge.responses import json_response
 from llm_gateway.engines import EnginePool
 from llm_gateway.engines.engine import ModelCard
 from llm_gateway.tenancy.tenants import TenantTable
+from llm_proxy.edge.responses import json_response
 
 MAX_SHOWN = 256
 """Most characters of a client's model name that a message repeats."""

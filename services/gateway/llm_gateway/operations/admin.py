@@ -30,17 +30,17 @@ from pydantic import ValidationError
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.classes import PriorityClass
-from llm_gateway.edge.connections import expect
-from llm_gateway.edge.responses import error_response, json_response
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.settings import OPERATORS_FIELDS, EngineSettings
 from llm_gateway.operations.reload import Reload
-from llm_gateway.request import body as request_body
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.settings import AdminSettings
 from llm_gateway.tenancy.keys import bearer, matches
 from llm_gateway.tenancy.tenants import TenantTable, is_ip_address
 from llm_gateway.tenancy.usage import UsageBook
+from llm_proxy.edge.connections import expect
+from llm_proxy.edge.responses import error_response, json_response
+from llm_proxy.request import body as request_body
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT = 10.0

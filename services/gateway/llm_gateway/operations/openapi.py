@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from llm_contract import headers
-from llm_gateway.request.endpoints import QUEUED, Endpoint
+from llm_proxy.request.endpoints import QUEUED, Endpoint
 
 JSON = dict[str, Any]
 

@@ -2,7 +2,6 @@
 
 proxy, passthrough       the handlers: requests that wait in the queue, and the few that go past it
 attempt                  one try at an engine, hedged or not, up to the first byte of its answer
-streaming, relay         a streamed answer, chunk by chunk
-transcript, replay       the text that the client has had, and how its stream continues at another engine
+streaming                a streamed answer, and how it continues at another engine
 ledger                   the settlement of a finished request
 """

@@ -18,25 +18,29 @@ from typing import Self
 
 from llm_contract.errors import ErrorKind
 from llm_gateway.engines import Engine, EnginePool, Permit
-from llm_gateway.engines.breaker import BreakerState
-from llm_gateway.interrupt import EJECTED, Interrupted
 from llm_gateway.metrics import GatewayMetrics
-from llm_gateway.proxy.resume import Continuation
-from llm_gateway.request import body as request_body
 from llm_gateway.request.admission import Job
-from llm_gateway.request.endpoints import UNDERSTOOD
 from llm_gateway.scheduling.dispatch import Dispatcher
-from llm_gateway.telemetry.tracing import ENGINE, QUEUE, UPSTREAM, Span
-from llm_gateway.upstream.client import EngineError, Upstream
-from llm_gateway.upstream.connection import Response
-from llm_gateway.upstream.refusal import OVERLOADED, Refusal, refusal, stream_failure
-from llm_gateway.upstream.retry_budget import RetryBudget
-from llm_gateway.upstream.stream_filter import StreamFilter
+from llm_gateway.telemetry.spans import ENGINE, QUEUE, UPSTREAM
+from llm_proxy.request import body as request_body
+from llm_proxy.request.endpoints import UNDERSTOOD
+from llm_proxy.stream.filter import StreamFilter
+from llm_proxy.stream.resume import Continuation
+from llm_proxy.telemetry.tracing import Span
+from llm_proxy.upstream.breaker import BreakerState
+from llm_proxy.upstream.client import EngineError, Upstream
+from llm_proxy.upstream.connection import Response
+from llm_proxy.upstream.interrupt import EJECTED, Interrupted
+from llm_proxy.upstream.refusal import OVERLOADED, Refusal, refusal, stream_failure
+from llm_proxy.upstream.retry_budget import RetryBudget
 
 EVENT_STREAM = "text/event-stream"
 USAGE_REFUSED = (400, 422)
 LAST_BYTES_SECONDS = 1.0
 """Time after a stream's [DONE] in which the engine can end its answer before the connection is closed."""
+
+Failure = EngineError[Engine]
+"""A failed exchange with one of the gateway's engines."""
 
 
 @dataclass(slots=True, eq=False)
@@ -110,12 +114,12 @@ class Attempts:
         """Record the success of a stream at its end. Only a breaker that is not closed takes the first byte as one."""
         self._pool.answered(engine, 200)
 
-    def failed(self, job: Job, failure: EngineError) -> None:
+    def failed(self, job: Job, failure: Failure) -> None:
         """Record the failure of an answer that had begun."""
         self._blame(job, failure)
         self._note(job, failure)
 
-    def another(self, job: Job, failure: EngineError | None = None) -> bool:
+    def another(self, job: Job, failure: Failure | None = None) -> bool:
         """Return whether the request can be sent again, and count the retry if so.
 
         After a refusal another engine must be left: the same one would refuse again.
@@ -136,7 +140,7 @@ class Attempts:
             self._metrics.waited(exchange.class_name, exchange.queue_wait)
         return permit
 
-    def _note(self, job: Job, error: EngineError) -> None:
+    def _note(self, job: Job, error: Failure) -> None:
         job.waiting.tried.append(error.engine.name)
         self._metrics.engine_failed(error.engine.name, error.phase)
         if error.phase == "connect":
@@ -197,7 +201,7 @@ class Attempts:
                 self._blame(job, error)
             raise
 
-    def _blame(self, job: Job, error: EngineError) -> None:
+    def _blame(self, job: Job, error: Failure) -> None:
         """Record the failure against the engine. Overload and a client's mistake are no faults of the engine."""
         if not isinstance(error, Refusal):
             self._pool.failed(error.engine)
@@ -248,7 +252,7 @@ class Attempts:
         return first
 
 
-def ejected(engine: Engine) -> EngineError:
+def ejected(engine: Engine) -> Failure:
     """Return the error for a request whose engine was ejected."""
     return EngineError(engine, "body", ErrorKind.ENGINE_FAILED, engine.reason, retryable=True)
 

@@ -6,16 +6,18 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from llm_gateway.classes import UNCLASSIFIED
 from llm_gateway.metrics import GatewayMetrics
-from llm_gateway.outcomes import OK, UNCLASSIFIED
 from llm_gateway.request.estimate import OutputEstimator, PromptEstimator
 from llm_gateway.request.exchange import Exchange
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.sla.record import SlaRecord
 from llm_gateway.sla.tracker import SlaTracker
-from llm_gateway.telemetry import tracing
+from llm_gateway.telemetry import spans
 from llm_gateway.tenancy.rate_limit import Limiter
 from llm_gateway.tenancy.usage import UsageBook
+from llm_proxy.outcomes import OK
+from llm_proxy.telemetry import tracing
 
 
 class Ledger:
@@ -117,10 +119,10 @@ def _tpot(exchange: Exchange, seconds: float) -> float | None:
 
 def _describe(exchange: Exchange) -> None:
     trace = exchange.trace
-    trace.set(tracing.CLASS, exchange.class_name)
-    trace.set(tracing.TENANT, exchange.tenant.label)
+    trace.set(spans.CLASS, exchange.class_name)
+    trace.set(spans.TENANT, exchange.tenant.label)
     trace.set(tracing.STREAM, exchange.streamed)
-    trace.set(tracing.QUEUE_WAIT, exchange.queue_wait)
+    trace.set(spans.QUEUE_WAIT, exchange.queue_wait)
     trace.set(tracing.TIME_TO_FIRST_CHUNK, exchange.ttft)
     trace.set(tracing.INPUT_TOKENS, exchange.prompt_tokens or None)
     trace.set(tracing.OUTPUT_TOKENS, exchange.output_tokens or None)

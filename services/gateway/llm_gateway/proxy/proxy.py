@@ -15,24 +15,26 @@ from aiohttp import web
 
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
-from llm_gateway.edge.responses import error_response
 from llm_gateway.engines import Engine, EnginePool
-from llm_gateway.interrupt import EJECTED, Interrupted
 from llm_gateway.metrics import GatewayMetrics
-from llm_gateway.outcomes import ENGINE_REJECTED, OK
-from llm_gateway.proxy.attempt import Answer, Attempts
+from llm_gateway.proxy.attempt import Answer, Attempts, Failure
 from llm_gateway.proxy.ledger import Ledger
 from llm_gateway.proxy.streaming import Outcome, Streaming
 from llm_gateway.request.admission import Admission, Job, max_tokens
-from llm_gateway.request.exchange import Exchange, request_id
+from llm_gateway.request.exchange import Exchange
 from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.settings import GatewaySettings
-from llm_gateway.telemetry.tracing import ADMIT, FIRST_TOKEN, MAX_TOKENS, MODEL, NO_TRACE, Tracing
-from llm_gateway.upstream.client import EngineError, Upstream
-from llm_gateway.upstream.connection import Response
-from llm_gateway.upstream.refusal import TOO_MANY_REQUESTS, Refusal
-from llm_gateway.upstream.retry_budget import RetryBudget
-from llm_gateway.upstream.token_counts import stated_in
+from llm_gateway.telemetry.spans import ADMIT
+from llm_proxy.edge.responses import error_response
+from llm_proxy.outcomes import ENGINE_REJECTED, OK
+from llm_proxy.request.identity import request_id
+from llm_proxy.stream.token_counts import stated_in
+from llm_proxy.telemetry.tracing import FIRST_TOKEN, MAX_TOKENS, MODEL, NO_TRACE, Tracing
+from llm_proxy.upstream.client import EngineError, Upstream
+from llm_proxy.upstream.connection import Response
+from llm_proxy.upstream.interrupt import EJECTED, Interrupted
+from llm_proxy.upstream.refusal import TOO_MANY_REQUESTS, Refusal
+from llm_proxy.upstream.retry_budget import RetryBudget
 
 COPIED_BACK = ("content-type", headers.RETRY_AFTER)
 DRAINING_RETRY_AFTER = 1.0
@@ -121,7 +123,7 @@ class Proxy:
         if exchange.trace is not NO_TRACE:
             _describe(job)
         self._retries.request()
-        failures: list[EngineError] = []
+        failures: list[Failure] = []
         while True:
             try:
                 answer = await self._attempts.begin(job)
@@ -155,7 +157,7 @@ class Proxy:
             exchange.count(stated_in(answer.first), job.waiting.output_tokens if exchange.generates else 0)
             return response, OK
 
-    def _gave_up(self, job: Job, failures: list[EngineError]) -> Outcome:
+    def _gave_up(self, job: Job, failures: list[Failure]) -> Outcome:
         """Return the last answer that an engine gave. Raise ApiError if none gave any."""
         refusal = next((failure for failure in reversed(failures) if isinstance(failure, Refusal)), None)
         if refusal is None:

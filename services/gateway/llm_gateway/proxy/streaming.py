@@ -7,28 +7,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
 
-import orjson
 from aiohttp import HttpVersion11, web
 
-from llm_contract import sse
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.engines import EnginePool
-from llm_gateway.interrupt import Interrupted
 from llm_gateway.metrics import GatewayMetrics
-from llm_gateway.outcomes import ENGINE_REJECTED, OK
-from llm_gateway.proxy.attempt import Answer, Attempts, ejected
-from llm_gateway.proxy.relay import Relay
-from llm_gateway.proxy.resume import continuation, is_resumable, tokens_allowed
-from llm_gateway.proxy.transcript import Progress
+from llm_gateway.proxy.attempt import Answer, Attempts, Failure, ejected
 from llm_gateway.request.admission import Job
-from llm_gateway.request.endpoints import CHAT
-from llm_gateway.upstream.client import EngineError, Upstream
-from llm_gateway.upstream.refusal import Refusal
-from llm_gateway.upstream.token_counts import token_count
-
-TOKENIZE_TIMEOUT = 5.0
+from llm_proxy.outcomes import ENGINE_REJECTED, OK
+from llm_proxy.stream.relay import Relay
+from llm_proxy.stream.resume import continuation, is_resumable, length_reached, tokens_allowed, tokens_received
+from llm_proxy.upstream.client import EngineError, Upstream
+from llm_proxy.upstream.interrupt import Interrupted
+from llm_proxy.upstream.refusal import Refusal
+from llm_proxy.watch.questions import count_tokens
 
 Outcome = tuple[web.StreamResponse, str]
 """The response, and the request's outcome as a label of gateway_requests_total."""
@@ -80,10 +74,11 @@ class Streaming:
             job.exchange.count(relay.usage(), relay.events)
         return client, _outcome(failure)
 
-    async def _run(self, job: Job, relay: Relay, answer: Answer) -> EngineError | None:
+    async def _run(self, job: Job, relay: Relay, answer: Answer) -> Failure | None:
         try:
             with job.waiting.interruptible:
-                failure = await relay.run(answer)
+                assert answer.events is not None
+                failure = await relay.run(answer.engine, answer.source, answer.events, answer.first)
         except Interrupted:
             failure = ejected(answer.engine)
         if failure is None:
@@ -92,19 +87,23 @@ class Streaming:
             self._attempts.failed(job, failure)
         return failure
 
-    async def _resume(self, job: Job, relay: Relay, failure: EngineError) -> EngineError | None:
+    async def _resume(self, job: Job, relay: Relay, failure: Failure) -> Failure | None:
         """Continue the stream at other engines. Return None once it is complete, else the failure that ends it."""
         if relay.transcript is None:
             return failure
-        left: EngineError | None = failure
+        left: Failure | None = failure
         while left is not None and left.retryable and self._attempts.another(job):
             progress = relay.transcript.progress()
-            tokens = None if progress is None else await self._tokens(job, progress)
+            tokens = (
+                None
+                if progress is None
+                else await tokens_received(job.path, job.body, progress, partial(self._count, job))
+            )
             if progress is None or tokens is None:
                 return left
             limit = tokens_allowed(job.path, job.body)
             if progress.finished or (limit is not None and tokens >= limit):
-                await relay.complete(None if progress.finished else _length_reached(job.path, progress))
+                await relay.complete(None if progress.finished else length_reached(job.path, progress))
                 return None
             self._metrics.reattempted(job.exchange.class_name, "resume")
             try:
@@ -117,46 +116,16 @@ class Streaming:
                 left = await self._run(job, relay, answer)
         return left
 
-    async def _tokens(self, job: Job, progress: Progress) -> int | None:
-        """Return how many tokens the client has received, None if that is unknown and `max_tokens` depends on it.
-
-        An event can hold several tokens, and a text can have more tokens as generated than as tokenised.
-        """
-        if progress.finished or not progress.text:
-            return 0
-        if progress.tokens is not None:
-            return progress.tokens
-        counted = await self._count(job, progress.text)
-        if counted is None and tokens_allowed(job.path, job.body) is not None:
-            return None
-        return max(len(progress.texts), counted or 0)
-
     async def _count(self, job: Job, text: str) -> int | None:
         """Return the number of tokens of `text` by an engine's tokenizer, None if no engine answers."""
         engine = self._pool.choose(job.waiting.tried, job.waiting.model)
         if engine is None:
             return None
-        asked = orjson.dumps({"model": job.body.get("model"), "prompt": text, "add_special_tokens": False})
-        try:
-            status, answer = await self._upstream.fetch(engine, "POST", "/tokenize", TOKENIZE_TIMEOUT, body=asked)
-            found = orjson.loads(answer) if status == 200 else None
-        except (EngineError, orjson.JSONDecodeError):
-            return None
-        return token_count(found.get("count")) if isinstance(found, dict) else None
+        return await count_tokens(self._upstream, engine, job.body.get("model"), text)
 
 
-def _outcome(failure: EngineError | None) -> str:
+def _outcome(failure: Failure | None) -> str:
     if failure is None:
         return OK
     rejected = isinstance(failure, Refusal) and failure.client_fault
     return ENGINE_REJECTED if rejected else failure.kind.label
-
-
-def _length_reached(path: str, progress: Progress) -> bytes:
-    """Return the last event of an answer whose engine died after all its tokens were sent."""
-    choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": "length"}
-    if path == CHAT:
-        kind, choice["delta"] = "chat.completion.chunk", {}
-    else:
-        kind, choice["text"] = "text_completion", ""
-    return sse.encode({**progress.identity, "object": kind, "choices": [choice]})

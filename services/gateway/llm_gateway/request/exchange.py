@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llm_contract import headers
 from llm_gateway.engines import Engine
 from llm_gateway.request.classify import Targets
-from llm_gateway.telemetry.tracing import NO_TRACE, Trace
 from llm_gateway.tenancy.rate_limit import Grant
 from llm_gateway.tenancy.tenants import ANONYMOUS_TENANT, Tenant
-from llm_gateway.upstream.token_counts import TokenCounts
 from llm_gateway.waiting import Waiting
-
-_SAFE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+from llm_proxy.stream.token_counts import TokenCounts
+from llm_proxy.telemetry.tracing import NO_TRACE, Trace
 
 PASSED_ON = (
     headers.SLO_TTFT_MS,
@@ -106,9 +102,3 @@ class Exchange:
         if authorization is not None:
             sent[headers.AUTHORIZATION] = authorization
         return sent
-
-
-def request_id(request_headers: Mapping[str, str]) -> str:
-    """Return the client's request id if it is printable and not too long, else a new one."""
-    given = request_headers.get(headers.REQUEST_ID)
-    return given if given and _SAFE_ID.fullmatch(given) else os.urandom(16).hex()

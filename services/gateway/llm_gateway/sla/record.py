@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from llm_contract.errors import ErrorKind
-from llm_gateway.outcomes import ENGINE_REJECTED, OK
+from llm_proxy.outcomes import ENGINE_REJECTED, OK
 
 TTFT, TPOT, DEADLINE, FAILED, REJECTED = VIOLATIONS = ("ttft", "tpot", "deadline", "failed", "rejected")
 """Kinds of violations; the label `kind` of gateway_sla_violations_total."""

@@ -19,8 +19,8 @@ from typing import TypeVar
 
 from prometheus_client import Counter
 
+from llm_gateway.classes import UNCLASSIFIED
 from llm_gateway.metrics import GatewayMetrics
-from llm_gateway.outcomes import UNCLASSIFIED
 from llm_gateway.sla.record import EXCLUDED_OUTCOMES, VIOLATIONS, SlaRecord
 from llm_gateway.sla.settings import SlaSettings
 from llm_gateway.sla.store import SlaStore

@@ -1,1 +1,1 @@
-"""The spans of a request: the interface (tracing) and its OpenTelemetry implementation (otel)."""
+"""Traces of the gateway: the names of a request's spans, and the trace of its queue."""

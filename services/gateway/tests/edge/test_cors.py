@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from llm_contract.testing import ScriptedEngine
-from llm_gateway.edge.cors import CorsSettings
 from llm_gateway.testing import RunningGateway
+from llm_proxy.edge.cors import CorsSettings
 
 PAGE = "https://page.example"
 COMPLETIONS = "/v1/completions"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.engines import BalancingName, BreakerSettings, Engine, EnginePool, LimitSettings, Permit
 from llm_gateway.engines.settings import EngineSettings
-from llm_gateway.engines.signals import Signals
 from llm_gateway.waiting import Waiting
+from llm_proxy.upstream.signals import Signals
 
 STANDARD = DEFAULT_CLASSES[1]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from llm_gateway.engines.limits import AdaptiveLimit, LimitSettings
-from llm_gateway.engines.signals import Signals
+from llm_proxy.upstream.signals import Signals
 
 ADAPTIVE = LimitSettings(kind="adaptive", min=2, max=256)
 

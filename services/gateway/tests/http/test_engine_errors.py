@@ -13,9 +13,9 @@ import pytest
 from llm_contract import sse
 from llm_contract.testing import ScriptedEngine
 from llm_gateway.engines import Engine
-from llm_gateway.engines.breaker import BreakerState
 from llm_gateway.testing import RawAnswer, RunningGateway, raw_post
 from llm_gateway.waiting import Waiting
+from llm_proxy.upstream.breaker import BreakerState
 
 COMPLETION = "/v1/completions"
 SENSITIVE = {"consecutive_failures": 1, "open_seconds": 3600.0}

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from llm_contract import sse
-from llm_contract.testing import ScriptedEngine
+from llm_contract.testing import Script, ScriptedEngine
 from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.testing import RunningGateway
 
@@ -84,6 +84,30 @@ async def test_a_stream_whose_engine_dies_is_gone_on_with_at_another(client: aio
         assert gateway.in_flight == 0
         assert gateway.sample("gateway_requests_total", **{"class": "standard", "outcome": "ok"}) == 1
         assert reattempts(gateway, "standard", "resume") == 1
+
+
+@pytest.mark.parametrize(("path", "prompt_tokens"), [("/v1/completions", 1), ("/v1/chat/completions", 2)])
+async def test_the_client_of_a_stream_that_moved_twice_gets_each_token_once(
+    client: aiohttp.ClientSession, path: str, prompt_tokens: int
+) -> None:
+    asked = {"prompt": "x"} if path == "/v1/completions" else {"messages": [{"role": "user", "content": "hi"}]}
+    async with ScriptedEngine(Script(tokens_per_chunk=(2, 1))) as engine, RunningGateway(engine.url) as gateway:
+        engine.die_after_chunks = 2
+        task = asyncio.create_task(
+            stream(client, gateway, path, max_tokens=8, stream_options={"include_usage": True}, **asked)
+        )
+        events = await asyncio.wait_for(task, 5.0)
+        choices = [choice for event in events[:-1] for choice in event["choices"]]
+        texts = [choice.get("text", choice.get("delta", {}).get("content", "")) for choice in choices]
+        assert "".join(texts) == "w0 w1 w2 w3 w4 w5 w6 w7 "
+        assert events[-2]["usage"] == {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": 8,
+            "total_tokens": prompt_tokens + 8,
+        }
+        assert [choice["finish_reason"] for choice in choices[:-1]] == [None] * (len(choices) - 1)
+        assert choices[-1]["finish_reason"] == "length"
+        assert reattempts(gateway, "standard", "resume") == 2
 
 
 async def test_a_stream_that_is_not_sound_to_replay_ends_with_an_error(client: aiohttp.ClientSession) -> None:

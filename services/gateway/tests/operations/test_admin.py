@@ -11,12 +11,12 @@ import pytest
 from aiohttp import web
 
 from llm_contract.testing import ScriptedEngine
-from llm_gateway.edge.connections import EdgeRunner, EdgeSettings
 from llm_gateway.operations.admin import Admin
 from llm_gateway.operations.reload import Reload
 from llm_gateway.settings import AdminSettings
 from llm_gateway.tenancy.keys import digest_of, key_hash
 from llm_gateway.testing import RunningGateway
+from llm_proxy.edge.connections import EdgeRunner, EdgeSettings
 
 TENANTS = [{"name": "blue", "keys": [key_hash("k-blue")], "weight": 2, "rpm": 60, "most_urgent": "standard"}]
 

@@ -8,10 +8,10 @@ import aiohttp
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from llm_contract.testing import ScriptedEngine
-from llm_gateway.telemetry.otel import OtelTracing
-from llm_gateway.telemetry.tracing import TracingSettings
 from llm_gateway.tenancy.keys import key_hash
 from llm_gateway.testing import RunningGateway
+from llm_proxy.telemetry.otel import OtelTracing
+from llm_proxy.telemetry.tracing import TracingSettings
 
 TENANT = {"name": "research", "keys": [key_hash("sk-research")], "tpm": 1000}
 KEYED = {"authorization": "Bearer sk-research", "x-priority": "interactive"}
@@ -51,7 +51,7 @@ async def test_a_limit_is_settled_by_what_was_used(client: aiohttp.ClientSession
 
 async def test_a_trace_has_the_requests_figures(client: aiohttp.ClientSession) -> None:
     spans = InMemorySpanExporter()
-    tracing = OtelTracing(TracingSettings(otlp_endpoint="http://unused"), spans)
+    tracing = OtelTracing("gateway", TracingSettings(otlp_endpoint="http://unused"), spans)
     async with ScriptedEngine() as engine, RunningGateway(engine.url, tenants=[TENANT]) as gateway:
         gateway.parts.proxy._tracing = tracing
         await ask(client, gateway, stream=True, stream_options={"include_usage": True})

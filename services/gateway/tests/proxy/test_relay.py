@@ -8,7 +8,7 @@ import pytest
 
 from llm_contract.testing import ScriptedEngine
 from llm_gateway.testing import RunningGateway
-from llm_gateway.upstream.connection import Response, Sink
+from llm_proxy.upstream.connection import Response, Sink
 
 
 async def test_a_stream_goes_from_callback_to_callback_without_a_task(

@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 
 from llm_contract.testing import Gate, ScriptedEngine
-from llm_gateway.request.endpoints import QUEUED, UNDERSTOOD
 from llm_gateway.tenancy.keys import key_hash
 from llm_gateway.testing import RunningGateway
+from llm_proxy.request.endpoints import QUEUED, UNDERSTOOD
 
 OTHERS = [path for path in QUEUED if path not in UNDERSTOOD]
 JSON_PATHS = [path for path in OTHERS if not QUEUED[path].is_form]

@@ -21,10 +21,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from pydantic import ValidationError
 
-from llm_gateway.app import make_tracing
-from llm_gateway.telemetry import tracing
-from llm_gateway.telemetry.otel import EXPORT_SECONDS, WAITING_SPANS, OtelTracing, otlp_exporter
-from llm_gateway.telemetry.tracing import NO_SPAN, NO_TRACE, TracingSettings
+from llm_gateway.telemetry import spans as spans_of
+from llm_proxy.telemetry import make_tracing, tracing
+from llm_proxy.telemetry.otel import EXPORT_SECONDS, WAITING_SPANS, OtelTracing, otlp_exporter
+from llm_proxy.telemetry.tracing import NO_SPAN, NO_TRACE, TracingSettings
 
 CHAT = "/v1/chat/completions"
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -38,7 +38,7 @@ class Spans(InMemorySpanExporter):
 
 @contextmanager
 def traced(exporter: SpanExporter, sample_ratio: float = 1.0) -> Iterator[OtelTracing]:
-    made = OtelTracing(TracingSettings(sample_ratio=sample_ratio), exporter)
+    made = OtelTracing("gateway", TracingSettings(sample_ratio=sample_ratio), exporter)
     try:
         yield made
     finally:
@@ -50,7 +50,7 @@ class Discarding(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-DISCARDING = OtelTracing(TracingSettings(), Discarding())
+DISCARDING = OtelTracing("gateway", TracingSettings(), Discarding())
 
 
 def parsed(headers: dict[str, str]) -> tuple[str, str, bool]:
@@ -64,13 +64,13 @@ def one_request(made: OtelTracing, headers: dict[str, str]) -> dict[str, str]:
     """Send one request and return the headers that the engine gets."""
     sent = dict(headers)
     trace = made.begin(headers, CHAT)
-    with trace.span(tracing.ADMIT):
+    with trace.span(spans_of.ADMIT):
         trace.set(tracing.MODEL, "main")
         trace.set(tracing.MAX_TOKENS, None)
-    with trace.span(tracing.QUEUE):
+    with trace.span(spans_of.QUEUE):
         pass
-    with trace.span(tracing.UPSTREAM) as span:
-        span.set(tracing.ENGINE, "e0")
+    with trace.span(spans_of.UPSTREAM) as span:
+        span.set(spans_of.ENGINE, "e0")
         span.inject(sent)
         trace.event(tracing.FIRST_TOKEN)
     trace.set(tracing.OUTPUT_TOKENS, 7)
@@ -84,8 +84,8 @@ def test_a_request_is_a_tree_of_four_spans() -> None:
         sent = one_request(made, {})
         made.flush()
         found = spans.by_name()
-    assert set(found) == {tracing.REQUEST, tracing.ADMIT, tracing.QUEUE, tracing.UPSTREAM}
-    root = found.pop(tracing.REQUEST)
+    assert set(found) == {"gateway.request", spans_of.ADMIT, spans_of.QUEUE, spans_of.UPSTREAM}
+    root = found.pop("gateway.request")
     assert root.parent is None
     assert root.kind is SpanKind.SERVER
     assert root.attributes == {
@@ -100,8 +100,8 @@ def test_a_request_is_a_tree_of_four_spans() -> None:
     for span in found.values():
         assert span.parent is not None
         assert span.parent.span_id == root.context.span_id
-        assert span.kind is (SpanKind.CLIENT if span.name == tracing.UPSTREAM else SpanKind.INTERNAL)
-    upstream = found[tracing.UPSTREAM]
+        assert span.kind is (SpanKind.CLIENT if span.name == spans_of.UPSTREAM else SpanKind.INTERNAL)
+    upstream = found[spans_of.UPSTREAM]
     assert upstream.attributes == {"llm_gateway.engine": "e0"}
     assert set(sent) == {"traceparent"}
     assert parsed(sent) == (f"{root.context.trace_id:032x}", f"{upstream.context.span_id:016x}", True)
@@ -112,7 +112,7 @@ def test_the_clients_trace_goes_on_through_the_gateway_to_the_engine() -> None:
     with traced(spans, sample_ratio=0.0) as made:
         sent = one_request(made, {"traceparent": SAMPLED, "tracestate": "vendor=1"})
         made.flush()
-    root, upstream = spans.by_name()[tracing.REQUEST], spans.by_name()[tracing.UPSTREAM]
+    root, upstream = spans.by_name()["gateway.request"], spans.by_name()[spans_of.UPSTREAM]
     assert f"{root.context.trace_id:032x}" == TRACE_ID
     assert root.parent is not None
     assert f"{root.parent.span_id:016x}" == PARENT_ID
@@ -146,7 +146,7 @@ def test_an_error_is_noted_where_it_happened_and_how_the_request_ended() -> None
     spans = Spans()
     with traced(spans) as made:
         trace = made.begin({}, CHAT)
-        with pytest.raises(ConnectionError), trace.span(tracing.UPSTREAM):
+        with pytest.raises(ConnectionError), trace.span(spans_of.UPSTREAM):
             raise ConnectionError("broke off")
         trace.end("engine_failed", 502)
         made.begin({}, CHAT).end("queue_full", 429)
@@ -163,13 +163,13 @@ def test_an_error_is_noted_where_it_happened_and_how_the_request_ended() -> None
 
 
 def test_off_it_makes_nothing_and_the_clients_traceparent_stays() -> None:
-    off = make_tracing(TracingSettings())
+    off = make_tracing("gateway", TracingSettings())
     trace = off.begin({"traceparent": SAMPLED}, CHAT)
     assert trace is NO_TRACE
     headers = {"traceparent": SAMPLED, "tracestate": "vendor=1"}
-    with trace.span(tracing.UPSTREAM) as span:
+    with trace.span(spans_of.UPSTREAM) as span:
         assert span is NO_SPAN
-        span.set(tracing.ENGINE, "e0")
+        span.set(spans_of.ENGINE, "e0")
         span.inject(headers)
     assert headers == {"traceparent": SAMPLED, "tracestate": "vendor=1"}
     trace.set(tracing.MODEL, "main")
@@ -218,9 +218,9 @@ async def receiver(received: list[ExportTraceServiceRequest]) -> AsyncIterator[s
 async def test_spans_reach_a_receiver_by_otlp_over_http() -> None:
     received: list[ExportTraceServiceRequest] = []
     async with receiver(received) as endpoint:
-        made = make_tracing(TracingSettings(otlp_endpoint=endpoint, service_name="gateway-7"))
+        made = make_tracing("gateway", TracingSettings(otlp_endpoint=endpoint, service_name="gateway-7"))
         trace = made.begin({"traceparent": SAMPLED}, CHAT)
-        with trace.span(tracing.QUEUE):
+        with trace.span(spans_of.QUEUE):
             pass
         trace.end("ok", 200)
         await asyncio.to_thread(made.close)
@@ -232,7 +232,7 @@ async def test_spans_reach_a_receiver_by_otlp_over_http() -> None:
         if attribute.key == "service.name"
     } == {"gateway-7"}
     spans = [span for resource in resources for scope in resource.scope_spans for span in scope.spans]
-    assert sorted(span.name for span in spans) == [tracing.QUEUE, tracing.REQUEST]
+    assert sorted(span.name for span in spans) == [spans_of.QUEUE, "gateway.request"]
     assert {span.trace_id.hex() for span in spans} == {TRACE_ID}
 
 
@@ -258,7 +258,7 @@ def test_a_receiver_that_is_stuck_holds_no_request_up() -> None:
 
 async def test_a_receiver_that_is_down_delays_the_end_by_little() -> None:
     settings = TracingSettings(otlp_endpoint=f"http://127.0.0.1:{unused_port()}/v1/traces")
-    made = OtelTracing(settings, otlp_exporter(settings))
+    made = OtelTracing("gateway", settings, otlp_exporter(settings))
     one_request(made, {})
     async with asyncio.timeout(10 * EXPORT_SECONDS):
         await asyncio.to_thread(made.close)

@@ -8,8 +8,8 @@ from llm_contract.errors import ErrorKind
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.engine import FAILURES_TO_DOWN
 from llm_gateway.engines.settings import EngineSettings
-from llm_gateway.upstream.client import EngineError
 from llm_gateway.watch.health import HealthProbes
+from llm_proxy.upstream.client import EngineError
 
 
 class Answers:

@@ -12,11 +12,11 @@ from llm_gateway.classes import DEFAULT_CLASSES
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.engine import FAILURES_TO_DOWN
 from llm_gateway.engines.settings import EngineSettings
-from llm_gateway.engines.signals import Signals
 from llm_gateway.proxy.proxy import Proxy
 from llm_gateway.testing import RunningGateway
 from llm_gateway.waiting import Waiting
 from llm_gateway.watch.progress import ProgressWatch
+from llm_proxy.upstream.signals import Signals
 
 STANDARD = DEFAULT_CLASSES[1]
 

@@ -5,8 +5,8 @@ from llm_contract.testing import ScriptedEngine
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.testing import RunningGateway
-from llm_gateway.upstream.client import EngineError
 from llm_gateway.watch.scrape import SignalScraper
+from llm_proxy.upstream.client import EngineError
 
 GOOD = b"vllm:num_requests_running 2\nvllm:num_requests_waiting 1\n"
 

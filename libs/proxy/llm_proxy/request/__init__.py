@@ -1,0 +1,1 @@
+"""A client's request: its id, endpoint, body, JSON and form fields, and the hashes of its prompt's start."""

@@ -1,1 +1,0 @@
-"""The client side: connections, half-closed clients, CORS, and the responses that the gateway makes itself."""
