@@ -25,7 +25,7 @@ from pydantic_settings import CliPositionalArg
 from llm_contract.settings import ServiceSettings, load
 from llm_router.control.hooks import MissingHooks
 from llm_router.control.names import EDGE, ENGINES
-from llm_router.control.plan import InvalidConfig, checked
+from llm_router.control.rollouts.plan import InvalidConfig, checked
 from llm_router.settings import EdgeAppSettings, EdgeFields, EngineFields, EnginesSettings
 
 PROG = "llm-router serve"

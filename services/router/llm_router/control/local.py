@@ -16,9 +16,9 @@ from ray.serve.schema import ServeDeploySchema
 from llm_router.control.cluster import free_gpus
 from llm_router.control.hooks import check_hooks
 from llm_router.control.names import EDGE_DEPLOYMENT
-from llm_router.control.plan import plan
-from llm_router.control.rollout import FAILED, RUNNING, failure
-from llm_router.control.surge import surge_percent
+from llm_router.control.rollouts.plan import plan
+from llm_router.control.rollouts.watch import FAILED, RUNNING, failure
+from llm_router.control.scaling.surge import surge_percent
 from llm_router.settings import EnginesSettings
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from llm_router.cli import main
-from llm_router.control.plan import checked
+from llm_router.control.rollouts.plan import checked
 
 
 def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a failed application says, and which step a rollout needs."""
+"""Rollouts: the failure of an application in its own words, and the step that a rollout needs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from llm_router.control.names import EDGE, ENGINES
-from llm_router.control.plan import edge_config, plan, version
-from llm_router.control.rollout import essence, failure, follow
+from llm_router.control.rollouts.plan import edge_config, plan, version
+from llm_router.control.rollouts.watch import essence, failure, follow
 
 SERVE_SAYS = """The deployment failed to start 2 times in a row during a rolling update. See controller logs. Error:
 ray.exceptions.RayTaskError(RuntimeError): ray::ServeReplica:engines-main:Engine.initialize_and_get_metadata()
@@ -19,7 +19,7 @@ ray.exceptions.RayTaskError(RuntimeError): ray::ServeReplica:engines-main:Engine
 RuntimeError: Traceback (most recent call last):
   File "llm_router/control/child.py", line 85, in ready
     raise self.failure(f"the engine ended with {_ending(self.exit_code)} before it was ready")
-llm_router.control.child.EngineFailed: the engine ended with status 1 before it was ready: engine --port 1; its last lines:
+llm_router.x.EngineFailed: the engine ended with status 1 before it was ready: engine; its last lines:
 Traceback (most recent call last):
 ValueError: no such folder
 """
@@ -27,7 +27,7 @@ ValueError: no such folder
 
 def test_the_engines_words_are_left() -> None:
     assert essence(SERVE_SAYS) == (
-        "the engine ended with status 1 before it was ready: engine --port 1; its last lines:\n"
+        "the engine ended with status 1 before it was ready: engine; its last lines:\n"
         "Traceback (most recent call last):\nValueError: no such folder"
     )
 

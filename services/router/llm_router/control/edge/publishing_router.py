@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 
-from llm_router.control import publisher
+from llm_router.control.edge import publisher
 from llm_router.fleet.engine import EngineInfo
 
 

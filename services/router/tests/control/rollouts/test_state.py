@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from llm_router.control.names import EDGE, ENGINES
-from llm_router.control.plan import plan, version
-from llm_router.control.state import status_of
+from llm_router.control.rollouts.plan import plan, version
+from llm_router.control.rollouts.state import status_of
 from llm_router.fleet.engine import EngineInfo
 from llm_router.status import ApplicationStatus, NodeStatus, RolloutStatus, Status
 

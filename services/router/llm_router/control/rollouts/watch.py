@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from llm_router.control.plan import edge_config, rolled_back, settled
+from llm_router.control.rollouts.plan import edge_config, rolled_back, settled
 from llm_router.control.serve_controller import ServeController
 
 FAILED = "DEPLOY_FAILED"

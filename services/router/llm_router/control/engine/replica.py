@@ -16,9 +16,9 @@ import aiohttp
 import ray
 from ray import serve
 
-from llm_router.control.autoscaling import FRESH_SECONDS, QUEUE_KEY
-from llm_router.control.child import PROBE_SECONDS, Child, EngineFailed, command_of, free_port
-from llm_router.control.progress import EngineLoad, Progress, read_load
+from llm_router.control.engine.child import PROBE_SECONDS, Child, EngineFailed, command_of, free_port
+from llm_router.control.engine.progress import EngineLoad, Progress, read_load
+from llm_router.control.scaling.policy import FRESH_SECONDS, QUEUE_KEY
 from llm_router.fleet.engine import EngineInfo
 from llm_router.settings import EnginesSettings
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_router.control.plane import ControlPlane
+from llm_router.control.edge.plane import ControlPlane
 from llm_router.edge.server import EdgeServer
 from llm_router.edge.settings import EdgeSettings
 from llm_router.fleet import Fleet

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from llm_router.control.names import EDGE, ENGINES
-from llm_router.control.plan import InvalidConfig, checked, edge_config, plan, rolled_back, scaled, settled, version
+from llm_router.control.rollouts.plan import (
+    InvalidConfig,
+    checked,
+    edge_config,
+    plan,
+    rolled_back,
+    scaled,
+    settled,
+    version,
+)
 from llm_router.settings import EnginesSettings
 
 Entries = dict[str, dict[str, Any]]

@@ -16,9 +16,9 @@ from typing import Any
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from llm_router.control import publisher
+from llm_router.control.edge import publisher
 from llm_router.control.names import ENGINE_DEPLOYMENT
-from llm_router.control.plan import edge_config, is_engines
+from llm_router.control.rollouts.plan import edge_config, is_engines
 from llm_router.fleet.engine import EngineInfo
 from llm_router.settings import ModelSettings
 
