@@ -3,7 +3,7 @@
 Its layers, from top to bottom. A module imports from its own line and from the lines below, never from above:
 
 cli                           the command
-control/                      the control plane on Ray Serve: engines on GPUs, rollouts, autoscaling; no other imports Ray
+control/                      the control plane on Ray Serve: engines on GPUs, rollouts, scaling. No other imports Ray
 client/                       the command line's way to the admin API
 edge/                         the data plane: a request from its arrival to its last byte
 metrics                       the counters and gauges under /metrics

@@ -12,7 +12,7 @@ from llm_router.settings import EdgeAppSettings, ModelSettings
 
 
 class ListedFleet:
-    """What Serve and the controller said, as it came."""
+    """The last lists from Serve and the controller."""
 
     def __init__(self) -> None:
         self.models: list[ModelSettings] = []

@@ -17,7 +17,7 @@ from llm_router.control import local
 from llm_router.status import ApplicationStatus, RolloutStatus, Status
 
 ENGINE = "{python} -m llm_contract.testing --port {port} --model {model}"
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 """Bound for anything that starts processes, on a busy machine."""
 
 

@@ -7,14 +7,14 @@ from typing import Any
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 
-from llm_router.control.child import STOP_SECONDS
 from llm_router.control.cluster import free_gpus
-from llm_router.control.edge_replica import Edge
+from llm_router.control.edge.publishing_router import PublishingRouter
+from llm_router.control.edge.replica import Edge
+from llm_router.control.engine.child import STOP_SECONDS
+from llm_router.control.engine.replica import EngineReplica
 from llm_router.control.names import EDGE_DEPLOYMENT, ENGINE_DEPLOYMENT
-from llm_router.control.publishing_router import PublishingRouter
-from llm_router.control.replica import EngineReplica
-from llm_router.control.scaling import autoscaling
-from llm_router.control.surge import surge_percent
+from llm_router.control.scaling.config import autoscaling
+from llm_router.control.scaling.surge import surge_percent
 from llm_router.settings import EdgeAppSettings, EnginesSettings
 
 START_ATTEMPTS = 2

@@ -19,8 +19,9 @@ GPUS = 4
 @pytest.fixture(scope="session")
 def router() -> Iterator[Router]:
     """A router with an edge and no engines on four logical GPUs. Afterwards, none of its processes is left."""
-    from llm_router.control import local
     from tests.support_serve import Router, alive
+
+    from llm_router.control import local
 
     os.environ["LLM_ROUTER_EDGE_SERVER"] = "tests.support_edge:make_server"
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import ray
 from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
-
 from tests.support_serve import alive, engines, until
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from typing import Any
 import uvloop
 from ray import serve
 
-from llm_router.control.engine_lists import EngineLists
-from llm_router.control.plane import ControlPlane
+from llm_router.control.edge.engine_lists import EngineLists
+from llm_router.control.edge.plane import ControlPlane
 from llm_router.control.serve_controller import ServeController
 from llm_router.settings import EdgeAppSettings
 
 SERVER = "LLM_ROUTER_EDGE_SERVER"
 """Environment variable with another class for the edge server, `module:function`; tests set it."""
-DEFAULT_SERVER = "llm_router.control.edge_server:make_server"
+DEFAULT_SERVER = "llm_router.control.edge.server:make_server"
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class Edge:
     """One edge. Its constructor returns when the edge listens."""
 
-    async def __init__(self, args: dict[str, Any]) -> None:
+    async def __init__(self, args: dict[str, Any]) -> None:  # type: ignore[misc]  # Serve awaits it
         self.settings = EdgeAppSettings(**args)
         self._loop = uvloop.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True, name="edge").start()

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from llm_router.control.child import Child, EngineFailed, command_of
+from llm_router.control.engine.child import Child, EngineFailed, command_of
 
 SLEEPS = [sys.executable, "-c", "import signal; print('up', flush=True); signal.pause()"]
 
@@ -89,7 +89,7 @@ def test_an_end_before_the_callback_is_reported(start: Callable[..., Child]) -> 
 async def test_an_engine_that_ignores_sigterm_is_killed(
     start: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_router.control.child.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("llm_router.control.engine.child.STOP_SECONDS", 0.2)
     deaf = "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True); signal.pause()"
     child = start([sys.executable, "-c", deaf])
     until(lambda: child.last_lines == "up")
@@ -120,7 +120,7 @@ async def test_an_engine_that_is_never_ready_is_ended(start: Callable[..., Child
 
 REPLICA = """
 import sys, signal
-from llm_router.control.child import Child
+from llm_router.control.engine.child import Child
 child = Child([sys.executable, "-c", sys.argv[1]], "http://x")
 print(child.pid, flush=True)
 signal.pause()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 
-from llm_router.control import publisher
+from llm_router.control.edge import publisher
 from llm_router.fleet.engine import EngineInfo
 
 
-class PublishingRouter(RequestRouter):
+class PublishingRouter(RequestRouter):  # type: ignore[misc]
     """Publishes the running replicas of one application in its process."""
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:

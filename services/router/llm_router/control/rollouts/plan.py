@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llm_router.control.names import EDGE, EDGE_DEPLOYMENT, ENGINE_DEPLOYMENT, ENGINES
-from llm_router.control.scaling import autoscaling
+from llm_router.control.scaling.config import autoscaling
 from llm_router.settings import EdgeAppSettings, EnginesSettings, ModelSettings, version_of
 
 Entry = dict[str, Any]

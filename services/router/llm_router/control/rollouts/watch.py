@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from llm_router.control.plan import edge_config, rolled_back, settled
+from llm_router.control.rollouts.plan import edge_config, rolled_back, settled
 from llm_router.control.serve_controller import ServeController
 
 FAILED = "DEPLOY_FAILED"
@@ -47,15 +47,17 @@ async def follow(controller: ServeController, entries: Mapping[str, dict[str, An
 
 def failure(application: Mapping[str, Any]) -> str:
     """Return why an application failed: the engine's own words, without Ray's tracebacks."""
-    messages = [str(each.get("message", "")) for each in application.get("deployments", {}).values()]
-    return essence("\n".join([*messages, str(application.get("message", ""))]))
+    messages = [str(each["message"]) for each in application.get("deployments", {}).values() if each.get("message")]
+    return essence("\n".join(messages) or str(application.get("message", "")))
 
 
 def essence(text: str) -> str:
-    """Return what follows the last exception's name of a traceback; the whole text without a traceback."""
-    found = re.findall(
-        r"^(?:[\w.]*\.)?(?:EngineFailed|[A-Z]\w*(?:Error|Exception|Failed)): ((?s:.+?))(?=\n\s*$|\n\n|\Z)",
-        text,
-        re.MULTILINE,
-    )
-    return (found[-1] if found else text).strip()
+    """Return what our own exception says, else what the last exception of a traceback says, else the text."""
+    if ours := _OURS.search(text):
+        return text[ours.end() :].strip()
+    others = list(_EXCEPTION.finditer(text))
+    return text[others[-1].end() :].strip() if others else text.strip()
+
+
+_OURS = re.compile(r"^[\w.]*\.(?:EngineFailed|PortTaken): ", re.MULTILINE)
+_EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception)(?:\(\w+\))?: ", re.MULTILINE)

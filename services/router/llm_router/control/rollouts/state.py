@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from llm_router.control.names import ENGINE_DEPLOYMENT
-from llm_router.control.plan import RolloutRecord, edge_config, is_edge, is_engines, version
-from llm_router.control.rollout import failure
+from llm_router.control.rollouts.plan import RolloutRecord, edge_config, is_edge, is_engines, version
+from llm_router.control.rollouts.watch import failure
 from llm_router.fleet.engine import EngineInfo
 from llm_router.settings import EnginesSettings, ModelSettings
 from llm_router.status import ApplicationStatus, EngineStatus, NodeStatus, RolloutState, RolloutStatus, Status
@@ -34,7 +34,7 @@ def status_of(
     models = {model.name: model for model in config.models}
     known = {info.id: info for infos in engines.values() for info in infos}
     applications = tuple(
-        _application(entry, details[name], known, models, nodes)
+        _application(entry, details[name], known=known, models=models, nodes=nodes)
         for name, entry in entries.items()
         if name in details and (is_engines(entry) or is_edge(entry))
     )
@@ -48,6 +48,7 @@ def status_of(
 def _application(
     entry: Mapping[str, Any],
     detail: Mapping[str, Any],
+    *,
     known: Mapping[str, EngineInfo],
     models: Mapping[str, ModelSettings],
     nodes: Sequence[NodeStatus],

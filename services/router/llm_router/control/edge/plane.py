@@ -13,12 +13,12 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from llm_router.control.cluster import nodes
-from llm_router.control.engine_lists import EngineLists
-from llm_router.control.plan import InvalidConfig, plan, scaled
-from llm_router.control.rollout import follow
+from llm_router.control.edge.engine_lists import EngineLists
+from llm_router.control.rollouts.plan import InvalidConfig, plan, scaled
+from llm_router.control.rollouts.state import status_of
+from llm_router.control.rollouts.watch import follow
+from llm_router.control.scaling.surge import surge_percent
 from llm_router.control.serve_controller import ControllerUnreachable, ServeController
-from llm_router.control.state import status_of
-from llm_router.control.surge import surge_percent
 from llm_router.settings import EnginesSettings
 from llm_router.status import Status
 
@@ -97,10 +97,10 @@ class ControlPlane:
         return await self._status()
 
     async def _ticket(self, model: str) -> None:
-        application = self._lists.application_of.get(model)
-        if application not in self._lists.handles:
+        handle = await self._lists.handle_of(model)
+        if handle is None:
             return
-        call = self._lists.handles[application].ping.remote()
+        call = handle.ping.remote()
         try:
             await call
         except asyncio.CancelledError:

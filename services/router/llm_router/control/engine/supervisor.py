@@ -15,6 +15,10 @@ import select
 import signal
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 NOT_STARTED = 127
@@ -47,7 +51,7 @@ def main() -> None:
     _say(status, f"exit {code}")
 
 
-def _become_the_engine(command, supervisor, prctl):  # type: ignore[no-untyped-def]
+def _become_the_engine(command: "list[str]", supervisor: int, prctl: "Callable[..., int]") -> None:
     try:
         os.setsid()
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

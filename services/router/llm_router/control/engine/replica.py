@@ -16,9 +16,9 @@ import aiohttp
 import ray
 from ray import serve
 
-from llm_router.control.autoscaling import FRESH_SECONDS, QUEUE_KEY
-from llm_router.control.child import PROBE_SECONDS, Child, EngineFailed, command_of, free_port
-from llm_router.control.progress import EngineLoad, Progress, read_load
+from llm_router.control.engine.child import PROBE_SECONDS, Child, EngineFailed, command_of, free_port
+from llm_router.control.engine.progress import EngineLoad, Progress, read_load
+from llm_router.control.scaling.policy import FRESH_SECONDS, QUEUE_KEY
 from llm_router.fleet.engine import EngineInfo
 from llm_router.settings import EnginesSettings
 
@@ -32,7 +32,7 @@ ENGINE_DIED = 17
 class EngineReplica:
     """One engine on its GPUs. The constructor returns when the engine has computed a token."""
 
-    async def __init__(self, args: dict[str, Any]) -> None:
+    async def __init__(self, args: dict[str, Any]) -> None:  # type: ignore[misc]  # Serve awaits it
         self.settings = settings = EnginesSettings(**args)
         self._gpus = tuple(str(gpu) for gpu in ray.get_gpu_ids())
         host = ray.util.get_node_ip_address() if "{host}" in settings.engine_command else "127.0.0.1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm_router.control.surge import surge_percent
+from llm_router.control.scaling.surge import surge_percent
 from llm_router.settings import Surge
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from llm_router.control import supervisor
+from llm_router.control.engine import supervisor
 
 LAST_LINES = 10
 POLL_SECONDS = 0.1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_router.control.progress import EngineLoad, Progress, read_load
+from llm_router.control.engine.progress import EngineLoad, Progress, read_load
 
 PAGE = b"""# HELP vllm:num_requests_running Requests in the running batch.
 vllm:num_requests_running{model_name="m",engine="0"} 3.0

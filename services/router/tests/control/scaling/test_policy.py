@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_router.control.autoscaling import FRESH_SECONDS, START_SECONDS, Load, decide, load_of, needed, policy
+from llm_router.control.scaling.policy import FRESH_SECONDS, START_SECONDS, Load, decide, load_of, needed, policy
 
 LOADS = st.integers(0, 500)
 

@@ -6,6 +6,7 @@ to call, brings the list of its replicas by Serve's long poll.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,11 +16,13 @@ from typing import Any
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from llm_router.control import publisher
+from llm_router.control.edge import publisher
 from llm_router.control.names import ENGINE_DEPLOYMENT
-from llm_router.control.plan import edge_config, is_engines
+from llm_router.control.rollouts.plan import edge_config, is_engines
 from llm_router.fleet.engine import EngineInfo
 from llm_router.settings import ModelSettings
+
+WAIT_SECONDS = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +62,14 @@ class EngineLists:
                 # `options` makes the handle's router, which starts the long poll. A call would wake a model at zero.
                 self.handles[name] = serve.get_deployment_handle(ENGINE_DEPLOYMENT, name).options()
                 publisher.subscribe(name, partial(self._received, name))
+
+    async def handle_of(self, model: str) -> DeploymentHandle[Any] | None:
+        """Return the handle to a model's engines, once its application is built; None if the model is unknown."""
+        while (application := self.application_of.get(model)) is not None:
+            if application in self.handles:
+                return self.handles[application]
+            await asyncio.sleep(WAIT_SECONDS)
+        return None
 
     def _received(self, application: str, infos: Sequence[EngineInfo]) -> None:
         if infos:
