@@ -7,6 +7,7 @@ sse               server-sent events, written and read
 exposition        Prometheus' text format, read
 metrics           vLLM's metric names, with their labels and buckets
 gateway_metrics   the gateway's own
+router_metrics    the router's own
 settings          one configuration model per service, from YAML, environment and flags
 testing           test doubles; no service imports them
 """

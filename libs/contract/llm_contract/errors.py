@@ -38,6 +38,7 @@ class ErrorKind(Enum):
     HEADERS_TOO_LARGE = (431, "invalid_request_error", "headers_too_large")
     CLIENT_CLOSED = (499, "client_closed_request", "client_closed_request")
     INTERNAL = (500, "server_error", "internal_error")
+    NOT_IMPLEMENTED = (501, "server_error", "not_implemented")
     ENGINE_FAILED = (502, "server_error", "engine_failed")
     ENGINE_UNAVAILABLE = (503, "server_error", "engine_unavailable")
     OVERLOADED = (503, "overloaded_error", "overloaded")

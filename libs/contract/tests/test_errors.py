@@ -22,6 +22,7 @@ TABLE = {
     "headers_too_large": (431, "invalid_request_error", "headers_too_large"),
     "client_closed": (499, "client_closed_request", "client_closed_request"),
     "internal": (500, "server_error", "internal_error"),
+    "not_implemented": (501, "server_error", "not_implemented"),
     "engine_failed": (502, "server_error", "engine_failed"),
     "engine_unavailable": (503, "server_error", "engine_unavailable"),
     "overloaded": (503, "overloaded_error", "overloaded"),

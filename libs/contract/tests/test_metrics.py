@@ -4,8 +4,9 @@ import pytest
 
 from llm_contract.gateway_metrics import GATEWAY_METRICS
 from llm_contract.metrics import ENGINE_METRICS, Metric, token_count_buckets
+from llm_contract.router_metrics import ROUTER_METRICS
 
-EVERY_METRIC = [*ENGINE_METRICS, *GATEWAY_METRICS]
+EVERY_METRIC = [*ENGINE_METRICS, *GATEWAY_METRICS, *ROUTER_METRICS]
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,7 @@ def test_token_count_buckets_are_vllms(limit: int, buckets: tuple[int, ...]) -> 
 
 @pytest.mark.parametrize("metric", EVERY_METRIC, ids=lambda metric: metric.name)
 def test_names_and_buckets_are_well_formed(metric: Metric) -> None:
-    assert metric.name.startswith(("vllm:", "gateway_"))
+    assert metric.name.startswith(("vllm:", "gateway_", "router_"))
     assert metric.name.endswith("_total") or metric.kind != "counter"
     assert list(metric.buckets) == sorted(set(metric.buckets))
     assert not metric.buckets or metric.kind == "histogram"

@@ -4,5 +4,6 @@ edge/         client connections: limits, half-closed clients, CORS, the service
 request/      a request: its body within limits, its endpoint, its prefix, single fields of its JSON
 upstream/     an engine: HTTP, its errors, its metrics, the circuit breaker, the budget of retries
 stream/       a streamed answer: whole events, the relay, and how it continues at another engine
+watch/        questions of our own to engines, and a loop that asks all of them
 telemetry/    spans, with OpenTelemetry or without
 """

@@ -15,7 +15,7 @@ fleet/                        several gateways with one order and one set of lim
 scheduling/                   the bounded queue, its policies, late binding to a free slot, the wait bound, preemption
 engines/                      the engines' state: slots, limits, balancing
 tenancy/                      tenants, API keys, rate limits, usage
-waiting, interrupt, classes   a waiting request; how it is pulled back from an engine; the priority classes
+waiting, classes              a waiting request; the priority classes
 listeners                     callbacks of an event
 
 HTTP on both sides, streams, breakers and prefixes are `llm_proxy`, which the router shares.

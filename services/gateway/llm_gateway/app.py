@@ -25,7 +25,6 @@ from llm_gateway.proxy.passthrough import Passthrough
 from llm_gateway.proxy.proxy import Proxy
 from llm_gateway.request.admission import Admission
 from llm_gateway.request.estimate import OutputEstimator, PromptEstimator
-from llm_gateway.request.exchange import request_id
 from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.scheduling.listener import QueueListener
 from llm_gateway.scheduling.policies import make_policy
@@ -46,6 +45,7 @@ from llm_proxy.edge.connections import expect
 from llm_proxy.edge.cors import Cors
 from llm_proxy.edge.responses import error_response, json_response
 from llm_proxy.request.endpoints import QUEUED
+from llm_proxy.request.identity import request_id
 from llm_proxy.telemetry import make_tracing
 from llm_proxy.upstream.client import Upstream
 

@@ -11,7 +11,6 @@ from pydantic_settings import NoDecode
 from llm_contract.settings import ServiceSettings
 from llm_gateway.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.engines import BalancingName, BreakerSettings, LimitSettings
-from llm_gateway.engines.addresses import HostName, ListenAddress
 from llm_gateway.engines.settings import EngineSettings, ModelName
 from llm_gateway.fleet.settings import FleetSettings
 from llm_gateway.operations.settings import MonitoringSettings
@@ -24,6 +23,7 @@ from llm_gateway.tenancy.tenants import RequireKeys, TenantSettings, check_tenan
 from llm_proxy.edge.connections import EdgeSettings
 from llm_proxy.edge.cors import CorsSettings
 from llm_proxy.telemetry.tracing import TracingSettings
+from llm_proxy.upstream.addresses import HostName, ListenAddress
 from llm_proxy.upstream.retry_budget import RetryBudgetSettings
 
 

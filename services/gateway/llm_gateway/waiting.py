@@ -6,7 +6,7 @@ import math
 from dataclasses import KW_ONLY, dataclass, field
 
 from llm_gateway.classes import PriorityClass
-from llm_gateway.interrupt import Interruptible
+from llm_proxy.upstream.interrupt import Interruptible
 
 
 @dataclass(slots=True, eq=False)

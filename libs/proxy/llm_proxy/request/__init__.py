@@ -1,1 +1,1 @@
-"""A client's request: its endpoint, its body, its JSON fields, and the hashes of its prompt's start."""
+"""A client's request: its id, endpoint, body, JSON and form fields, and the hashes of its prompt's start."""

@@ -4,9 +4,8 @@ engine             one engine and its state
 pool, permit       all engines together; one slot of one engine, given back exactly once
 limits, budget     the bounds of an engine: requests in flight, and the KV tokens that they add up to
 balance            the choice among engines with room
-service_rate       the rate at which slots become free
 routes, models     the engines that serve a model; one list of all models
-settings           configuration of an engine; addresses checks parts of it
+settings           configuration of an engine
 changes            the engines of a running gateway follow a reloaded configuration
 metrics            the engines' gauges, read at a scrape
 """

@@ -14,18 +14,18 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from llm_gateway.engines.addresses import default_name
 from llm_gateway.engines.balance import BalancingName, LeastLoaded, make_balancer
 from llm_gateway.engines.budget import KvBudget
 from llm_gateway.engines.engine import Engine, ModelCard
 from llm_gateway.engines.limits import AdaptiveLimit, LimitSettings
 from llm_gateway.engines.permit import Permit
 from llm_gateway.engines.routes import Route, Routes
-from llm_gateway.engines.service_rate import ServiceRate
 from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.listeners import Listeners
 from llm_gateway.waiting import Waiting
+from llm_proxy.upstream.addresses import default_name
 from llm_proxy.upstream.breaker import Breaker, BreakerSettings, BreakerState
+from llm_proxy.upstream.service_rate import ServiceRate
 from llm_proxy.upstream.signals import Signals
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from llm_gateway.engines.addresses import BaseUrl, EngineName, default_name
 from llm_gateway.tenancy.keys import SecretSource
+from llm_proxy.upstream.addresses import BaseUrl, EngineName, default_name
 from llm_proxy.upstream.tls import CaFile
 
 ModelName = Annotated[str, Field(min_length=1, max_length=256)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from llm_gateway.engines.addresses import check_redis_url
+from llm_proxy.upstream.addresses import check_redis_url
 
 
 class FleetSettings(BaseModel):

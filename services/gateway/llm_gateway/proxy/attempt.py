@@ -18,7 +18,6 @@ from typing import Self
 
 from llm_contract.errors import ErrorKind
 from llm_gateway.engines import Engine, EnginePool, Permit
-from llm_gateway.interrupt import EJECTED, Interrupted
 from llm_gateway.metrics import GatewayMetrics
 from llm_gateway.request.admission import Job
 from llm_gateway.scheduling.dispatch import Dispatcher
@@ -31,6 +30,7 @@ from llm_proxy.telemetry.tracing import Span
 from llm_proxy.upstream.breaker import BreakerState
 from llm_proxy.upstream.client import EngineError, Upstream
 from llm_proxy.upstream.connection import Response
+from llm_proxy.upstream.interrupt import EJECTED, Interrupted
 from llm_proxy.upstream.refusal import OVERLOADED, Refusal, refusal, stream_failure
 from llm_proxy.upstream.retry_budget import RetryBudget
 

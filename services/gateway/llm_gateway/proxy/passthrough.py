@@ -12,10 +12,11 @@ from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.models import Models
 from llm_gateway.metrics import GatewayMetrics
-from llm_gateway.request.exchange import Exchange, request_id
+from llm_gateway.request.exchange import Exchange
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.tenancy.tenants import TenantTable
 from llm_proxy.request import body as request_body
+from llm_proxy.request.identity import request_id
 from llm_proxy.request.json_fields import edit
 from llm_proxy.upstream.client import EngineError, Upstream
 

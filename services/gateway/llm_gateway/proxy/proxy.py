@@ -16,22 +16,23 @@ from aiohttp import web
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.engines import Engine, EnginePool
-from llm_gateway.interrupt import EJECTED, Interrupted
 from llm_gateway.metrics import GatewayMetrics
 from llm_gateway.proxy.attempt import Answer, Attempts, Failure
 from llm_gateway.proxy.ledger import Ledger
 from llm_gateway.proxy.streaming import Outcome, Streaming
 from llm_gateway.request.admission import Admission, Job, max_tokens
-from llm_gateway.request.exchange import Exchange, request_id
+from llm_gateway.request.exchange import Exchange
 from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.telemetry.spans import ADMIT
 from llm_proxy.edge.responses import error_response
 from llm_proxy.outcomes import ENGINE_REJECTED, OK
+from llm_proxy.request.identity import request_id
 from llm_proxy.stream.token_counts import stated_in
 from llm_proxy.telemetry.tracing import FIRST_TOKEN, MAX_TOKENS, MODEL, NO_TRACE, Tracing
 from llm_proxy.upstream.client import EngineError, Upstream
 from llm_proxy.upstream.connection import Response
+from llm_proxy.upstream.interrupt import EJECTED, Interrupted
 from llm_proxy.upstream.refusal import TOO_MANY_REQUESTS, Refusal
 from llm_proxy.upstream.retry_budget import RetryBudget
 

@@ -9,23 +9,20 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
-import orjson
 from aiohttp import HttpVersion11, web
 
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.engines import EnginePool
-from llm_gateway.interrupt import Interrupted
 from llm_gateway.metrics import GatewayMetrics
 from llm_gateway.proxy.attempt import Answer, Attempts, Failure, ejected
 from llm_gateway.request.admission import Job
 from llm_proxy.outcomes import ENGINE_REJECTED, OK
 from llm_proxy.stream.relay import Relay
 from llm_proxy.stream.resume import continuation, is_resumable, length_reached, tokens_allowed, tokens_received
-from llm_proxy.stream.token_counts import token_count
 from llm_proxy.upstream.client import EngineError, Upstream
+from llm_proxy.upstream.interrupt import Interrupted
 from llm_proxy.upstream.refusal import Refusal
-
-TOKENIZE_TIMEOUT = 5.0
+from llm_proxy.watch.questions import count_tokens
 
 Outcome = tuple[web.StreamResponse, str]
 """The response, and the request's outcome as a label of gateway_requests_total."""
@@ -124,13 +121,7 @@ class Streaming:
         engine = self._pool.choose(job.waiting.tried, job.waiting.model)
         if engine is None:
             return None
-        asked = orjson.dumps({"model": job.body.get("model"), "prompt": text, "add_special_tokens": False})
-        try:
-            status, answer = await self._upstream.fetch(engine, "POST", "/tokenize", TOKENIZE_TIMEOUT, body=asked)
-            found = orjson.loads(answer) if status == 200 else None
-        except (EngineError, orjson.JSONDecodeError):
-            return None
-        return token_count(found.get("count")) if isinstance(found, dict) else None
+        return await count_tokens(self._upstream, engine, job.body.get("model"), text)
 
 
 def _outcome(failure: Failure | None) -> str:

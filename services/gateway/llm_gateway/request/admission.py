@@ -20,7 +20,6 @@ from llm_gateway.engines.models import Models
 from llm_gateway.request.classify import Targets, classify, targets
 from llm_gateway.request.estimate import OutputEstimator, PromptEstimator
 from llm_gateway.request.exchange import Exchange
-from llm_gateway.request.form import Form
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.tenancy.rate_limit import Limiter, refusal
 from llm_gateway.tenancy.tenants import TenantTable
@@ -28,6 +27,7 @@ from llm_gateway.tenancy.usage import UsageBook
 from llm_gateway.waiting import Waiting
 from llm_proxy.request import body as request_body
 from llm_proxy.request.endpoints import QUEUED
+from llm_proxy.request.form import Form
 from llm_proxy.request.json_fields import edit
 from llm_proxy.request.prefix import prefix_hashes
 

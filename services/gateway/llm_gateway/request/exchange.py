@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,8 +13,6 @@ from llm_gateway.tenancy.tenants import ANONYMOUS_TENANT, Tenant
 from llm_gateway.waiting import Waiting
 from llm_proxy.stream.token_counts import TokenCounts
 from llm_proxy.telemetry.tracing import NO_TRACE, Trace
-
-_SAFE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 PASSED_ON = (
     headers.SLO_TTFT_MS,
@@ -106,9 +102,3 @@ class Exchange:
         if authorization is not None:
             sent[headers.AUTHORIZATION] = authorization
         return sent
-
-
-def request_id(request_headers: Mapping[str, str]) -> str:
-    """Return the client's request id if it is printable and not too long, else a new one."""
-    given = request_headers.get(headers.REQUEST_ID)
-    return given if given and _SAFE_ID.fullmatch(given) else os.urandom(16).hex()

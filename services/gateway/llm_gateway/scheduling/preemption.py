@@ -18,8 +18,8 @@ from collections.abc import Callable
 from pydantic import BaseModel, ConfigDict, Field
 
 from llm_gateway.engines.routes import Route
-from llm_gateway.interrupt import PREEMPTED
 from llm_gateway.waiting import Waiting
+from llm_proxy.upstream.interrupt import PREEMPTED
 
 
 class PreemptionSettings(BaseModel):

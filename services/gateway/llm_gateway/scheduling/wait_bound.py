@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterable
 
 from llm_gateway.classes import PriorityClass
 from llm_gateway.engines import Engine
-from llm_gateway.engines.service_rate import ServiceRate
 from llm_gateway.scheduling.policies import OrderingPolicy
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.waiting import Waiting
+from llm_proxy.upstream.service_rate import ServiceRate
 
 
 class WaitBound:

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.engine import FAILURES_TO_DOWN
 from llm_gateway.engines.models import model_cards
-from llm_gateway.watch.loop import EngineLoop
-from llm_gateway.watch.progress import produces_tokens
 from llm_proxy.upstream.client import EngineError, Upstream
+from llm_proxy.watch.loop import EngineLoop
+from llm_proxy.watch.questions import produces_tokens
 
 MODELS_SECONDS = 5.0
 """Time between two reads of an engine's models."""
@@ -39,7 +39,7 @@ class HealthProbes:
         self._upstream = upstream
         self._timeout = timeout
         self._clock = clock
-        self._loop = EngineLoop(pool, self.probe, interval)
+        self._loop = EngineLoop(pool.watched, self.probe, interval)
 
     async def start(self) -> None:
         await self._loop.start()
@@ -58,7 +58,7 @@ class HealthProbes:
             self._failed(engine, f"/health answered {status}")
             return
         await self._learn_models(engine)
-        if not engine.ejected or await produces_tokens(self._upstream, engine, self._clock):
+        if not engine.ejected or await produces_tokens(self._upstream, engine, engine.signals, self._clock):
             self._pool.mark_up(engine)
 
     async def _learn_models(self, engine: Engine) -> None:

@@ -13,19 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import orjson
-
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.engines.engine import FAILURES_TO_DOWN
-from llm_gateway.watch.loop import EngineLoop
-from llm_gateway.watch.scrape import read_signals
-from llm_proxy.upstream.client import EngineError, Upstream
+from llm_proxy.watch.loop import EngineLoop
 
 CHECKS_PER_TIMEOUT = 10
 """An ejection is late by at most one check, this fraction of the timeout."""
 MAX_CHECK_INTERVAL = 1.0
-CANARY_TIMEOUT = 10.0
-"""Seconds for one token from an engine that holds no other request of the gateway."""
 
 
 class ProgressWatch:
@@ -37,7 +31,7 @@ class ProgressWatch:
         self._pool = pool
         self._timeout = timeout
         self._clock = clock
-        self._loop = EngineLoop(pool, self._check, min(MAX_CHECK_INTERVAL, timeout / CHECKS_PER_TIMEOUT))
+        self._loop = EngineLoop(pool.watched, self._check, min(MAX_CHECK_INTERVAL, timeout / CHECKS_PER_TIMEOUT))
         self._on_eject = on_eject
 
     async def start(self) -> None:
@@ -61,22 +55,3 @@ class ProgressWatch:
 
 def _can_be_judged(engine: Engine) -> bool:
     return engine.signals is not None or engine.streams > 0 or engine.failed_probes >= FAILURES_TO_DOWN
-
-
-async def produces_tokens(upstream: Upstream, engine: Engine, clock: Callable[[], float]) -> bool:
-    """Return whether an ejected engine works: its counters moved since the last scrape, or it produces a token."""
-    before = engine.signals
-    after = await read_signals(upstream, engine, CANARY_TIMEOUT, clock)
-    if before is not None and after is not None and after.generation_tokens > before.generation_tokens:
-        return True
-    return await _canary(upstream, engine)
-
-
-async def _canary(upstream: Upstream, engine: Engine) -> bool:
-    try:
-        _, models = await upstream.fetch(engine, "GET", "/v1/models", CANARY_TIMEOUT)
-        body = {"model": orjson.loads(models)["data"][0]["id"], "prompt": "1", "max_tokens": 1}
-        status, _ = await upstream.fetch(engine, "POST", "/v1/completions", CANARY_TIMEOUT, body=orjson.dumps(body))
-    except (EngineError, ValueError, LookupError, TypeError):
-        return False
-    return status == 200

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llm_gateway.engines import Engine, EnginePool
-from llm_gateway.watch.loop import EngineLoop
-from llm_proxy.upstream.client import EngineError, Upstream
-from llm_proxy.upstream.signals import Signals, parse
+from llm_proxy.upstream.client import Upstream
+from llm_proxy.watch.loop import EngineLoop
+from llm_proxy.watch.questions import read_signals
 
 PATIENCE = 2.0
 """Intervals that a scrape can take. After that it has failed, and the last signals are stale."""
@@ -21,7 +21,7 @@ class SignalScraper:
         self._upstream = upstream
         self._timeout = PATIENCE * interval
         self._clock = clock
-        self._loop = EngineLoop(pool, self.scrape, interval)
+        self._loop = EngineLoop(pool.watched, self.scrape, interval)
 
     async def start(self) -> None:
         await self._loop.start()
@@ -31,14 +31,3 @@ class SignalScraper:
 
     async def scrape(self, engine: Engine) -> None:
         self._pool.observe(engine, await read_signals(self._upstream, engine, self._timeout, self._clock))
-
-
-async def read_signals(
-    upstream: Upstream, engine: Engine, timeout: float, clock: Callable[[], float]
-) -> Signals | None:
-    """Return the engine's signals, None if it does not answer in time or does not answer with metrics."""
-    try:
-        status, page = await upstream.fetch(engine, "GET", "/metrics", timeout)
-    except EngineError:
-        return None
-    return parse(page, clock()) if status == 200 else None

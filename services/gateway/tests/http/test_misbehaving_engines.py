@@ -381,7 +381,10 @@ async def test_a_defect_after_the_first_byte_ends_the_answer_and_the_connection(
         if place == "ledger":
             monkeypatch.setattr(gateway.parts.proxy._ledger, "close", broken)
         else:
-            defects = {"relay": "llm_proxy.stream.relay.Relay.finish", "resume": "llm_gateway.proxy.streaming.continuation"}
+            defects = {
+                "relay": "llm_proxy.stream.relay.Relay.finish",
+                "resume": "llm_gateway.proxy.streaming.continuation",
+            }
             monkeypatch.setattr(defects[place], broken)
             engine.raw_answer = (wire[:-60],)
         asked = {"prompt": "x", "stream": True, "max_tokens": TOKENS}

@@ -12,13 +12,13 @@ from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.engines import EnginePool, Permit
 from llm_gateway.engines.settings import EngineSettings
-from llm_gateway.interrupt import Interrupted
 from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.scheduling.policies import Aging
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.waiting import Waiting
+from llm_proxy.upstream.interrupt import Interrupted
 
 INTERACTIVE, STANDARD, BATCH = DEFAULT_CLASSES
 

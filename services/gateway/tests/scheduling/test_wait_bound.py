@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from llm_gateway.classes import DEFAULT_CLASSES, PriorityClass
-from llm_gateway.engines.service_rate import ServiceRate
 from llm_gateway.scheduling.policies import Aging, OrderingPolicy, PolicyName, Vtc, make_policy
 from llm_gateway.scheduling.queue import QueueFull, RequestQueue
 from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.waiting import Waiting
+from llm_proxy.upstream.service_rate import ServiceRate
 
 INTERACTIVE, STANDARD, BATCH = DEFAULT_CLASSES
 NAMES = [cls.name for cls in DEFAULT_CLASSES]

@@ -1,0 +1,1 @@
+"""A replica with its engine: the child process, its supervisor, its progress."""

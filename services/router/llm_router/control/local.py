@@ -1,0 +1,118 @@
+"""The router on this machine, or on a cluster whose address is given: Ray, Serve and a configuration."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ServeDeploySchema
+
+from llm_router.control.cluster import free_gpus
+from llm_router.control.hooks import check_hooks
+from llm_router.control.names import EDGE_DEPLOYMENT
+from llm_router.control.rollouts.plan import plan
+from llm_router.control.rollouts.watch import FAILED, RUNNING, failure
+from llm_router.control.scaling.surge import surge_percent
+from llm_router.settings import EnginesSettings
+
+OBJECT_STORE_BYTES = 200 * 1024 * 1024
+"""Nothing of ours goes through the object store; Ray's minimum is 75 MiB."""
+POLL_SECONDS = 0.3
+CALL_SECONDS = 60.0
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
+    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
+    "RAY_memory_monitor_refresh_ms": "0",
+}
+"""Set before Ray starts, unless they are set already."""
+
+
+def start(*, address: str | None = None, gpus: float | None = None, cpus: float | None = None) -> None:
+    """Start Ray and Serve, without Serve's HTTP proxy. Join a running cluster only if its address is given.
+
+    gpus, cpus   logical numbers for a cluster of this machine; by default what Ray finds
+    """
+    check_hooks()
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if address is not None:
+        ray.init(address=address, log_to_driver=False)
+    else:
+        ray.init(
+            address="local",
+            num_gpus=gpus,
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+        )
+    serve.start(proxy_location="Disabled")
+
+
+def deploy(config: Mapping[str, Any]) -> None:
+    """Deploy a checked configuration. Raises InvalidConfig."""
+    client = _get_global_client()
+    running = ray.get(client._controller.get_app_configs.remote())
+    entries = {name: entry.model_dump(mode="json", exclude_unset=True) for name, entry in running.items()}
+    free = free_gpus()
+
+    def surge(settings: EnginesSettings) -> int:
+        return surge_percent(settings.surge, settings.gpus_per_engine, free)
+
+    planned = plan(config, entries, surge=surge, now=time.time())
+    client.deploy_apps(ServeDeploySchema.model_validate(planned))
+
+
+class StartFailed(RuntimeError):
+    """An application did not start. The message has the engine's last lines."""
+
+
+def wait_until_ready(stopped: threading.Event, *, say: Callable[[str], None]) -> str:
+    """Return the edge's URL once every model has an engine; empty if `stopped` is set first. Raise StartFailed.
+
+    A model that starts at zero engines needs none. `say` gets a line when the number of ready engines changes.
+    """
+    said: dict[str, str] = {}
+    client = _get_global_client()
+    while not stopped.wait(POLL_SECONDS):
+        details = client.get_serve_details()["applications"]
+        for name, detail in details.items():
+            if detail["status"] == FAILED:
+                raise StartFailed(f"{name} does not start: {failure(detail)}")
+        ready = {name: _ready(detail) for name, detail in details.items()}
+        for name, (count, target) in ready.items():
+            if target and said.get(name) != (line := f"{name}: {count} of {target} ready"):
+                said[name] = line
+                say(line)
+        built = all(detail["deployments"] for detail in details.values())
+        if built and all(count or not target for count, target in ready.values()):
+            return edge_url()
+    return ""
+
+
+def edge_url() -> str:
+    """Return the URL of an edge. Raise KeyError if the edge's application is not built."""
+    edge = serve.get_deployment_handle(EDGE_DEPLOYMENT, "edge")
+    return str(edge.url.remote().result(timeout_s=CALL_SECONDS))
+
+
+def _ready(detail: Mapping[str, Any]) -> tuple[int, int]:
+    deployments = detail["deployments"].values()
+    running = sum(replica["state"] == RUNNING for each in deployments for replica in each["replicas"])
+    return running, sum(int(each.get("target_num_replicas") or 0) for each in deployments)
+
+
+def stop(*, joined: bool = False) -> None:
+    """Drain and end every application, then Serve and Ray. On a cluster that was joined, only leave it."""
+    if not joined:
+        serve.shutdown()
+    ray.shutdown()

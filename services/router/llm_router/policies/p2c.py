@@ -1,0 +1,31 @@
+"""p2c: power of two choices (Mitzenmacher 2001).
+
+Purpose    Balance with many edges, none of which knows what the others do.
+Formula    Draw two engines at random; take the one with the smaller load. The expected maximum load is
+           log log n / log 2 above the mean, where one random choice has log n / log log n.
+Inputs     Requests in flight; the engines' running and waiting counts.
+Trade-off  Edges with the same stale figures do not all pick the same engine. With one edge, least_loaded is more even.
+           It ignores caches.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from llm_router.fleet.engine import Engine
+from llm_router.policies.policy import Policy, Routed
+
+
+class PowerOfTwo(Policy):
+    def __init__(self, source: random.Random | None = None) -> None:
+        self._random = (source or random.Random()).random
+
+    def choose(self, engines: Sequence[Engine], request: Routed) -> Engine:
+        count = len(engines)
+        if count == 1:
+            return engines[0]
+        first = int(self._random() * count)
+        second = (first + 1 + int(self._random() * (count - 1))) % count
+        one, other = engines[first], engines[second]
+        return one if one.load <= other.load else other
