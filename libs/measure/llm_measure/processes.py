@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -15,8 +16,7 @@ from pathlib import Path
 
 import psutil
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 STOP_SECONDS = 10.0
 READY_SECONDS = 120.0
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -75,17 +75,16 @@ def command(argv: Sequence[str], url: str, ready_path: str, env: dict[str, str])
         _stop(process)
 
 
-def script(name: str, *arguments: str) -> tuple[str, ...]:
-    """Return the command line, for `python`, of a program in this folder."""
-    return (str(HERE / name), *arguments)
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
-def bare_engine(*arguments: str) -> tuple[str, ...]:
-    return script("bare_engine.py", *arguments)
-
-
-def gateway(engine_url: str, *arguments: str) -> tuple[str, ...]:
-    return ("-m", "llm_gateway", "--engines", engine_url, "--port", "0", *arguments)
+def scripted_engine(*arguments: str) -> tuple[str, ...]:
+    """Return the command line, for `python`, of a scripted engine on a free port."""
+    return ("-m", "llm_contract.testing", *arguments)
 
 
 def _wait(process: subprocess.Popen[bytes], url: str) -> None:
