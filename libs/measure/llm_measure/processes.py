@@ -16,6 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from llm_contract.exposition import read_samples
+
 ROOT = Path(__file__).resolve().parents[3]
 STOP_SECONDS = 10.0
 READY_SECONDS = 120.0
@@ -38,9 +40,18 @@ class Server:
 
     def metric(self, name: str) -> float:
         """Return the sum of a metric over all label sets."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as response:
-            lines = response.read().decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
+        return scrape(self.url).get(name, 0.0)
+
+
+def scrape(url: str) -> dict[str, float]:
+    """Return each metric of a server's /metrics, summed over all label sets."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=10.0) as response:
+        lines = response.read().splitlines()
+    sums: dict[str, float] = {}
+    for sample in read_samples(lines):
+        name = sample.name.decode()
+        sums[name] = sums.get(name, 0.0) + sample.value
+    return sums
 
 
 @contextmanager
