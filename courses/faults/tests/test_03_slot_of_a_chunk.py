@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm_course.exercises.fault_runs import run
+from llm_course.fault_runs import run
 from llm_course.paths import MODELS
 from llm_engine import Engine, EngineConfig, SamplingParams
 

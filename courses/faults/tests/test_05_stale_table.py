@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_course.exercises.fault_runs import drawn_prompt, run
+from llm_course.fault_runs import drawn_prompt, run
 from llm_course.paths import MODELS
 from llm_engine import Engine, EngineConfig, SamplingParams
 

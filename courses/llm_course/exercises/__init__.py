@@ -10,5 +10,5 @@ gates       what must hold of every exercise, for CI
 work        the learner's folder: nothing in it is ever lost
 session     one learner at one exercise: run, hint, predict, reset, next
 watch       save, run, read: the loop at a terminal
-faults      defects to be found in a running engine; fault_runs is for their tests
+faults      defects to be found in a running engine
 """

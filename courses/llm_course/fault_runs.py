@@ -1,4 +1,4 @@
-"""What the hidden tests of faults share. Nothing here imports the engine: a test imports the one that is under test."""
+"""Prompts and runs for the hidden tests of faults. A test imports the engine that is under test; this module none."""
 
 from __future__ import annotations
 
