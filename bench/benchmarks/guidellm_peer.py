@@ -1,4 +1,4 @@
-"""guidellm, the peer: an environment of its own from a lock with hashes, and one run of it."""
+"""guidellm as a peer: its environment, from a lock of its own, and one run."""
 
 from __future__ import annotations
 
