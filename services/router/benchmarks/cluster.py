@@ -53,7 +53,7 @@ class Nodes:
         self._workers.append(self._cluster.add_node(**self._resources))
 
     def stop(self) -> None:
-        self._cluster.shutdown()  # type: ignore[no-untyped-call]
+        self._cluster.shutdown()
 
 
 @contextmanager

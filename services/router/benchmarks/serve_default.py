@@ -84,7 +84,7 @@ def main() -> None:
     serve.run(Ingress.bind(Engine.bind(script)))  # type: ignore[attr-defined]
     print(f"http://127.0.0.1:{port}", flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
-    serve.shutdown()  # type: ignore[no-untyped-call]
+    serve.shutdown()
     ray.shutdown()
 
 
