@@ -71,7 +71,7 @@ class Distribution:
 
 
 class RouterMetrics(FleetListener, Collector):
-    """All metrics of an edge. A scrape reads the gauges from the fleet, the waiting requests by model from `depth`."""
+    """All metrics of an edge. A scrape reads the gauges from the fleet and from `depth`, the queue length by model."""
 
     def __init__(self, fleet: Fleet, depth: Callable[[], dict[str, int]]) -> None:
         self._fleet = fleet
