@@ -11,11 +11,12 @@ from typing import Any
 
 from aiohttp import web
 
+from llm_proxy.edge.routes import Routes
 from llm_proxy.request.endpoints import QUEUED
 from llm_proxy.telemetry import make_tracing
 from llm_proxy.upstream.client import Upstream
 from llm_router import metrics as router_metrics
-from llm_router.edge.app import Routes, application
+from llm_router.edge.app import application
 from llm_router.edge.control import Control
 from llm_router.edge.listener import Listener
 from llm_router.edge.pages.admin import MAX_BODY_BYTES, Admin

@@ -12,6 +12,7 @@ from llm_proxy.request.prefix import PrefixIndex
 from llm_proxy.upstream.breaker import Breaker, BreakerState
 from llm_proxy.upstream.interrupt import Interruptible
 from llm_proxy.upstream.signals import Signals
+from llm_proxy.upstream.slot import EngineSlot
 from llm_proxy.upstream.target import Target
 from llm_proxy.upstream.tls import tls_context
 
@@ -53,7 +54,7 @@ class Engine(Target):
 
     __slots__ = (
         *("breaker", "ejected", "failed_probes", "held", "info", "max_running", "others", "prefixes", "reason"),
-        *("reports", "resting", "signals", "streams", "unseen_requests", "unseen_tokens", "wedged"),
+        *("reports", "resting", "signals", "unseen_requests", "unseen_tokens", "wedged"),
     )
 
     def __init__(self, info: EngineInfo, *, max_running: int, breaker: Breaker) -> None:
@@ -66,8 +67,6 @@ class Engine(Target):
         self.prefixes = PrefixIndex()
         self.held: set[Slot] = set()
         """The slots that requests hold."""
-        self.streams = 0
-        """Number of answers that it is streaming now."""
         self.ejected = False
         self.wedged = False
         """It was ejected for making no progress: a good /health alone does not bring it back."""
@@ -133,32 +132,12 @@ class Engine(Target):
             self.prefixes.set_kv_tokens(signals.kv_tokens)
 
 
-class Slot:
-    """A place at an engine, given back exactly once.
+class Slot(EngineSlot[Engine]):
+    """A place at an engine, given back exactly once. The fleet pulls its request back from a wedged engine."""
 
-    The request runs inside `interruptible`, so that the fleet can pull it back from an engine that is wedged.
-    """
-
-    __slots__ = ("_on_release", "engine", "interruptible", "probe", "since", "streams")
+    __slots__ = ()
 
     def __init__(self, engine: Engine, *, since: float, on_release: Callable[[Slot], None]) -> None:
-        self.engine = engine
-        self.interruptible = Interruptible()
-        self.since = since
-        """Time at which it was taken; monotonic, seconds."""
-        self.probe = engine.breaker.begin()
-        """Number of the request if a half-open breaker let it through, else 0."""
-        self.streams = False
-        self._on_release: Callable[[Slot], None] | None = on_release
-
-    def started_stream(self) -> None:
-        """Note that the answer is a stream: from now on the engine has to send bytes while the slot is held."""
-        if self._on_release is not None and not self.streams:
-            self.streams = True
-            self.engine.streams += 1
-
-    def release(self) -> None:
-        """Give the slot back. A second call does nothing."""
-        on_release, self._on_release = self._on_release, None
-        if on_release is not None:
-            on_release(self)
+        super().__init__(
+            engine, interruptible=Interruptible(), probe=engine.breaker.begin(), since=since, on_release=on_release
+        )

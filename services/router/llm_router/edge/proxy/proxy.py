@@ -19,13 +19,14 @@ from llm_proxy.edge.responses import error_response
 from llm_proxy.outcomes import ENGINE_REJECTED, OK
 from llm_proxy.request import body as request_body
 from llm_proxy.request.identity import request_id
+from llm_proxy.stream.answer import Answer
 from llm_proxy.telemetry.tracing import FIRST_TOKEN, MODEL, NO_TRACE, Trace, Tracing
 from llm_proxy.upstream.client import EngineError, Upstream
 from llm_proxy.upstream.connection import Response
 from llm_proxy.upstream.refusal import TOO_MANY_REQUESTS, Refusal
 from llm_proxy.upstream.retry_budget import RetryBudget
 from llm_router.edge.proxy import job as jobs
-from llm_router.edge.proxy.attempt import Answer, Attempts
+from llm_router.edge.proxy.attempt import Attempts
 from llm_router.edge.proxy.job import Job
 from llm_router.edge.proxy.queue import Queues
 from llm_router.edge.proxy.spans import POLICY
@@ -136,7 +137,7 @@ class Proxy:
             self._first_byte(job)
             return await self._answer(request, job, answer)
 
-    async def _answer(self, request: web.Request, job: Job, answer: Answer) -> Outcome:
+    async def _answer(self, request: web.Request, job: Job, answer: Answer[Engine]) -> Outcome:
         found = _answer_headers(job, answer.source)
         if answer.events is not None:
             return await self._streaming.serve(request, job, answer, found, close=self.lame_duck)
