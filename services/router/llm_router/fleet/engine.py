@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from yarl import URL
@@ -38,7 +38,9 @@ class EngineInfo:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        return cls(**{**values, "gpus": tuple(values.get("gpus", ()))})
+        """Return the facts. Unknown ones are left out: a replica can be newer than this edge."""
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        return cls(**{**known, "gpus": tuple(values.get("gpus", ()))})
 
 
 class Engine(Target):
@@ -52,7 +54,7 @@ class Engine(Target):
 
     __slots__ = (
         *("breaker", "ejected", "failed_probes", "held", "info", "max_running", "others", "prefixes", "reason"),
-        *("reports", "reports_usage", "signals", "unseen_requests", "unseen_tokens", "wedged"),
+        *("reports", "resting", "signals", "unseen_requests", "unseen_tokens", "wedged"),
     )
 
     def __init__(self, info: EngineInfo, *, max_running: int, breaker: Breaker) -> None:
@@ -72,8 +74,8 @@ class Engine(Target):
         """Why it was ejected, for clients and logs."""
         self.failed_probes = 0
         """Failed probes in a row."""
-        self.reports_usage = True
-        """False once it has refused a stream for `stream_options.include_usage`."""
+        self.resting = False
+        """It has reported overload, and gets no request until the next scrape."""
         self.signals: Signals | None = None
         """The last scrape; None if it failed, as stale signals are not used."""
         self.reports = False
@@ -109,7 +111,8 @@ class Engine(Target):
 
     @property
     def has_room(self) -> bool:
-        return not self.ejected and len(self.held) < self.max_running and self.breaker.allows()
+        able = not self.ejected and not self.resting
+        return able and len(self.held) < self.max_running and self.breaker.allows()
 
     def observe(self, signals: Signals | None, own: int) -> None:
         """Take over a scrape, None if it failed. `own` is the number of this edge's requests when it began.

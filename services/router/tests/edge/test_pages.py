@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import aiohttp
@@ -256,3 +257,10 @@ async def test_settings_of_a_model_apply_to_a_running_edge(client: aiohttp.Clien
         engine.headers_gate.open()
         assert [(await task).status for task in tasks] == [200, 200]
         assert edge.sample("router_requests_total", model=MODEL, policy="prefix", outcome="ok") == 2
+
+
+async def test_the_page_needs_nothing_else(client: aiohttp.ClientSession) -> None:
+    async with RunningEdge() as edge:
+        _, page = await get(client, edge.url + "/-/")
+        assert "--paper" in page  # the style sheet of all pages is inside
+        assert re.findall(r'(?:src|href)="(?:https?:)?//', page) == []

@@ -89,7 +89,9 @@ class Attempts:
             self._fleet.eject(engine, "connect", error.reason)
         elif isinstance(error.__cause__, Disconnected):
             self._fleet.eject(engine, "reset", error.reason)
-        if not isinstance(error, Refusal) or not (error.client_fault or error.status in OVERLOADED):
+        if isinstance(error, Refusal) and error.status in OVERLOADED:
+            self._fleet.overloaded(engine)
+        elif not isinstance(error, Refusal) or not error.client_fault:
             self._fleet.failed(engine)
 
     def another(self, job: Job, failure: EngineError[Engine]) -> bool:
