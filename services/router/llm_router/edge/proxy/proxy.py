@@ -15,7 +15,7 @@ from aiohttp import web
 
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
-from llm_proxy.edge.responses import error_response
+from llm_proxy.edge.responses import WholeResponse, error_response
 from llm_proxy.outcomes import ENGINE_REJECTED, OK
 from llm_proxy.request import body as request_body
 from llm_proxy.request.identity import request_id
@@ -142,7 +142,7 @@ class Proxy:
         if answer.events is not None:
             return await self._streaming.serve(request, job, answer, found, close=self.lame_duck)
         with answer:
-            response = web.Response(body=answer.first, status=answer.source.status, headers=found)
+            response = WholeResponse(answer.first, status=answer.source.status, fields=found)
             return response, ENGINE_REJECTED if answer.source.status >= 400 or answer.refused else OK
 
     def _gave_up(self, job: Job, failures: list[EngineError[Engine]]) -> Outcome:
@@ -154,7 +154,7 @@ class Proxy:
         job.engine = refusal.engine.shown
         self._first_byte(job)
         found = _answer_headers(job, refusal.source)
-        response = web.Response(body=refusal.body, status=refusal.source.status, headers=found)
+        response = WholeResponse(refusal.body, status=refusal.source.status, fields=found)
         rejected = refusal.client_fault or refusal.status == TOO_MANY_REQUESTS
         return response, ENGINE_REJECTED if rejected else ErrorKind.ENGINE_FAILED.label
 
