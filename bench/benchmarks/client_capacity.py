@@ -101,7 +101,7 @@ def describe_run(result: Result, rate: float, workers: int, server_cpu: float) -
 
 def measure_peer(url: str, seconds: float) -> dict[str, Any]:
     """Double the rate, for each number of workers, until the peer no longer keeps it."""
-    guidellm_peer.install()
+    guidellm_peer.PEER.install()
     runs: list[PeerRun] = []
     for workers in PEER_WORKERS:
         rate = PEER_FIRST_RATE
@@ -112,7 +112,7 @@ def measure_peer(url: str, seconds: float) -> dict[str, Any]:
             run_peer(runs, url, rate, seconds, workers=workers)
         run_peer(runs, url, 0.0, seconds, workers=workers)
     return {
-        "version": guidellm_peer.version(),
+        "version": guidellm_peer.PEER.version("guidellm"),
         "highest_rate_kept": max((one.asked for one in runs if one.asked and kept(one)), default=0.0),
         "most_sent": max(one.sent for one in runs),
         "runs": [asdict(one) for one in runs],

@@ -1,44 +1,24 @@
-"""guidellm, the peer: an environment of its own from a lock with hashes, and one run of it."""
+"""guidellm as a peer: its environment, from a lock of its own, and one run."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
-ROOT = Path(__file__).resolve().parents[2]
-LOCK = ROOT / "3rdparty" / "guidellm.txt"
-WHEELS = ROOT / "3rdparty" / "wheels"
-VENV = ROOT / ".venv-guidellm"
+from llm_measure.peers import Peer
+from llm_measure.processes import ROOT
+
+PEER = Peer("guidellm")
+"""About 1.5 GB."""
 MODEL = ROOT / "models" / "main"
 """Folder of the model whose tokenizer makes its prompts."""
 CONCURRENCY = 256
 """Requests that its `throughput` keeps running: what 2,000 a second would need on the fake server, and half more."""
-STAMP = VENV / "llm-lab-stamp"
-UV = ROOT / ".lab" / "uv" / "bin" / "uv"
-
-
-def install() -> None:
-    """Install .venv-guidellm from the lock, unless it is there. Every hash is checked; it takes about 1.5 GB."""
-    wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    if STAMP.exists() and STAMP.read_text() == wanted:
-        return
-    if not VENV.exists():
-        _uv("venv", "--quiet", "--no-project", "--python", sys.executable, str(VENV))
-    python = str(VENV / "bin" / "python")
-    _uv("pip", "sync", "--quiet", "--python", python, "--require-hashes", "--find-links", str(WHEELS), str(LOCK))
-    STAMP.write_text(wanted)
-
-
-def version() -> str:
-    (line,) = (line for line in LOCK.read_text().splitlines() if line.startswith("guidellm=="))
-    return line.removeprefix("guidellm==").rstrip(" \\")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +49,7 @@ def run(url: str, rate: float, seconds: float, workers: int) -> PeerRun:
         report = Path(folder) / "report.json"
         subprocess.run(
             (
-                *(str(VENV / "bin" / "guidellm"), "run", "--disable-console", "--profile", profile),
+                *(PEER.program("guidellm"), "run", "--disable-console", "--profile", profile),
                 *("--backend", f"kind=openai_http,target={url}"),
                 *("--constraint", f"kind=max_duration,seconds={seconds:g}"),
                 *("--data", "kind=synthetic_text,prompt_tokens=16,output_tokens=16"),
@@ -90,9 +70,3 @@ def run(url: str, rate: float, seconds: float, workers: int) -> PeerRun:
         ttft_p50=metrics["time_to_first_token_ms"]["successful"]["median"] / 1e3,
         failed=measured["scheduler_metrics"]["requests_made"]["errored"],
     )
-
-
-def _uv(*arguments: str) -> None:
-    if not UV.exists():
-        raise SystemExit("uv is not there yet: run ./lab --help once, it installs it")
-    subprocess.run([str(UV), *arguments], cwd=ROOT, check=True)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from llm_report.markdown import table
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 Found = dict[str, Any]
@@ -20,7 +22,7 @@ def bars(found: Found) -> str:
         (bar["name"], f"{bar['measured']:.4g}", f"{bar['relation']} {bar['limit']:g}", "yes" if bar["holds"] else "no")
         for bar in found["bars"]
     ]
-    return f"{_table(('', 'measured', 'bar', 'holds'), rows)}\n\n{_on(found)}"
+    return f"{table(('', 'measured', 'bar', 'holds'), rows)}\n\n{_on(found)}"
 
 
 def reproducible(found: Found) -> str:
@@ -37,7 +39,7 @@ def reproducible(found: Found) -> str:
     ]
     rows.append(("the control", f"{found['control']['largest_deviation']:.1%}", "", "", "", ""))
     heads = ("", "largest deviation", "÷ control", "widest interval", "it covers the others", "a single run's covers")
-    return f"{_table(heads, rows)}\n\n{_missed(found)}{_on(found)}"
+    return f"{table(heads, rows)}\n\n{_missed(found)}{_on(found)}"
 
 
 def _covered(one: Found) -> str:
@@ -59,7 +61,7 @@ def client_capacity(found: Found) -> str:
             (f"guidellm {peer['version']}", f"{peer['highest_rate_kept']:,.0f}", "rate and median TTFT kept"),
             ("", f"{peer['most_sent']:,.0f}", "the most it sent at all"),
         ]
-    return f"{_table(('', 'requests/s', ''), rows)}\n\n{_on(found)}"
+    return f"{table(('', 'requests/s', ''), rows)}\n\n{_on(found)}"
 
 
 def baselines(found: Found) -> str:
@@ -78,7 +80,7 @@ def baselines(found: Found) -> str:
             )
         )
     heads = ("target", "output tokens/s", "TTFT P50", "interactive TTFT P99", "TPOT P50", "SLO met", "verdict")
-    return f"{_table(heads, rows)}\n\n{found['scenario']}, {found['rate']:g} requests/s. {_on(found)}"
+    return f"{table(heads, rows)}\n\n{found['scenario']}, {found['rate']:g} requests/s. {_on(found)}"
 
 
 def _seconds(value: float) -> str:
@@ -88,11 +90,6 @@ def _seconds(value: float) -> str:
 def _on(found: Found) -> str:
     machine = found["machine"]
     return f"({machine['cores']} cores of {machine['cpu']}, {found['date']})"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    marks = ["---", *["---:"] * (len(heads) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, marks, *rows))
 
 
 PAGES: dict[str, Callable[[Found], str]] = {

@@ -18,10 +18,9 @@ fairness     one tenant sends nine times what the other sends
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from llm_bench.workload.arrivals import (
     PoissonArrivals,
     SyntheticArrivals,
 )
+from llm_course.counting import Row, main
 from llm_engine import Engine, EngineConfig, SamplingParams
 from llm_engine.observers.observer import ObservedEngine
 from llm_engine.sampling.sampler import Sampled
@@ -53,8 +53,6 @@ HERE = Path(__file__).resolve().parent
 MODEL = HERE.parents[1] / "models" / "zoo" / "llama"
 """The smallest: counts depend on lengths alone."""
 H200 = HERE.parents[1] / "kernels" / "results" / "h200" / "bench.json"
-
-Row = dict[str, Any]
 
 
 class Counter:
@@ -364,33 +362,5 @@ COUNTS: dict[str, Callable[[], Iterable[Row]]] = {
 }
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Format rows as Markdown, numbers to the right."""
-    head = list(rows[0])
-    lines = [head, ["---:" if not isinstance(rows[0][name], str) else "---" for name in head]]
-    lines += [[_cell(row[name]) for name in head] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return _float(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _float(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=COUNTS)
-    parser.add_argument("--table", action="store_true", help="print what was counted before")
-    arguments = parser.parse_args()
-    count, file = COUNTS[arguments.what], HERE / "counted" / f"{arguments.what}.json"
-    if not arguments.table:
-        text = json.dumps({"counted": count.__doc__, "rows": list(count())}, indent=1)
-        file.write_text(text + "\n", encoding="utf-8")
-    print(table(json.loads(file.read_text(encoding="utf-8"))["rows"]))
-
-
 if __name__ == "__main__":
-    main()
+    main(COUNTS, __doc__, HERE)

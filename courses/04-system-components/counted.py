@@ -11,8 +11,6 @@ failures    requests that end when something raises, by where it raises
 
 from __future__ import annotations
 
-import argparse
-import json
 import pickle
 import random
 from collections.abc import Callable, Iterable
@@ -21,6 +19,7 @@ from typing import Any
 
 import torch
 
+from llm_course.counting import Row, main
 from llm_engine import Engine, EngineConfig, SamplingParams
 from llm_engine.execution.batch import BatchBuilder
 from llm_engine.observers.observer import ObservedEngine
@@ -33,8 +32,6 @@ from llm_engine.scheduler.sequence import Sequence
 HERE = Path(__file__).resolve().parent
 MODEL = HERE.parents[1] / "models" / "zoo" / "llama"
 """The smallest: counts depend on lengths alone."""
-
-Row = dict[str, Any]
 
 
 class Counter:
@@ -230,32 +227,5 @@ def failures() -> Iterable[Row]:
 COUNTS: dict[str, Callable[[], Iterable[Row]]] = {f.__name__: f for f in (steps, messages, pressure, failures)}
 
 
-def table(rows: list[Row]) -> str:
-    """Return the rows as a Markdown table, numbers to the right."""
-
-    def shown(value: Any) -> str:
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        if isinstance(value, int):
-            return f"{value:,}"
-        return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
-
-    sides = ["---" if isinstance(value, str | bool) else "---:" for value in rows[0].values()]
-    lines = [[shown(value) for value in row.values()] for row in rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [list(rows[0]), sides, *lines])
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=COUNTS)
-    parser.add_argument("--table", action="store_true", help="print what was counted before")
-    arguments = parser.parse_args()
-    count, file = COUNTS[arguments.what], HERE / "counted" / f"{arguments.what}.json"
-    if not arguments.table:
-        text = json.dumps({"counted": count.__doc__, "rows": list(count())}, indent=1)
-        file.write_text(text + "\n", encoding="utf-8")
-    print(table(json.loads(file.read_text(encoding="utf-8"))["rows"]))
-
-
 if __name__ == "__main__":
-    main()
+    main(COUNTS, __doc__, HERE)

@@ -1,6 +1,8 @@
 """The course: its pages, exercises, quizzes and cards, and the commands that a learner works with.
 
 syllabus    the outline as data: modules, topics, exercises, criteria, deliverables
+counting    the command line of each module's counted.py
+fault_runs  prompts and runs for the hidden tests of faults
 site        pages: code and figures from their sources, generated pages, the build
 exercises   starters from solutions, the watch loop, gates, the learner's own engine
 quiz        questions from YAML, in the page and in the terminal

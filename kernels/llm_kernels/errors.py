@@ -13,7 +13,7 @@ class KernelError(Exception):
 
 
 class UnsupportedInput(KernelError, ValueError):
-    """The message says what was given and what the op takes."""
+    """An input that an op does not take; the message names it, and what the op takes."""
 
 
 class BuildError(KernelError, RuntimeError):

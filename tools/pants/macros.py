@@ -1,26 +1,45 @@
 """Macros that every BUILD file can call."""
 
 
-def project(package, *, command=None, data=(), test_dependencies=(), test_timeout=None, light_tests=False):
+def project(
+    package,
+    *,
+    command=None,
+    data=(),
+    test_dependencies=(),
+    test_timeout=None,
+    light_tests=False,
+    own_process=(),
+    alone=(),
+):
     """Make a project's targets: `:lib` (the import package), `:data` (its files), `:tests`, and `:<command>`, its PEX.
 
     package            import package, in the folder of the same name, next to BUILD
     command            name of the program, e.g. "llm-gateway" -> dist/llm-gateway.pex; None for a library
     data               globs of files that the package reads at run time
     test_dependencies  what tests need and Pants cannot infer: models, a server that they start
-    light_tests        test files may share a process, a few to each: starting one takes longer than most of them
+    light_tests        test files share processes, a dozen to each: starting one takes longer than most of them
+    own_process        globs of those that share none: they change their process, or are long
+    alone              test files that judge milliseconds: .ci/run gives them the machine
     """
     resources(name="data", sources=[f"{package}/py.typed", *data])
     python_sources(name="lib", sources=[f"{package}/**/*.py"], dependencies=[":data"])
     python_test_utils(name="test_utils", sources=["tests/**/conftest.py", "tests/support_*.py"], skip_mypy=True)
+    common = {
+        "dependencies": [":lib", *test_dependencies],
+        "timeout": test_timeout,
+        "skip_mypy": True,
+    }
     python_tests(
         name="tests",
-        sources=["tests/**/test_*.py"],
-        dependencies=[":lib", *test_dependencies],
-        timeout=test_timeout,
+        sources=["tests/**/test_*.py", *(f"!{files}" for files in (*own_process, *alone))],
         batch_compatibility_tag=package if light_tests else None,
-        skip_mypy=True,
+        **common,
     )
+    if own_process:
+        python_tests(name="own_process_tests", sources=own_process, **common)
+    if alone:
+        python_tests(name="alone_tests", sources=alone, tags=["alone"], **common)
     if command:
         pex_binary(
             name=command,

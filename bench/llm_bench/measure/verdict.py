@@ -1,4 +1,4 @@
-"""Is a run fit to be quoted? VALID, or INVALID with every reason; notes say what else a reader should know."""
+"""The verdict on a run: VALID if it is fit to be quoted, or INVALID with every reason; and notes for its readers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which requests count: those that were due while the target ran steadily.
+"""The requests that count: those that were due while the target ran steadily.
 
     warm_up: auto | seconds      trimmed at the start; default 0
     cool_down: auto | seconds    trimmed at the end; default 0

@@ -115,17 +115,17 @@ async def test_saturate_finds_the_rate_of_a_target_with_two_slots(
     values = {"weight": 1, "prompt_tokens": fixed, "output_tokens": fixed, "slo": {"ttft": 0.3}}
     path = scenario(rate=12, duration=1.5)
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "classes": {"chat": values}}))
-    knee: dict[str, Any] = {"holds": 0.0}
+    knee: dict[str, Any] = {"holds": None}
     async with ScriptedEngine(Script(ttft=0.1, max_running=2)) as engine:
-        for attempt in range(3):
-            if knee["holds"] < 6:  # a machine that starves this process looks like a slow target
+        for attempt in range(5):
+            if (knee["holds"] or 0.0) < 6:  # a machine that starves this process looks like a slow target
                 out = tmp_path / f"out-{attempt}"
                 status, printed, errors = await bench(
                     "saturate", path, "--target", engine.url, "--corpus", corpus, "--quiet", "--repeat", "1",
                     "--precision", "0.3", "--out", out,
                 )  # fmt: skip
-                assert status == 0, errors
                 knee = orjson.loads((out / "knee.json").read_bytes())
+                assert status == (0 if knee["holds"] else 1), errors
 
     assert 6 <= knee["holds"] < 24
     assert knee["fails"] / knee["holds"] <= 1.3

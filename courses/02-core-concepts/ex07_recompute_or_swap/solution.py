@@ -15,7 +15,7 @@ from llm_engine.kv_cache.manager import KVCacheManager
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The sums of one run."""
+    """Totals of one run."""
 
     steps: int = 0
     tokens: int = 0

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from random import Random
-
+from llm_course.fault_runs import drawn_prompt
 from llm_course.paths import MODELS
 from llm_engine import Engine, EngineConfig, SamplingParams
 
 MODEL = str(MODELS / "zoo" / "llama")
-
-
-def prompt(length: int, seed: int) -> list[int]:
-    random = Random(seed)
-    return [random.randrange(5, 900) for _ in range(length)]
 
 
 def params(max_tokens: int) -> SamplingParams:
@@ -22,7 +16,7 @@ def params(max_tokens: int) -> SamplingParams:
 def answer(num_blocks: int) -> list[int]:
     """Return the long one of two answers to prompts that begin alike, while strangers need blocks."""
     engine = Engine(EngineConfig(MODEL, num_gpu_blocks_override=num_blocks, block_size=4, max_model_len=48))
-    shared = prompt(16, 50)
+    shared = drawn_prompt(16, 50)
     engine.add_request("first", [*shared, 7], params(2))
     while engine.has_work:
         engine.step()
@@ -31,7 +25,7 @@ def answer(num_blocks: int) -> list[int]:
     tokens: list[int] = []
     for step in range(40):
         if step in (3, 5, 7, 9):
-            engine.add_request(str(step), prompt(12, step), params(2))
+            engine.add_request(str(step), drawn_prompt(12, step), params(2))
         tokens += [token for output in engine.step() if output.request_id == "long" for token in output.token_ids]
     return tokens
 

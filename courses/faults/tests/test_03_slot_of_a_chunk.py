@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from llm_course.fault_runs import run
 from llm_course.paths import MODELS
 from llm_engine import Engine, EngineConfig, SamplingParams
 
 MODEL = str(MODELS / "zoo" / "llama")
-
-
-def run(engine: Engine) -> dict[str, list[int]]:
-    """Return the tokens of each request that is in the engine."""
-    tokens: dict[str, list[int]] = {}
-    while engine.has_work:
-        for output in engine.step():
-            tokens.setdefault(output.request_id, []).extend(output.token_ids)
-    return tokens
 
 
 def answer(budget: int) -> list[int]:

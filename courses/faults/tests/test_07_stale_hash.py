@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from llm_course.fault_runs import run
 from llm_course.paths import MODELS
 from llm_engine import Engine, EngineConfig, SamplingParams
 
 
 def answer(engine: Engine, prompt: list[int]) -> list[int]:
     engine.add_request("r", prompt, SamplingParams(temperature=0, max_tokens=8, ignore_eos=True))
-    tokens: list[int] = []
-    while engine.has_work:
-        for output in engine.step():
-            tokens += output.token_ids
-    return tokens
+    return run(engine)["r"]
 
 
 def test_a_prompt_gets_the_same_answer_after_its_blocks_were_used_by_others() -> None:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from random import Random
-
+from llm_course.fault_runs import drawn_prompt, run
 from llm_course.paths import MODELS
 from llm_engine import Engine, EngineConfig, SamplingParams
 
 MODEL = str(MODELS / "zoo" / "llama")
-
-
-def prompt(length: int, seed: int) -> list[int]:
-    random = Random(seed)
-    return [random.randrange(5, 900) for _ in range(length)]
 
 
 def params(max_tokens: int) -> SamplingParams:
@@ -27,12 +21,8 @@ def answers(num_blocks: int) -> tuple[dict[str, list[int]], int]:
     )  # fmt: skip
     engine = Engine(config)
     for index in range(4):
-        engine.add_request(str(index), prompt(4, index), params(30))
-    found: dict[str, list[int]] = {}
-    while engine.has_work:
-        for output in engine.step():
-            found.setdefault(output.request_id, []).extend(output.token_ids)
-    return found, engine.num_preemptions
+        engine.add_request(str(index), drawn_prompt(4, index), params(30))
+    return run(engine), engine.num_preemptions
 
 
 def test_swapping_does_not_change_an_answer() -> None:

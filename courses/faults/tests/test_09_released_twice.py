@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from random import Random
-
+from llm_course.fault_runs import drawn_prompt
 from llm_course.paths import MODELS
 from llm_engine import Engine, EngineConfig, SamplingParams
 
 MODEL = str(MODELS / "zoo" / "llama")
-
-
-def prompt(length: int, seed: int) -> list[int]:
-    random = Random(seed)
-    return [random.randrange(5, 900) for _ in range(length)]
 
 
 def params(max_tokens: int) -> SamplingParams:
@@ -26,12 +20,12 @@ def answer(num_blocks: int) -> tuple[list[int], int]:
     )
     engine = Engine(config)
     for index in range(2):
-        engine.add_request(str(index), prompt(8, index), params(36))
+        engine.add_request(str(index), drawn_prompt(8, index), params(36))
     found: list[int] = []
     while len(found) < 22:
         found += [token for output in engine.step() if output.request_id == "0" for token in output.token_ids]
     engine.abort_request("1")
-    engine.add_request("2", prompt(4, 9), params(8))
+    engine.add_request("2", drawn_prompt(4, 9), params(8))
     while engine.has_work:
         found += [token for output in engine.step() if output.request_id == "0" for token in output.token_ids]
     return found, engine.num_preemptions

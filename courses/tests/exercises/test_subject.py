@@ -52,7 +52,7 @@ def test_a_spawned_process_imports_the_same() -> None:
 
 
 def test_dataclasses_and_pickle_find_the_module(course: Path) -> None:
-    """Both look a class's module up by its name."""
+    """dataclasses and pickle look a class's module up by its name."""
     lines = ("from __future__ import annotations", "from dataclasses import KW_ONLY, dataclass", "@dataclass")
     text = "\n".join([*lines, "class A:", "    _: KW_ONLY", "    x: int", ""])
     (course / "ex03_doubling" / "solution.py").write_text(text)

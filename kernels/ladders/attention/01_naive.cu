@@ -60,6 +60,7 @@ extern "C" cudaError_t launch(
     const int bytes = tokens * sizeof(float);
     cudaError_t error = cudaFuncSetAttribute(naive_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
     if (error != cudaSuccess) return error;
-    naive_kernel<<<dim3(tokens, batch * heads), THREADS, bytes, stream>>>(q, k, v, out, tokens, heads, rsqrtf(float(D)));
+    naive_kernel<<<dim3(tokens, batch * heads), THREADS, bytes, stream>>>(
+        q, k, v, out, tokens, heads, rsqrtf(float(D)));
     return cudaGetLastError();
 }

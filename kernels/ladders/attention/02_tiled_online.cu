@@ -26,10 +26,10 @@ __global__ void __launch_bounds__(THREADS) tiled_online_kernel(
     const __nv_bfloat16* q, const __nv_bfloat16* k, const __nv_bfloat16* v, __nv_bfloat16* out, int tokens, int heads,
     float scale) {
     extern __shared__ float raw[];
-    float(*q_tile)[PAD] = reinterpret_cast<float(*)[PAD]>(raw);
-    float(*k_tile)[PAD] = q_tile + TILE_Q;
-    float(*v_tile)[PAD] = k_tile + TILE_K;
-    float(*p_tile)[TILE_K + 1] = reinterpret_cast<float(*)[TILE_K + 1]>(v_tile + TILE_K);
+    float (*q_tile)[PAD] = reinterpret_cast<float (*)[PAD]>(raw);
+    float (*k_tile)[PAD] = q_tile + TILE_Q;
+    float (*v_tile)[PAD] = k_tile + TILE_K;
+    float (*p_tile)[TILE_K + 1] = reinterpret_cast<float (*)[TILE_K + 1]>(v_tile + TILE_K);
     const int head = blockIdx.y % heads, batch = blockIdx.y / heads, first = blockIdx.x * TILE_Q;
     const int64_t stride = int64_t(heads) * D, base = int64_t(batch) * tokens * stride + head * D;
     const int row = threadIdx.x / 4, part = threadIdx.x % 4, query = first + row;

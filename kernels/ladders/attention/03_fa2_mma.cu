@@ -19,7 +19,8 @@ __device__ void copy_tile(uint32_t shared, const __nv_bfloat16* from, int64_t st
     for (int i = threadIdx.x; i < wanted * 16; i += THREADS) {
         const int row = i / 16, piece = i % 16, bytes = row < rows ? 16 : 0;  // 0 bytes: the piece becomes zeros
         const __nv_bfloat16* at = from + min(row, rows - 1) * stride + piece * 8;
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared + place(row, piece)), "l"(at), "r"(bytes));
+        asm volatile(
+            "cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared + place(row, piece)), "l"(at), "r"(bytes));
     }
     asm volatile("cp.async.commit_group;");
 }
@@ -115,7 +116,8 @@ __global__ void __launch_bounds__(THREADS) fa2_mma_kernel(
         }
         asm volatile("cp.async.wait_group 0;");
         __syncthreads();  // V has arrived; all threads have read K
-        if (tile + 1 < tiles) copy_tile(k_at, k + base + (start + TILE_K) * stride, stride, tokens - start - TILE_K, TILE_K);
+        if (tile + 1 < tiles)
+            copy_tile(k_at, k + base + (start + TILE_K) * stride, stride, tokens - start - TILE_K, TILE_K);
 #pragma unroll
         for (int j = 0; j < TILE_K / 16; j++) {
             const uint32_t p[4] = {

@@ -8,8 +8,7 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
-__global__ void naive_kernel(
-    const __nv_bfloat16* a, const __nv_bfloat16* b, __nv_bfloat16* c, int m, int n, int k) {
+__global__ void naive_kernel(const __nv_bfloat16* a, const __nv_bfloat16* b, __nv_bfloat16* c, int m, int n, int k) {
     const int row = blockIdx.x * 32 + threadIdx.x, column = blockIdx.y * 32 + threadIdx.y;
     if (row >= m || column >= n) return;
     float sum = 0;

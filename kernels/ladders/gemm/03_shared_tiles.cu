@@ -11,8 +11,8 @@
 
 constexpr int TILE = 32;
 
-__global__ void __launch_bounds__(TILE* TILE) shared_tiles_kernel(
-    const __nv_bfloat16* a, const __nv_bfloat16* b, __nv_bfloat16* c, int m, int n, int k) {
+__global__ void __launch_bounds__(TILE* TILE)
+    shared_tiles_kernel(const __nv_bfloat16* a, const __nv_bfloat16* b, __nv_bfloat16* c, int m, int n, int k) {
     __shared__ float a_tile[TILE][TILE + 1], b_tile[TILE][TILE + 1];  // + 1: columns fall into different banks
     const int x = threadIdx.x, y = threadIdx.y, row = blockIdx.y * TILE + y, column = blockIdx.x * TILE + x;
     const int b_row = blockIdx.x * TILE + y;

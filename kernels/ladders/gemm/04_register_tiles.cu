@@ -10,16 +10,18 @@
 
 constexpr int TILE = 128, TILE_K = 16, EACH = 8, THREADS = 256;
 
-__global__ void __launch_bounds__(THREADS) register_tiles_kernel(
-    const __nv_bfloat16* a, const __nv_bfloat16* b, __nv_bfloat16* c, int m, int n, int k) {
+__global__ void __launch_bounds__(THREADS)
+    register_tiles_kernel(const __nv_bfloat16* a, const __nv_bfloat16* b, __nv_bfloat16* c, int m, int n, int k) {
     __shared__ float a_tile[TILE_K][TILE + 4], b_tile[TILE_K][TILE + 4];
-    const int tx = threadIdx.x % 16, ty = threadIdx.x / 16, first_row = blockIdx.y * TILE, first_column = blockIdx.x * TILE;
+    const int tx = threadIdx.x % 16, ty = threadIdx.x / 16, first_row = blockIdx.y * TILE,
+              first_column = blockIdx.x * TILE;
     float sum[EACH][EACH] = {};
     for (int start = 0; start < k; start += TILE_K) {
         for (int i = threadIdx.x; i < TILE * TILE_K; i += THREADS) {
             const int r = i / TILE_K, j = i % TILE_K;
             const bool inside = start + j < k;
-            a_tile[j][r] = inside && first_row + r < m ? __bfloat162float(a[int64_t(first_row + r) * k + start + j]) : 0.f;
+            a_tile[j][r] =
+                inside && first_row + r < m ? __bfloat162float(a[int64_t(first_row + r) * k + start + j]) : 0.f;
             b_tile[j][r] =
                 inside && first_column + r < n ? __bfloat162float(b[int64_t(first_column + r) * k + start + j]) : 0.f;
         }

@@ -24,10 +24,11 @@ __device__ void spread(float (*tile)[TILE + 4], int j, int r, uint4 v) {
     }
 }
 
-__global__ void __launch_bounds__(THREADS) vectorised_kernel(
-    const __nv_bfloat16* a, const __nv_bfloat16* b, __nv_bfloat16* c, int m, int n, int k) {
+__global__ void __launch_bounds__(THREADS)
+    vectorised_kernel(const __nv_bfloat16* a, const __nv_bfloat16* b, __nv_bfloat16* c, int m, int n, int k) {
     __shared__ __align__(16) float a_tile[TILE_K][TILE + 4], b_tile[TILE_K][TILE + 4];
-    const int tx = threadIdx.x % 16, ty = threadIdx.x / 16, first_row = blockIdx.y * TILE, first_column = blockIdx.x * TILE;
+    const int tx = threadIdx.x % 16, ty = threadIdx.x / 16, first_row = blockIdx.y * TILE,
+              first_column = blockIdx.x * TILE;
     const int r = threadIdx.x / 2, j = threadIdx.x % 2 * 8;  // which 16 bytes this thread fetches
     const __nv_bfloat16* a_at = a + int64_t(first_row + r) * k + j;
     const __nv_bfloat16* b_at = b + int64_t(first_column + r) * k + j;

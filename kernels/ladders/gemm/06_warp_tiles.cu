@@ -25,11 +25,12 @@ __device__ void spread(float (*tile)[TILE + 4], int j, int r, uint4 v) {
     }
 }
 
-__global__ void __launch_bounds__(THREADS) warp_tiles_kernel(
-    const __nv_bfloat16* a, const __nv_bfloat16* b, __nv_bfloat16* c, int m, int n, int k) {
+__global__ void __launch_bounds__(THREADS)
+    warp_tiles_kernel(const __nv_bfloat16* a, const __nv_bfloat16* b, __nv_bfloat16* c, int m, int n, int k) {
     __shared__ __align__(16) float a_tiles[2][TILE_K][TILE + 4], b_tiles[2][TILE_K][TILE + 4];
     // 8 warps as 2 x 4 pieces of 64 x 32; 32 lanes as 8 x 4, each with two runs of 4 rows and two of 4 columns.
-    const int warp = threadIdx.x / 32, lane = threadIdx.x & 31, first_row = blockIdx.y * TILE, first_column = blockIdx.x * TILE;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x & 31, first_row = blockIdx.y * TILE,
+              first_column = blockIdx.x * TILE;
     const int row_0 = warp / 4 * 64 + lane / 4 * 4, column_0 = warp % 4 * 32 + lane % 4 * 4;
     const int r = threadIdx.x / 2, j = threadIdx.x % 2 * 8;  // which 16 bytes this thread fetches
     const __nv_bfloat16* a_at = a + int64_t(first_row + r) * k + j;
@@ -38,8 +39,8 @@ __global__ void __launch_bounds__(THREADS) warp_tiles_kernel(
     uint4 a_next = *reinterpret_cast<const uint4*>(a_at), b_next = *reinterpret_cast<const uint4*>(b_at);
     for (int start = 0; start < k; start += TILE_K) {
         // A warp that still reads the other buffer has not passed the barrier below; this buffer was read two steps ago.
-        float(*a_tile)[TILE + 4] = a_tiles[start / TILE_K % 2];
-        float(*b_tile)[TILE + 4] = b_tiles[start / TILE_K % 2];
+        float (*a_tile)[TILE + 4] = a_tiles[start / TILE_K % 2];
+        float (*b_tile)[TILE + 4] = b_tiles[start / TILE_K % 2];
         spread(a_tile, j, r, a_next);
         spread(b_tile, j, r, b_next);
         __syncthreads();

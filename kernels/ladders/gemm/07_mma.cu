@@ -32,12 +32,13 @@ __device__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-__global__ void __launch_bounds__(THREADS) mma_kernel(
-    const __nv_bfloat16* a, const __nv_bfloat16* b, __nv_bfloat16* c, int m, int n, int k) {
+__global__ void __launch_bounds__(THREADS)
+    mma_kernel(const __nv_bfloat16* a, const __nv_bfloat16* b, __nv_bfloat16* c, int m, int n, int k) {
     extern __shared__ __align__(128) unsigned char shared[];  // STAGES x (a: 128 rows of 64 bytes, b: the same)
     constexpr uint32_t OPERAND = TILE * 64, STAGE = 2 * OPERAND;
     const uint32_t base = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-    const int warp = threadIdx.x / 32, lane = threadIdx.x & 31, first_row = blockIdx.y * TILE, first_column = blockIdx.x * TILE;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x & 31, first_row = blockIdx.y * TILE,
+              first_column = blockIdx.x * TILE;
     const int warp_row = warp / 4 * 64, warp_column = warp % 4 * 32, steps = k / TILE_K;
 
     auto fetch = [&](int step) {

@@ -69,8 +69,7 @@ cudaError_t map_rows(CUtensorMap* map, const void* data, int rows, int k, uint32
 }  // namespace
 
 /// m a multiple of 128, n of 256, k of 64.
-extern "C" cudaError_t launch(
-    const void* a, const void* b, void* c, int m, int n, int k, cudaStream_t stream) {
+extern "C" cudaError_t launch(const void* a, const void* b, void* c, int m, int n, int k, cudaStream_t stream) {
     if (m % TILE_M || n % TILE_N || k % TILE_K) return cudaErrorInvalidValue;
     CUtensorMap a_map, b_map;
     cudaError_t error = map_rows(&a_map, a, m, k, TILE_M);

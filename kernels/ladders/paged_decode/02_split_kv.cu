@@ -65,8 +65,8 @@ __global__ void split_kv_kernel(
         }
         for (int i = 0; i < keys; i++) {
             const int key = start + i;
-            const float v = __bfloat162float(
-                cache[(int64_t(tables[key / PAGE]) * PAGE + key % PAGE) * SLOT + (KV_HEADS + kv_head) * D + threadIdx.x]);
+            const int64_t slot = int64_t(tables[key / PAGE]) * PAGE + key % PAGE;
+            const float v = __bfloat162float(cache[slot * SLOT + (KV_HEADS + kv_head) * D + threadIdx.x]);
 #pragma unroll
             for (int h = 0; h < GROUP; h++) {
                 const float p = __expf(scores[h][i] - top[h]);

@@ -32,7 +32,8 @@ __global__ void shared_tree_kernel(const __nv_bfloat16* x, __nv_bfloat16* out, i
     top = reduce(top, shared, [](float a, float b) { return fmaxf(a, b); });
     for (int i = threadIdx.x; i < n; i += THREADS) sum += __expf(__bfloat162float(x[i]) - top);
     sum = reduce(sum, shared, [](float a, float b) { return a + b; });
-    for (int i = threadIdx.x; i < n; i += THREADS) out[i] = __float2bfloat16(__expf(__bfloat162float(x[i]) - top) / sum);
+    for (int i = threadIdx.x; i < n; i += THREADS)
+        out[i] = __float2bfloat16(__expf(__bfloat162float(x[i]) - top) / sum);
 }
 
 extern "C" cudaError_t launch(const __nv_bfloat16* x, __nv_bfloat16* out, int rows, int n, cudaStream_t stream) {

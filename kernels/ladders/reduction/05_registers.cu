@@ -90,7 +90,10 @@ __global__ void __launch_bounds__(THREADS) registers_kernel(const uint4* x, uint
 /// n a multiple of 8, at most 16384.
 extern "C" cudaError_t launch(const uint4* x, uint4* out, int rows, int n, cudaStream_t stream) {
     if (n % 8 || n > 16384) return cudaErrorInvalidValue;
-    auto kernel = n <= 2048 ? registers_kernel<1> : n <= 4096 ? registers_kernel<2> : n <= 8192 ? registers_kernel<4> : registers_kernel<8>;
+    auto kernel = n <= 2048   ? registers_kernel<1>
+                  : n <= 4096 ? registers_kernel<2>
+                  : n <= 8192 ? registers_kernel<4>
+                              : registers_kernel<8>;
     kernel<<<rows, THREADS, 0, stream>>>(x, out, n / 8);
     return cudaGetLastError();
 }

@@ -34,7 +34,8 @@ __global__ void vectorised_kernel(
     float total = 0;
     for (int i = lane; i < words; i += 32) {
         const uint4 w = __ldcs(weight + i);
-        const float sum = eight(w.x, x[4 * i]) + eight(w.y, x[4 * i + 1]) + eight(w.z, x[4 * i + 2]) + eight(w.w, x[4 * i + 3]);
+        const float sum =
+            eight(w.x, x[4 * i]) + eight(w.y, x[4 * i + 1]) + eight(w.z, x[4 * i + 2]) + eight(w.w, x[4 * i + 3]);
         total += sum * __bfloat162float(scales[int64_t(i / 4) * n + row]);
     }
     for (int step = 16; step > 0; step /= 2) total += __shfl_xor_sync(~0u, total, step);
@@ -43,8 +44,8 @@ __global__ void vectorised_kernel(
 
 /// k a multiple of 128.
 extern "C" cudaError_t launch(
-    const uint4* x, const uint4* rows, const uint32_t* fragments, const __nv_bfloat16* scales, __nv_bfloat16* out, int n,
-    int k, cudaStream_t stream) {
+    const uint4* x, const uint4* rows, const uint32_t* fragments, const __nv_bfloat16* scales, __nv_bfloat16* out,
+    int n, int k, cudaStream_t stream) {
     if (k % 128) return cudaErrorInvalidValue;
     vectorised_kernel<<<(n + WARPS - 1) / WARPS, WARPS * 32, 0, stream>>>(x, rows, scales, out, n, k);
     return cudaGetLastError();

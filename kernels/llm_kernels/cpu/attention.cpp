@@ -202,10 +202,11 @@ typedef void (*Decode)(const float*, float*, const Context&, int, int, int, floa
 static Decode decode_of(int head_dim) {
   switch (head_dim / LANES) {
 #define CASE(D) \
-  case D:       \
-    return decode<D>;
+  case D: return decode<D>;
+    // clang-format off
     CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
     CASE(10) CASE(12) CASE(14) CASE(16) CASE(24) CASE(32)
+    // clang-format on
 #undef CASE
   }
   return nullptr;
@@ -271,8 +272,8 @@ static void attend(const Queries& queries, const float* cache, const int64_t* bl
   }
   const Decode direct = decode_of(shape.head_dim);
   const bool few = direct && (queries.tokens == 1 || queries.tokens * group < TILE);  // not worth a copy
-  const long room = few ? (long)shape.heads * (CHUNK + 2)
-                        : stride_of(queries.context_len) * (TILE + shape.head_dim + padded(shape));
+  const long room =
+      few ? (long)shape.heads * (CHUNK + 2) : stride_of(queries.context_len) * (TILE + shape.head_dim + padded(shape));
   if ((long)scratch.size() < room) scratch.resize(room);
   if (few)
     for (int i = 0; i < queries.tokens; i++)
@@ -317,8 +318,13 @@ static void divide(const Batch& batch, int kv_heads, int threads, Work work) {
 static Queries queries_of(
     int sequence, const Batch& batch, const float* query, long stride, float* out, const Attention& shape) {
   const long start = batch.starts[sequence], tokens = batch.starts[sequence + 1] - start;
-  return {query + start * stride,      stride, out + start * shape.heads * shape.head_dim, (int)tokens,
-          (int)batch.context_lens[sequence], shape};
+  return {
+      query + start * stride,
+      stride,
+      out + start * shape.heads * shape.head_dim,
+      (int)tokens,
+      (int)batch.context_lens[sequence],
+      shape};
 }
 
 void rotate_write_attend(

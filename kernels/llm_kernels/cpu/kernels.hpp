@@ -10,7 +10,8 @@ struct Linear {
   int outputs, inputs, halves;
 };
 
-struct Batch {  // sequences lie one behind the other
+// Sequences lie one behind the other.
+struct Batch {
   const int64_t* positions;     // [tokens]
   const int64_t* slots;         // [tokens] where keys and values go; below 0: nowhere
   const int64_t* tables;        // [sequences, table_stride] blocks

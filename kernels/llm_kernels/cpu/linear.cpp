@@ -92,8 +92,7 @@ struct Panels {
 
 // `rows`, at most M, by all of `columns` outputs, which are few.
 template <int M, bool ADD, typename Weight>
-static void strip(
-    int rows, const float* x, Panels<Weight> panels, float* out, long stride, int columns, Ahead* ahead) {
+static void strip(int rows, const float* x, Panels<Weight> panels, float* out, long stride, int columns, Ahead* ahead) {
   if constexpr (M > 1)
     if (rows < M) return strip<M - 1, ADD>(rows, x, panels, out, stride, columns, ahead);
   constexpr int P = M == 1 ? 4 : M <= 3 ? 2 : 1;

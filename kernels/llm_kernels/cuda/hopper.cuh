@@ -37,16 +37,16 @@ __device__ inline void barrier_arrive_expect(uint64_t* barrier, uint32_t bytes) 
 __device__ inline void barrier_wait(uint64_t* barrier, uint32_t phase) {
     uint32_t done;
     do {
-        asm volatile(
-            "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
-            : "=r"(done)
-            : "r"(shared_address(barrier)), "r"(phase)
-            : "memory");
+        asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+                     : "=r"(done)
+                     : "r"(shared_address(barrier)), "r"(phase)
+                     : "memory");
     } while (!done);
 }
 
 // ---- TMA: one thread copies a box of a tensor to shared memory; the barrier counts its bytes
 
+// clang-format off: a line of PTX, then its operands
 __device__ inline void copy_2d(void* shared, const CUtensorMap* map, uint64_t* barrier, int x, int y) {
     asm volatile(
         "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];"
@@ -69,6 +69,7 @@ __device__ inline void copy_4d(void* shared, const CUtensorMap* map, uint64_t* b
         ::"r"(shared_address(shared)), "l"(map), "r"(shared_address(barrier)), "r"(x), "r"(y), "r"(z), "r"(w)
         : "memory");
 }
+// clang-format on
 
 /// A map of a tensor, inner dimension first, whose boxes are 128 bytes wide (64 bf16) where they are 128-byte swizzled.
 /// `strides` in bytes, of dimensions 1 and up. What a box reads past the end is zero.
@@ -85,9 +86,8 @@ inline cudaError_t make_map(
     const uint32_t steps[5] = {1, 1, 1, 1, 1};
     auto encode = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
     CUresult result = encode(
-        map, type, dimensions, const_cast<void*>(data), sizes, strides, box, steps,
-        CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-        CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+        map, type, dimensions, const_cast<void*>(data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+        swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 
@@ -114,6 +114,8 @@ template <int pending>
 __device__ inline void wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory");
 }
+
+// clang-format off: eight registers a line, as in the PTX above them
 
 /// d [64 x 128] (+)= A [64 x 16] B [16 x 128], both in shared memory, K-major; accumulate = 0 starts from zero.
 __device__ inline void wgmma_m64n128k16(float (&d)[64], uint64_t a, uint64_t b, int accumulate) {
@@ -199,12 +201,18 @@ __device__ inline void wgmma_m64n128k16_registers(
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b));
 }
 
+// clang-format on
+
 // ---- registers between warpgroups
 
 template <int count>
-__device__ inline void registers_take() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(count)); }
+__device__ inline void registers_take() {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(count));
+}
 template <int count>
-__device__ inline void registers_give() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(count)); }
+__device__ inline void registers_give() {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(count));
+}
 
 /// 2^x to 2 ulp in one instruction; 2^-inf is 0.
 __device__ inline float exp2_approximate(float x) {
@@ -226,11 +234,13 @@ __device__ inline uint32_t pack_bf16(float low, float high) {
 /// Transposes 4 x 4 words over the four lanes of a quad: lane t ends up with word t of lanes 0 to 3.
 __device__ inline uint4 quad_transpose(uint4 v) {
     const int t = threadIdx.x & 3;
+    // clang-format off: an exchange, then what it changes
     // Exchange with the lane two away, then with the neighbour.
     uint32_t a = __shfl_xor_sync(~0u, t & 2 ? v.x : v.z, 2), b = __shfl_xor_sync(~0u, t & 2 ? v.y : v.w, 2);
     if (t & 2) { v.x = a; v.y = b; } else { v.z = a; v.w = b; }
     uint32_t c = __shfl_xor_sync(~0u, t & 1 ? v.x : v.y, 1), d = __shfl_xor_sync(~0u, t & 1 ? v.z : v.w, 1);
     if (t & 1) { v.x = c; v.z = d; } else { v.y = c; v.w = d; }
+    // clang-format on
     return v;
 }
 
@@ -249,8 +259,7 @@ __device__ inline void store_bf16(const float (&d)[N / 2], __nv_bfloat16* out, i
                 pack_bf16(d[4 * j + 4 + 2 * half], d[4 * j + 5 + 2 * half]),
                 pack_bf16(d[4 * j + 8 + 2 * half], d[4 * j + 9 + 2 * half]),
                 pack_bf16(d[4 * j + 12 + 2 * half], d[4 * j + 13 + 2 * half])));
-            if (row + 8 * half < rows)
-                *reinterpret_cast<uint4*>(out + (row + 8 * half) * stride + 8 * (j + t)) = v;
+            if (row + 8 * half < rows) *reinterpret_cast<uint4*>(out + (row + 8 * half) * stride + 8 * (j + t)) = v;
         }
     }
 }

@@ -11,6 +11,8 @@ namespace hopper {
 #define HOPPER_D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define HOPPER_D8(i) HOPPER_D4(i), HOPPER_D4(i + 4)
 
+// clang-format off: the PTX and its operands, a line each
+
 /// The last argument only names the type. D, A, B, P: the operands' places in the instruction.
 #define HOPPER_WGMMA_SMALL(TYPE, NAME, N, D, A, B, P, ...) \
     __device__ inline void wgmma_small( \
@@ -35,6 +37,8 @@ HOPPER_WGMMA_SMALL_BOTH(64, "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31",
     "%32, %33, %34, %35", "%36", "%37",
     HOPPER_D8(0), HOPPER_D8(8), HOPPER_D8(16), HOPPER_D8(24))
+
+// clang-format on
 
 #undef HOPPER_WGMMA_SMALL_BOTH
 #undef HOPPER_WGMMA_SMALL

@@ -19,7 +19,7 @@ namespace {
 
 constexpr int WARPGROUPS = 2, THREADS = 128 * WARPGROUPS;
 constexpr int BLOCK_N = 64 * WARPGROUPS, TILES = BLOCK_N / TILE_N;
-constexpr int BATCH = 4;  // products between fences
+constexpr int BATCH = 4;            // products between fences
 constexpr int PITCH = BLOCK_N + 4;  // of a row of sums in shared memory: rows that a warp writes fall in other banks
 
 template <typename T>
@@ -140,10 +140,8 @@ __device__ void write_out(
         if (column + c >= p.n) continue;
         const float4 sum = *reinterpret_cast<float4*>(sums + r * PITCH + c);
         const int64_t at = tile + int64_t(r) * p.n + c;
-        if (splits == 1)
-            store_four(p.out + at, sum);
-        else
-            *reinterpret_cast<float4*>(p.parts + blockIdx.x * size + at) = sum;
+        if (splits == 1) store_four(p.out + at, sum);
+        else *reinterpret_cast<float4*>(p.parts + blockIdx.x * size + at) = sum;
     }
     if (splits == 1) return;
     __threadfence();
@@ -169,8 +167,7 @@ __device__ void write_out(
 }
 
 template <typename T, int ROWS>
-__global__ void __launch_bounds__(THREADS, 2) w4a16_kernel(
-    const __grid_constant__ Maps maps, const Problem<T> p) {
+__global__ void __launch_bounds__(THREADS, 2) w4a16_kernel(const __grid_constant__ Maps maps, const Problem<T> p) {
     constexpr int STAGES = Shared<T, ROWS>::stages;
     extern __shared__ __align__(1024) unsigned char raw[];
     auto& shared = *reinterpret_cast<Shared<T, ROWS>*>(raw);
@@ -216,8 +213,8 @@ cudaError_t make_maps(
     const uint64_t sizes[2] = {n, groups}, scale_strides[1] = {n * sizeof(T)}, zero_strides[1] = {n};
     const uint32_t box[2] = {BLOCK_N, 1};
     if (error == cudaSuccess)
-        error = hopper::make_map(
-            &maps->scales, scales, 2, sizes, scale_strides, box, MAP<T>, CU_TENSOR_MAP_SWIZZLE_NONE);
+        error =
+            hopper::make_map(&maps->scales, scales, 2, sizes, scale_strides, box, MAP<T>, CU_TENSOR_MAP_SWIZZLE_NONE);
     if (error == cudaSuccess && zeros)
         error = hopper::make_map(
             &maps->zeros, zeros, 2, sizes, zero_strides, box, CU_TENSOR_MAP_DATA_TYPE_UINT8,

@@ -36,9 +36,13 @@ struct Pair<__half> {
 template <typename T>
 __device__ T from_float(float x);
 template <>
-__device__ __nv_bfloat16 from_float(float x) { return __float2bfloat16(x); }
+__device__ __nv_bfloat16 from_float(float x) {
+    return __float2bfloat16(x);
+}
 template <>
-__device__ __half from_float(float x) { return __float2half(x); }
+__device__ __half from_float(float x) {
+    return __float2half(x);
+}
 
 __device__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
 __device__ float to_float(__half x) { return __half2float(x); }

@@ -122,8 +122,15 @@ cudaError_t launch_type(
     const void* x, const void* weight, const void* scales, const void* zeros, void* out, int m, int n, int k,
     int group_size, cudaStream_t stream) {
     const Problem<T> p = {
-        static_cast<const T*>(x), static_cast<const uint4*>(weight), static_cast<const T*>(scales),
-        static_cast<const uint8_t*>(zeros), static_cast<T*>(out), m, n, k, group_size / TILE_K};
+        static_cast<const T*>(x),
+        static_cast<const uint4*>(weight),
+        static_cast<const T*>(scales),
+        static_cast<const uint8_t*>(zeros),
+        static_cast<T*>(out),
+        m,
+        n,
+        k,
+        group_size / TILE_K};
     return k >= 64 * TILE_K ? launch_warps<T, 16>(p, stream) : launch_warps<T, 8>(p, stream);
 }
 

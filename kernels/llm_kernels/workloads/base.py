@@ -1,4 +1,4 @@
-"""One workload: an op, the making of its inputs, what it must cost at least, and what else computes it."""
+"""A workload: an op, its inputs, the least that it can cost, and the other implementations that compute it."""
 
 from __future__ import annotations
 

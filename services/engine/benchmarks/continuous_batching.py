@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def workload() -> list[Request]:
-    """nano-vllm's: lengths uniform, drawn by Python's generator of seed 0."""
+    """Return nano-vllm's workload: uniform lengths, drawn by Python's generator with seed 0."""
     random.seed(0)
     prompts = [[random.randint(1, 4000) for _ in range(random.randint(SHORTEST, LONGEST))] for _ in range(REQUESTS)]
     return [(prompt, random.randint(SHORTEST, LONGEST)) for prompt in prompts]

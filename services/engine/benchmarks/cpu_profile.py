@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def profile(llm: LLM, prompts: list[list[int]]) -> dict[str, float]:
-    """Milliseconds a step, the prompts' among them, of the quickest run: what slows one down comes from outside."""
+    """Return milliseconds per step, prefill included, of the fastest run: slower ones were slowed from outside."""
     runs = [run(llm, prompts) for _ in range(ROUNDS + 1)][1:]
     best = min(runs, key=lambda figures: figures["together"])
     decoder: Any = decoder_of(llm)

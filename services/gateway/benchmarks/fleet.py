@@ -18,10 +18,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import psutil
-from benchmarks import results
-from benchmarks.processes import Server, bare_engine, gateway, python
+from benchmarks.servers import bare_engine, gateway
 
 from llm_gateway.fleet.testing import RedisServer
+from llm_measure import results
+from llm_measure.processes import Server, python
 
 CONNECTIONS = 32
 REPLICAS = {"alone": 1, "fleet of 1": 1, "fleet of 2": 2}
@@ -82,7 +83,7 @@ def main() -> None:
         },
     )
     if not arguments.no_write:
-        print(results.write("fleet", found).name)
+        print(results.write(__file__, found).name)
     sys.exit(not held)
 
 

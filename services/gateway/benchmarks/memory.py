@@ -9,8 +9,10 @@ import argparse
 import sys
 from typing import Any
 
-from benchmarks import results
-from benchmarks.processes import Server, bare_engine, gateway, python
+from benchmarks.servers import bare_engine, gateway
+
+from llm_measure import results
+from llm_measure.processes import Server, python
 
 BAR_MIB = 150.0
 BAR_GROWTH_MIB = 10.0
@@ -58,7 +60,7 @@ def main() -> None:
         },
     )
     if not arguments.no_write:
-        print(results.write("memory", found).name)
+        print(results.write(__file__, found).name)
     sys.exit(not held)
 
 

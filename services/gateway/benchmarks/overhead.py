@@ -20,9 +20,11 @@ import statistics
 import sys
 from typing import Any
 
-from benchmarks import results
-from benchmarks.litellm_peer import litellm, version
-from benchmarks.processes import Server, bare_engine, gateway, python, script
+from benchmarks.litellm_peer import PEER, litellm
+from benchmarks.servers import bare_engine, gateway, script
+
+from llm_measure import results
+from llm_measure.processes import Server, python
 
 CONNECTIONS = 32
 ROUNDS = 5
@@ -132,9 +134,9 @@ def main() -> None:
     found = run(arguments.seconds, arguments.peer)
     held = results.check(found, bars(found))
     if arguments.peer:
-        found["litellm_version"] = version()
+        found["litellm_version"] = PEER.version("litellm")
     if not arguments.no_write:
-        print(results.write("overhead", found).name)
+        print(results.write(__file__, found).name)
     sys.exit(not held)
 
 

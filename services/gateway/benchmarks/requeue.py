@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from benchmarks import results
-from benchmarks.processes import gateway, python
+from benchmarks.servers import gateway
+
+from llm_measure import results
+from llm_measure.processes import python, scripted_engine
 
 RUNNING, SLOTS = 4, 8
 TTFT, GAP = 0.1, 0.01
@@ -54,7 +56,7 @@ def scenario() -> dict[str, Any]:
 
 
 def run(case: str, seed: int, folder: Path) -> dict[str, Any]:
-    engine = ("-m", "llm_contract.testing", "--max-running", str(RUNNING), "--ttft", str(TTFT), "--gaps", str(GAP))
+    engine = scripted_engine("--max-running", str(RUNNING), "--ttft", str(TTFT), "--gaps", str(GAP))
     with python(*engine) as it:
         slots = json.dumps([{"url": it.url, "max_in_flight": SLOTS}])
         with python(*gateway(slots, "--preemption", CASES[case])) as running:
@@ -96,7 +98,7 @@ def main() -> None:
         },
     )
     if not arguments.no_write:
-        print(results.write("requeue", found).name)
+        print(results.write(__file__, found).name)
     sys.exit(not held)
 
 

@@ -12,8 +12,10 @@ import argparse
 import sys
 from typing import Any
 
-from benchmarks import results
-from benchmarks.processes import bare_engine, gateway, python
+from benchmarks.servers import bare_engine, gateway
+
+from llm_measure import results
+from llm_measure.processes import python
 
 TOKEN_RATE = 50.0
 TOKENS = 500
@@ -70,7 +72,7 @@ def main() -> None:
         },
     )
     if not arguments.no_write:
-        print(results.write("streams", found).name)
+        print(results.write(__file__, found).name)
     sys.exit(not held)
 
 

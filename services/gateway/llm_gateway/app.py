@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from aiohttp import web
 
-from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway import metrics as gateway_metrics
 from llm_gateway.classes import ClassTable
@@ -41,16 +40,14 @@ from llm_gateway.tenancy.usage import UsageBook
 from llm_gateway.watch.health import HealthProbes
 from llm_gateway.watch.progress import ProgressWatch
 from llm_gateway.watch.scrape import SignalScraper
-from llm_proxy.edge.connections import expect
 from llm_proxy.edge.cors import Cors
-from llm_proxy.edge.responses import error_response, json_response
+from llm_proxy.edge.responses import json_response
+from llm_proxy.edge.routes import Handler, add_routes, refuse_method
 from llm_proxy.request.endpoints import QUEUED
-from llm_proxy.request.identity import request_id
 from llm_proxy.telemetry import make_tracing
 from llm_proxy.upstream.client import Upstream
 
 D = TypeVar("D", bound=Dispatcher)
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 if TYPE_CHECKING:
     from llm_gateway.fleet.client import FleetClient
@@ -202,11 +199,7 @@ class Gateway:
             ("GET", "/sla"): self._guarded(self.sla_routes.figures),
             ("GET", "/sla/report"): self._guarded(self.sla_routes.report),
         }
-        for (method, path), handler in routes.items():
-            for name in ("GET", "HEAD") if method == "GET" else (method,):
-                app.router.add_route(name, path, _answering_errors(handler), expect_handler=expect)
-            app.router.add_route("*", path, _answering_errors(self._method_not_allowed), expect_handler=expect)
-        app.router.add_route("*", "/{path:.*}", _answering_errors(_not_found), expect_handler=expect)
+        add_routes(app, routes, method_not_allowed=self._method_not_allowed)
         self.cors.install(app)
         app.cleanup_ctx.append(self._running)
         return app
@@ -250,7 +243,7 @@ class Gateway:
     async def _method_not_allowed(self, request: web.Request) -> web.StreamResponse:
         if (answer := self.cors.preflight(request)) is not None:
             return answer
-        raise ApiError(ErrorKind.METHOD_NOT_ALLOWED, f"{request.path} does not accept {request.method}")
+        return await refuse_method(request)
 
     async def _list_models(self, request: web.Request) -> web.Response:
         """List the known models. If no engine let the gateway read any, for want of a key, forward the request."""
@@ -279,27 +272,6 @@ class Gateway:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=self.metrics.text(), headers={"content-type": gateway_metrics.CONTENT_TYPE})
-
-
-def _answering_errors(handler: Handler) -> Handler:
-    """Turn a failure into an OpenAI error object. Log the gateway's own defects with their stack."""
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except ApiError as error:
-            return error_response(error, {headers.REQUEST_ID: request_id(request.headers)})
-        except ConnectionError:
-            return web.Response(status=ErrorKind.CLIENT_CLOSED.status)  # the client is gone; raising would log an error
-        except Exception:
-            log.exception("%s %r failed", request.method, request.path)  # %r: a decoded path can hold a line break
-            return error_response(ApiError(ErrorKind.INTERNAL, "the server failed; see its log"))
-
-    return answer
-
-
-async def _not_found(request: web.Request) -> web.StreamResponse:
-    raise ApiError(ErrorKind.NOT_FOUND, f"no such path: {request.path}")
 
 
 def make_queue_trace(settings: GatewaySettings, clock: Callable[[], float]) -> QueueListener:

@@ -1,13 +1,19 @@
-"""The metrics of one edge. Their names are in `llm_contract.router_metrics`."""
+"""The metrics of one edge. Their names are in `llm_contract.router_metrics`.
+
+Requests count in plain dictionaries, and a scrape turns them into Prometheus's families. The client library's own
+counters take a lock and build a key for each of the half dozen figures of a request.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from typing import Literal, TypeVar
+from itertools import accumulate
+from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from llm_contract import router_metrics as names
@@ -16,76 +22,98 @@ from llm_router.fleet import Engine, Fleet
 from llm_router.fleet.fleet import Cause, FleetListener
 
 Reattempt = Literal["retry", "replay"]
+Labels = tuple[str, ...]
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-W = TypeVar("W", bound=MetricWrapperBase)
 
+class Count(Counter[Labels]):
+    """A counter's values by their labels."""
 
-class Series(dict[tuple[str, ...], W]):
-    """A metric's series by their labels. Each is looked up once, as `labels` takes a lock and builds a key."""
-
-    def __init__(self, family: W) -> None:
+    def __init__(self, metric: Metric) -> None:
         super().__init__()
-        self.family = family
+        self.metric = metric
 
-    def __missing__(self, labels: tuple[str, ...]) -> W:
-        found = self[labels] = self.family.labels(*labels)
-        return found
+    def family(self) -> Family:
+        family = CounterMetricFamily(self.metric.name, self.metric.help, labels=self.metric.labels)
+        for labels, value in self.items():
+            family.add_metric(labels, value)
+        return family
 
     def forget(self, place: int, label: str) -> None:
         """Delete the series with the label at that place."""
         for labels in [one for one in self if one[place] == label]:
             del self[labels]
-            self.family.remove(*labels)
 
 
-class RouterMetrics(FleetListener):
-    """All metrics. Requests increment the counters; a scrape reads the gauges from the fleet and the queue."""
+class Distribution:
+    """A histogram by one label. Bucket i counts the values up to bound i and above the one before; the last is open."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+        self._buckets: dict[str, list[int]] = {}
+        self._sums: defaultdict[str, float] = defaultdict(float)
+
+    def observe(self, label: str, value: float) -> None:
+        buckets = self._buckets.get(label)
+        if buckets is None:
+            buckets = self._buckets[label] = [0] * (len(self.metric.buckets) + 1)
+        buckets[bisect_left(self.metric.buckets, value)] += 1
+        self._sums[label] += value
+
+    def family(self) -> Family:
+        bounds = [*map(str, map(float, self.metric.buckets)), "+Inf"]
+        family = HistogramMetricFamily(self.metric.name, self.metric.help, labels=self.metric.labels)
+        for label, buckets in self._buckets.items():
+            family.add_metric([label], list(zip(bounds, accumulate(buckets), strict=True)), self._sums[label])
+        return family
+
+
+class RouterMetrics(FleetListener, Collector):
+    """All metrics of an edge. A scrape reads the gauges from the fleet and from `depth`, the queue length by model."""
+
+    def __init__(self, fleet: Fleet, depth: Callable[[], dict[str, int]]) -> None:
+        self._fleet = fleet
+        self._depth = depth
+        self.outcomes: Counter[str] = Counter()
+        """Number of finished requests by outcome, over all models."""
+        self._requests = Count(names.REQUESTS)
+        self._attempts = Count(names.ATTEMPTS)
+        self._reattempts = Count(names.REATTEMPTS)
+        self._broken_streams = Count(names.BROKEN_STREAMS)
+        self._ejections = Count(names.EJECTIONS)
+        self._queue_wait = Distribution(names.QUEUE_WAIT)
+        self._time_to_first_byte = Distribution(names.TIME_TO_FIRST_BYTE)
+        self._request_seconds = Distribution(names.REQUEST_SECONDS)
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._requests = Series(self._counter(names.REQUESTS))
-        self._attempts = Series(self._counter(names.ATTEMPTS))
-        self._reattempts = Series(self._counter(names.REATTEMPTS))
-        self._broken_streams = Series(self._counter(names.BROKEN_STREAMS))
-        self._ejections = Series(self._counter(names.EJECTIONS))
-        self._queue_wait = Series(self._histogram(names.QUEUE_WAIT))
-        self._time_to_first_byte = Series(self._histogram(names.TIME_TO_FIRST_BYTE))
-        self._request_seconds = Series(self._histogram(names.REQUEST_SECONDS))
-        self.outcomes: dict[str, int] = {}
-        """Number of finished requests by outcome, over all models."""
-        self._registry.register(FleetCollector(fleet))
+        self._registry.register(self)
         fleet.subscribe(self)
 
-    def observe_queue(self, depth: Callable[[], dict[str, int]]) -> None:
-        """Export the number of waiting requests by model."""
-        self._registry.register(QueueCollector(depth))
-
-    def finished(self, model: str, policy: str, outcome: str) -> None:
-        self._requests[model, policy, outcome].inc()
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+    def finished(self, model: str, policy: str, outcome: str, seconds: float) -> None:
+        self._requests[model, policy, outcome] += 1
+        self.outcomes[outcome] += 1
+        if outcome == "ok":
+            self._request_seconds.observe(model, seconds)
 
     def attempted(self, engine: Engine, policy: str, outcome: str) -> None:
-        self._attempts[engine.info.model, engine.shown, policy, outcome].inc()
+        self._attempts[engine.info.model, engine.shown, policy, outcome] += 1
 
     def reattempted(self, model: str, reason: Reattempt) -> None:
-        self._reattempts[model, reason].inc()
+        self._reattempts[model, reason] += 1
 
     def stream_broke(self, model: str, ending: Literal["replayed", "error"]) -> None:
-        self._broken_streams[model, ending].inc()
+        self._broken_streams[model, ending] += 1
 
     def waited(self, model: str, seconds: float) -> None:
-        self._queue_wait[(model,)].observe(seconds)
+        self._queue_wait.observe(model, seconds)
 
     def first_byte_after(self, model: str, seconds: float) -> None:
-        self._time_to_first_byte[(model,)].observe(seconds)
-
-    def request_took(self, model: str, seconds: float) -> None:
-        self._request_seconds[(model,)].observe(seconds)
+        self._time_to_first_byte.observe(model, seconds)
 
     def ejected(self, engine: Engine, cause: Cause) -> None:
-        self._ejections[engine.info.model, engine.shown, cause].inc()
+        self._ejections[engine.info.model, engine.shown, cause] += 1
 
     def gone(self, engine: Engine) -> None:
         self._attempts.forget(1, engine.shown)
@@ -99,11 +127,15 @@ class RouterMetrics(FleetListener):
         """Return the value of a series as a scrape would show it, 0 if it does not exist yet."""
         return self._registry.get_sample_value(name, labels) or 0.0
 
-    def _counter(self, metric: Metric) -> Counter:
-        return Counter(metric.name.removesuffix("_total"), metric.help, metric.labels, registry=self._registry)
-
-    def _histogram(self, metric: Metric) -> Histogram:
-        return Histogram(metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=self._registry)
+    def collect(self) -> Iterator[Family]:
+        for count in (self._requests, self._attempts, self._reattempts, self._broken_streams, self._ejections):
+            yield count.family()
+        for distribution in (self._queue_wait, self._time_to_first_byte, self._request_seconds):
+            yield distribution.family()
+        yield _gauge(names.QUEUE_DEPTH, {(model,): waiting for model, waiting in self._depth().items()})
+        engines = self._fleet.engines()
+        for metric, value in ENGINE_VALUES:
+            yield _gauge(metric, {(one.info.model, one.shown): float(value(one)) for one in engines})
 
 
 ENGINE_VALUES: tuple[tuple[Metric, Callable[[Engine], float]], ...] = (
@@ -114,28 +146,8 @@ ENGINE_VALUES: tuple[tuple[Metric, Callable[[Engine], float]], ...] = (
 )
 
 
-class FleetCollector(Collector):
-    """Exports one series for each engine and gauge."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        for metric, value in ENGINE_VALUES:
-            family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
-            for engine in self._fleet.engines():
-                family.add_metric([engine.info.model, engine.shown], float(value(engine)))
-            yield family
-
-
-class QueueCollector(Collector):
-    """Exports the depth of each model's queue."""
-
-    def __init__(self, depth: Callable[[], dict[str, int]]) -> None:
-        self._depth = depth
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        family = GaugeMetricFamily(names.QUEUE_DEPTH.name, names.QUEUE_DEPTH.help, labels=names.QUEUE_DEPTH.labels)
-        for model, waiting in self._depth().items():
-            family.add_metric([model], waiting)
-        yield family
+def _gauge(metric: Metric, values: dict[Labels, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family

@@ -167,7 +167,7 @@ def recorded() -> dict[str, Any]:
 
 @cache
 def profiled_here() -> dict[str, Any]:
-    """Return the profiler's trace of two requests on the CPU, in operators of torch."""
+    """Profile two requests on the CPU and return the trace of torch's operators."""
     import tempfile
 
     import torch

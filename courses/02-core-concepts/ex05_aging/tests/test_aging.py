@@ -1,4 +1,4 @@
-"""The key, what it promises, and the engine that serves by it."""
+"""The aging key, the bound that it promises, and the engine that serves in its order."""
 
 from __future__ import annotations
 

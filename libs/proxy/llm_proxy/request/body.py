@@ -21,7 +21,10 @@ async def read(request: web.Request, limit: int, timeout: float) -> bytes:
         raise _too_large(limit)
     try:
         if request.content.is_eof():
-            return await request.read()
+            raw = request.content.read_nowait()  # aiohttp's own `read` would join it piece by piece
+            if len(raw) > limit:
+                raise _too_large(limit)
+            return raw
         if request.headers.get(headers.EXPECT):
             await _go_on(request)
         async with asyncio.timeout(timeout):

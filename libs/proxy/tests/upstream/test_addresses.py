@@ -3,15 +3,21 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from yarl import URL
 
-from llm_gateway.engines.settings import EngineSettings
-from llm_proxy.upstream.addresses import base_url, default_name
+from llm_proxy.upstream.addresses import BaseUrl, EngineName, base_url, default_name
 from llm_proxy.upstream.connection import request_head
 from llm_proxy.upstream.pool import Origin
 
 LONG_LABEL = "a" * 64
+
+
+class Engine(BaseModel):
+    """Settings of an engine."""
+
+    url: BaseUrl
+    name: EngineName = ""
 
 
 @pytest.mark.parametrize(
@@ -32,7 +38,7 @@ LONG_LABEL = "a" * 64
 )
 def test_a_base_url_and_the_name_it_gives(text: str, url: str, name: str) -> None:
     assert (base_url(text), default_name(url)) == (url, name)
-    assert EngineSettings(url=text).name == name
+    assert Engine(url=text, name=name).name == name
 
 
 @pytest.mark.parametrize(
@@ -76,13 +82,13 @@ def test_a_base_url_and_the_name_it_gives(text: str, url: str, name: str) -> Non
 )
 def test_what_is_no_base_url_is_refused_with_the_reason(text: str, says: str) -> None:
     with pytest.raises(ValidationError) as refused:
-        EngineSettings(url=text)
+        Engine(url=text)
     assert says in str(refused.value.errors()[0]["msg"])
 
 
 def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
     with pytest.raises(ValidationError) as refused:
-        EngineSettings(url="http://user:hunter2@engine")
+        Engine(url="http://user:hunter2@engine")
     message = refused.value.errors()[0]["msg"]
     assert "api_key" in message
     assert "hunter2" not in message
@@ -91,7 +97,7 @@ def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
 @pytest.mark.parametrize("name", ["a b", "a\nb", "a/b", "a%0a", "é", "-a", "a" * 129, "\x1b[31m", "a\u2028b"])
 def test_a_name_that_would_break_a_header_a_path_or_a_log_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="letters, digits"):
-        EngineSettings(url="http://engine", name=name)
+        Engine(url="http://engine", name=name)
 
 
 pieces = st.sampled_from(
@@ -117,4 +123,4 @@ def test_any_text_is_refused_or_can_be_connected_to(text: str) -> None:
     origin.host.encode("idna")
     assert 1 <= origin.port <= 65535
     request_head("GET", URL(url).joinpath("health", encoded=True).raw_path, origin.netloc, {}, body_length=0)
-    assert EngineSettings(url=url).name
+    assert Engine(url=url, name=default_name(url)).name

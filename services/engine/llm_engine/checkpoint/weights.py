@@ -152,7 +152,7 @@ class _Fused:
 
 
 class _NormReader:
-    """Norm weights. With an offset (Gemma's 1 + w) they are float32, because bfloat16 would round the sum."""
+    """A reader of norm weights. With an offset (Gemma's 1 + w) they are float32, as bfloat16 would round the sum."""
 
     def __init__(self, source: Source, config: DecoderConfig) -> None:
         self._source = source

@@ -40,7 +40,7 @@ def send(server: Any, **fields: Any) -> socket.socket:
 
 @pytest.fixture
 def slow_server(start_server: Callable[..., Any]) -> Any:
-    """A server whose steps are so slow that no request of these tests ends by itself."""
+    """Serve with steps so slow that no request of these tests ends by itself."""
     server = start_server(num_gpu_blocks_override=512, max_num_seqs=1)
     step = server.engine.step
 

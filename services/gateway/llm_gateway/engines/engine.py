@@ -33,7 +33,7 @@ class Engine(Target):
         *("breaker", "budget", "cards", "ejected", "ejections", "failed_probes"),
         *("holders", "in_flight", "limit", "max_in_flight", "models", "models_read", "name"),
         *("name_hash", "prefixes", "reason", "reports_usage", "rests_until", "settings", "sharers", "signals"),
-        *("streams", "takes_priority", "up"),
+        *("takes_priority", "up"),
     )
 
     def __init__(
@@ -93,8 +93,6 @@ class Engine(Target):
     def _init_signals(self) -> None:
         self.signals: Signals | None = None
         """The last scrape; None if it failed, as stale signals are not used."""
-        self.streams = 0
-        """Number of answers that it is streaming now."""
         self.ejected = False
         """It was taken out for making no progress. A good /health alone does not bring it back."""
         self.ejections = 0

@@ -160,7 +160,7 @@ class EnginePool:
         engine.budget.used += cost
         self._held[request.cls.name] += 1
         engine.holders.add(request)
-        return Permit(engine, request, cost=cost, probe=engine.breaker.begin(), since=now, on_release=self._give_back)
+        return Permit(engine, request, cost=cost, since=now, on_release=self._give_back)
 
     def choose(self, tried: Collection[str] = (), model: str | None = None) -> Engine | None:
         """Return the least loaded engine that is up, for a request without a slot. Engines in `tried` come last."""

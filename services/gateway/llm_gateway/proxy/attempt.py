@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 from llm_contract.errors import ErrorKind
 from llm_gateway.engines import Engine, EnginePool, Permit
@@ -24,55 +21,20 @@ from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.telemetry.spans import ENGINE, QUEUE, UPSTREAM
 from llm_proxy.request import body as request_body
 from llm_proxy.request.endpoints import UNDERSTOOD
+from llm_proxy.stream.answer import EVENT_STREAM, Answer, first_bytes
 from llm_proxy.stream.filter import StreamFilter
 from llm_proxy.stream.resume import Continuation
 from llm_proxy.telemetry.tracing import Span
 from llm_proxy.upstream.breaker import BreakerState
 from llm_proxy.upstream.client import EngineError, Upstream
-from llm_proxy.upstream.connection import Response
 from llm_proxy.upstream.interrupt import EJECTED, Interrupted
-from llm_proxy.upstream.refusal import OVERLOADED, Refusal, refusal, stream_failure
+from llm_proxy.upstream.refusal import OVERLOADED, Refusal, refusal
 from llm_proxy.upstream.retry_budget import RetryBudget
 
-EVENT_STREAM = "text/event-stream"
 USAGE_REFUSED = (400, 422)
-LAST_BYTES_SECONDS = 1.0
-"""Time after a stream's [DONE] in which the engine can end its answer before the connection is closed."""
 
 Failure = EngineError[Engine]
 """A failed exchange with one of the gateway's engines."""
-
-
-@dataclass(slots=True, eq=False)
-class Answer:
-    """An engine's answer whose first bytes have arrived. Leaving the `with` block closes it and gives the slot back."""
-
-    permit: Permit
-    source: Response
-    span: Span
-    first: bytes
-    """The first bytes of a stream for the client, or the whole body."""
-    events: StreamFilter | None = None
-    """The stream's filter; None unless the answer is a stream."""
-    refused: bool = field(default=False)
-    """The body is an error object that blames the client."""
-
-    @property
-    def engine(self) -> Engine:
-        return self.permit.engine
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.events is not None and self.events.is_complete:
-            self.source.let_end(LAST_BYTES_SECONDS)
-        else:
-            self.source.close()
-        self.permit.release()
-        self.span.__exit__(kind, error, trace)
 
 
 class Attempts:
@@ -97,7 +59,7 @@ class Attempts:
         self._metrics = metrics
         self._clock = clock
 
-    async def begin(self, job: Job, rest: Continuation | None = None) -> Answer:
+    async def begin(self, job: Job, rest: Continuation | None = None) -> Answer[Engine]:
         """Wait for a slot, send the request (or its `rest`), and return the answer once it has begun.
 
         Raise EngineError, after noting the engine as tried; ApiError if there is no slot; Interrupted if the request
@@ -146,7 +108,7 @@ class Attempts:
         if error.phase == "connect":
             self._pool.mark_down(error.engine, error.reason)
 
-    async def _open_interruptibly(self, job: Job, permit: Permit, rest: Continuation | None) -> Answer:
+    async def _open_interruptibly(self, job: Job, permit: Permit, rest: Continuation | None) -> Answer[Engine]:
         request = job.waiting
         try:
             with request.interruptible:
@@ -161,7 +123,7 @@ class Attempts:
             self._pool.answered(answer.engine, answer.source.status)
         return answer
 
-    async def _open_hedged(self, job: Job, permit: Permit, rest: Continuation | None) -> Answer:
+    async def _open_hedged(self, job: Job, permit: Permit, rest: Continuation | None) -> Answer[Engine]:
         hedge_after = job.waiting.cls.hedge_after
         if hedge_after is None or not job.exchange.streamed:
             return await self._open(job, permit, rest)
@@ -188,7 +150,7 @@ class Attempts:
             return None
         return spare
 
-    async def _open(self, job: Job, permit: Permit, rest: Continuation | None) -> Answer:
+    async def _open(self, job: Job, permit: Permit, rest: Continuation | None) -> Answer[Engine]:
         job.exchange.attempts += 1
         span = job.exchange.trace.span(UPSTREAM).__enter__()
         span.set(ENGINE, permit.engine.name)
@@ -210,7 +172,7 @@ class Attempts:
         elif not error.client_fault:
             self._pool.failed(error.engine)
 
-    async def _exchange(self, job: Job, permit: Permit, span: Span, rest: Continuation | None) -> Answer:
+    async def _exchange(self, job: Job, permit: Permit, span: Span, rest: Continuation | None) -> Answer[Engine]:
         engine = permit.engine
         headers = job.exchange.engine_headers(job.headers, engine)
         span.inject(headers)
@@ -223,7 +185,9 @@ class Attempts:
                 rewrite = None if rest is None else rest.rewrite
                 done = job.path in UNDERSTOOD
                 events = StreamFilter(drops_usage=asks, rewrite=rewrite, ends_with_done=done)
-                return Answer(permit, source, span, await self._first_bytes(permit, source, events), events)
+                return Answer(
+                    permit, source, span, await first_bytes(self._upstream, permit, source, events, self._clock), events
+                )
             whole = await self._upstream.read(engine, source)
         except BaseException:
             source.close()
@@ -236,21 +200,6 @@ class Attempts:
             raise refused
         return Answer(permit, source, span, whole, refused=refused is not None)
 
-    async def _first_bytes(self, permit: Permit, source: Response, events: StreamFilter) -> bytes:
-        """Return the stream's first bytes for the client. Raise EngineError if it fails before any."""
-        permit.started_stream()
-        first = b""
-        while events.is_open and not first:
-            chunk = await self._upstream.read_some(permit.engine, source)
-            permit.engine.progressed(self._clock())
-            first = events.feed(chunk) if chunk else events.end()
-            if not chunk:
-                break
-        failure = None if first else stream_failure(permit.engine, source, events)
-        if failure is not None and failure.retryable:
-            raise failure
-        return first
-
 
 def ejected(engine: Engine) -> Failure:
     """Return the error for a request whose engine was ejected."""
@@ -262,7 +211,7 @@ def _priority(job: Job, engine: Engine) -> int | None:
     return job.waiting.cls.priority if engine.takes_priority and job.path in UNDERSTOOD else None
 
 
-async def _first_answer(tasks: set[asyncio.Task[Answer]]) -> Answer:
+async def _first_answer(tasks: set[asyncio.Task[Answer[Engine]]]) -> Answer[Engine]:
     """Return the answer of the first task that succeeds and close the others. If all fail, raise the last error."""
     pending = set(tasks)
     while True:
@@ -275,7 +224,7 @@ async def _first_answer(tasks: set[asyncio.Task[Answer]]) -> Answer:
             return done.pop().result()
 
 
-async def _close_all(tasks: set[asyncio.Task[Answer]]) -> None:
+async def _close_all(tasks: set[asyncio.Task[Answer[Engine]]]) -> None:
     for task in tasks:
         task.cancel()
     for result in await asyncio.gather(*tasks, return_exceptions=True):

@@ -17,7 +17,7 @@ from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.metrics import GatewayMetrics
-from llm_gateway.proxy.attempt import Answer, Attempts, Failure
+from llm_gateway.proxy.attempt import Attempts, Failure
 from llm_gateway.proxy.ledger import Ledger
 from llm_gateway.proxy.streaming import Outcome, Streaming
 from llm_gateway.request.admission import Admission, Job, max_tokens
@@ -28,6 +28,7 @@ from llm_gateway.telemetry.spans import ADMIT
 from llm_proxy.edge.responses import error_response
 from llm_proxy.outcomes import ENGINE_REJECTED, OK
 from llm_proxy.request.identity import request_id
+from llm_proxy.stream.answer import Answer
 from llm_proxy.stream.token_counts import stated_in
 from llm_proxy.telemetry.tracing import FIRST_TOKEN, MAX_TOKENS, MODEL, NO_TRACE, Tracing
 from llm_proxy.upstream.client import EngineError, Upstream
@@ -145,7 +146,7 @@ class Proxy:
             self._first_byte(exchange)
             return await self._answer(request, job, answer)
 
-    async def _answer(self, request: web.Request, job: Job, answer: Answer) -> Outcome:
+    async def _answer(self, request: web.Request, job: Job, answer: Answer[Engine]) -> Outcome:
         exchange, status = job.exchange, answer.source.status
         headers = _answer_headers(exchange, answer.source)
         if answer.events is not None:

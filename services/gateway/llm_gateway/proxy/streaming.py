@@ -12,11 +12,12 @@ from functools import partial
 from aiohttp import HttpVersion11, web
 
 from llm_contract.errors import ApiError, ErrorKind
-from llm_gateway.engines import EnginePool
+from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.metrics import GatewayMetrics
-from llm_gateway.proxy.attempt import Answer, Attempts, Failure, ejected
+from llm_gateway.proxy.attempt import Attempts, Failure, ejected
 from llm_gateway.request.admission import Job
 from llm_proxy.outcomes import ENGINE_REJECTED, OK
+from llm_proxy.stream.answer import Answer
 from llm_proxy.stream.relay import Relay
 from llm_proxy.stream.resume import continuation, is_resumable, length_reached, tokens_allowed, tokens_received
 from llm_proxy.upstream.client import EngineError, Upstream
@@ -50,7 +51,9 @@ class Streaming:
         self._clock = clock
         self._may_resume = resume
 
-    async def serve(self, request: web.Request, job: Job, answer: Answer, headers: Mapping[str, str]) -> Outcome:
+    async def serve(
+        self, request: web.Request, job: Job, answer: Answer[Engine], headers: Mapping[str, str]
+    ) -> Outcome:
         """Send the whole stream. Raise ConnectionError if the client is gone."""
         client = web.StreamResponse(status=answer.source.status, headers={**headers, "cache-control": "no-cache"})
         if request.version >= HttpVersion11:
@@ -74,7 +77,7 @@ class Streaming:
             job.exchange.count(relay.usage(), relay.events)
         return client, _outcome(failure)
 
-    async def _run(self, job: Job, relay: Relay, answer: Answer) -> Failure | None:
+    async def _run(self, job: Job, relay: Relay, answer: Answer[Engine]) -> Failure | None:
         try:
             with job.waiting.interruptible:
                 assert answer.events is not None

@@ -11,11 +11,12 @@ from typing import Any
 
 from aiohttp import web
 
+from llm_proxy.edge.routes import Routes
 from llm_proxy.request.endpoints import QUEUED
 from llm_proxy.telemetry import make_tracing
 from llm_proxy.upstream.client import Upstream
 from llm_router import metrics as router_metrics
-from llm_router.edge.app import Routes, application
+from llm_router.edge.app import application
 from llm_router.edge.control import Control
 from llm_router.edge.listener import Listener
 from llm_router.edge.pages.admin import MAX_BODY_BYTES, Admin
@@ -55,7 +56,6 @@ class EdgeServer:
         self.fleet = fleet
         self._control = control
         self._clock = clock
-        self.metrics = RouterMetrics(fleet)
         self.draining = False
 
     async def start(self) -> None:
@@ -70,7 +70,7 @@ class EdgeServer:
             stranded_after=settings.unavailable_timeout if self._control is None else None,
             on_wait=self._waits,
         )
-        self.metrics.observe_queue(self.queues.depth)
+        self.metrics = RouterMetrics(self.fleet, self.queues.depth)
         self._demand = None if self._control is None else Demand(self._control, self.fleet, self.queues.depth)
         self.proxy = Proxy(
             settings,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from yarl import URL
@@ -12,6 +12,7 @@ from llm_proxy.request.prefix import PrefixIndex
 from llm_proxy.upstream.breaker import Breaker, BreakerState
 from llm_proxy.upstream.interrupt import Interruptible
 from llm_proxy.upstream.signals import Signals
+from llm_proxy.upstream.slot import EngineSlot
 from llm_proxy.upstream.target import Target
 from llm_proxy.upstream.tls import tls_context
 
@@ -37,7 +38,9 @@ class EngineInfo:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        return cls(**{**values, "gpus": tuple(values.get("gpus", ()))})
+        """Return the facts. Unknown ones are left out: a replica can be newer than this edge."""
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        return cls(**{**known, "gpus": tuple(values.get("gpus", ()))})
 
 
 class Engine(Target):
@@ -51,7 +54,7 @@ class Engine(Target):
 
     __slots__ = (
         *("breaker", "ejected", "failed_probes", "held", "info", "max_running", "others", "prefixes", "reason"),
-        *("reports", "reports_usage", "signals", "streams", "unseen_requests", "unseen_tokens", "wedged"),
+        *("reports", "resting", "signals", "unseen_requests", "unseen_tokens", "wedged"),
     )
 
     def __init__(self, info: EngineInfo, *, max_running: int, breaker: Breaker) -> None:
@@ -64,8 +67,6 @@ class Engine(Target):
         self.prefixes = PrefixIndex()
         self.held: set[Slot] = set()
         """The slots that requests hold."""
-        self.streams = 0
-        """Number of answers that it is streaming now."""
         self.ejected = False
         self.wedged = False
         """It was ejected for making no progress: a good /health alone does not bring it back."""
@@ -73,8 +74,8 @@ class Engine(Target):
         """Why it was ejected, for clients and logs."""
         self.failed_probes = 0
         """Failed probes in a row."""
-        self.reports_usage = True
-        """False once it has refused a stream for `stream_options.include_usage`."""
+        self.resting = False
+        """It has reported overload, and gets no request until the next scrape."""
         self.signals: Signals | None = None
         """The last scrape; None if it failed, as stale signals are not used."""
         self.reports = False
@@ -110,7 +111,8 @@ class Engine(Target):
 
     @property
     def has_room(self) -> bool:
-        return not self.ejected and len(self.held) < self.max_running and self.breaker.allows()
+        able = not self.ejected and not self.resting
+        return able and len(self.held) < self.max_running and self.breaker.allows()
 
     def observe(self, signals: Signals | None, own: int) -> None:
         """Take over a scrape, None if it failed. `own` is the number of this edge's requests when it began.
@@ -130,32 +132,12 @@ class Engine(Target):
             self.prefixes.set_kv_tokens(signals.kv_tokens)
 
 
-class Slot:
-    """A place at an engine, given back exactly once.
+class Slot(EngineSlot[Engine]):
+    """A place at an engine, given back exactly once. The fleet pulls its request back from a wedged engine."""
 
-    The request runs inside `interruptible`, so that the fleet can pull it back from an engine that is wedged.
-    """
-
-    __slots__ = ("_on_release", "engine", "interruptible", "probe", "since", "streams")
+    __slots__ = ()
 
     def __init__(self, engine: Engine, *, since: float, on_release: Callable[[Slot], None]) -> None:
-        self.engine = engine
-        self.interruptible = Interruptible()
-        self.since = since
-        """Time at which it was taken; monotonic, seconds."""
-        self.probe = engine.breaker.begin()
-        """Number of the request if a half-open breaker let it through, else 0."""
-        self.streams = False
-        self._on_release: Callable[[Slot], None] | None = on_release
-
-    def started_stream(self) -> None:
-        """Note that the answer is a stream: from now on the engine has to send bytes while the slot is held."""
-        if self._on_release is not None and not self.streams:
-            self.streams = True
-            self.engine.streams += 1
-
-    def release(self) -> None:
-        """Give the slot back. A second call does nothing."""
-        on_release, self._on_release = self._on_release, None
-        if on_release is not None:
-            on_release(self)
+        super().__init__(
+            engine, interruptible=Interruptible(), probe=engine.breaker.begin(), since=since, on_release=on_release
+        )

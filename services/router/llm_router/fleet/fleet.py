@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Literal
 
 from llm_proxy.upstream.breaker import Breaker, BreakerSettings, BreakerState
+from llm_proxy.upstream.signals import Signals
 from llm_router.fleet.engine import Engine, EngineInfo, Slot
 from llm_router.settings import ModelSettings
 
@@ -216,6 +217,17 @@ class Fleet:
     def succeeded(self, engine: Engine) -> None:
         """Record a request that the engine has served."""
         if engine.breaker.succeeded():
+            self._room(engine.info.model)
+
+    def overloaded(self, engine: Engine) -> None:
+        """Record a 429 or 503: the engine works, but rests until the next scrape if another one is up."""
+        engine.resting = bool(self.up(engine.info.model, (engine.info.id,)))
+
+    def observe(self, engine: Engine, signals: Signals | None, own: int) -> None:
+        """Record a scrape, None if it failed. `own` is the number of this edge's requests when it began."""
+        engine.observe(signals, own)
+        if engine.resting:
+            engine.resting = False
             self._room(engine.info.model)
 
     def failed(self, engine: Engine) -> None:

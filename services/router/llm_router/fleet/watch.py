@@ -12,6 +12,7 @@ progress   An engine that holds requests and produces nothing for the model's `p
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -22,7 +23,7 @@ from llm_proxy.upstream.signals import parse
 from llm_proxy.watch.loop import EngineLoop
 from llm_proxy.watch.questions import produces_tokens
 from llm_router.fleet.engine import Engine
-from llm_router.fleet.fleet import Fleet
+from llm_router.fleet.fleet import Cause, Fleet, FleetListener
 
 FAILURES_TO_EJECT = 3
 """Failed probes in a row. An engine at full load can be late."""
@@ -41,7 +42,7 @@ class WatchSettings(BaseModel):
     probe_timeout: float = Field(2.0, gt=0, description="seconds after which a probe has failed")
 
 
-class FleetWatch:
+class FleetWatch(FleetListener):
     """Watches all engines of a fleet. `clock` is monotonic, in seconds, and the fleet's."""
 
     def __init__(
@@ -56,6 +57,8 @@ class FleetWatch:
             EngineLoop(fleet.watched, self.scrape, settings.signals_interval),
             EngineLoop(fleet.watched, self._check, PROGRESS_CHECK_SECONDS),
         )
+        self._probing: set[asyncio.Task[None]] = set()
+        fleet.subscribe(self)
 
     async def start(self) -> None:
         for loop in self._loops:
@@ -64,6 +67,16 @@ class FleetWatch:
     async def stop(self) -> None:
         for loop in self._loops:
             await loop.stop()
+        for task in self._probing:
+            task.cancel()
+        await asyncio.gather(*self._probing, return_exceptions=True)
+
+    def ejected(self, engine: Engine, cause: Cause) -> None:
+        """Probe an engine that has reset a connection at once: if it lives, it misses a few milliseconds only."""
+        if cause == "reset":
+            task = asyncio.create_task(self.probe(engine))
+            self._probing.add(task)
+            task.add_done_callback(self._probing.discard)
 
     async def scrape(self, engine: Engine) -> None:
         """Read the engine's signals once."""
@@ -74,7 +87,7 @@ class FleetWatch:
         except EngineError as error:
             if error.phase == "connect":
                 self._fleet.eject(engine, "connect", error.reason)
-        engine.observe(signals, own)
+        self._fleet.observe(engine, signals, own)
 
     async def probe(self, engine: Engine) -> None:
         """Ask the engine for its health once, and eject or restore it."""

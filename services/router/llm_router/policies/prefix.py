@@ -40,12 +40,10 @@ class PrefixAffinity(Policy):
         self._spread = LeastLoaded()
 
     def choose(self, engines: Sequence[Engine], request: Routed) -> Engine:
-        if len(engines) == 1:
-            chosen = engines[0]
-        else:
-            allowed = eligible(engines)
-            known = _longest_match(allowed, request.prefix) if request.prefix else None
-            chosen = known or self._spread.choose(allowed)
+        roomy = _with_room_for_kv(engines)
+        if not request.prefix:
+            return self._spread.choose(roomy)
+        chosen = _longest_match(_within_slack(roomy), request.prefix) or self._spread.choose(roomy)
         chosen.prefixes.add(request.prefix)
         return chosen
 
@@ -53,14 +51,20 @@ class PrefixAffinity(Policy):
         engine.prefixes.clear()
 
 
-def eligible(engines: Sequence[Engine]) -> list[Engine]:
-    """Return the engines that affinity can choose. The least loaded of those with room in their KV cache is one."""
+def _with_room_for_kv(engines: Sequence[Engine]) -> Sequence[Engine]:
+    """Return the engines whose KV usage is low, or close to the lowest; at least one."""
     usages = [engine.kv_usage for engine in engines]
-    kv_limit = max(KV_HIGH, min(usages) + KV_SLACK)
-    roomy = [(engine.load, engine) for engine, usage in zip(engines, usages, strict=True) if usage <= kv_limit]
-    least = min(load for load, _ in roomy)
-    limit = max(least + SLACK, least * RATIO)
-    return [engine for load, engine in roomy if load <= limit]
+    limit = max(KV_HIGH, min(usages) + KV_SLACK)
+    if max(usages) <= limit:
+        return engines
+    return [engine for engine, usage in zip(engines, usages, strict=True) if usage <= limit]
+
+
+def _within_slack(engines: Sequence[Engine]) -> list[Engine]:
+    """Return the engines that hold at most the slack more requests than the least loaded one."""
+    loads = [engine.load for engine in engines]
+    limit = max(min(loads) + SLACK, min(loads) * RATIO)
+    return [engine for engine, load in zip(engines, loads, strict=True) if load <= limit]
 
 
 def _longest_match(engines: Sequence[Engine], prefix: tuple[int, ...]) -> Engine | None:

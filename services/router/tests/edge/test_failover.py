@@ -218,3 +218,32 @@ async def test_retries_stay_within_their_budget(client: aiohttp.ClientSession) -
         for _ in range(3):
             assert (await post(client, edge, max_tokens=1))[0] == 500
         assert len(one.received) + len(other.received) == 5  # three requests, two retries
+
+
+async def test_an_overloaded_engine_rests_until_the_next_scrape(client: aiohttp.ClientSession) -> None:
+    seldom = {"signals_interval": 60, "probe_interval": 60}
+    async with two_engines(model={"policy": "least_loaded"}, watch=seldom) as (one, other, edge):
+        one.answer = (429, {"error": {"message": "busy"}})
+        for _ in range(6):
+            assert (await post(client, edge, max_tokens=1))[0] == 200
+        assert (len(one.received), len(other.received)) == (1, 6)
+        assert not edge.engines["e0"].ejected
+        one.answer = None
+        await edge.server.watch.scrape(edge.engines["e0"])
+        for _ in range(2):
+            await post(client, edge, max_tokens=1)
+        assert len(one.received) == 2
+
+
+async def test_an_engine_that_lives_is_back_at_once_after_a_reset(client: aiohttp.ClientSession) -> None:
+    seldom = {"signals_interval": 60, "probe_interval": 60}
+    async with ScriptedEngine() as engine, RunningEdge(engine.url, watch=seldom) as edge:
+        engine.headers_gate.close()
+        task = asyncio.create_task(post(client, edge, max_tokens=1))
+        await edge.until(lambda: engine.headers_gate.parked == 1)
+        engine.die_after_chunks = 0
+        engine.headers_gate.release()
+        await edge.until(lambda: len(engine.received) == 2)
+        engine.die_after_chunks = None
+        engine.headers_gate.open()
+        assert (await task)[0] == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import aiohttp
@@ -27,12 +28,14 @@ class FakeControl:
         self.reported: list[tuple[str, int]] = []
         self.calls = 0
         self.open_calls = 0
-        self.broken = False
+        self.broken = self.hangs = False
         self._application = ApplicationStatus(
             name="engines", kind="engines", status="RUNNING", model=MODEL, target=target, waits_for=waits_for
         )
 
     async def status(self) -> Status:
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.broken:
             raise ConnectionError("the controller is gone")
         return Status(applications=(self._application,))
@@ -139,7 +142,21 @@ async def test_status_shows_engines_and_the_control_plane(
         control.broken = True
         monkeypatch.setattr(pages, "FRESH_SECONDS", 0.0)
         _, body = await get(client, edge.url + "/-/status")
-        assert (body["control"], body["control_error"]) == (None, "ConnectionError: the controller is gone")
+        assert body["control_error"] == "ConnectionError: the controller is gone"
+        assert body["control"]["applications"][0]["target"] == 1  # as last known
+
+
+async def test_a_control_plane_that_hangs_holds_up_no_probe(
+    client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "PATIENCE_SECONDS", 0.05)
+    control = FakeControl(target=1)
+    control.hangs = True
+    async with ScriptedEngine() as engine, RunningEdge(engine.url, control=control) as edge:
+        async with asyncio.timeout(2):
+            assert (await get(client, edge.url + "/ready"))[1]["models"] == {MODEL: {"up": 1, "of": 1}}
+            _, body = await get(client, edge.url + "/-/status")
+        assert "does not answer" in body["control_error"]
 
 
 async def test_changes_are_made_on_the_admin_port_only(client: aiohttp.ClientSession) -> None:
@@ -256,3 +273,10 @@ async def test_settings_of_a_model_apply_to_a_running_edge(client: aiohttp.Clien
         engine.headers_gate.open()
         assert [(await task).status for task in tasks] == [200, 200]
         assert edge.sample("router_requests_total", model=MODEL, policy="prefix", outcome="ok") == 2
+
+
+async def test_the_page_needs_nothing_else(client: aiohttp.ClientSession) -> None:
+    async with RunningEdge() as edge:
+        _, page = await get(client, edge.url + "/-/")
+        assert "--paper" in page  # the style sheet of all pages is inside
+        assert re.findall(r'(?:src|href)="(?:https?:)?//', page) == []

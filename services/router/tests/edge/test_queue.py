@@ -70,7 +70,7 @@ async def test_a_retried_request_keeps_its_place(client: aiohttp.ClientSession) 
         await engine.until(lambda: engine.headers_gate.parked == 1)
         second = asyncio.create_task(ask(client, edge, "second"))
         await edge.until(lambda: edge.waiting == 1)
-        engine.die_after_chunks = 0
+        engine.die_after_chunks, engine.healthy = 0, False
         engine.headers_gate.release()
         await edge.until(lambda: edge.waiting == 2)  # the queue is full, and the request was here before
         engine.die_after_chunks = None

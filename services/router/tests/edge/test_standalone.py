@@ -11,7 +11,7 @@ import aiohttp
 
 from llm_contract.testing import Script, ScriptedEngine
 
-RUN = "import sys; from llm_router.edge.standalone import main; main(sys.argv[1:])"
+RUN = "import sys; from llm_router.cli import main; main(['edge', *sys.argv[1:]])"
 WITHOUT_RAY = f"import sys; sys.modules['ray'] = None; {RUN}"
 
 

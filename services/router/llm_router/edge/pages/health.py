@@ -12,6 +12,9 @@ from llm_proxy.edge.responses import json_response
 from llm_router.edge.pages.status import StatusPages
 from llm_router.fleet import Fleet
 
+PATIENCE_SECONDS = 0.2
+"""Time that /ready waits for the control plane: a probe must not fail because the control plane is down."""
+
 
 class HealthPages:
     """The handlers. `draining` returns whether the edge is about to end."""
@@ -57,9 +60,9 @@ class HealthPages:
     async def _wanted(self) -> tuple[dict[str, int], dict[str, str]]:
         """Return the number of engines that the control plane aims at, and why some do not start, by model."""
         try:
-            state = await self._status.of_control()
+            state = await self._status.of_control(PATIENCE_SECONDS)
         except Exception:  # noqa: BLE001  an edge without its control plane serves on
-            state = None
+            state = self._status.last
         applications = [] if state is None else [one for one in state.applications if one.kind == "engines"]
         return {one.model: one.target for one in applications}, {one.model: one.waits_for for one in applications}
 

@@ -18,7 +18,9 @@ from llm_router.fleet import Engine, Fleet
 from llm_router.fleet.targets import targets
 from llm_router.status import Status
 
-CONTROL_TIMEOUT = 5.0
+CONTROL_TIMEOUT = 10.0
+PATIENCE_SECONDS = 1.0
+"""Time that a page waits for the control plane. After that it shows the last state that is known."""
 FRESH_SECONDS = 0.5
 """Age up to which the control plane's state is shown again, so that many viewers cost it no more than one."""
 
@@ -40,6 +42,8 @@ class StatusPages:
         self._requests = requests
         self._reading: asyncio.Task[Status] | None = None
         self._read_at = 0.0
+        self.last: Status | None = None
+        """The last state that the control plane has told."""
 
     async def page(self, _: web.Request) -> web.Response:
         """Handle GET /-/."""
@@ -53,26 +57,32 @@ class StatusPages:
         """Handle GET /-/status."""
         found: dict[str, Any] = {"time": time.time(), "requests": self._requests(), "models": self._models()}
         try:
-            state = await self.of_control()
-            found["control"] = None if state is None else state.model_dump(mode="json")
+            state = await self.of_control(PATIENCE_SECONDS)
+        except TimeoutError:
+            state, found["control_error"] = self.last, "it does not answer; its last known state is shown"
         except Exception as error:  # noqa: BLE001  the edge's own state is worth showing without the control plane
-            found["control"], found["control_error"] = None, f"{type(error).__name__}: {error}"
-        return json_response(found)
+            state, found["control_error"] = self.last, f"{type(error).__name__}: {error}"
+        return json_response({**found, "control": None if state is None else state.model_dump(mode="json")})
 
-    async def of_control(self) -> Status | None:
-        """Return the control plane's state, at most FRESH_SECONDS old; None without one. Raise its errors."""
+    async def of_control(self, patience: float) -> Status | None:
+        """Return the control plane's state, at most FRESH_SECONDS old; None without one.
+
+        Raise its errors, and TimeoutError if it does not answer within `patience` seconds.
+        """
         if self._control is None:
             return None
         now = time.monotonic()
         if self._reading is None or (self._reading.done() and now - self._read_at > FRESH_SECONDS):
             self._read_at = now
             self._reading = asyncio.create_task(self._read(self._control))
-        return await asyncio.shield(self._reading)
+            self._reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+        async with asyncio.timeout(patience):
+            return await asyncio.shield(self._reading)
 
-    @staticmethod
-    async def _read(control: Control) -> Status:
+    async def _read(self, control: Control) -> Status:
         async with asyncio.timeout(CONTROL_TIMEOUT):
-            return await control.status()
+            self.last = await control.status()
+        return self.last
 
     def _models(self) -> list[dict[str, Any]]:
         depth = self._depth()

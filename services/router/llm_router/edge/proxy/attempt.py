@@ -8,63 +8,25 @@ breaker; a 4xx says nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 import orjson
 
 from llm_contract.errors import ErrorKind
 from llm_proxy.request.endpoints import UNDERSTOOD
+from llm_proxy.stream.answer import EVENT_STREAM, Answer, first_bytes
 from llm_proxy.stream.filter import StreamFilter
 from llm_proxy.stream.resume import Continuation
 from llm_proxy.telemetry.tracing import NO_TRACE, Span
 from llm_proxy.upstream.client import EngineError, Upstream
-from llm_proxy.upstream.connection import Disconnected, Response
+from llm_proxy.upstream.connection import Disconnected
 from llm_proxy.upstream.interrupt import Interrupted
-from llm_proxy.upstream.refusal import OVERLOADED, Refusal, refusal, stream_failure
+from llm_proxy.upstream.refusal import OVERLOADED, Refusal, refusal
 from llm_proxy.upstream.retry_budget import RetryBudget
 from llm_router.edge.proxy.job import Job
 from llm_router.edge.proxy.queue import Queues
 from llm_router.edge.proxy.spans import ENGINE, PICK, UPSTREAM
 from llm_router.fleet import Engine, Fleet, Slot
 from llm_router.metrics import RouterMetrics
-
-EVENT_STREAM = "text/event-stream"
-LAST_BYTES_SECONDS = 1.0
-"""Time after a stream's [DONE] in which the engine can end its answer before the connection is closed."""
-
-
-@dataclass(slots=True, eq=False)
-class Answer:
-    """An engine's answer whose first bytes have arrived. Leaving the `with` block closes it and gives the slot back."""
-
-    slot: Slot
-    source: Response
-    span: Span
-    first: bytes
-    """The first bytes of a stream for the client, or the whole body."""
-    events: StreamFilter | None = None
-    """The stream's filter; None unless the answer is a stream."""
-    refused: bool = field(default=False)
-    """The body is an error object that blames the client."""
-
-    @property
-    def engine(self) -> Engine:
-        return self.slot.engine
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.events is not None and self.events.is_complete:
-            self.source.let_end(LAST_BYTES_SECONDS)
-        else:
-            self.source.close()
-        self.slot.release()
-        self.span.__exit__(kind, error, trace)
 
 
 class Attempts:
@@ -89,7 +51,7 @@ class Attempts:
         self._max_attempts = max_attempts
         self._retries = retries
 
-    async def begin(self, job: Job, rest: Continuation | None = None) -> Answer:
+    async def begin(self, job: Job, rest: Continuation | None = None) -> Answer[Engine]:
         """Wait for a slot, send the request (or its `rest`), and return the answer once it has begun.
 
         Raise EngineError, after noting the engine as tried; ApiError if there is no slot.
@@ -127,7 +89,9 @@ class Attempts:
             self._fleet.eject(engine, "connect", error.reason)
         elif isinstance(error.__cause__, Disconnected):
             self._fleet.eject(engine, "reset", error.reason)
-        if not isinstance(error, Refusal) or not (error.client_fault or error.status in OVERLOADED):
+        if isinstance(error, Refusal) and error.status in OVERLOADED:
+            self._fleet.overloaded(engine)
+        elif not isinstance(error, Refusal) or not error.client_fault:
             self._fleet.failed(engine)
 
     def another(self, job: Job, failure: EngineError[Engine]) -> bool:
@@ -155,7 +119,7 @@ class Attempts:
             self._metrics.waited(job.model.name, job.queue_wait)
         return slot
 
-    async def _exchange(self, job: Job, slot: Slot, span: Span, rest: Continuation | None) -> Answer:
+    async def _exchange(self, job: Job, slot: Slot, span: Span, rest: Continuation | None) -> Answer[Engine]:
         engine, headers = slot.engine, job.engine_headers()
         span.inject(headers)
         sent = job.raw if rest is None else orjson.dumps(rest.body)
@@ -164,7 +128,9 @@ class Attempts:
             if source.content_type == EVENT_STREAM and source.status < 300:
                 rewrite = None if rest is None else rest.rewrite
                 events = StreamFilter(rewrite=rewrite, ends_with_done=job.path in UNDERSTOOD)
-                return Answer(slot, source, span, await self._first_bytes(slot, source, events), events)
+                return Answer(
+                    slot, source, span, await first_bytes(self._upstream, slot, source, events, self._clock), events
+                )
             whole = await self._upstream.read(engine, source)
         except BaseException:
             source.close()
@@ -173,21 +139,6 @@ class Attempts:
         if refused is not None and refused.retryable:
             raise refused
         return Answer(slot, source, span, whole, refused=refused is not None)
-
-    async def _first_bytes(self, slot: Slot, source: Response, events: StreamFilter) -> bytes:
-        """Return the stream's first bytes for the client. Raise EngineError if it fails before any."""
-        slot.started_stream()
-        engine, first = slot.engine, b""
-        while events.is_open and not first:
-            chunk = await self._upstream.read_some(engine, source)
-            engine.progressed(self._clock())
-            first = events.feed(chunk) if chunk else events.end()
-            if not chunk:
-                break
-        failure = None if first else stream_failure(engine, source, events)
-        if failure is not None and failure.retryable:
-            raise failure
-        return first
 
 
 def ejected(engine: Engine) -> EngineError[Engine]:

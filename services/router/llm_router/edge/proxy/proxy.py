@@ -15,17 +15,18 @@ from aiohttp import web
 
 from llm_contract import headers
 from llm_contract.errors import ApiError, ErrorKind
-from llm_proxy.edge.responses import error_response
+from llm_proxy.edge.responses import WholeResponse, error_response
 from llm_proxy.outcomes import ENGINE_REJECTED, OK
 from llm_proxy.request import body as request_body
 from llm_proxy.request.identity import request_id
+from llm_proxy.stream.answer import Answer
 from llm_proxy.telemetry.tracing import FIRST_TOKEN, MODEL, NO_TRACE, Trace, Tracing
 from llm_proxy.upstream.client import EngineError, Upstream
 from llm_proxy.upstream.connection import Response
 from llm_proxy.upstream.refusal import TOO_MANY_REQUESTS, Refusal
 from llm_proxy.upstream.retry_budget import RetryBudget
 from llm_router.edge.proxy import job as jobs
-from llm_router.edge.proxy.attempt import Answer, Attempts
+from llm_router.edge.proxy.attempt import Attempts
 from llm_router.edge.proxy.job import Job
 from llm_router.edge.proxy.queue import Queues
 from llm_router.edge.proxy.spans import POLICY
@@ -84,26 +85,23 @@ class Proxy:
         """Handle a request to one of the endpoints that take a slot."""
         arrived = self._clock()
         trace = self._tracing.begin(request.headers, request.path)
-        model, policy = "", ""
+        job: Job | None = None
         outcome, status = ErrorKind.INTERNAL.label, ErrorKind.INTERNAL.status
-        known = {headers.REQUEST_ID: request_id(request.headers)}
+        name = request_id(request.headers)
         self.open += 1
         try:
-            job = await self._admit(request, known[headers.REQUEST_ID], arrived, trace)
-            model, policy = job.model.name, job.model.policy
-            try:
-                response, outcome = await self._serve(request, job)
-            finally:
-                known = job.response_headers()
+            job = await self._admit(request, name, arrived, trace)
+            response, outcome = await self._serve(request, job)
             status = response.status
         except ApiError as error:
             outcome, status = error.kind.label, error.kind.status
-            response = error_response(error, known)
+            found = {headers.REQUEST_ID: name} if job is None else job.response_headers()
+            response = error_response(error, found)
         except (asyncio.CancelledError, ConnectionError):
             outcome, status = ErrorKind.CLIENT_CLOSED.label, ErrorKind.CLIENT_CLOSED.status
             raise
         finally:
-            self._settle(model, policy, outcome, seconds=self._clock() - arrived)
+            self._settle(job, outcome, self._clock() - arrived)
             trace.end(outcome, status)
         if self.lame_duck and not response.prepared:
             response.force_close()
@@ -139,12 +137,12 @@ class Proxy:
             self._first_byte(job)
             return await self._answer(request, job, answer)
 
-    async def _answer(self, request: web.Request, job: Job, answer: Answer) -> Outcome:
+    async def _answer(self, request: web.Request, job: Job, answer: Answer[Engine]) -> Outcome:
         found = _answer_headers(job, answer.source)
         if answer.events is not None:
             return await self._streaming.serve(request, job, answer, found, close=self.lame_duck)
         with answer:
-            response = web.Response(body=answer.first, status=answer.source.status, headers=found)
+            response = WholeResponse(answer.first, status=answer.source.status, fields=found)
             return response, ENGINE_REJECTED if answer.source.status >= 400 or answer.refused else OK
 
     def _gave_up(self, job: Job, failures: list[EngineError[Engine]]) -> Outcome:
@@ -156,7 +154,7 @@ class Proxy:
         job.engine = refusal.engine.shown
         self._first_byte(job)
         found = _answer_headers(job, refusal.source)
-        response = web.Response(body=refusal.body, status=refusal.source.status, headers=found)
+        response = WholeResponse(refusal.body, status=refusal.source.status, fields=found)
         rejected = refusal.client_fault or refusal.status == TOO_MANY_REQUESTS
         return response, ENGINE_REJECTED if rejected else ErrorKind.ENGINE_FAILED.label
 
@@ -164,17 +162,20 @@ class Proxy:
         self._metrics.first_byte_after(job.model.name, self._clock() - job.arrived)
         job.trace.event(FIRST_TOKEN)
 
-    def _settle(self, model: str, policy: str, outcome: str, *, seconds: float) -> None:
+    def _settle(self, job: Job | None, outcome: str, seconds: float) -> None:
+        """Count a request that has ended. One without a job has no model: a client's words are no labels."""
         self.open -= 1
         if not self.open:
             self._ended.set()
-        self._metrics.finished(model, policy, outcome)
-        if outcome == OK:
-            self._metrics.request_took(model, seconds)
+        model, policy = ("", "") if job is None else (job.model.name, job.model.policy)
+        self._metrics.finished(model, policy, outcome, seconds)
 
 
 def _answer_headers(job: Job, source: Response) -> dict[str, str]:
     """Return the headers for the client. Of the engine's headers, copy those with printable ASCII values."""
-    found = {name: source.headers[name] for name in COPIED_BACK if name in source.headers}
-    sound = {name: value for name, value in found.items() if value.isascii() and value.isprintable()}
-    return {**sound, **job.response_headers()}
+    found = job.response_headers()
+    for name in COPIED_BACK:
+        value = source.headers.get(name)
+        if value is not None and value.isascii() and value.isprintable():
+            found[name] = value
+    return found

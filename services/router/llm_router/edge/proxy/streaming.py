@@ -13,13 +13,14 @@ from aiohttp import HttpVersion11, web
 
 from llm_contract.errors import ApiError, ErrorKind
 from llm_proxy.outcomes import ENGINE_REJECTED, OK
+from llm_proxy.stream.answer import Answer
 from llm_proxy.stream.relay import Relay
 from llm_proxy.stream.resume import continuation, is_resumable, length_reached, tokens_allowed, tokens_received
 from llm_proxy.upstream.client import EngineError, Upstream
 from llm_proxy.upstream.interrupt import Interrupted
 from llm_proxy.upstream.refusal import Refusal
 from llm_proxy.watch.questions import count_tokens
-from llm_router.edge.proxy.attempt import Answer, Attempts, ejected
+from llm_router.edge.proxy.attempt import Attempts, ejected
 from llm_router.edge.proxy.job import Job
 from llm_router.edge.proxy.spans import REPLAY, TOKENS
 from llm_router.fleet import Engine, Fleet
@@ -52,7 +53,7 @@ class Streaming:
         self._clock = clock
 
     async def serve(
-        self, request: web.Request, job: Job, answer: Answer, headers: Mapping[str, str], *, close: bool
+        self, request: web.Request, job: Job, answer: Answer[Engine], headers: Mapping[str, str], *, close: bool
     ) -> Outcome:
         """Send the whole stream, and `close` the connection after it. Raise ConnectionError if the client is gone."""
         client = web.StreamResponse(status=answer.source.status, headers={**headers, "cache-control": "no-cache"})
@@ -78,7 +79,7 @@ class Streaming:
             return client, ErrorKind.INTERNAL.label
         return client, _outcome(failure)
 
-    async def _run(self, job: Job, relay: Relay, answer: Answer) -> Failure | None:
+    async def _run(self, job: Job, relay: Relay, answer: Answer[Engine]) -> Failure | None:
         assert answer.events is not None
         try:
             with answer.slot.interruptible:

@@ -1,12 +1,13 @@
 """A cheap load client: raw HTTP/1.1 over an asyncio protocol, in its own process. It prints one JSON line.
 
-    python services/gateway/benchmarks/load.py URL closed --connections 32 --seconds 8
-    python services/gateway/benchmarks/load.py URL open --rate 1500 --seconds 8
-    python services/gateway/benchmarks/load.py URL streams --connections 1000 --seconds 8
+    python -m llm_measure.load URL closed --connections 32 --seconds 8
+    python -m llm_measure.load URL open --rate 1500 --seconds 8
+    python -m llm_measure.load URL streams --connections 1000 --seconds 8
 
 closed    Each connection sends its next request when it has the answer to the last one.
 open      Poisson arrivals at a fixed rate. Latency counts from the time a request was due (no coordinated omission).
-streams   Each connection reads one stream after the other. Measured: gaps between events, and each event's delay.
+streams   Each connection reads one stream after the other. Measured: gaps between events, and each event's delay if its
+          `created` is the moment at which it was sent.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import uvloop
-from benchmarks.stats import summary
+
+from llm_measure.stats import summary
 
 BODY = (
     '{"model":"main","messages":[{"role":"user","content":"Write a loop that counts from one to ten."}],'
-    '"max_tokens":8,"stream":%s}'
+    '"max_tokens":%d,"stream":%s}'
 )
 READY_CONNECTIONS = 64
 """Opened before an open loop begins; more are when needed."""
@@ -35,8 +37,8 @@ LAST_ANSWERS_SECONDS = 0.5
 CREATED = b'"created":'
 
 
-def request_bytes(host: str, *, stream: bool = False) -> bytes:
-    body = (BODY % ("true" if stream else "false")).encode()
+def request_bytes(host: str, max_tokens: int, *, stream: bool = False) -> bytes:
+    body = (BODY % (max_tokens, "true" if stream else "false")).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
@@ -85,13 +87,14 @@ def _is_complete(answer: bytes) -> bool:
 class Load:
     """Counts and latencies (seconds) of the answers after a warm-up."""
 
-    def __init__(self, url: str, seconds: float, warm_up: float) -> None:
+    def __init__(self, url: str, seconds: float, warm_up: float, max_tokens: int) -> None:
         parts = urlsplit(url)
         self.host, self.port = parts.hostname or "", parts.port or 80
         self.loop = asyncio.get_running_loop()
         self.begin = time.monotonic() + warm_up
         self.end = self.begin + seconds
         self.seconds = seconds
+        self.max_tokens = max_tokens
         self.latencies: list[float] = []
         self.failed = 0
 
@@ -112,7 +115,7 @@ class Load:
 
 
 async def closed(load: Load, connections: int) -> dict[str, Any]:
-    request = request_bytes(load.host)
+    request = request_bytes(load.host, load.max_tokens)
 
     def next_one(connection: Connection, ok: bool) -> None:
         now = load.note(connection, ok)
@@ -128,7 +131,7 @@ async def closed(load: Load, connections: int) -> dict[str, Any]:
 
 
 async def open_loop(load: Load, rate: float, seed: int) -> dict[str, Any]:
-    request = request_bytes(load.host)
+    request = request_bytes(load.host, load.max_tokens)
     random_source = random.Random(seed)
     idle: list[Connection] = []
     opening: set[asyncio.Task[None]] = set()
@@ -174,6 +177,7 @@ class StreamReader(asyncio.Protocol):
         self._arrivals: list[float] = []
         self.gaps: list[float] = []
         self.delays: list[float] = []
+        self.events = 0
         self.streams = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -191,7 +195,9 @@ class StreamReader(asyncio.Protocol):
                 break
             self._arrivals.append(now)
             if self._load.begin <= now < self._load.end:
-                self.delays.append(now - float(buffer[at + len(CREATED) : comma]))
+                self.events += 1
+                sent = float(buffer[at + len(CREATED) : comma])
+                self.delays += [now - sent] if sent else []
             buffer = buffer[comma:]
             at = buffer.find(CREATED)
         self._tail = buffer[-48:] if at < 0 else buffer[at:]
@@ -214,7 +220,7 @@ class StreamReader(asyncio.Protocol):
 
 
 async def streams(load: Load, connections: int) -> dict[str, Any]:
-    request = request_bytes(load.host, stream=True)
+    request = request_bytes(load.host, load.max_tokens, stream=True)
     readers = []
     ramp = max(0.0, load.begin - time.monotonic() - 1.0) / connections
     for _ in range(connections):
@@ -229,15 +235,15 @@ async def streams(load: Load, connections: int) -> dict[str, Any]:
     delays = [delay for reader in readers for delay in reader.delays]
     return {
         "streams": connections,
-        "events_per_second": len(delays) / load.seconds,
-        "silent_streams": sum(not reader.delays for reader in readers),
+        "events_per_second": sum(reader.events for reader in readers) / load.seconds,
+        "silent_streams": sum(not reader.events for reader in readers),
         "gap": summary(gaps),
         "delay": summary(delays),
     }
 
 
 async def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    load = Load(arguments.url, arguments.seconds, arguments.warm_up)
+    load = Load(arguments.url, arguments.seconds, arguments.warm_up, arguments.max_tokens)
     if arguments.kind == "closed":
         return await closed(load, arguments.connections)
     if arguments.kind == "open":
@@ -253,6 +259,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1000.0, help="requests per second")
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--warm-up", type=float, default=1.0, help="seconds before the measurement")
+    parser.add_argument("--max-tokens", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     sys.setswitchinterval(0.0002)
     json.dump(uvloop.run(run(parser.parse_args())), sys.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -15,8 +16,9 @@ from pathlib import Path
 
 import psutil
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[2]
+from llm_contract.exposition import read_samples
+
+ROOT = Path(__file__).resolve().parents[3]
 STOP_SECONDS = 10.0
 READY_SECONDS = 120.0
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -38,9 +40,18 @@ class Server:
 
     def metric(self, name: str) -> float:
         """Return the sum of a metric over all label sets."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as response:
-            lines = response.read().decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
+        return scrape(self.url).get(name, 0.0)
+
+
+def scrape(url: str) -> dict[str, float]:
+    """Return each metric of a server's /metrics, summed over all label sets."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=10.0) as response:
+        lines = response.read().splitlines()
+    sums: dict[str, float] = {}
+    for sample in read_samples(lines):
+        name = sample.name.decode()
+        sums[name] = sums.get(name, 0.0) + sample.value
+    return sums
 
 
 @contextmanager
@@ -75,17 +86,16 @@ def command(argv: Sequence[str], url: str, ready_path: str, env: dict[str, str])
         _stop(process)
 
 
-def script(name: str, *arguments: str) -> tuple[str, ...]:
-    """Return the command line, for `python`, of a program in this folder."""
-    return (str(HERE / name), *arguments)
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
-def bare_engine(*arguments: str) -> tuple[str, ...]:
-    return script("bare_engine.py", *arguments)
-
-
-def gateway(engine_url: str, *arguments: str) -> tuple[str, ...]:
-    return ("-m", "llm_gateway", "--engines", engine_url, "--port", "0", *arguments)
+def scripted_engine(*arguments: str) -> tuple[str, ...]:
+    """Return the command line, for `python`, of a scripted engine on a free port."""
+    return ("-m", "llm_contract.testing", *arguments)
 
 
 def _wait(process: subprocess.Popen[bytes], url: str) -> None:

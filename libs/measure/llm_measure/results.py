@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from benchmarks.processes import HERE, ROOT
 
-FOLDER = HERE / "results"
+from llm_measure.processes import ENVIRONMENT, ROOT
+
 LIBRARIES = ("aiohttp", "httptools", "uvloop", "orjson")
 
 
@@ -31,11 +31,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(name: str, results: dict[str, Any]) -> Path:
-    """Write results/NAME.json with the time and the commit."""
-    stamp = {"benchmark": name, "date": time.strftime("%Y-%m-%d", time.gmtime()), "commit": _commit()}
-    FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"{name}.json"
+def write(program: str, results: dict[str, Any]) -> Path:
+    """Write results/NAME.json next to the program NAME.py, with the time and the commit."""
+    file = Path(program).resolve()
+    stamp = {"benchmark": file.stem, "date": time.strftime("%Y-%m-%d", time.gmtime()), "commit": _commit()}
+    path = file.parent / "results" / f"{file.stem}.json"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({**stamp, **results}, indent=2) + "\n")
     return path
 
@@ -51,8 +52,9 @@ def check(found: dict[str, Any], bars: dict[str, tuple[float, str, float]]) -> b
 
 
 def load(*arguments: str) -> dict[str, Any]:
-    """Run load.py in its own process and return its result."""
-    done = subprocess.run((sys.executable, str(HERE / "load.py"), *arguments), check=True, stdout=subprocess.PIPE)
+    """Run the load client in its own process and return its result."""
+    command = (sys.executable, "-m", "llm_measure.load", *arguments)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env={**os.environ, **ENVIRONMENT})
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
