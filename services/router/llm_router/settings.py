@@ -160,18 +160,6 @@ class EdgeFields(_Section):
     edge_drain_timeout: float = Field(60, ge=0, description="seconds that requests in flight have when an edge stops")
 
 
-class EdgeAppSettings(EdgeFields):
-    """The `args` of the application of `llm_router.control.applications:edge`."""
-
-    edges: int = Field(1, ge=1, description="edges; those of one node share its ports")
-
-    @model_validator(mode="after")
-    def _two_ports(self) -> Self:
-        if self.port and self.port == self.admin_port:
-            raise ValueError(f"port and admin_port are both {self.port}; they must differ")
-        return self
-
-
 def version_of(args: Mapping[str, Any]) -> str:
     """Return 8 hex digits that change with the arguments of an application."""
     return hashlib.sha256(orjson.dumps(args, option=orjson.OPT_SORT_KEYS)).hexdigest()[:8]

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from llm_router.settings import EdgeAppSettings, EnginesSettings
+from llm_router.control.edge.settings import EdgeAppSettings
+from llm_router.settings import EnginesSettings
 
 COMMAND = "engine --port {port}"
 
