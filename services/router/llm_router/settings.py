@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic.fields import FieldInfo
 
 PolicyName = Literal["prefix", "least_loaded", "p2c", "session", "kv_aware", "round_robin"]
 POLICY_NAMES: tuple[str, ...] = get_args(PolicyName)
@@ -163,28 +162,3 @@ class EdgeFields(_Section):
 def version_of(args: Mapping[str, Any]) -> str:
     """Return 8 hex digits that change with the arguments of an application."""
     return hashlib.sha256(orjson.dumps(args, option=orjson.OPT_SORT_KEYS)).hexdigest()[:8]
-
-
-def markdown_table(settings: type[BaseModel]) -> str:
-    """Return a table of the fields, those of a nested model with its name in front."""
-    lines = ["| Setting | Default | |", "|---|---|---|"]
-    for name, field in settings.model_fields.items():
-        lines.append(f"| `{name}` | {_shown_default(field)} | {field.description} |")
-        for nested in get_args(field.annotation):
-            if isinstance(nested, type) and issubclass(nested, BaseModel):
-                lines += [
-                    f"| `{name}.{inner}` | {_shown_default(its)} | {its.description} |"
-                    for inner, its in nested.model_fields.items()
-                ]
-    return "\n".join(lines)
-
-
-def _shown_default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "required"
-    return "" if field.default is None or field.default == "" else str(field.default)
-
-
-if __name__ == "__main__":
-    print(f"`args` of the engines of one model:\n\n{markdown_table(EnginesSettings)}\n")
-    print(f"`args` of the edge:\n\n{markdown_table(EdgeAppSettings)}")
