@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -16,8 +17,8 @@ from ray.serve.schema import ServeDeploySchema
 from llm_router.control.cluster import free_gpus
 from llm_router.control.hooks import check_hooks
 from llm_router.control.names import EDGE_DEPLOYMENT
-from llm_router.control.rollouts.plan import plan
-from llm_router.control.rollouts.watch import FAILED, RUNNING, failure
+from llm_router.control.rollouts.plan import is_edge, plan
+from llm_router.control.rollouts.watch import FAILED, SERVING, failure
 from llm_router.control.scaling.surge import surge_percent
 from llm_router.settings import EnginesSettings
 
@@ -26,6 +27,7 @@ OBJECT_STORE_BYTES = 200 * 1024 * 1024
 START_ATTEMPTS = 3
 POLL_SECONDS = 0.3
 CALL_SECONDS = 60.0
+SHUTDOWN_SECONDS = 120.0
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -81,16 +83,18 @@ def _start_ray(gpus: float | None, cpus: float | None) -> None:
 
 def deploy(config: Mapping[str, Any]) -> None:
     """Deploy a checked configuration. Raises InvalidConfig."""
-    client = _get_global_client()
-    running = ray.get(client._controller.get_app_configs.remote())
-    entries = {name: entry.model_dump(mode="json", exclude_unset=True) for name, entry in running.items()}
     free = free_gpus()
 
     def surge(settings: EnginesSettings) -> int:
         return surge_percent(settings.surge, settings.gpus_per_engine, free)
 
-    planned = plan(config, entries, surge=surge, now=time.time())
-    client.deploy_apps(ServeDeploySchema.model_validate(planned))
+    planned = plan(config, _entries(), surge=surge, now=time.time())
+    _get_global_client().deploy_apps(ServeDeploySchema.model_validate(planned))
+
+
+def _entries() -> dict[str, dict[str, Any]]:
+    configs = ray.get(_get_global_client()._controller.get_app_configs.remote())
+    return {name: config.model_dump(mode="json", exclude_unset=True) for name, config in configs.items()}
 
 
 def wait_until_ready(stopped: threading.Event, *, say: Callable[[str], None]) -> str:
@@ -124,12 +128,15 @@ def edge_url() -> str:
 
 def _ready(detail: Mapping[str, Any]) -> tuple[int, int]:
     deployments = detail["deployments"].values()
-    running = sum(replica["state"] == RUNNING for each in deployments for replica in each["replicas"])
+    running = sum(replica["state"] in SERVING for each in deployments for replica in each["replicas"])
     return running, sum(int(each.get("target_num_replicas") or 0) for each in deployments)
 
 
 def stop(*, joined: bool = False) -> None:
-    """Drain and end every application, then Serve and Ray. On a cluster that was joined, only leave it."""
-    if not joined:
-        serve.shutdown()
+    """Drain and end edges, then engines, Serve and Ray. On a cluster that was joined, only leave it."""
+    if not joined and (client := _get_global_client(raise_if_no_controller_running=False)) is not None:
+        edges = [name for name, entry in _entries().items() if is_edge(entry)]
+        with suppress(TimeoutError):
+            client.delete_apps(edges, blocking=True)  # their last requests need the engines
+        client.shutdown(timeout_s=SHUTDOWN_SECONDS)
     ray.shutdown()
