@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
+import psutil
 import ray
 from ray import serve
 from ray.serve.context import _get_global_client
@@ -63,7 +64,9 @@ def start(*, address: str | None = None, gpus: float | None = None, cpus: float 
 
 def _start_ray(gpus: float | None, cpus: float | None) -> None:
     """Start a Ray of our own. Try again if it fails: on a busy machine, the 30 s that it allows can be too few."""
+    this = psutil.Process()
     for attempt in range(1, START_ATTEMPTS + 1):
+        before = set(this.children(recursive=True))
         try:
             ray.init(
                 address="local",
@@ -75,10 +78,18 @@ def _start_ray(gpus: float | None, cpus: float | None) -> None:
             )
         except Exception as error:  # Ray raises no narrower one here
             ray.shutdown()
+            _kill(set(this.children(recursive=True)) - before)  # `shutdown` forgets those of a start that failed
             if attempt == START_ATTEMPTS:
                 raise StartFailed(f"Ray does not start: {error}") from error
         else:
             return
+
+
+def _kill(processes: Collection[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=CALL_SECONDS)
 
 
 def deploy(config: Mapping[str, Any]) -> None:
