@@ -120,6 +120,7 @@ def serve(config: dict[str, Any], settings: RaySettings, *, gpus: float | None) 
         if url:
             print(url, flush=True)
             stop.wait()
+            _end_at_once_at_the_next()
     except local.StartFailed as error:
         _fail(str(error))
     finally:
@@ -132,6 +133,11 @@ def _stop_signals() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def _end_at_once_at_the_next() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _gpus(settings: RaySettings, models: Iterable[EnginesSettings]) -> float | None:

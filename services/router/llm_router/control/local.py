@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
+import psutil
 import ray
 from ray import serve
 from ray.serve.context import _get_global_client
@@ -16,8 +18,8 @@ from ray.serve.schema import ServeDeploySchema
 from llm_router.control.cluster import free_gpus
 from llm_router.control.hooks import check_hooks
 from llm_router.control.names import EDGE_DEPLOYMENT
-from llm_router.control.rollouts.plan import plan
-from llm_router.control.rollouts.watch import FAILED, RUNNING, failure
+from llm_router.control.rollouts.plan import is_edge, plan
+from llm_router.control.rollouts.watch import FAILED, SERVING, failure
 from llm_router.control.scaling.surge import surge_percent
 from llm_router.settings import EnginesSettings
 
@@ -26,6 +28,7 @@ OBJECT_STORE_BYTES = 200 * 1024 * 1024
 START_ATTEMPTS = 3
 POLL_SECONDS = 0.3
 CALL_SECONDS = 60.0
+SHUTDOWN_SECONDS = 120.0
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -61,7 +64,9 @@ def start(*, address: str | None = None, gpus: float | None = None, cpus: float 
 
 def _start_ray(gpus: float | None, cpus: float | None) -> None:
     """Start a Ray of our own. Try again if it fails: on a busy machine, the 30 s that it allows can be too few."""
+    this = psutil.Process()
     for attempt in range(1, START_ATTEMPTS + 1):
+        before = set(this.children(recursive=True))
         try:
             ray.init(
                 address="local",
@@ -73,24 +78,34 @@ def _start_ray(gpus: float | None, cpus: float | None) -> None:
             )
         except Exception as error:  # Ray raises no narrower one here
             ray.shutdown()
+            _kill(set(this.children(recursive=True)) - before)  # `shutdown` forgets those of a start that failed
             if attempt == START_ATTEMPTS:
                 raise StartFailed(f"Ray does not start: {error}") from error
         else:
             return
 
 
+def _kill(processes: Collection[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=CALL_SECONDS)
+
+
 def deploy(config: Mapping[str, Any]) -> None:
     """Deploy a checked configuration. Raises InvalidConfig."""
-    client = _get_global_client()
-    running = ray.get(client._controller.get_app_configs.remote())
-    entries = {name: entry.model_dump(mode="json", exclude_unset=True) for name, entry in running.items()}
     free = free_gpus()
 
     def surge(settings: EnginesSettings) -> int:
         return surge_percent(settings.surge, settings.gpus_per_engine, free)
 
-    planned = plan(config, entries, surge=surge, now=time.time())
-    client.deploy_apps(ServeDeploySchema.model_validate(planned))
+    planned = plan(config, _entries(), surge=surge, now=time.time())
+    _get_global_client().deploy_apps(ServeDeploySchema.model_validate(planned))
+
+
+def _entries() -> dict[str, dict[str, Any]]:
+    configs = ray.get(_get_global_client()._controller.get_app_configs.remote())
+    return {name: config.model_dump(mode="json", exclude_unset=True) for name, config in configs.items()}
 
 
 def wait_until_ready(stopped: threading.Event, *, say: Callable[[str], None]) -> str:
@@ -124,12 +139,15 @@ def edge_url() -> str:
 
 def _ready(detail: Mapping[str, Any]) -> tuple[int, int]:
     deployments = detail["deployments"].values()
-    running = sum(replica["state"] == RUNNING for each in deployments for replica in each["replicas"])
+    running = sum(replica["state"] in SERVING for each in deployments for replica in each["replicas"])
     return running, sum(int(each.get("target_num_replicas") or 0) for each in deployments)
 
 
 def stop(*, joined: bool = False) -> None:
-    """Drain and end every application, then Serve and Ray. On a cluster that was joined, only leave it."""
-    if not joined:
-        serve.shutdown()
+    """Drain and end edges, then engines, Serve and Ray. On a cluster that was joined, only leave it."""
+    if not joined and (client := _get_global_client(raise_if_no_controller_running=False)) is not None:
+        edges = [name for name, entry in _entries().items() if is_edge(entry)]
+        with suppress(TimeoutError):
+            client.delete_apps(edges, blocking=True)  # their last requests need the engines
+        client.shutdown(timeout_s=SHUTDOWN_SECONDS)
     ray.shutdown()

@@ -19,7 +19,10 @@ class ControllerUnreachable(RuntimeError):
 
 
 class ServeController:
-    """The controller of the cluster that this process is connected to."""
+    """The controller of the cluster that this process is connected to. It keeps its handle when it is restarted."""
+
+    def __init__(self) -> None:
+        self._actor: Any = None
 
     async def entries(self) -> dict[str, dict[str, Any]]:
         """Return the declarative entry of each application by its name."""
@@ -39,7 +42,10 @@ class ServeController:
     async def _call(self, method: str, *arguments: Any) -> Any:
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                controller = await asyncio.to_thread(ray.get_actor, SERVE_CONTROLLER_NAME, SERVE_NAMESPACE)
-                return await getattr(controller, method).remote(*arguments)
-        except (TimeoutError, ValueError, ray.exceptions.RayActorError, ray.exceptions.RpcError) as error:
+                if self._actor is None:
+                    self._actor = await asyncio.to_thread(ray.get_actor, SERVE_CONTROLLER_NAME, SERVE_NAMESPACE)
+                return await getattr(self._actor, method).remote(*arguments)
+        except ray.exceptions.RayTaskError:
+            raise  # the controller answered: it refused
+        except (TimeoutError, ValueError, ray.exceptions.RayError) as error:
             raise ControllerUnreachable(f"Serve's controller does not answer: {error}") from error

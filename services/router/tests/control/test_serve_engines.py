@@ -69,3 +69,12 @@ def test_two_halves_share_a_gpu_and_two_ranks_have_two(router: Router) -> None:
     assert visible_gpus(ranks["engine_pid"]) == ",".join(ranks["gpus"])
     router.deploy()
     until(lambda: not alive(ranks["engine_pid"]))
+
+
+def test_an_engine_that_stands_still_is_replaced(router: Router) -> None:
+    router.deploy(engines("main", progress_timeout=5))
+    (engine,) = router.wait_for("engines-main", 1, router.rollout("engines-main").to_version)
+    os.kill(engine["engine_pid"], signal.SIGSTOP)
+    until(lambda: not alive(engine["engine_pid"]))
+    (other,) = router.wait_for("engines-main", 1)
+    assert other["id"] != engine["id"]

@@ -60,8 +60,12 @@ class ControlPlane:
     async def keep_up(self) -> None:
         """Follow the controller until cancelled: applications, models, failed rollouts."""
         while True:
-            with suppress(ControllerUnreachable):
+            try:
                 await self.poll()
+            except ControllerUnreachable as error:
+                log.warning("%s", error)
+            except Exception:  # the next poll can do better, and nothing else follows the controller
+                log.exception("following Serve's controller failed")
             await asyncio.sleep(POLL_SECONDS)
 
     async def poll(self) -> None:
@@ -75,10 +79,9 @@ class ControlPlane:
     async def _status(self) -> Status:
         try:
             entries, details = await asyncio.gather(self._controller.entries(), self._controller.details())
-            found = await asyncio.to_thread(nodes)
         except ControllerUnreachable:
             return Status(controller="unreachable")
-        return status_of(entries, details, self._lists.engines, found)
+        return status_of(entries, details, self._lists.engines, await asyncio.to_thread(nodes))
 
     async def _deploy(self, config: Mapping[str, Any]) -> Status:
         entries = await self._controller.entries()

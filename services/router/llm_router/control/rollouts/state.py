@@ -9,12 +9,11 @@ from pydantic import ValidationError
 
 from llm_router.control.names import ENGINE_DEPLOYMENT
 from llm_router.control.rollouts.plan import RolloutRecord, edge_config, is_edge, is_engines, version
-from llm_router.control.rollouts.watch import failure
+from llm_router.control.rollouts.watch import RUNNING, SERVING, failure
 from llm_router.fleet.engine import EngineInfo
 from llm_router.settings import EnginesSettings, ModelSettings
 from llm_router.status import ApplicationStatus, EngineStatus, NodeStatus, RolloutState, RolloutStatus, Status
 
-RUNNING = "RUNNING"
 STARTING = "STARTING"
 
 
@@ -68,7 +67,7 @@ def _application(
         policy=models[model].policy if model in models else "",
         version=version(entry),
         target=sum(int(each.get("target_num_replicas") or 0) for each in deployments),
-        ready=sum(replica["state"] == RUNNING for replica in replicas),
+        ready=sum(replica["state"] in SERVING for replica in replicas),
         autoscaling=_bounds(entry),
         gpus_per_engine=settings.gpus_per_engine if settings else 0,
         waits_for=_waits_for(replicas, settings, nodes),
@@ -125,7 +124,7 @@ def _waits_for(
 
 
 def _rollout(record: RolloutRecord, application: ApplicationStatus) -> RolloutStatus:
-    new = sum(one.version == record.to_version and one.state == RUNNING for one in application.engines)
+    new = sum(one.version == record.to_version and one.state in SERVING for one in application.engines)
     return RolloutStatus(
         application=record.application,
         state=_rollout_state(record, application),

@@ -17,6 +17,8 @@ from llm_router.control.serve_controller import ServeController
 FAILED = "DEPLOY_FAILED"
 DEPLOYING = "DEPLOYING"
 RUNNING = "RUNNING"
+SERVING = (RUNNING, "UPDATING")
+"""States of a replica that serves. One that is UPDATING takes over a changed `user_config`."""
 
 log = logging.getLogger(__name__)
 

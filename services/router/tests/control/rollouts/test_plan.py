@@ -6,6 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+from ray.serve.schema import ServeDeploySchema
 
 from llm_router.control.names import EDGE, ENGINES
 from llm_router.control.rollouts.plan import (
@@ -187,3 +188,9 @@ def test_the_plan_leaves_the_operators_configuration_alone() -> None:
     before = deepcopy(given)
     plan(given, {}, surge=always, now=1)
     assert given == before
+
+
+def test_serve_accepts_the_operators_file_and_the_plan() -> None:
+    given = config(engines(replicas=2, policy="p2c"))
+    for accepted in (given, plan(given, {}, surge=always, now=1)):
+        ServeDeploySchema.model_validate(accepted)
