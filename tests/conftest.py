@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
-from support import ENVIRONMENT, MODEL, READY_TIMEOUT, any_port
+from support import ENVIRONMENT, MODEL, READY_TIMEOUT, Stack, any_port
 
 from llm_lab import paths, service
 from llm_lab.ports import HOST
@@ -17,10 +19,9 @@ from llm_lab.service import Running, Service
 Start = Callable[..., Running]
 
 
-@pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Start a program and stop it after the test: start(name, port, "-m", "llm_engine", …)."""
-    monkeypatch.setattr(paths, "LOGS", tmp_path)
+@contextmanager
+def starting(logs: Path) -> Iterator[Start]:
+    """Yield start(name, port, "-m", "llm_engine", …), and stop in the end what it started. Logs are kept in `logs`."""
     started: list[Running] = []
 
     def start_one(name: str, port: int, *arguments: str) -> Running:
@@ -28,47 +29,68 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         started.append(service.start(Service(name, argv, f"http://{HOST}:{port}", env=ENVIRONMENT)))
         return started[-1]
 
-    yield start_one
-    service.stop(reversed(started))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "LOGS", logs)
+        try:
+            yield start_one
+        finally:
+            service.stop(reversed(started))
+
+
+def run_engine(start: Start, name: str, port: int, *flags: str) -> Running:
+    return start(
+        *(name, port, "-m", "llm_engine", "serve", str(MODEL), "--served-model-name", "main"),
+        *("--host", HOST, "--port", str(port), "--num-threads", "1", *flags),
+    )
+
+
+def run_gateway(
+    start: Start, folder: Path, engine_urls: Sequence[str], *, max_in_flight: int = 8, **settings: object
+) -> Running:
+    port = any_port()
+    engines = [{"url": url, "max_in_flight": max_in_flight} for url in engine_urls]
+    config = folder / "gateway.yaml"
+    config.write_text(yaml.safe_dump({"host": HOST, "port": port, "engines": engines, **settings}))
+    return start("gateway", port, "-m", "llm_gateway", "--config", str(config))
+
+
+def run_stack(start: Start, folder: Path) -> Stack:
+    """Run an engine and a gateway in front of it, and wait until both are ready."""
+    engine = run_engine(start, "engine-0", any_port())
+    service.wait_until_ready([engine], READY_TIMEOUT)
+    gateway = run_gateway(start, folder, [engine.url], probe_interval=0.2)
+    service.wait_until_ready([gateway], READY_TIMEOUT)
+    return Stack(engine, gateway)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start programs, and stop them after the test."""
+    with starting(tmp_path) as start_one:
+        yield start_one
 
 
 @pytest.fixture
 def start_engine(start: Start) -> Callable[..., Running]:
-    """Start an engine that serves the small model as `main`; it is not yet ready."""
-
-    def start_one(name: str, port: int, *flags: str) -> Running:
-        return start(
-            *(name, port, "-m", "llm_engine", "serve", str(MODEL), "--served-model-name", "main"),
-            *("--host", HOST, "--port", str(port), "--num-threads", "1", *flags),
-        )
-
-    return start_one
+    """Start an engine that serves the small model as `main`: (name, port, *flags). It is not yet ready."""
+    return partial(run_engine, start)
 
 
 @pytest.fixture
 def start_gateway(start: Start, tmp_path: Path) -> Callable[..., Running]:
     """Start a gateway over engine URLs; keyword arguments are its settings. It is not yet ready."""
-
-    def start_one(*engine_urls: str, max_in_flight: int = 8, **settings: object) -> Running:
-        port = any_port()
-        engines = [{"url": url, "max_in_flight": max_in_flight} for url in engine_urls]
-        config = tmp_path / "gateway.yaml"
-        config.write_text(yaml.safe_dump({"host": HOST, "port": port, "engines": engines, **settings}))
-        return start("gateway", port, "-m", "llm_gateway", "--config", str(config))
-
-    return start_one
+    return lambda *engine_urls, **settings: run_gateway(start, tmp_path, engine_urls, **settings)
 
 
 @pytest.fixture
-def engine(start_engine: Callable[..., Running]) -> Running:
-    running = start_engine("engine-0", any_port())
-    service.wait_until_ready([running], READY_TIMEOUT)
-    return running
+def stack(start: Start, tmp_path: Path) -> Stack:
+    """An engine and a gateway for one test, which may kill them."""
+    return run_stack(start, tmp_path)
 
 
-@pytest.fixture
-def gateway(engine: Running, start_gateway: Callable[..., Running]) -> Running:
-    """Start a gateway in front of `engine`."""
-    running = start_gateway(engine.url, probe_interval=0.2)
-    service.wait_until_ready([running], READY_TIMEOUT)
-    return running
+@pytest.fixture(scope="module")
+def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """An engine and a gateway for those tests of a file that leave them as they were."""
+    folder = tmp_path_factory.mktemp("stack")
+    with starting(folder) as start_one:
+        yield run_stack(start_one, folder)

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,16 @@ from llm_lab.service import Running
 MODEL = Path("models/zoo/llama")
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
 READY_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True)
+class Stack:
+    engine: Running
+    gateway: Running
+
+    def url(self, edge: str) -> str:
+        """Return the URL of "engine" or of "gateway"."""
+        return {"engine": self.engine, "gateway": self.gateway}[edge].url
 
 
 def any_port() -> int:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support import post
-
-from llm_lab.service import Running
+from support import Stack, post
 
 GOOD: dict[str, Any] = {"model": "main", "prompt": "import os", "max_tokens": 2}
 CASES: list[tuple[str, bytes | dict[str, Any], int]] = [
@@ -27,8 +25,8 @@ CASES: list[tuple[str, bytes | dict[str, Any], int]] = [
 
 
 @pytest.mark.parametrize("edge", ["engine", "gateway"])
-def test_wrong_input_gets_an_error_object_and_service_goes_on(edge: str, engine: Running, gateway: Running) -> None:
-    url = {"engine": engine.url, "gateway": gateway.url}[edge]
+def test_wrong_input_gets_an_error_object_and_service_goes_on(edge: str, shared_stack: Stack) -> None:
+    url = shared_stack.url(edge)
     for name, body, expected in CASES:
         status, answer = post(url, body)
         assert status == expected, f"{name}: {status} {answer}"

@@ -10,21 +10,21 @@ from typing import Any
 
 import httpx2
 import pytest
-from support import READY_TIMEOUT, any_port, eventually, kill, metric, post
+from support import READY_TIMEOUT, Stack, any_port, eventually, kill, metric, post
 
 from llm_lab import service
 from llm_lab.service import Running
 
 LONG: dict[str, Any] = {"model": "main", "prompt": "import", "max_tokens": 1900, "ignore_eos": True, "temperature": 0}
+GENERATED = "vllm:generation_tokens_total"
 SHORT: dict[str, Any] = {"model": "main", "prompt": "import", "max_tokens": 2}
 
 
 @pytest.mark.parametrize("edge", ["engine", "gateway"])
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_hangs_up_frees_the_engine_within_a_second(
-    edge: str, stream: bool, engine: Running, gateway: Running
-) -> None:
-    url = {"engine": engine.url, "gateway": gateway.url}[edge]
+def test_a_client_that_hangs_up_frees_the_engine_within_a_second(edge: str, stream: bool, shared_stack: Stack) -> None:
+    url, engine = shared_stack.url(edge), shared_stack.engine.url
+    generated = metric(engine, GENERATED)
     body = {**LONG, "stream": stream, "n": 8}  # one answer of 1,900 tokens may be over in half a second
     with httpx2.Client(timeout=httpx2.Timeout(30)) as client:
         request = client.build_request("POST", f"{url}/v1/completions", json=body)
@@ -37,10 +37,10 @@ def test_a_client_that_hangs_up_frees_the_engine_within_a_second(
             with pytest.raises(httpx2.ReadTimeout):
                 client.send(request)
     gone = time.monotonic()
-    assert eventually(lambda: metric(engine.url, "vllm:num_requests_running") == 0, timeout=5)
+    assert eventually(lambda: metric(engine, "vllm:num_requests_running") == 0, timeout=5)
     assert time.monotonic() - gone < 1.0
-    assert metric(engine.url, "vllm:kv_cache_usage_perc") == 0
-    assert metric(engine.url, "vllm:generation_tokens_total") < body["n"] * body["max_tokens"]
+    assert metric(engine, "vllm:kv_cache_usage_perc") == 0
+    assert metric(engine, GENERATED) - generated < body["n"] * body["max_tokens"]
 
 
 def test_an_engine_that_dies_is_passed_over_and_comes_back(
@@ -61,14 +61,12 @@ def test_an_engine_that_dies_is_passed_over_and_comes_back(
     assert eventually(lambda: post(gateway.url, SHORT)[0] == 200)
 
 
-def test_an_engine_that_dies_in_the_middle_of_a_stream_ends_it_with_an_error_event(
-    engine: Running, gateway: Running
-) -> None:
+def test_an_engine_that_dies_in_the_middle_of_a_stream_ends_it_with_an_error_event(stack: Stack) -> None:
     body = json.dumps({**LONG, "stream": True}).encode()
-    request = urllib.request.Request(f"{gateway.url}/v1/completions", body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(f"{stack.gateway.url}/v1/completions", body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as response:
         assert json.loads(response.readline().removeprefix(b"data: "))["choices"]
-        kill(engine)
+        kill(stack.engine)
         events = [line.removeprefix(b"data: ") for line in response if line.startswith(b"data: ")]
     last = [json.loads(event) for event in events if event.strip() != b"[DONE]"][-1]
     assert last["error"]["code"] == "engine_failed"

@@ -5,14 +5,12 @@ from __future__ import annotations
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
-
-from llm_lab.service import Running
+from support import Stack
 
 
 @pytest.fixture(params=["engine", "gateway"])
-def client(request: pytest.FixtureRequest, engine: Running, gateway: Running) -> openai.OpenAI:
-    url = {"engine": engine.url, "gateway": gateway.url}[request.param]
-    return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+def client(request: pytest.FixtureRequest, shared_stack: Stack) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{shared_stack.url(request.param)}/v1", api_key="none", max_retries=0)
 
 
 def test_whole_and_streamed_answers_agree(client: openai.OpenAI) -> None:

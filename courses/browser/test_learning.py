@@ -27,25 +27,32 @@ PAGES = {
 }
 
 
-@pytest.fixture
-def open_site(visitor: Visit, address: str) -> Iterator[Callable[..., Page]]:
-    """Return a function that opens a browser of its own, in which the site has PAGES too."""
-    walks = []
+@pytest.fixture(scope="module")
+def address(site: Path, serve: Callable[[Path], Any]) -> str:
+    """Return the address of the site with PAGES in it."""
+    served = serve(site)
+    for path, content in PAGES.items():
+        served.put(path, content, like=path if "/" in path else "glossary.html")
+    return str(served.without_search().address)
 
-    def start(**settings: Any) -> Page:
-        walks.append(walk := visitor(address, **settings))
-        for path, content in PAGES.items():
-            walk.put(path, content, like=path if "/" in path else "glossary.html")
-        page: Page = walk.page
-        return page
+
+@pytest.fixture
+def open_walk(visitor: Visit, address: str) -> Iterator[Callable[[], Any]]:
+    """Return a function that opens a browser of its own."""
+    walks: list[Any] = []
+
+    def start() -> Any:
+        walks.append(visitor(address))
+        return walks[-1]
 
     yield start
     assert [complaint for walk in walks for complaint in walk.complaints] == []
 
 
 @pytest.fixture
-def page(open_site: Callable[..., Page]) -> Page:
-    return open_site()
+def page(open_walk: Callable[[], Any]) -> Page:
+    page: Page = open_walk().page
+    return page
 
 
 def go(page: Page, path: str) -> None:
@@ -198,7 +205,7 @@ def test_the_time_on_a_page_is_noted_when_it_is_left(page: Page) -> None:
     assert 89 <= event["facts"]["seconds"] <= 95
 
 
-def test_the_log_goes_to_the_terminal_and_back(page: Page, open_site: Callable[..., Page], tmp_path: Path) -> None:
+def test_the_log_goes_to_the_terminal_and_back(page: Page, open_walk: Callable[[], Any], tmp_path: Path) -> None:
     go(page, BLOCKS)
     page.locator("course-criteria input").first.check()
     go(page, "progress.html")
@@ -209,7 +216,7 @@ def test_the_log_goes_to_the_terminal_and_back(page: Page, open_site: Callable[.
     passed = {"at": "2026-01-01T00:00:00.000Z", "facts": {"event": "passed"}, "key": "2.3", "kind": "exercise"}
     more = json.dumps(passed) + "\n"
     exported.write_text(more + exported.read_text(encoding="utf-8"), encoding="utf-8")
-    other = open_site()
+    other: Page = open_walk().page
     go(other, "progress.html")
     other.get_by_label("Import").set_input_files(exported)
     expect(other.locator(".progress-note")).to_have_text("2 new events.")
@@ -223,9 +230,9 @@ def test_the_log_goes_to_the_terminal_and_back(page: Page, open_site: Callable[.
     expect(other.locator(".progress-note")).to_have_text("broken.jsonl, line 1: not an event of a progress log")
 
 
-@pytest.mark.parametrize("settings", [{}, {"dark": True}, {"width": 390}], ids=["light", "dark", "phone"])
-def test_nothing_overflows(open_site: Callable[..., Page], settings: dict[str, Any]) -> None:
-    page = open_site(**settings)
+def test_nothing_overflows(open_walk: Callable[[], Any]) -> None:
+    walk = open_walk()
+    page: Page = walk.page
     for name in PAGES:
         go(page, name)
         page.locator("course-quiz, course-cards, course-progress").first.locator("> *").first.wait_for()
@@ -233,5 +240,5 @@ def test_nothing_overflows(open_site: Callable[..., Page], settings: dict[str, A
             answer(page, right=False)
         if name == "cards.html":
             page.get_by_role("button", name="Show the answer").click()
-        wide = page.evaluate("document.scrollingElement.scrollWidth - window.innerWidth")
-        assert wide <= 0, f"{name} is {wide} pixels too wide"
+        walk.look()
+        walk.look_on_a_dark_phone()

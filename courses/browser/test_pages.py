@@ -12,6 +12,26 @@ Visit = Callable[..., Any]
 """conftest's `visitor`."""
 
 
+Serve = Callable[[Path], Any]
+"""conftest's `serve`."""
+FILE_OF_CODE = 'class="highlight source-file"'
+"""In the copies of code, which differ in their article only and have nothing that a script works on."""
+SHOW_EACH = """async (paths) => {
+  const shared = (page) => [...page.querySelectorAll("script[src], link[rel=stylesheet]")]
+    .map((each) => (each.getAttribute("src") || each.getAttribute("href")).split("/").pop()).join();
+  const mine = shared(document);
+  const faults = [];
+  for (const path of paths) {
+    const text = await (await fetch("/" + path)).text();
+    const page = new DOMParser().parseFromString(text, "text/html");
+    if (shared(page) !== mine) faults.push(path + ": other scripts or styles than the first one's");
+    for (const part of ["header", "article"]) document.querySelector(part).replaceWith(page.querySelector(part));
+    if (document.documentElement.scrollWidth > document.documentElement.clientWidth) faults.push(path + ": too wide");
+  }
+  return faults;
+}"""
+
+
 def pages(site: Path) -> list[str]:
     return sorted(file.relative_to(site).as_posix() for file in site.rglob("*.html") if file.name != "404.html")
 
@@ -21,33 +41,42 @@ def written(site: Path) -> list[str]:
     return [page for page in pages(site) if not page.startswith("generated")]
 
 
-def test_every_page_is_clean_on_a_desktop_on_a_phone_and_in_the_dark(site: Path, address: str, visitor: Visit) -> None:
-    walk = visitor(address).without_search()
-    for page in pages(site):
-        walk.page.set_viewport_size({"width": 1280, "height": 900})
+def code_copies(site: Path) -> list[str]:
+    return [page for page in pages(site) if FILE_OF_CODE in (site / page).read_text(encoding="utf-8")]
+
+
+def test_every_page_is_clean_on_a_desktop_and_on_a_dark_phone(site: Path, serve: Serve, visitor: Visit) -> None:
+    walk = visitor(serve(site).without_search().address)
+    copies = code_copies(site)
+    for page in sorted({*pages(site)} - {*copies[1:]}):
         walk.open(page)
-        walk.page.set_viewport_size({"width": 390, "height": 844})
-        walk.page.evaluate("() => { document.body.dataset.mdColorScheme = 'slate'; }")
-        walk.look()
+        walk.look_on_a_dark_phone()
     assert walk.complaints == []
 
 
-def test_every_written_page_opens_cleanly_on_a_dark_phone(site: Path, address: str, visitor: Visit) -> None:
-    walk = visitor(address, width=390, dark=True).without_search()
+@pytest.mark.parametrize("settings", [{}, {"width": 390, "dark": True}], ids=["desktop", "phone"])
+def test_every_copy_of_code_fits_into_the_frame_of_the_first(
+    site: Path, serve: Serve, visitor: Visit, settings: dict[str, Any]
+) -> None:
+    walk = visitor(serve(site).without_search().address, **settings)
+    copies = code_copies(site)
+    assert walk.open(copies[0]).evaluate(SHOW_EACH, copies) == []
+    assert walk.complaints == []
+
+
+def test_pages_open_on_a_dark_phone_and_from_a_file_too(site: Path, visitor: Visit) -> None:
+    walk = visitor(site.as_uri(), width=390, dark=True)
+    walk.page.route("**/workers/search.*.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
     for page in written(site):
         walk.open(page)
     assert walk.complaints == []
 
 
-def test_pages_work_from_a_file_too(site: Path, visitor: Visit) -> None:
-    walk = visitor(site.as_uri())
-    for page in written(site):
-        walk.open(page)
-    assert walk.complaints == []
-
-
-def test_zensical_pages_are_clean(zensical_site: Path, serve: Callable[[Path], str], visitor: Visit) -> None:
-    walk = visitor(serve(zensical_site), width=390)
+def test_zensical_pages_are_clean(zensical_site: Path, serve: Serve, visitor: Visit) -> None:
+    served = serve(zensical_site)
+    walk = visitor(served.address, width=390)
+    walk.open("index.html")
+    served.without_search()
     for page in written(zensical_site):
         walk.open(page)
     assert walk.complaints == []

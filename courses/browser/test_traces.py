@@ -32,17 +32,48 @@ EVENTS = """(name) => new Promise((take) => {
   script.src = `assets/traces/${name}.js`;
   document.head.append(script);
 })"""
-SETTINGS: dict[str, dict[str, Any]] = {"light": {}, "dark": {"dark": True}, "phone": {"width": 390}}
+GO_TO_EACH = """async () => {
+  const trace = document.querySelector(".trace").closest("[trace]");
+  const text = (part) => trace.querySelector(part)?.textContent || "";
+  const faults = [];
+  for (let step = 0; step <= trace.last; step++) {
+    trace.go(step);
+    if (text(".t-place") !== `${step} / ${trace.last}`) faults.push(`${step}: is at ${text(".t-place")}`);
+    if (!text(".t-say b")) faults.push(`${step}: says nothing`);
+    if (trace.querySelector(".t-warn")) faults.push(`${step}: ${text(".t-warn")}`);
+    if (document.documentElement.scrollWidth > innerWidth) faults.push(`${step}: too wide`);
+  }
+  return faults;
+}"""
+COUNT_AT_EACH = """(steps) => steps.map((step) => {
+  const trace = document.querySelector("trace-blocks");
+  trace.go(step);
+  const count = (part) => trace.querySelectorAll(part).length;
+  return [trace.querySelector(".t-stage h4").textContent, count(".t-block.t-cached"), count(".t-block.t-evicted")];
+})"""
 
 
-@pytest.fixture(params=["light"])
-def page(visitor: Visit, address: str, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """Return a browser in which the site has a page for each of ELEMENTS; whatever it complains of fails the test."""
-    walk = visitor(address, **SETTINGS[request.param])
+@pytest.fixture(scope="module")
+def address(site: Path, serve: Callable[[Path], Any]) -> str:
+    """Return the address of the site with a page for each of ELEMENTS."""
+    served = serve(site)
     for name, element in (ELEMENTS | AT_STEP).items():
-        walk.put(f"{name}.html", f"<h1>{name}</h1><p>Some text before the picture.</p><div>{element}</div>", LIKE)
-    yield walk.page
+        served.put(f"{name}.html", f"<h1>{name}</h1><p>Some text before the picture.</p><div>{element}</div>", LIKE)
+    return str(served.without_search().address)
+
+
+@pytest.fixture
+def walk(visitor: Visit, address: str) -> Iterator[Any]:
+    """Return a tab; whatever it complains of fails the test."""
+    walk = visitor(address)
+    yield walk
     assert walk.complaints == []
+
+
+@pytest.fixture
+def page(walk: Any) -> Page:
+    page: Page = walk.page
+    return page
 
 
 def go(page: Page, name: str) -> None:
@@ -54,20 +85,27 @@ def last_step(page: Page) -> int:
     return int(page.locator(".t-place").inner_text().split(" / ")[1])
 
 
-@pytest.mark.parametrize("page", ["light", "dark", "phone"], indirect=True)
 @pytest.mark.parametrize("name", ELEMENTS)
-def test_every_picture_steps_to_its_end_and_fits(page: Page, name: str) -> None:
+def test_every_picture_steps_to_its_end_and_fits(walk: Any, name: str) -> None:
+    page = walk.page
     go(page, name)
     expect(page.locator(".t-check")).to_contain_text("agree with")
     last = last_step(page)
     page.locator(".trace .t-main").focus()
-    for step in range(1, last + 1):
+    for step in range(1, 11):
         page.keyboard.press("ArrowRight")
-        if step % 10 == 0 or step == last:
-            expect(page.locator(".t-place")).to_have_text(f"{step} / {last}")
-            assert page.locator(".t-say b").inner_text()
-            assert page.locator(".t-warn").count() == 0
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        expect(page.locator(".t-place")).to_have_text(f"{step} / {last}")
+    page.keyboard.press("End")
+    expect(page.locator(".t-place")).to_have_text(f"{last} / {last}")
+    for width, scheme in ((1280, "light"), (390, "dark")):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate(GO_TO_EACH) == []
+        fits(page)
+
+
+def fits(page: Page) -> None:
+    """Fail if the bar takes two lines or a picture is wider than its stage."""
     assert page.locator(".t-bar").bounding_box()["height"] <= 30  # type: ignore[index]
     stage = page.locator(".t-stage").bounding_box()
     assert stage is not None
@@ -81,18 +119,13 @@ def test_the_pool_shows_the_engines_counters_at_every_step(page: Page) -> None:
     go(page, "blocks")
     events = page.evaluate(EVENTS, "paging")
     total = next(event for event in events if event["event"] == "start")["num_blocks"]
-    for event in (event for event in events if event["event"] == "step"):
-        page.evaluate("(step) => document.querySelector('trace-blocks').go(step)", event["index"])
-        title = page.locator(".t-stage h4").first.inner_text()
-        owned, cached, free = map(int, re.findall(r"\d+", title))
+    steps = [event for event in events if event["event"] == "step"]
+    shown = page.evaluate(COUNT_AT_EACH, [event["index"] for event in steps])
+    for event, (title, cached, evicted) in zip(steps, shown, strict=True):
         counters = event["blocks"]
-        assert (owned, cached, free) == (
-            total - counters["free"] - counters["cached"],
-            counters["cached"],
-            counters["free"],
-        )
-        assert page.locator(".t-block.t-cached").count() == cached
-        assert page.locator(".t-block.t-evicted").count() == len(event["evicted"])
+        owned = total - counters["free"] - counters["cached"]
+        assert tuple(map(int, re.findall(r"\d+", title))) == (owned, counters["cached"], counters["free"])
+        assert (cached, evicted) == (counters["cached"], len(event["evicted"]))
 
 
 def test_the_two_ways_of_batching_end_where_the_engine_ended(page: Page) -> None:

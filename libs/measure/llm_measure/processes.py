@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -20,7 +23,11 @@ from llm_contract.exposition import read_samples
 
 ROOT = Path(__file__).resolve().parents[3]
 STOP_SECONDS = 10.0
-READY_SECONDS = 120.0
+ORPHAN_SECONDS = 10.0
+"""Time that a server's children have to end after it."""
+READY_SECONDS = 180.0
+MESSAGE_LENGTH = 2000
+"""Most of a server's last words in an error."""
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
@@ -28,6 +35,8 @@ ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 class Server:
     url: str
     process: subprocess.Popen[bytes]
+    left: list[str] = field(default_factory=list)
+    """Names of its children that were alive ORPHAN_SECONDS after its end, and were killed then."""
 
     def resident_bytes(self) -> int:
         """Return the memory of the process and all its children."""
@@ -55,22 +64,17 @@ def scrape(url: str) -> dict[str, float]:
 
 
 @contextmanager
-def python(*arguments: str) -> Iterator[Server]:
-    """Run a Python program of this project that prints its URL as its first line."""
-    process = subprocess.Popen(
-        (sys.executable, *arguments),
-        env={**os.environ, **ENVIRONMENT},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert process.stdout is not None
-    try:
-        url = process.stdout.readline().decode().strip()
-        if not url:
-            raise RuntimeError(f"{' '.join(arguments)} ended before it listened")
-        yield Server(url, process)
-    finally:
-        _stop(process)
+def python(*arguments: str, stop_seconds: float = STOP_SECONDS) -> Iterator[Server]:
+    """Run a Python program of this project that prints its URL on a line of its own."""
+    left: list[str] = []
+    with tempfile.TemporaryFile() as printed:
+        process = subprocess.Popen(
+            (sys.executable, *arguments), env={**os.environ, **ENVIRONMENT}, stdout=printed, stderr=printed
+        )
+        try:
+            yield Server(_printed_url(process, printed), process, left)
+        finally:
+            left += _stop(process, stop_seconds)
 
 
 @contextmanager
@@ -83,7 +87,7 @@ def command(argv: Sequence[str], url: str, ready_path: str, env: dict[str, str])
         _wait(process, url + ready_path)
         yield Server(url, process)
     finally:
-        _stop(process)
+        _stop(process, STOP_SECONDS)
 
 
 def free_port() -> int:
@@ -96,6 +100,19 @@ def free_port() -> int:
 def scripted_engine(*arguments: str) -> tuple[str, ...]:
     """Return the command line, for `python`, of a scripted engine on a free port."""
     return ("-m", "llm_contract.testing", *arguments)
+
+
+def _printed_url(process: subprocess.Popen[bytes], printed: IO[bytes]) -> str:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        has_ended = process.poll() is not None
+        text = os.pread(printed.fileno(), os.fstat(printed.fileno()).st_size, 0).decode(errors="replace")
+        if found := re.search(r"^(http://\S+)\n", text, re.MULTILINE):
+            return found[1]
+        if has_ended:
+            raise RuntimeError(f"{process.args!r} ended before it listened: {text[-MESSAGE_LENGTH:].strip()}")
+        time.sleep(0.02)
+    raise RuntimeError(f"{process.args!r} printed no URL within {READY_SECONDS:g} s")
 
 
 def _wait(process: subprocess.Popen[bytes], url: str) -> None:
@@ -113,16 +130,21 @@ def _wait(process: subprocess.Popen[bytes], url: str) -> None:
     raise RuntimeError(f"{url} did not answer within {READY_SECONDS:g} s")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], seconds: float) -> list[str]:
+    """End the process, then its children. Return the names of those that had to be killed."""
     try:
         family = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         family = []
     process.terminate()
     try:
-        process.wait(STOP_SECONDS)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for orphan in psutil.wait_procs(family, timeout=1.0)[1]:
-        orphan.kill()
+    left = []
+    for orphan in psutil.wait_procs(family, timeout=ORPHAN_SECONDS)[1]:
+        with suppress(psutil.NoSuchProcess):
+            left.append(orphan.name())
+            orphan.kill()
+    return left

@@ -37,8 +37,6 @@ REPAIR_SECONDS = 120.0
 SETTLED_SHARE = 0.2
 """Share of the run after which memory counts: before that, pools and buffers fill."""
 GROWTH_LIMIT = 1.1
-LEFT_SECONDS = 10.0
-"""Time that processes have to end once the router has ended."""
 MIB = 2**20
 
 
@@ -91,26 +89,27 @@ async def run(minutes: float, seed: int) -> dict[str, Any]:
             async with Traffic(router.url, **stack.LOAD) as traffic:
                 await chaos.run(60 * minutes)
         router.family()
-    _, left = psutil.wait_procs(list(router.seen.values()), timeout=LEFT_SECONDS)
-    names = [_name(process) for process in left]
-    for process in left:
-        with suppress(psutil.Error):
-            process.kill()
+    left = [*router.server.left, *_end(list(router.seen.values()))]
     return {
         "minutes": minutes,
         "seed": seed,
         "blows": dict(chaos.blows),
         "longest_repair": max(chaos.repairs, default=0.0),
         "memory_mib": chaos.memory_mib,
-        "left": names,
+        "left": left,
         "load": traffic.summary(),
     }
 
 
-def _name(process: psutil.Process) -> str:
-    with suppress(psutil.Error):
-        return process.name()
-    return "ended"
+def _end(processes: list[psutil.Process]) -> list[str]:
+    """Kill those of the processes that live. Return their names."""
+    left = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if process.is_running():
+                left.append(process.name())
+                process.kill()
+    return left
 
 
 def growth(memory: list[float]) -> float:

@@ -31,6 +31,8 @@ MODEL = "main"
 LOAD: dict[str, Any] = {"unary": 8, "streams": 16, "tokens": 50}
 """Clients, and tokens of each answer."""
 READY_SECONDS = 180.0
+STOP_SECONDS = 120.0
+"""Engines drain before they end."""
 SCRIPTED = "{python} -m llm_contract.testing --model main --port {port}"
 Json = dict[str, Any]
 
@@ -101,11 +103,11 @@ class Router:
         return wait_until(complete, timeout=timeout, what=f"{engines} live engines")
 
     def deploy(self, changed: Json) -> None:
-        """Apply a configuration by `llm-router deploy`."""
+        """Apply a configuration by `llm-router deploy`; do not wait for its rollouts."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "router.yaml"
             file.write_text(yaml.safe_dump(changed))
-            command = (sys.executable, "-m", "llm_router", "deploy", str(file), "--admin", self.admin)
+            command = (sys.executable, "-m", "llm_router", "deploy", str(file), "--admin", self.admin, "--no-wait")
             subprocess.run(command, env={**os.environ, **ENVIRONMENT}, check=True, stdout=subprocess.DEVNULL)
         self.config = changed
 
@@ -136,8 +138,8 @@ def running(configuration: Json, *, gpus: int, address: str | None = None) -> It
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "router.yaml"
         file.write_text(yaml.safe_dump(configuration))
-        ray = ("--address", address) if address else ("--num-gpus", str(gpus))
-        with python("-m", "llm_router", "serve", "--config", str(file), *ray) as server:
+        ray = ("--address", address) if address else ("--logical-gpus", str(gpus))
+        with python("-m", "llm_router", "serve", "--config", str(file), *ray, stop_seconds=STOP_SECONDS) as server:
             yield Router(server, configuration)
 
 

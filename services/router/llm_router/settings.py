@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 PolicyName = Literal["prefix", "least_loaded", "p2c", "session", "kv_aware", "round_robin"]
 POLICY_NAMES: tuple[str, ...] = get_args(PolicyName)
@@ -37,7 +38,7 @@ class AutoscalingSettings(_Section):
 
     min: int = Field(1, ge=0, description="fewest engines; 0: a request starts the first one and waits for it")
     max: int = Field(ge=1, description="most engines")
-    target: float = Field(8, gt=0, description="requests that one engine shall hold, running and waiting")
+    target: float = Field(32, gt=0, description="requests that one engine shall hold, running and waiting")
     downscale_seconds: float = Field(30, ge=0, description="seconds of lower load before an engine is stopped")
 
     @model_validator(mode="after")
@@ -52,8 +53,10 @@ class ModelSettings(_Section):
 
     name: ModelName
     policy: PolicyName = Field("prefix", description="choice among the engines with room")
-    max_running: int = Field(8, ge=1, description="most requests in flight per engine")
-    queue: int = Field(64, ge=0, description="most requests that wait at one edge; more get 429")
+    max_running: int = Field(
+        256, ge=1, description="most requests in flight per engine; what it runs at once, vLLM's --max-num-seqs"
+    )
+    queue: int = Field(256, ge=0, description="most requests that wait at one edge; more get 429")
     progress_timeout: float = Field(
         30, ge=0, description="seconds without a token after which an engine with requests has failed; 0: never"
     )
@@ -157,18 +160,31 @@ class EdgeFields(_Section):
     edge_drain_timeout: float = Field(60, ge=0, description="seconds that requests in flight have when an edge stops")
 
 
-class EdgeAppSettings(EdgeFields):
-    """The `args` of the application of `llm_router.control.applications:edge`."""
-
-    edges: int = Field(1, ge=1, description="edges; those of one node share its ports")
-
-    @model_validator(mode="after")
-    def _two_ports(self) -> Self:
-        if self.port and self.port == self.admin_port:
-            raise ValueError(f"port and admin_port are both {self.port}; they must differ")
-        return self
-
-
 def version_of(args: Mapping[str, Any]) -> str:
     """Return 8 hex digits that change with the arguments of an application."""
     return hashlib.sha256(orjson.dumps(args, option=orjson.OPT_SORT_KEYS)).hexdigest()[:8]
+
+
+def markdown_table(settings: type[BaseModel]) -> str:
+    """Return a table of the fields, those of a nested model with its name in front."""
+    lines = ["| Setting | Default | |", "|---|---|---|"]
+    for name, field in settings.model_fields.items():
+        lines.append(f"| `{name}` | {_shown_default(field)} | {field.description} |")
+        for nested in get_args(field.annotation):
+            if isinstance(nested, type) and issubclass(nested, BaseModel):
+                lines += [
+                    f"| `{name}.{inner}` | {_shown_default(its)} | {its.description} |"
+                    for inner, its in nested.model_fields.items()
+                ]
+    return "\n".join(lines)
+
+
+def _shown_default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    return "" if field.default is None or field.default == "" else str(field.default)
+
+
+if __name__ == "__main__":
+    print(f"`args` of the engines of one model:\n\n{markdown_table(EnginesSettings)}\n")
+    print(f"`args` of the edge:\n\n{markdown_table(EdgeAppSettings)}")

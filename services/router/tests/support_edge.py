@@ -7,8 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
+from llm_router.control.edge.settings import EdgeAppSettings
 from llm_router.fleet.engine import EngineInfo
-from llm_router.settings import EdgeAppSettings, ModelSettings
+from llm_router.settings import ModelSettings
 
 
 class ListedFleet:

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from llm_router.settings import EdgeAppSettings, EnginesSettings
+from llm_router.control.edge.settings import EdgeAppSettings
+from llm_router.settings import EnginesSettings
 
 COMMAND = "engine --port {port}"
 
@@ -25,7 +26,7 @@ def settings(**args: Any) -> EnginesSettings:
         ({"replicas": 2, "autoscaling": {"max": 3}}, "replicas and autoscaling contradict each other"),
         ({"replicas": 0}, "greater than or equal to 1"),
         ({"autoscaling": {"min": 3, "max": 2}}, "min is 3 and max is 2"),
-        ({"autoscaling": {"max": 2, "target": 100}}, "autoscaling.target is 100, but max_running + queue is 72"),
+        ({"autoscaling": {"max": 2, "target": 1000}}, "autoscaling.target is 1000, but max_running + queue is 512"),
         ({"gpus": 1.5}, "gpus is 1.5; a number above 1 must be whole"),
         ({"gpus": 0.5, "tensor_parallel": 2}, "tensor_parallel is 2, so gpus must be 1"),
         ({"gpus": -1}, "greater than or equal to 0"),

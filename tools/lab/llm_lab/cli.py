@@ -55,7 +55,13 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 def _demo(arguments: argparse.Namespace) -> None:
     _prepare(arguments.engine)
-    demo(arguments.engine, models.resolve(arguments.model), quick=arguments.quick, console=console)
+    demo(
+        arguments.engine,
+        models.resolve(arguments.model),
+        quick=arguments.quick,
+        router=arguments.router,
+        console=console,
+    )
 
 
 def _priorities(arguments: argparse.Namespace) -> None:
@@ -75,10 +81,15 @@ def _up(arguments: argparse.Namespace) -> None:
     _prepare(arguments.engine)
     running: list[Running] = []
     try:
-        with console.status(f"Starting {stack.REPLICAS} x {arguments.engine} on {model.name} and the gateway …"):
-            engines = stack.start_engines(arguments.engine, running, model=model, environment=environment)
-            gateway = stack.start_gateway(engines, arguments.policy, running)
-            service.wait_until_ready(running)
+        with console.status(stack.announcement(arguments.engine, model, router=arguments.router)):
+            gateway = stack.start(
+                arguments.engine,
+                arguments.policy,
+                running,
+                model=model,
+                router=arguments.router,
+                environment=environment,
+            )
         stack.save(running)
     except BaseException:
         service.stop(reversed(running))
@@ -96,8 +107,8 @@ def _engine_environment(arguments: argparse.Namespace) -> dict[str, str] | None:
     """Return what makes the engines the learner's own; None for ours as they are."""
     if not arguments.learner and arguments.fault is None:
         return None
-    if arguments.engine != "llm-engine":
-        raise UsageError("--learner and --fault are for our engine; leave --engine out")
+    if arguments.engine != "llm-engine" or arguments.router:
+        raise UsageError("--learner and --fault are for our engine alone; leave --engine and --router out")
     if arguments.learner:
         return course.engine_environment("exercise", "engine")
     return course.engine_environment("fault", "engine", str(arguments.fault))
@@ -220,6 +231,7 @@ def _add_demo(commands: Commands) -> None:
     demo_ = commands.add_parser("demo", help="the same overload under fcfs and under priority, with a report")
     demo_.add_argument("--quick", action="store_true", help="shorter runs, as in CI")
     _add_engine(demo_)
+    _add_router(demo_)
     _add_model(demo_)
     demo_.set_defaults(command=_demo)
 
@@ -237,6 +249,7 @@ def _add_stack(commands: Commands) -> None:
     up = commands.add_parser("up", help="start two engines and the gateway, and leave them running")
     up.add_argument("--policy", choices=("priority", "fcfs"), default="priority")
     _add_engine(up)
+    _add_router(up)
     _add_model(up)
     modules = up.add_mutually_exclusive_group()
     modules.add_argument("--learner", action="store_true", help="the engine with your modules: ./lab exercise edit")
@@ -272,6 +285,14 @@ def _add_model(command: argparse.ArgumentParser) -> None:
 
 def _add_engine(command: argparse.ArgumentParser) -> None:
     command.add_argument("--engine", choices=("llm-engine", "vllm"), default="llm-engine", help="default: %(default)s")
+
+
+def _add_router(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--router",
+        action="store_true",
+        help=f"{stack.ROUTED_REPLICAS} engines on Ray behind a router, behind the gateway",
+    )
 
 
 def _add_upkeep(commands: Commands) -> None:

@@ -1,6 +1,6 @@
 """`./lab demo`: the same overload twice, first come first served and by priority, and what each class saw of it.
 
-1. Two engine replicas and the gateway start.
+1. Two engine replicas and the gateway start, or four behind a router.
 2. One completion streams to the terminal.
 3. A closed loop measures what the stack can do.
 4. An open loop of 1.2 times that rate runs under `fcfs` and under `priority`: same arrivals, same lengths. If the queue
@@ -47,15 +47,13 @@ FULL = Lengths(capacity=10, load=20)
 QUICK = Lengths(capacity=8, load=12)
 
 
-def demo(kind: EngineKind, model: Model, *, quick: bool, console: Console) -> None:
+def demo(kind: EngineKind, model: Model, *, quick: bool, router: bool, console: Console) -> None:
     lengths = QUICK if quick else FULL
     out = paths.OUT / "demo"
     running: list[Running] = []
     try:
-        with console.status(f"Starting {stack.REPLICAS} x {kind} on {model.name} and the gateway …"):
-            engines = stack.start_engines(kind, running, (ENGINE_FLAGS,) * stack.REPLICAS, model=model)
-            gateway = stack.start_gateway(engines, POLICIES[0], running)
-            service.wait_until_ready(running)
+        with console.status(stack.announcement(kind, model, router=router)):
+            gateway = stack.start(kind, POLICIES[0], running, model=model, router=router, flags=ENGINE_FLAGS)
         _show_completion(gateway.url, model, console)
         for _ in range(ATTEMPTS):
             rate = OVERLOAD * _capacity(gateway.url, model, lengths.capacity, console)
@@ -65,7 +63,7 @@ def demo(kind: EngineKind, model: Model, *, quick: bool, console: Console) -> No
             console.print("The stack kept up with that: this machine is faster now than it was when it was measured.")
         service.stop([gateway])
         running.remove(gateway)
-        gateway = stack.start_gateway(engines, POLICIES[1], running)
+        gateway = stack.start_gateway(running, POLICIES[1], running)
         service.wait_until_ready([gateway])
         priority = load.run(gateway.url, POLICIES[1], rate=rate, seconds=lengths.load, out=out, model=model)
         _report((fcfs, priority), out, rate)

@@ -17,13 +17,13 @@ MAX_NUM_SEQS = 32
 def engine(
     kind: EngineKind,
     index: int,
-    port: int,
+    port: int | Literal["{port}"],
     flags: Sequence[str] = (),
     *,
     model: Model = MAIN,
     environment: Mapping[str, str] | None = None,
 ) -> Service:
-    """Return the service of replica `index` on `port`.
+    """Return the service of replica `index` on `port`, or on the one that a router puts there.
 
     `flags` are vLLM's, which our engine shares; `environment` is for our engine.
     """

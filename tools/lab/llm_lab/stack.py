@@ -1,8 +1,12 @@
-"""Engines and the gateway in front of them, on free ports, remembered on disk so that another command can stop them."""
+"""Engines and the gateway in front of them, with or without a router in between, on free ports.
+
+The stack is remembered on disk, so that another command can stop it.
+"""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -18,8 +22,12 @@ GatewayPolicy = Literal["fcfs", "priority"]
 SCHEDULED_BY: dict[GatewayPolicy, str] = {"fcfs": "fcfs", "priority": "composite"}
 """The gateway's name of each policy: `priority` to it is strict, and lets batch starve."""
 GATEWAY_PORT = 8080
+ROUTER = "router"
+ROUTER_PORT = 8000
 ENGINE_PORT = 8101
 REPLICAS = 2
+ROUTED_REPLICAS = 4
+"""Engines behind a router."""
 MAX_IN_FLIGHT = 8
 """Requests at an engine at a time. Few, so that the order is made in the gateway's queue and not in the engine's."""
 
@@ -43,8 +51,24 @@ def start_engines(
     return tuple(started[-replicas:])
 
 
-def start_gateway(engines: Sequence[Running], policy: GatewayPolicy, started: list[Running]) -> Running:
-    """Start a gateway over `engines`, not yet ready, and add it to `started`. It reads .lab/gateway.yaml."""
+def start_router(
+    kind: EngineKind, started: list[Running], *, model: Model = MAIN, flags: Sequence[str] = ()
+) -> Running:
+    """Start a router over ROUTED_REPLICAS engines, not yet ready, and add it to `started`."""
+    ports = free_ports(ROUTER_PORT)
+    port, admin_port = next(ports), next(ports)
+    one = engine(kind, 0, "{port}", flags, model=model)
+    words = [word if word == "{port}" else word.replace("{", "{{").replace("}", "}}") for word in one.argv]
+    argv = (
+        *(str(paths.PYTHON), "-m", "llm_router", "serve", str(model.folder), "--model", model.name),
+        *("--replicas", str(ROUTED_REPLICAS), "--max-running", str(MAX_IN_FLIGHT)),
+        *("--engine-command", shlex.join(words), "--port", str(port), "--admin-port", str(admin_port)),
+    )
+    return service.start(Service(ROUTER, argv, f"http://{HOST}:{port}", env=one.env), started)
+
+
+def start_gateway(backends: Sequence[Running], policy: GatewayPolicy, started: list[Running]) -> Running:
+    """Start a gateway over engines or a router, not yet ready, and add it to `started`. It reads .lab/gateway.yaml."""
     port = next(free_ports(GATEWAY_PORT))
     config = paths.STATE / "gateway.yaml"
     config.parent.mkdir(exist_ok=True)
@@ -52,11 +76,47 @@ def start_gateway(engines: Sequence[Running], policy: GatewayPolicy, started: li
         "host": HOST,
         "port": port,
         "policy": SCHEDULED_BY[policy],
-        "engines": [{"url": each.url, "name": each.name, "max_in_flight": MAX_IN_FLIGHT} for each in engines],
+        "engines": [
+            {"url": each.url, "name": each.name, "max_in_flight": MAX_IN_FLIGHT * _engines_of(each)}
+            for each in backends
+        ],
     }
     config.write_text(yaml.safe_dump(settings, sort_keys=False))
     argv = (str(paths.PYTHON), "-m", "llm_gateway", "--config", str(config))
     return service.start(Service("gateway", argv, f"http://{HOST}:{port}"), started)
+
+
+def _engines_of(backend: Running) -> int:
+    return ROUTED_REPLICAS if backend.name == ROUTER else 1
+
+
+def announcement(kind: EngineKind, model: Model, *, router: bool) -> str:
+    if router:
+        return f"Starting a router with {ROUTED_REPLICAS} x {kind} on {model.name} and the gateway …"
+    return f"Starting {REPLICAS} x {kind} on {model.name} and the gateway …"
+
+
+def start(
+    kind: EngineKind,
+    policy: GatewayPolicy,
+    started: list[Running],
+    *,
+    model: Model,
+    router: bool,
+    flags: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Running:
+    """Start engines, a router if asked for, and a gateway. Return the gateway once all are ready.
+
+    `flags` are the engines'; `environment` is for engines without a router.
+    """
+    if router:
+        start_router(kind, started, model=model, flags=flags)
+    else:
+        start_engines(kind, started, (flags,) * REPLICAS, model=model, environment=environment)
+    gateway = start_gateway(started, policy, started)
+    service.wait_until_ready(started)
+    return gateway
 
 
 def save(running: Sequence[Running]) -> None:

@@ -52,7 +52,7 @@ class Answer(Generic[Engine]):
 
 
 async def first_bytes(
-    upstream: Upstream, slot: EngineSlot[Engine], source: Response, events: StreamFilter, clock: Callable[[], float]
+    upstream: Upstream, slot: EngineSlot[Engine], source: Response, events: StreamFilter, *, clock: Callable[[], float]
 ) -> bytes:
     """Return the stream's first bytes for the client. Raise EngineError if it fails before any."""
     slot.started_stream()

@@ -199,6 +199,14 @@ def test_bad_requests_get_the_error_object(
     assert complete(client, max_tokens=1).status_code == 200
 
 
+def test_a_token_out_of_vocabulary_is_named_with_the_vocabulary_s_size(client: httpx2.Client) -> None:
+    """As vLLM's own tests ask, which run in tests/vllm_entrypoints."""
+    for change in ({"logit_bias": {"4097": 1}}, {"allowed_token_ids": [4097]}, {"stop_token_ids": [4097]}):
+        message = complete(client, **change).json()["error"]["message"]
+        assert "4097" in message
+        assert "4096" in message
+
+
 def test_a_long_prompt_is_told_both_numbers(client: httpx2.Client) -> None:
     message = complete(client, prompt=[5] * 3000).json()["error"]["message"]
     assert "2048" in message

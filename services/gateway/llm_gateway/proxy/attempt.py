@@ -186,7 +186,11 @@ class Attempts:
                 done = job.path in UNDERSTOOD
                 events = StreamFilter(drops_usage=asks, rewrite=rewrite, ends_with_done=done)
                 return Answer(
-                    permit, source, span, await first_bytes(self._upstream, permit, source, events, self._clock), events
+                    permit,
+                    source,
+                    span,
+                    await first_bytes(self._upstream, permit, source, events, clock=self._clock),
+                    events,
                 )
             whole = await self._upstream.read(engine, source)
         except BaseException:

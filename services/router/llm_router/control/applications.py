@@ -10,12 +10,13 @@ from ray.serve.config import RequestRouterConfig
 from llm_router.control.cluster import free_gpus
 from llm_router.control.edge.publishing_router import PublishingRouter
 from llm_router.control.edge.replica import Edge
+from llm_router.control.edge.settings import EdgeAppSettings
 from llm_router.control.engine.child import STOP_SECONDS
 from llm_router.control.engine.replica import EngineReplica
 from llm_router.control.names import EDGE_DEPLOYMENT, ENGINE_DEPLOYMENT
 from llm_router.control.scaling.config import autoscaling
 from llm_router.control.scaling.surge import surge_percent
-from llm_router.settings import EdgeAppSettings, EnginesSettings
+from llm_router.settings import EnginesSettings
 
 START_ATTEMPTS = 2
 """Failed starts after which a new version has failed; later failures are retried for as long as it takes."""

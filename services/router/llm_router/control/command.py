@@ -23,10 +23,11 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from llm_contract.settings import ServiceSettings, load
+from llm_router.control.edge.settings import EdgeAppSettings
 from llm_router.control.hooks import MissingHooks
 from llm_router.control.names import EDGE, ENGINES
 from llm_router.control.rollouts.plan import InvalidConfig, checked
-from llm_router.settings import EdgeAppSettings, EdgeFields, EngineFields, EnginesSettings
+from llm_router.settings import EdgeFields, EngineFields, EnginesSettings
 
 PROG = "llm-router serve"
 OUR_ENGINE = "{python} -m llm_engine serve PATH --served-model-name {model} --port {port}"
@@ -77,10 +78,7 @@ def main(argv: Sequence[str]) -> None:
         return
     edge = edge_args(config)
     _check_port(edge.host, edge.port)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    serve(config, ray_settings, gpus=_gpus(ray_settings, settings.values()), stop=stop)
+    serve(config, ray_settings, gpus=_gpus(ray_settings, settings.values()))
 
 
 def configured(argv: Sequence[str]) -> tuple[dict[str, Any], RaySettings, bool]:
@@ -107,25 +105,33 @@ def edge_args(config: dict[str, Any]) -> EdgeAppSettings:
     )
 
 
-def serve(config: dict[str, Any], settings: RaySettings, *, gpus: float | None, stop: threading.Event) -> None:
-    """Deploy, print the URL once a request can be served, and drain when `stop` is set."""
+def serve(config: dict[str, Any], settings: RaySettings, *, gpus: float | None) -> None:
+    """Deploy, print the URL once a request can be served, and drain at SIGTERM or SIGINT."""
     from llm_router.control import local
 
     try:
         local.start(address=settings.address, gpus=gpus)
-    except (MissingHooks, ConnectionError) as error:
-        _refuse(str(error))
+    except (MissingHooks, local.StartFailed) as error:
+        _fail(str(error))
     try:
+        stop = _stop_signals()
         local.deploy(config)
         url = local.wait_until_ready(stop, say=lambda line: print(line, file=sys.stderr, flush=True))
         if url:
             print(url, flush=True)
             stop.wait()
     except local.StartFailed as error:
-        print(f"{PROG}: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        _fail(str(error))
     finally:
         local.stop(joined=settings.address is not None)
+
+
+def _stop_signals() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set. Ray has handlers of its own since `ray.init`; these replace them."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def _gpus(settings: RaySettings, models: Iterable[EnginesSettings]) -> float | None:
@@ -147,5 +153,9 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _refuse(message: str) -> NoReturn:
+    _fail(message, status=2)
+
+
+def _fail(message: str, status: int = 1) -> NoReturn:
     print(f"{PROG}: {message}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(status)

@@ -23,6 +23,7 @@ from llm_router.settings import EnginesSettings
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 """Nothing of ours goes through the object store; Ray's minimum is 75 MiB."""
+START_ATTEMPTS = 3
 POLL_SECONDS = 0.3
 CALL_SECONDS = 60.0
 ENVIRONMENT = {
@@ -36,6 +37,10 @@ ENVIRONMENT = {
 """Set before Ray starts, unless they are set already."""
 
 
+class StartFailed(RuntimeError):
+    """Ray or an application did not start. The message has the engine's last lines."""
+
+
 def start(*, address: str | None = None, gpus: float | None = None, cpus: float | None = None) -> None:
     """Start Ray and Serve, without Serve's HTTP proxy. Join a running cluster only if its address is given.
 
@@ -45,17 +50,33 @@ def start(*, address: str | None = None, gpus: float | None = None, cpus: float 
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address is not None:
-        ray.init(address=address, log_to_driver=False)
+        try:
+            ray.init(address=address, log_to_driver=False)
+        except ConnectionError as error:
+            raise StartFailed(f"no Ray cluster at {address}: {error}") from None
     else:
-        ray.init(
-            address="local",
-            num_gpus=gpus,
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-        )
+        _start_ray(gpus, cpus)
     serve.start(proxy_location="Disabled")
+
+
+def _start_ray(gpus: float | None, cpus: float | None) -> None:
+    """Start a Ray of our own. Try again if it fails: on a busy machine, the 30 s that it allows can be too few."""
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            ray.init(
+                address="local",
+                num_gpus=gpus,
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+            )
+        except Exception as error:  # Ray raises no narrower one here
+            ray.shutdown()
+            if attempt == START_ATTEMPTS:
+                raise StartFailed(f"Ray does not start: {error}") from error
+        else:
+            return
 
 
 def deploy(config: Mapping[str, Any]) -> None:
@@ -70,10 +91,6 @@ def deploy(config: Mapping[str, Any]) -> None:
 
     planned = plan(config, entries, surge=surge, now=time.time())
     client.deploy_apps(ServeDeploySchema.model_validate(planned))
-
-
-class StartFailed(RuntimeError):
-    """An application did not start. The message has the engine's last lines."""
 
 
 def wait_until_ready(stopped: threading.Event, *, say: Callable[[str], None]) -> str:

@@ -40,13 +40,11 @@ class StandaloneSettings(ServiceSettings, EdgeSettings, env_prefix="LLM_ROUTER_E
     """An edge before engines that already run."""
 
     engine: tuple[BaseUrl, ...] = Field(min_length=1, description="base URL of an engine, without /v1; repeatable")
-    policy: PolicyName = Field("prefix", description="choice among the engines with room")
-    max_running: int = Field(8, ge=1, description="most requests in flight per engine")
-    queue: int = Field(64, ge=0, description="most requests that wait, per model; more get 429")
-    progress_timeout: float = Field(
-        30, ge=0, description="seconds without a token after which an engine with requests has failed; 0: never"
-    )
-    resume: bool = Field(True, description="continue a broken stream at another engine where that is sound")
+    policy: PolicyName = ModelSettings.model_fields["policy"]  # type: ignore[assignment]
+    max_running: int = ModelSettings.model_fields["max_running"]  # type: ignore[assignment]
+    queue: int = ModelSettings.model_fields["queue"]  # type: ignore[assignment]
+    progress_timeout: float = ModelSettings.model_fields["progress_timeout"]  # type: ignore[assignment]
+    resume: bool = ModelSettings.model_fields["resume"]  # type: ignore[assignment]
     reuse_port: bool = Field(False, description="share the port with other edges on this host")
 
     def model(self, name: str) -> ModelSettings:

@@ -18,8 +18,8 @@ from ray import serve
 
 from llm_router.control.edge.engine_lists import EngineLists
 from llm_router.control.edge.plane import ControlPlane
+from llm_router.control.edge.settings import EdgeAppSettings
 from llm_router.control.serve_controller import ServeController
-from llm_router.settings import EdgeAppSettings
 
 SERVER = "LLM_ROUTER_EDGE_SERVER"
 """Environment variable with another class for the edge server, `module:function`; tests set it."""

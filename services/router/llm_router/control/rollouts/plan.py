@@ -16,9 +16,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from llm_router.control.edge.settings import EdgeAppSettings
 from llm_router.control.names import EDGE, EDGE_DEPLOYMENT, ENGINE_DEPLOYMENT, ENGINES
 from llm_router.control.scaling.config import autoscaling
-from llm_router.settings import EdgeAppSettings, EnginesSettings, ModelSettings, version_of
+from llm_router.settings import EnginesSettings, ModelSettings, version_of
 
 Entry = dict[str, Any]
 """An application in Serve's declarative format."""

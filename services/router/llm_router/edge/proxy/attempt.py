@@ -129,7 +129,11 @@ class Attempts:
                 rewrite = None if rest is None else rest.rewrite
                 events = StreamFilter(rewrite=rewrite, ends_with_done=job.path in UNDERSTOOD)
                 return Answer(
-                    slot, source, span, await first_bytes(self._upstream, slot, source, events, self._clock), events
+                    slot,
+                    source,
+                    span,
+                    await first_bytes(self._upstream, slot, source, events, clock=self._clock),
+                    events,
                 )
             whole = await self._upstream.read(engine, source)
         except BaseException:

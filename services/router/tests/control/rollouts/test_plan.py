@@ -73,7 +73,7 @@ def test_settings_of_the_engine_change_the_version(change: dict[str, Any]) -> No
 def test_the_edge_gets_the_settings_of_all_models() -> None:
     entries = first(engines(policy="p2c"), engines("b", "n", max_running=3))
     found = {model.name: model for model in edge_config(entries).models}
-    assert (found["m"].policy, found["m"].max_running) == ("p2c", 8)
+    assert (found["m"].policy, found["m"].max_running) == ("p2c", 256)
     assert (found["n"].policy, found["n"].max_running) == ("prefix", 3)
 
 

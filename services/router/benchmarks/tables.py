@@ -1,0 +1,162 @@
+"""Markdown tables of the results, for the router's pages. `./lab pages` inserts them.
+
+python services/router/benchmarks/tables.py overhead
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from llm_measure.traffic import LOST
+
+RESULTS = Path(__file__).resolve().parent / "results"
+Found = dict[str, Any]
+
+
+def overhead(found: Found) -> str:
+    versions = found["versions"]
+    labels = {
+        "direct": "no router: one engine",
+        "edge": "**this router's edge**",
+        "vllm-router": f"vllm-router {versions['vllm-router']} (Rust)",
+        "smg": f"smg {versions['smg']} (Rust)",
+        "ray serve": "Ray Serve's proxy and handle",
+    }
+    rows = []
+    for part in ("servers", "serve"):
+        direct = found[part].get("direct")
+        for name, one in found[part].items():
+            if part == "serve" and name == "direct":
+                continue
+            rows.append(
+                (
+                    labels[name],
+                    f"{one['per_second']:,.0f}",
+                    f"{one['per_second'] / direct['per_second']:.2g}×",
+                    f"{one['cpu_ms_per_request']:.2f} ms",
+                    f"{one['p50_ms'] - direct['p50_ms']:.2f} ms" if name != "direct" else "",
+                    f"{one['tokens_per_second'] / direct['tokens_per_second']:.2g}×",
+                    f"{one['itl_p99_ms']:.0f} ms",
+                    f"{one['resident_mib']:.0f} MiB",
+                )
+            )
+    heads = ("", "requests/s", "of direct", "CPU a request", "added P50", "streams, of direct", "ITL P99", "memory")
+    return f"{_table(heads, rows)}\n\n{_missed(found)}{_on(found)}"
+
+
+def utilisation(found: Found) -> str:
+    rows = [
+        (name, f"{found['worst'][name]:.1%}", " ".join(f"{each:.1%}" for each in found["runs"][0][name]))
+        for name in ("busy", "slots", "efficiency")
+    ]
+    spread = f"The busiest engine gave {found['most_of_least']:.2f} times the tokens of the least busy. "
+    return f"{_table(('', 'worst engine', 'engines of one run'), rows)}\n\n{spread}{_missed(found)}{_on(found)}"
+
+
+def prefix(found: Found) -> str:
+    def cells(name: str, runs: list[Found]) -> tuple[str, ...]:
+        hits, load, rate = (_median(runs, key) for key in ("hit_rate", "max_of_mean", "tokens_per_second"))
+        return name, f"{hits:.0%}", f"{load:.2f}", f"{rate:,.0f}"
+
+    heads = ("policy", "cache hits", "busiest of mean", "tokens/s")
+    shared = [cells(name, runs) for name, runs in found["shared"].items()]
+    free = [cells(name, runs) for name, runs in found["free"].items()]
+    tables = f"{_table(heads, shared)}\n\nPrompts that share nothing:\n\n{_table(heads, free)}"
+    return f"{tables}\n\n{_missed(found)}{_on(found)}"
+
+
+def failures(found: Found) -> str:
+    rows = []
+    for kind, case in found["cases"].items():
+        out, back = (case[name] for name in ("out_of_rotation", "full_capacity"))
+        rows.append(
+            (
+                kind,
+                f"{case['times']}",
+                f"{case['answers']:,}",
+                " / ".join(f"{count}" for count in case["lost"].values()),
+                _spread(out, 1e3, "ms") if out else "",
+                _spread(back, 1, "s") if back else "",
+            )
+        )
+    heads = ("killed", "times", "answers", "lost / unfinished / wrong", "out of rotation", "full capacity again")
+    return f"{_table(heads, rows)}\n\nMedian (longest). {_missed(found)}{_on(found)}"
+
+
+def chaos(found: Found) -> str:
+    load, memory = found["load"], found["memory_mib"]
+    blows = ", ".join(f"{count} × {kind}" for kind, count in sorted(found["blows"].items()))
+    lost = sum(load[name] for name in LOST)
+    return (
+        f"{found['minutes']:g} minutes, {blows}: {lost} of {load['unary']:,} requests and {load['streams']:,} streams "
+        f"lost. The longest repair took {found['longest_repair']:.1f} s. Without engines the router had "
+        f"{memory[0]:.0f} MiB at first and {memory[-1]:.0f} MiB at the end; {len(found['left'])} processes were left. "
+        f"{_missed(found)}{_on(found)}"
+    )
+
+
+def rollout(found: Found) -> str:
+    rows = []
+    for kind, seconds in found["seconds"].items():
+        runs = [run for run in found["runs"] if run["kind"] == kind]
+        answers = sum(run["load"]["unary"] + run["load"]["streams"] for run in runs)
+        lost = sum(run["load"][name] for run in runs for name in LOST)
+        live = f"{min(run['least_live'] for run in runs)} of {found['engines']}"
+        rows.append((kind, runs[0]["state"].replace("_", " "), f"{seconds:.1f} s", live, f"{lost} of {answers:,}"))
+    return f"{_table(('rollout', 'end', 'time', 'fewest live', 'lost'), rows)}\n\n{_missed(found)}{_on(found)}"
+
+
+def scaling(found: Found) -> str:
+    medians = found["medians"]
+    lost = sum(run["load"][name] for run in found["steps"] for name in LOST)
+    streams = sum(run["load"]["streams"] for run in found["steps"])
+    targets = " → ".join(map(str, found["steps"][0]["targets"]))
+    woken = statistics.median(found["wakes"])
+    return (
+        f"{found['streams']} streams begin at once: more engines are ordered after {medians['first_order']:.1f} s, all "
+        f"are live after {medians['all_live']:.1f} s, one is left {medians['back']:.1f} s after the load. "
+        f"Targets of one run: {targets}. Lost: {lost} of {streams:,} streams. "
+        f"From zero, the request that woke the engine has its answer after {woken:.1f} s. {_missed(found)}{_on(found)}"
+    )
+
+
+def _median(runs: list[Found], name: str) -> float:
+    return float(statistics.median(run[name] for run in runs))
+
+
+def _spread(values: Sequence[float], scale: float, unit: str) -> str:
+    return f"{scale * statistics.median(values):.3g} ({scale * max(values):.3g}) {unit}"
+
+
+def _missed(found: Found) -> str:
+    """Return a paragraph with the bars that the run missed."""
+    missed = [
+        f"{name}: {bar['measured']:.3g} where {bar['relation']} {bar['limit']:g} was the aim"
+        for name, bar in found["bars"].items()
+        if not bar["holds"]
+    ]
+    return f"Missed here: {'; '.join(missed)}. " if missed else ""
+
+
+def _on(found: Found) -> str:
+    machine = found["machine"]
+    return f"({machine['cores']} cores of {machine['cpu']}, {found['date']})"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    marks = ["---", *["---:"] * (len(heads) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, marks, *rows))
+
+
+TABLES: dict[str, Callable[[Found], str]] = {
+    each.__name__: each for each in (overhead, utilisation, prefix, failures, chaos, rollout, scaling)
+}
+
+if __name__ == "__main__":
+    (name,) = sys.argv[1:]
+    print(TABLES[name](json.loads((RESULTS / f"{name}.json").read_text())))
