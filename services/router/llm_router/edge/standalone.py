@@ -23,7 +23,6 @@ from llm_contract.settings import ServiceSettings, load
 from llm_proxy.upstream.addresses import BaseUrl
 from llm_proxy.upstream.client import EngineError
 from llm_proxy.upstream.target import Target
-from llm_router.edge.listener import PortTaken
 from llm_router.edge.server import EdgeServer
 from llm_router.edge.settings import EdgeSettings
 from llm_router.fleet import EngineInfo, Fleet
@@ -67,6 +66,8 @@ class StaticEngines:
         self._server = server
         self._models: dict[str, str] = {}
         """URL -> model."""
+        self._complaints: dict[str, str] = {}
+        """URL -> the last reason why its model is not known. Each is logged once."""
 
     async def ask(self) -> None:
         """Ask the engines whose model is not known yet, once."""
@@ -92,7 +93,9 @@ class StaticEngines:
             _, page = await self._server.upstream.fetch(engine, "GET", "/v1/models", ANSWER_TIMEOUT)
             name = orjson.loads(page)["data"][0]["id"]
         except (EngineError, ValueError, LookupError, TypeError) as error:
-            log.warning("%s does not list its models: %s", url, error)
+            if self._complaints.get(url) != str(error):
+                self._complaints[url] = str(error)
+                log.warning("engine %s does not list its models: %s", url, getattr(error, "reason", error))
             return None
         return name if isinstance(name, str) else None
 
@@ -127,5 +130,5 @@ def main(argv: Sequence[str]) -> None:
     settings = load(StandaloneSettings, prog="llm-router edge", argv=argv)
     try:
         uvloop.run(serve(settings))
-    except PortTaken as error:
-        raise SystemExit(f"llm-router edge: {error}") from None
+    except OSError as error:  # the port is taken, or the host is not an address of this machine
+        raise SystemExit(f"llm-router edge: cannot listen on {settings.host}:{settings.port}: {error}") from None

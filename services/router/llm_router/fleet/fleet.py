@@ -191,8 +191,9 @@ class Fleet:
 
     def eject(self, engine: Engine, cause: Cause, reason: str) -> None:
         """Stop sending requests to the engine until a probe succeeds. A wedged engine's requests are pulled back."""
-        engine.reason = reason
         engine.wedged = engine.wedged or cause == "progress"
+        if not engine.ejected or cause == "progress":
+            engine.reason = reason  # the first reason tells more than the probes that fail after it
         if not engine.ejected:
             engine.ejected = True
             log.warning("engine %s is ejected: %s", engine.shown, reason)

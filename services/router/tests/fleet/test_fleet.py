@@ -110,7 +110,7 @@ def test_an_ejected_engine_returns_with_a_good_probe() -> None:
     fleet.subscribe(heard)
     engine = fleet.engines(MODEL)[0]
     fleet.eject(engine, "connect", "connection refused")
-    fleet.eject(engine, "connect", "connection refused")
+    fleet.eject(engine, "health", "3 probes failed: connection refused")
     assert ids(fleet.candidates(MODEL)) == ["e1"]
     assert fleet.why_down(fleet.engines()) == "e0: connection refused"
     fleet.set_engines("test", [info("e0"), info("e1")])  # a stale list changes nothing
