@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 from benchmarks import stack
 from benchmarks.stack import Router
-from benchmarks.watching import Watch
+from benchmarks.watching import Watch, complete
 
 from llm_measure import results
 from llm_measure.traffic import LOST, Traffic
@@ -58,11 +58,7 @@ class Chaos:
             await asyncio.sleep(self._random.uniform(*PAUSE_SECONDS))
             begin = time.monotonic()
             gone = await asyncio.to_thread(self._strike)
-            await self._watch.until(
-                lambda sample, gone=gone: len(sample.live) >= ENGINES and not sample.pids & gone,
-                timeout=REPAIR_SECONDS,
-                what="repair",
-            )
+            await self._watch.until(complete(ENGINES, gone), timeout=REPAIR_SECONDS, what="repair")
             self.repairs.append(time.monotonic() - begin)
             self.memory_mib.append(await asyncio.to_thread(self._router.overhead_bytes) / MIB)
 
