@@ -83,12 +83,12 @@ class Traffic:
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=0)
         self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
-        self._begun = time.monotonic()
         try:
             await self._learn()
         except BaseException:
             await self._session.close()
             raise
+        self._begun = time.monotonic()
         self._clients = [asyncio.create_task(self._client(*each)) for each in enumerate(self._kinds)]
         return self
 
@@ -122,8 +122,8 @@ class Traffic:
     async def _learn(self) -> None:
         """Get the undisturbed answer to each prompt, as text and as chat."""
         for chat in (False, True):
-            for prompt in self._prompts:
-                answer = await self._ask(prompt, chat, stream=False)
+            answers = await asyncio.gather(*(self._ask(prompt, chat, stream=False) for prompt in self._prompts))
+            for prompt, answer in zip(self._prompts, answers, strict=True):
                 if answer.outcome != "ok":
                     raise RuntimeError(f"the first answer to {prompt!r}: {answer.outcome}, {answer.detail}")
                 if self._same_text:

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 from benchmarks import stack
 from benchmarks.stack import Router
-from benchmarks.watching import Watch
+from benchmarks.watching import Watch, complete
 
 from llm_measure import results
 from llm_measure.traffic import LOST, Traffic
@@ -37,6 +37,8 @@ REPAIR_SECONDS = 120.0
 SETTLED_SHARE = 0.2
 """Share of the run after which memory counts: before that, pools and buffers fill."""
 GROWTH_LIMIT = 1.1
+LEFT_SECONDS = 5.0
+"""Time that processes have to end once the router has ended."""
 MIB = 2**20
 
 
@@ -58,11 +60,7 @@ class Chaos:
             await asyncio.sleep(self._random.uniform(*PAUSE_SECONDS))
             begin = time.monotonic()
             gone = await asyncio.to_thread(self._strike)
-            await self._watch.until(
-                lambda sample, gone=gone: len(sample.live) >= ENGINES and not sample.pids & gone,
-                timeout=REPAIR_SECONDS,
-                what="repair",
-            )
+            await self._watch.until(complete(ENGINES, gone), timeout=REPAIR_SECONDS, what="repair")
             self.repairs.append(time.monotonic() - begin)
             self.memory_mib.append(await asyncio.to_thread(self._router.overhead_bytes) / MIB)
 
@@ -102,11 +100,11 @@ async def run(minutes: float, seed: int) -> dict[str, Any]:
 
 
 def _end(processes: list[psutil.Process]) -> list[str]:
-    """Kill those of the processes that live. Return their names."""
+    """Kill those of the processes that live on. Return their names."""
     left = []
-    for process in processes:
+    for process in psutil.wait_procs(processes, timeout=LEFT_SECONDS)[1]:
         with suppress(psutil.NoSuchProcess):
-            if process.is_running():
+            if process.status() != psutil.STATUS_ZOMBIE:
                 left.append(process.name())
                 process.kill()
     return left

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
-from benchmarks.stack import kill
+from benchmarks.stack import Json, kill
 from ray.cluster_utils import Cluster
 
 ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -31,21 +32,25 @@ class Nodes:
         address: str = self._cluster.address
         return address
 
-    def kill_one(self, engines: set[int], *, spare: str) -> tuple[float, set[int]]:
-        """Kill a worker node that runs engines but not the edge at `spare`. Return the moment and its engines' pids."""
+    def kill_one(self, engines: Sequence[Json], *, spare: str) -> tuple[float, set[int]]:
+        """Kill a worker node that runs engines but not the edge at `spare`. Return the moment and its engines' pids.
+
+        engines   as the router's status lists them; they have sessions of their own and are no children of the node
+        """
         edge = _listens_on(urlsplit(spare).port)
         for worker in self._workers:
             family = _family(worker)
             pids = {process.pid for process in family}
-            if pids & engines and not pids & edge:
+            here = {engine["engine_pid"] for engine in engines if engine["pid"] in pids}
+            if here and not pids & edge:
                 self._workers.remove(worker)
-                moment = kill(family[0].pid)
-                for process in family[1:]:
-                    with suppress(psutil.Error):
-                        process.kill()
+                moment = time.monotonic()
+                for pid in [process.pid for process in family] + list(here):
+                    with suppress(ProcessLookupError):
+                        kill(pid)
                 with suppress(Exception):
                     self._cluster.remove_node(worker, allow_graceful=False)
-                return moment, pids & engines
+                return moment, here
         raise RuntimeError("no node has an engine without the edge")
 
     def replace(self) -> None:

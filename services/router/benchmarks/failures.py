@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks import cluster, stack
 from benchmarks.stack import Router
-from benchmarks.watching import Watch
+from benchmarks.watching import Watch, complete
 
 from llm_measure import results
 from llm_measure.processes import python, scripted_engine
@@ -35,6 +35,8 @@ from llm_measure.traffic import LOST, Traffic
 
 ENGINES = 3
 GPUS = 4
+NODE_GPUS = (0, 2, 2)
+"""Each worker has an engine, so one of them has one without the edge."""
 PROGRESS_TIMEOUT = 2.0
 ENGINE = f"{stack.SCRIPTED} --gaps 0.02 --max-running 16 --load-seconds 1"
 BETWEEN_SECONDS = 2.0
@@ -70,13 +72,10 @@ async def kill_one(
 
 async def note(watch: Watch, case: Case, moment: float, gone: set[int]) -> None:
     """Wait until the engines with the pids `gone` get no requests, and until others have taken their place."""
-    out = await watch.until(lambda sample: not sample.pids & gone, timeout=BACK_SECONDS, what="ejection")
+    limits: dict[str, Any] = {"timeout": BACK_SECONDS, "since": moment}
+    out = await watch.until(lambda sample: not sample.pids & gone, what="ejection", **limits)
     case["out_of_rotation"].append(out.moment - moment)
-    back = await watch.until(
-        lambda sample: len(sample.live) >= ENGINES and not sample.pids & gone,
-        timeout=BACK_SECONDS,
-        what="full capacity",
-    )
+    back = await watch.until(complete(ENGINES, gone), what="full capacity", **limits)
     case["full_capacity"].append(back.moment - moment)
     print(f"  out after {1e3 * case['out_of_rotation'][-1]:.0f} ms, back after {case['full_capacity'][-1]:.1f} s")
 
@@ -114,16 +113,16 @@ async def controller(case: Case, times: int) -> None:
 
 async def node(case: Case, times: int) -> None:
     with (
-        cluster.three_nodes(gpus=(1, 2, 2)) as nodes,
+        cluster.three_nodes(gpus=NODE_GPUS) as nodes,
         stack.running(config(), gpus=0, address=nodes.address) as router,
     ):
         async with under_load(case, router) as watch:
             for _ in range(times):
                 await asyncio.sleep(BETWEEN_SECONDS)
                 live = await asyncio.to_thread(router.live)
-                moment, killed = nodes.kill_one({one["engine_pid"] for one in live}, spare=router.url)
-                await note(watch, case, moment, killed)
+                moment, killed = nodes.kill_one(live, spare=router.url)
                 await asyncio.to_thread(nodes.replace)
+                await note(watch, case, moment, killed)
 
 
 async def gcs(case: Case, times: int) -> None:

@@ -21,7 +21,7 @@ from benchmarks import stack
 from benchmarks.watching import Sample, Watch
 
 from llm_measure import results
-from llm_measure.traffic import LOST, Traffic
+from llm_measure.traffic import LOST, PROMPTS, Traffic
 
 MOST = 4
 MAX_RUNNING = 8
@@ -44,8 +44,8 @@ async def step() -> Case:
         await asyncio.to_thread(router.wait_for, 1)
         async with Watch(router) as watch:
             await watch.until(lambda sample: sample.target == 1, timeout=SCALE_SECONDS, what="target of 1")
-            begin = time.monotonic()
-            async with Traffic(router.url, streams=STREAMS, tokens=100) as traffic:
+            async with Traffic(router.url, streams=STREAMS, tokens=100, prompts=PROMPTS[:1]) as traffic:
+                begin = time.monotonic()
                 ordered = await watch.until(lambda sample: sample.target > 1, timeout=SCALE_SECONDS, what="order")
                 grown = await watch.until(
                     lambda sample: len(sample.live) == MOST, timeout=SCALE_SECONDS, what=f"{MOST} engines"

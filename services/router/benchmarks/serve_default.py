@@ -29,6 +29,11 @@ from llm_contract.testing import Script
 from llm_contract.testing.job import parse
 from llm_measure.processes import free_port
 
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+}
 PATH = "/v1/chat/completions"
 REPLICAS = 2
 app = FastAPI()
@@ -76,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gaps", type=float, default=0.0, help="seconds between two tokens")
     arguments = parser.parse_args()
-    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_LOG_TO_STDERR": "0"}
+    os.environ |= ENVIRONMENT
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port})

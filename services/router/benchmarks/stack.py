@@ -115,6 +115,11 @@ class Router:
         """Return all processes of the router, engines among them."""
         leader = psutil.Process(self.server.process.pid)
         found = [leader, *leader.children(recursive=True)]
+        for engine in self.engines():
+            with suppress(psutil.Error):
+                # An engine and its supervisor have a session of their own.
+                process = psutil.Process(engine["engine_pid"])
+                found += [process, *(one for one in process.parents()[:1] if one.pid > 1)]
         self.seen |= {process.pid: process for process in found}
         return found
 

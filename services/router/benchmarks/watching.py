@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -47,10 +48,12 @@ class Watch:
     def since(self, moment: float) -> list[Sample]:
         return [sample for sample in self.samples if sample.moment >= moment]
 
-    async def until(self, condition: Any, *, timeout: float, what: str) -> Sample:
-        """Return the first sample from now on for which the condition holds."""
+    async def until(
+        self, condition: Callable[[Sample], bool], *, timeout: float, what: str, since: float | None = None
+    ) -> Sample:
+        """Return the first sample since the moment `since`, by default now, for which the condition holds."""
         begin = time.monotonic()
-        seen = len(self.samples)
+        seen = len(self.samples) - len(self.since(begin if since is None else since))
         while time.monotonic() - begin < timeout:
             for sample in self.samples[seen:]:
                 seen += 1
@@ -65,6 +68,11 @@ class Watch:
                 async with self._session.get(f"{self._router.url}/-/status") as response:
                     self.samples.append(_sample(await response.json()))
             await asyncio.sleep(self._every)
+
+
+def complete(engines: int, gone: set[int]) -> Callable[[Sample], bool]:
+    """Return the condition that so many engines are live, none of them with a pid in `gone`."""
+    return lambda sample: len(sample.live) >= engines and not sample.pids & gone
 
 
 def _sample(status: dict[str, Any]) -> Sample:
