@@ -76,7 +76,8 @@ def _up(arguments: argparse.Namespace) -> None:
     running: list[Running] = []
     try:
         with console.status(f"Starting {stack.REPLICAS} x {arguments.engine} on {model.name} and the gateway …"):
-            engines = stack.start_engines(arguments.engine, running, model=model, environment=environment)
+            flags = [arguments.flags] * stack.REPLICAS
+            engines = stack.start_engines(arguments.engine, running, flags, model=model, environment=environment)
             gateway = stack.start_gateway(engines, arguments.policy, running)
             service.wait_until_ready(running)
         stack.save(running)
@@ -241,6 +242,9 @@ def _add_stack(commands: Commands) -> None:
     modules = up.add_mutually_exclusive_group()
     modules.add_argument("--learner", action="store_true", help="the engine with your modules: ./lab exercise edit")
     modules.add_argument("--fault", type=_count, metavar="N", help="the engine of a fault: ./lab fault start N")
+    up.add_argument(
+        "flags", nargs="*", metavar="FLAG", help="after --, for each engine: -- --num-gpu-blocks-override 130"
+    )
     up.set_defaults(command=_up)
     commands.add_parser("down", help="stop what `up` started").set_defaults(command=_down)
     commands.add_parser("status", help="what is running, where").set_defaults(command=_status)
