@@ -49,7 +49,8 @@ def _review(_: argparse.Namespace) -> None:
     log, console = Log(LOG), Console()
     known = queue.standings(log.of("card"))
     waiting = queue.due(deck.cards(), known, queue.now())
-    console.print(f"{len(waiting)} cards are due. q leaves.")
+    new = sum(card.id not in known for card in waiting)
+    console.print(f"{len(waiting) - new} cards are due, and {new} are new. q leaves.")
     while waiting:
         card = waiting.pop(0)
         grade = _ask(console, card)
@@ -66,12 +67,18 @@ def _ask(console: Console, card: Card) -> int | None:
     """Show front and back, and return the learner's grade; None to leave."""
     console.rule(f"module {card.module}: {card.page}")
     console.print(Markdown(card.front))
-    if console.input("Enter shows the answer. ").strip() == "q":
+    if _read(console, "Enter shows the answer. ") == "q":
         return None
     console.print(Markdown(card.back))
-    while True:
-        given = console.input("1 again, 2 hard, 3 good, 4 easy: ").strip()
-        if given == "q":
-            return None
+    while (given := _read(console, "1 again, 2 hard, 3 good, 4 easy: ")) != "q":
         if given in map(str, GRADES):
             return int(given)
+    return None
+
+
+def _read(console: Console, prompt: str) -> str:
+    """Return the line that the learner writes; q at the end of the input."""
+    try:
+        return console.input(prompt).strip()
+    except EOFError:
+        return "q"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from typing import NoReturn
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from llm_course import paths
 from llm_course.errors import CourseError, UsageError
+from llm_course.exercises import faults
 from llm_course.exercises.exercise import Exercise, find, read_all
 from llm_course.exercises.grading import grade_apart
 from llm_course.exercises.report import describe_report
@@ -21,6 +23,8 @@ from llm_course.exercises.work import Work
 from llm_course.progress.log import Log
 
 NUMBER = re.compile(r"\d+\.\d+")
+BEFORE_FAULTS = "4.4"
+"""The exercise that the fault lab follows in the list."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -90,7 +94,24 @@ def _list(_: argparse.Namespace) -> None:
     for exercise in read_all():
         facts = exercise.facts
         table.add_row(facts.number, facts.title, facts.path, f"{facts.hours:g}", state(log, facts.number))
+        if facts.number == BEFORE_FAULTS:
+            table.add_row(*_faults(log))
     Console(highlight=False).print(table)
+
+
+def _faults(log: Log) -> tuple[str, ...]:
+    """Return the row of the fault lab, which has a command of its own."""
+    lab = faults.FaultLab(log)
+    required = [fault for fault in faults.read_all() if fault.facts.required]
+    mended = sum(lab.state(fault) == "mended" for fault in required)
+    hours = len(required) * faults.HOURS_PER_FAULT
+    return (
+        faults.EXERCISE,
+        "Defects in a running engine: ./lab fault",
+        "core",
+        f"{hours:g}",
+        f"{mended} of {len(required)}",
+    )
 
 
 def _watch(arguments: argparse.Namespace) -> None:
@@ -104,6 +125,9 @@ def _run(arguments: argparse.Namespace) -> None:
     exercise = _chosen(arguments.number)
     if arguments.subject == LEARNER:
         session = Session(exercise, Work(), _log())
+        if session.is_new:
+            file, task = (os.path.relpath(path) for path in (session.work.file(exercise), exercise.folder / "task.md"))
+            print(f"Your file is {file}, its task {task}.\n")
         if session.wants_prediction and exercise.facts.prediction:
             print(f"{exercise.facts.prediction.question}  ./lab exercise predict {exercise.number} …")
         report, predicted = session.run()
@@ -124,7 +148,10 @@ def _hint(arguments: argparse.Namespace) -> None:
 def _predict(arguments: argparse.Namespace) -> None:
     from llm_course.exercises.watch import number
 
-    _session(arguments.number).predict(number(arguments.value))
+    session, value = _session(arguments.number), number(arguments.value)
+    session.predict(value)
+    unit = session.exercise.facts.prediction.unit if session.exercise.facts.prediction else ""
+    print(f"Noted: {value:g} {unit}. The first pass shows the tests' number.")
 
 
 def _solution(arguments: argparse.Namespace) -> None:

@@ -27,10 +27,11 @@ from llm_course.exercises.grading import run_pytest
 from llm_course.exercises.patches import Place, apply
 from llm_course.paths import COURSES, ROOT
 from llm_course.progress.log import Event, Log
+from llm_course.site.parts import FAULT_LAB
 
 FOLDER = COURSES / "faults"
-EXERCISE = "4.5"
-"""The exercise that the faults belong to; its key in the log."""
+EXERCISE = FAULT_LAB
+"""Key of the faults' events in the log."""
 
 
 HOURS_PER_FAULT = 0.5

@@ -7,8 +7,10 @@ process of its own, which can hang, exit or crash: that is for what a learner ha
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import io
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -33,8 +35,10 @@ OPTIONS = (
     *("-c", os.devnull, "--rootdir", str(ROOT), "-o", "asyncio_mode=auto"),
     *("-o", "asyncio_default_fixture_loop_scope=function"),
 )
-TIMEOUT = 300.0
-"""Seconds after which a learner's run is taken for one that hangs."""
+TIMEOUT = 120.0
+"""Seconds after which a learner's run is taken for one that hangs; it says then where it is."""
+GRACE = 10.0
+"""Seconds more until it is killed."""
 
 
 def grade(plans: Sequence[Plan], *, shrink: bool = False) -> list[Report]:
@@ -60,13 +64,23 @@ def grade_apart(exercise: Exercise, subject: str = LEARNER, *, timeout: float = 
     """Run the tests on one subject in a process of its own, up to the first failure."""
     with tempfile.TemporaryDirectory(prefix="llm-course-") as folder:
         result = Path(folder) / "report.json"
-        argv = [sys.executable, "-m", "llm_course.exercises.grading", exercise.number, subject, str(result)]
+        argv = [
+            sys.executable,
+            "-m",
+            "llm_course.exercises.grading",
+            exercise.number,
+            subject,
+            str(result),
+            str(timeout),
+        ]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(COURSES), os.environ.get("PYTHONPATH", "")])}
         try:
             done = subprocess.run(
-                argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+                argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout + GRACE, check=False
             )
             said = done.stderr or done.stdout or "the process ended without a word"
+            if said.startswith("Timeout ("):
+                said = _hung(Subject(exercise, subject), said, timeout)
         except subprocess.TimeoutExpired:
             said = f"stopped after {timeout:.0f} s: something waits or loops for ever"
         if result.exists():
@@ -77,10 +91,24 @@ def grade_apart(exercise: Exercise, subject: str = LEARNER, *, timeout: float = 
 
 def main(arguments: Sequence[str]) -> None:
     """Grade one subject and write the report to a file: `grade_apart` starts this."""
-    number, subject, path = arguments
+    number, subject, path, timeout = arguments
+    # A file of its own: while a test runs, pytest has the process's own standard error.
+    with os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal:
+        faulthandler.dump_traceback_later(float(timeout), exit=True, file=terminal)
+        _grade_into(number, subject, Path(path))
+
+
+def _grade_into(number: str, subject: str, path: Path) -> None:
     plan = Plan(Subject(find(number), subject), is_enough=_has_failed)
     (report,) = grade([plan], shrink=True)
-    Path(path).write_text(report.to_json(), encoding="utf-8")
+    path.write_text(report.to_json(), encoding="utf-8")
+
+
+def _hung(subject: Subject, stacks: str, seconds: float) -> str:
+    """Return a line that names where the subject's file is, from the stacks that faulthandler printed."""
+    line = re.search(rf'File "{re.escape(subject.shown_as)}", line (\d+)', stacks)
+    where = f" at {subject.exercise.file_name}:{line[1]}" if line else ""
+    return f"stopped after {seconds:.0f} s: something waits or loops for ever{where}"
 
 
 def _has_failed(outcomes: Sequence[Outcome]) -> bool:

@@ -42,7 +42,8 @@ class Session:
         self.work = work
         self._log = log
         self._grade = grade
-        work.open(exercise)
+        self.is_new = work.open(exercise)
+        """Whether the learner's file was put there just now."""
         events = log.of("exercise")
         if not events or events[-1].key != exercise.number:
             self._add("started")

@@ -38,7 +38,7 @@ def lines(summary: Summary) -> Iterator[str]:
 
 def predictions(seen: Calibration) -> str:
     if not seen.count:
-        return "No predictions yet: the pages and the exercises ask for a number before they show one."
+        return "No prediction has met its number yet: an exercise shows the tests' with the first pass."
     text = (
         f"{seen.count} predictions: {seen.within_10:.0%} within 10%, {seen.within_25:.0%} within 25%, "
         f"{seen.within_2x:.0%} within a factor of 2; {seen.too_high:.0%} were too high."

@@ -21,7 +21,9 @@ from llm_course.quiz.terminal import Quit, Terminal
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     quiz = commands.add_parser("quiz", help="answer a module's quiz in the terminal")
     quiz.add_argument("module", help="number of the module, or `check` to check all quizzes")
-    quiz.add_argument("questions", nargs="*", metavar="ID", help="only these questions; no score is noted then")
+    quiz.add_argument(
+        "questions", nargs="*", default=[], metavar="ID", help="only these questions; no score is noted then"
+    )
     quiz.add_argument("--missed", action="store_true", help="only the questions answered wrongly the last time")
     quiz.add_argument("--seed", type=int, help="the same order, positions and parameters each time")
     quiz.set_defaults(command=_run)

@@ -33,7 +33,15 @@ COMMANDS = {
 SITE = ROOT / "out" / "site"
 SITES = {"mkdocs": SITE, "zensical": ROOT / "out" / "site-zensical"}
 POLL_SECONDS = 0.5
-INPUTS = ("*.md", "*/*.md", "*/*/*.md", "courses/0*/**/*.md", "courses/0*/*.yaml", "courses/0*/**/exercise.toml")
+INPUTS = (
+    "*.md",
+    "*/*.md",
+    "*/*/*.md",
+    "courses/0*/**/*.md",
+    "courses/faults/*.*",
+    "courses/0*/*.yaml",
+    "courses/0*/**/exercise.toml",
+)
 
 
 def prepare() -> None:

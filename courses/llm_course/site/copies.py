@@ -25,7 +25,11 @@ MOST_LINES = 4000
 def readmes(root: Path) -> list[str]:
     """Return the repository's Markdown files outside docs/, tracked or new, courses' tasks apart."""
     names = _git_files(root, "*.md")
-    return [name for name in names if not name.startswith(LEFT_OUT) and not name.startswith("courses/0")]
+    return [
+        name
+        for name in names
+        if not name.startswith(LEFT_OUT) and not name.startswith(("courses/0", "courses/faults/"))
+    ]
 
 
 def copies(root: Path, pages: Iterable[Page], linked: Iterable[str]) -> Iterator[tuple[str, str | bytes]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from llm_course.site.navigation import FILE as NAVIGATION
 from llm_course.site.navigation import SYSTEMS, navigation
 from llm_course.site.overviews import EXERCISE_INDEX, MAP, SYLLABUS, exercise_index, map_page, syllabus_page
 from llm_course.site.pages import Page, front_matter, module_pages
-from llm_course.site.parts import EXERCISES
+from llm_course.site.parts import EXERCISES, FAULT_LAB
 from llm_course.site.repository import links
 from llm_course.syllabus import Syllabus, load
 
@@ -26,20 +27,37 @@ FOLDERS = ("generated", "assets/generated")
 Files = Mapping[str, str | bytes]
 
 
+FAULTS = "courses/faults"
+"""The fault lab, which is exercise 4.5."""
+
+
 def task_pages(root: Path) -> Files:
-    """Return a page for each exercise that has a task.md."""
+    """Return a page for each exercise that has a task.md, and one for the fault lab."""
     course = load(root / "courses" / "syllabus.yaml")
     pages: dict[str, str | bytes] = {}
     for module in course.modules:
         for task in sorted((root / "courses" / module.slug).glob("ex[0-9][0-9]_*/task.md")):
             number = f"{module.number}.{int(task.parent.name[2:4])}"
-            place = f"{EXERCISES}/{number}.md"
-            _, text = front_matter(task.read_text(encoding="utf-8"), str(task))
-            folder = task.parent.relative_to(root).as_posix()
-            title = json.dumps(f"{number} {course.exercise(number).title}", ensure_ascii=False)  # a colon needs quotes
-            head = f"---\ntitle: {title}\n---\n\n"
-            pages[place] = head + rebase(root, text, folder=folder, page=place)
+            pages[f"{EXERCISES}/{number}.md"] = _task_page(root, course, number, task)
+    if (root / FAULTS / "task.md").is_file():
+        page = _task_page(root, course, FAULT_LAB, root / FAULTS / "task.md")
+        pages[f"{EXERCISES}/{FAULT_LAB}.md"] = page + "\n" + _fault_table(root)
     return pages
+
+
+def _task_page(root: Path, course: Syllabus, number: str, task: Path) -> str:
+    _, text = front_matter(task.read_text(encoding="utf-8"), str(task))
+    folder = task.parent.relative_to(root).as_posix()
+    title = json.dumps(f"{number} {course.exercise(number).title}", ensure_ascii=False)  # a colon needs quotes
+    return f"---\ntitle: {title}\n---\n\n" + rebase(root, text, folder=folder, page=f"{EXERCISES}/{number}.md")
+
+
+def _fault_table(root: Path) -> str:
+    rows = ["| Fault | Symptom | Path |", "| ---: | --- | --- |"]
+    for file in sorted((root / FAULTS).glob("*.toml")):
+        facts = tomllib.loads(file.read_text(encoding="utf-8"))
+        rows.append(f"| {int(file.name[:2])} | {facts['title']} | {'required' if facts['required'] else 'stretch'} |")
+    return "\n".join(rows) + "\n"
 
 
 def overviews(root: Path) -> Files:
@@ -106,7 +124,7 @@ def _all_pages(root: Path, course: Syllabus) -> list[Page]:
 def _linked(root: Path) -> Iterator[str]:
     """Yield the files of the repository that pages written by hand, and tasks, link to or show."""
     written = [file for file in (root / "docs").rglob("*.md") if "generated" not in file.parts]
-    for file in [*written, *(root / "courses").glob("0*/ex*_*/task.md")]:
+    for file in [*written, *(root / "courses").glob("*/**/task.md")]:
         folder = file.parent.relative_to(root).as_posix()
         text = file.read_text(encoding="utf-8")
         yield from (link.path for link in links(text, folder) if not link.path.startswith("docs/"))

@@ -12,6 +12,8 @@ from llm_course.site.repository import relative
 from llm_course.syllabus import Module, Range, load
 
 EXERCISES = "generated/exercises"
+FAULT_LAB = "4.5"
+"""The exercise whose parts are the faults: it has a command of its own."""
 CONTENTS = {7: "7 capstone projects", 9: "70 interview questions"}
 
 
@@ -110,10 +112,8 @@ def _exercises(root: Path, module: Module, page: str) -> str:
         there = f"{EXERCISES}/{exercise.number}.md"
         has_task = (root / "docs" / there).is_file()
         title = f"[{exercise.title}]({relative(page, there)})" if has_task else exercise.title
-        rows.append(
-            f"| {exercise.number} | {title} |"
-            + (f" `./lab exercise run {exercise.number}` |" if has_task else " *being written* |")
-        )
+        command = "./lab fault list" if exercise.number == FAULT_LAB else f"./lab exercise run {exercise.number}"
+        rows.append(f"| {exercise.number} | {title} | {f'`{command}`' if has_task else '*being written*'} |")
     return "\n".join(["| Exercise | | Command |", "| --- | --- | --- |", *rows])
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,25 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert exercise("list") == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [(line[0], line[-1]) for line in lines[1:]] == [("2.3", "started"), ("2.4", "new")]
+
+
+def test_the_first_run_says_where_the_file_is_and_a_prediction_is_confirmed(capsys: pytest.CaptureFixture[str]) -> None:
+    exercise("run", "2.3")
+    assert "2.3/doubling.py, its task " in capsys.readouterr().out.splitlines()[0]
+    exercise("run", "2.3")
+    assert "its task" not in capsys.readouterr().out
+    assert exercise("predict", "2.3", "5") == 0
+    assert capsys.readouterr().out == "Noted: 5 apples. The first pass shows the tests' number.\n"
+
+
+def test_a_reader_that_has_enough_ends_the_command_quietly() -> None:
+    """As `| head` does: the other end of the pipe is closed before anything is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed:
+        argv = (sys.executable, "-m", "llm_course", "exercise", "solution", "2.3")
+        done = subprocess.run(argv, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_last_one_opened_is_meant(capsys: pytest.CaptureFixture[str]) -> None:

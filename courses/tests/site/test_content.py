@@ -7,7 +7,9 @@ import pytest
 from llm_course.exercises import faults
 from llm_course.exercises.exercise import read_all
 from llm_course.paths import DOCS, ROOT
+from llm_course.site.generate import task_pages
 from llm_course.site.pages import module_pages
+from llm_course.site.parts import EXERCISES
 from llm_course.syllabus import Module, load
 
 MODULES = load().modules
@@ -36,6 +38,13 @@ def test_every_topic_of_a_written_module_has_its_page(module: Module) -> None:
 def test_every_exercise_of_a_written_module_is_there(module: Module) -> None:
     there = {exercise.number for exercise in read_all()} | {faults.EXERCISE}
     assert {exercise.number for exercise in module.exercises} <= there
+
+
+def test_the_fault_lab_has_a_page_like_its_siblings() -> None:
+    page = task_pages(ROOT)[f"{EXERCISES}/{faults.EXERCISE}.md"]
+    assert isinstance(page, str)
+    for fault in faults.read_all():
+        assert f"| {fault.number} | {fault.facts.title} | {'required' if fault.facts.required else 'stretch'} |" in page
 
 
 @pytest.mark.parametrize("module", WRITTEN, ids=lambda module: module.slug)

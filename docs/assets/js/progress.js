@@ -127,7 +127,7 @@
   }
 
   function predictions(seen) {
-    if (!seen.count) return el("p", {}, "No predictions yet: pages and exercises ask for a number before they show one.");
+    if (!seen.count) return el("p", {}, "No prediction has met its number yet: pages ask for yours before they show theirs.");
     const rows = [["within 10%", seen.within_10], ["within 25%", seen.within_25], ["within a factor of 2", seen.within_2x], ["more than 10% too high", seen.too_high]];
     const meters = rows.map(([label, share]) =>
       el("div", { class: "progress-meter" }, el("span", {}, label), el("meter", { min: 0, max: 1, value: share, "aria-label": label }), el("span", {}, percent(share))));

@@ -88,6 +88,7 @@ def _up(arguments: argparse.Namespace) -> None:
                 running,
                 model=model,
                 router=arguments.router,
+                flags=arguments.flags,
                 environment=environment,
             )
         stack.save(running)
@@ -254,6 +255,9 @@ def _add_stack(commands: Commands) -> None:
     modules = up.add_mutually_exclusive_group()
     modules.add_argument("--learner", action="store_true", help="the engine with your modules: ./lab exercise edit")
     modules.add_argument("--fault", type=_count, metavar="N", help="the engine of a fault: ./lab fault start N")
+    up.add_argument(
+        "flags", nargs="*", metavar="FLAG", help="after --, for each engine: -- --num-gpu-blocks-override 130"
+    )
     up.set_defaults(command=_up)
     commands.add_parser("down", help="stop what `up` started").set_defaults(command=_down)
     commands.add_parser("status", help="what is running, where").set_defaults(command=_status)

@@ -2,12 +2,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 import llm_lab.__main__  # noqa: F401  # what a process below runs
-from llm_lab import __version__, paths, vllm
+from llm_lab import __version__, paths, stack, vllm
 from llm_lab.cli import main
 from llm_lab.environment import Environment
 from llm_lab.errors import LabError
@@ -45,6 +46,18 @@ def test_without_a_command_the_commands_are_described(capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     for command in ("demo", "priorities", "up", "down", "status", "logs", "vllm", "lock", "pages"):
         assert re.search(rf"^ +{command}\s+\w+", printed, re.MULTILINE), command
+
+
+def test_the_engines_get_the_flags_behind_the_dashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Sequence[Sequence[str]]] = []
+
+    def start(kind: str, started: list[object], flags: Sequence[Sequence[str]], **_: object) -> tuple[()]:
+        asked.append(flags)
+        raise LabError("enough")
+
+    monkeypatch.setattr(stack, "start_engines", start)
+    assert main(["up", "--policy", "fcfs", "--", "--num-gpu-blocks-override", "130"]) == 1
+    assert asked == [[["--num-gpu-blocks-override", "130"]] * stack.REPLICAS]
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
