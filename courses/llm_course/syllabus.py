@@ -60,27 +60,12 @@ class Exercise:
 
 
 @dataclass(frozen=True, slots=True)
-class Criterion:
-    module: int
-    number: int
+class Goal:
+    """A success criterion or a deliverable of a module: something to tick off."""
+
+    key: str
+    """As in the progress log: "2/3" for a criterion, "2/block-manager" for a deliverable."""
     text: str
-
-    @property
-    def key(self) -> str:
-        """Return the key of the progress log: "2/3"."""
-        return f"{self.module}/{self.number}"
-
-
-@dataclass(frozen=True, slots=True)
-class Deliverable:
-    module: int
-    slug: str
-    text: str
-
-    @property
-    def key(self) -> str:
-        """Return the key of the progress log: "2/block-manager"."""
-        return f"{self.module}/{self.slug}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +119,8 @@ class Module:
     interview: tuple[Section, ...]
     mocks: tuple[Mock, ...]
     practice: tuple[str, ...]
-    criteria: tuple[Criterion, ...]
-    deliverables: tuple[Deliverable, ...]
+    criteria: tuple[Goal, ...]
+    deliverables: tuple[Goal, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +228,7 @@ def _module(place: _Place) -> Module:
         interview=place.maybe("interview", _each(_category), ()),
         mocks=place.maybe("mocks", _each(_mock), ()),
         practice=place.maybe("practice", _texts, ()),
-        criteria=tuple(Criterion(number, *each) for each in enumerate(place.take("criteria", _texts), 1)),
+        criteria=tuple(Goal(f"{number}/{at}", text) for at, text in enumerate(place.take("criteria", _texts), 1)),
         deliverables=place.take("deliverables", _each(lambda each: _deliverable(number, each))),
     )
     place.end()
@@ -262,8 +247,8 @@ def _exercise(place: _Place) -> Exercise:
     return _whole(place, Exercise(place.take("number", _text), place.take("title", _text)))
 
 
-def _deliverable(module: int, place: _Place) -> Deliverable:
-    return _whole(place, Deliverable(module, place.take("slug", _text), place.take("text", _text)))
+def _deliverable(module: int, place: _Place) -> Goal:
+    return _whole(place, Goal(f"{module}/{place.take('slug', _text)}", place.take("text", _text)))
 
 
 def _project(place: _Place) -> Project:

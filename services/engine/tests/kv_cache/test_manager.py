@@ -3,35 +3,9 @@
 from __future__ import annotations
 
 from llm_engine.kv_cache.manager import KVCacheManager
-from llm_engine.sampling.params import SamplingParams
-from llm_engine.scheduler.sequence import Sequence
+from llm_engine.testing.sequences import compute, computed, sequence
 
 BLOCK = 4
-
-
-def sequence(*tokens: int) -> Sequence:
-    return Sequence("s", list(tokens), SamplingParams())
-
-
-def commit(cache: KVCacheManager, item: Sequence, count: int) -> None:
-    """Compute the sequence's next tokens."""
-    start = item.num_computed_tokens
-    item.num_computed_tokens += count
-    cache.commit(item, start, start + count)
-
-
-def computed(cache: KVCacheManager, *tokens: int) -> Sequence:
-    """Return a sequence whose tokens are all computed."""
-    new = sequence(*tokens)
-    assert cache.admit(new)
-    compute(cache, new)
-    return new
-
-
-def compute(cache: KVCacheManager, item: Sequence) -> None:
-    count = item.num_uncomputed_tokens
-    assert cache.grow(item, count)
-    commit(cache, item, count)
 
 
 def test_a_sequence_owns_the_blocks_its_tokens_fill() -> None:

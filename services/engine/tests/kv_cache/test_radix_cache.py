@@ -10,32 +10,12 @@ from llm_engine.kv_cache.manager import KVCacheManager
 from llm_engine.kv_cache.memory import BlockCopy
 from llm_engine.kv_cache.radix_cache import RadixPrefixCache
 from llm_engine.observers.invariants import check
-from llm_engine.sampling.params import SamplingParams
 from llm_engine.scheduler.policies import EvictionPolicy, evict_least_recently_used
 from llm_engine.scheduler.scheduler import Scheduler
-from llm_engine.scheduler.sequence import FinishReason, Sequence
+from llm_engine.scheduler.sequence import FinishReason
+from llm_engine.testing.sequences import commit, computed, sequence
 
 BLOCK = 4
-
-
-def sequence(*tokens: int) -> Sequence:
-    return Sequence("s", list(tokens), SamplingParams())
-
-
-def commit(cache: KVCacheManager, item: Sequence, count: int) -> None:
-    """Compute the sequence's next tokens."""
-    start = item.num_computed_tokens
-    item.num_computed_tokens += count
-    cache.commit(item, start, start + count)
-
-
-def computed(cache: KVCacheManager, *tokens: int) -> Sequence:
-    item = sequence(*tokens)
-    assert cache.admit(item)
-    count = item.num_uncomputed_tokens
-    assert cache.grow(item, count)
-    commit(cache, item, count)
-    return item
 
 
 def radix(num_blocks: int, evict: EvictionPolicy = evict_least_recently_used) -> KVCacheManager:

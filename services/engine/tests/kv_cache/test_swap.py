@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from llm_engine.kv_cache.manager import KVCacheManager
 from llm_engine.kv_cache.memory import BlockCopy, Move
-from llm_engine.sampling.params import SamplingParams
 from llm_engine.scheduler.sequence import Sequence
+from llm_engine.testing.sequences import computed
 
 BLOCK = 4
 
 
-def commit(cache: KVCacheManager, item: Sequence, count: int) -> None:
-    """Compute the sequence's next tokens."""
-    start = item.num_computed_tokens
-    item.num_computed_tokens += count
-    cache.commit(item, start, start + count)
-
-
 def running(cache: KVCacheManager, first: int, count: int) -> Sequence:
-    item = Sequence("s", list(range(first, first + count)), SamplingParams())
-    assert cache.admit(item)
-    assert cache.grow(item, count)
-    commit(cache, item, count)
+    item = computed(cache, *range(first, first + count))
     item.token_ids.append(7)
     return item
 

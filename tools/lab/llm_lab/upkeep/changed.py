@@ -22,8 +22,8 @@ def run(base: str) -> int:
     if not tests:
         print(f"Nothing changed since {base} that a test is near to.")
         return 0
-    # A process for each core, a file at a time: fixtures of a file's scope start once.
-    cores = ("-n", "logical", "--dist", "loadfile") if len(tests) > 1 else ()
+    # A process for each core; each begins with whole files, and takes over tests of others when it has none left.
+    cores = ("-n", "logical", "--dist", "worksteal") if len(tests) > 1 else ()
     command = [str(paths.PYTHON), "-m", "pytest", "-q", "-p", "no:cacheprovider", *cores, *map(str, tests)]
     return subprocess.run(command, cwd=paths.ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
 
