@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import llm_lab.__main__  # noqa: F401  # what a process below runs
-from llm_lab import __version__, paths, stack, vllm
+from llm_lab import __version__, paths, service, stack, vllm
 from llm_lab.cli import main
 from llm_lab.environment import Environment
 from llm_lab.errors import LabError
@@ -57,7 +57,7 @@ def test_the_engines_get_the_flags_behind_the_dashes(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(stack, "start_engines", start)
     assert main(["up", "--policy", "fcfs", "--", "--num-gpu-blocks-override", "130"]) == 1
-    assert asked == [[["--num-gpu-blocks-override", "130"]] * stack.REPLICAS]
+    assert asked == [(["--num-gpu-blocks-override", "130"],) * stack.REPLICAS]
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,3 +102,13 @@ def test_vllm_elsewhere_than_on_x86_64_linux_is_one_clear_line(monkeypatch: pyte
     monkeypatch.setattr(vllm.platform, "machine", lambda: "arm64")
     with pytest.raises(LabError, match="x86-64 Linux only"):
         vllm.install()
+
+
+def test_a_router_gets_the_engines_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started: list[service.Service] = []
+    monkeypatch.setattr(service, "start", lambda each, _: started.append(each))
+    stack.start_router("llm-engine", [], flags=("--speculative-config", '{"method": "ngram"}'))
+    words = started[0].argv
+    command = words[words.index("--engine-command") + 1]
+    assert "--port '{port}'" in command
+    assert '{{"method": "ngram"}}' in command

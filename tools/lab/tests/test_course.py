@@ -45,9 +45,11 @@ def test_a_command_that_fails_is_one_line(answer: Answer) -> None:
         course.engine_environment("fault", "engine", "3")
 
 
+@pytest.mark.parametrize("other", [("--engine", "vllm"), ("--router",)], ids=["engine", "router"])
 def test_other_engines_have_no_learners_modules(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    other: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stack, "load", list)
-    assert main(["up", "--engine", "vllm", "--learner"]) == 2
-    assert capsys.readouterr().err == "lab: --learner and --fault are for our engine; leave --engine out\n"
+    assert main(["up", *other, "--learner"]) == 2
+    told = "lab: --learner and --fault are for our engine alone; leave --engine and --router out\n"
+    assert capsys.readouterr().err == told
