@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ray
-from ray._private.state import available_resources_per_node
 
 from llm_router.status import NodeStatus
 
 
 def nodes() -> tuple[NodeStatus, ...]:
     """Return the living nodes. Blocks for a call to the GCS."""
-    free = available_resources_per_node()
+    free = ray._private.state.available_resources_per_node()
     return tuple(
         NodeStatus(
             id=node["NodeID"],

@@ -41,6 +41,8 @@ def _missing() -> Iterator[str]:
     ):
         if not hasattr(owner, name):
             yield f"{owner.__name__}.{name}"
+    if not hasattr(ray._private.state, "available_resources_per_node"):
+        yield "available_resources_per_node"
     if "policy" not in AutoscalingConfig.model_fields:
         yield "AutoscalingConfig.policy"
     if getattr(constants, "RECORD_REPLICA_METADATA_METHOD", None) != "record_replica_metadata":

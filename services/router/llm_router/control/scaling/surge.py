@@ -13,14 +13,9 @@ from llm_router.settings import Surge
 ROUNDING = 1e-6
 
 
-def surge_percent(surge: Surge, gpus_per_engine: float, free: Collection[float], pending: float = 0) -> int:
-    """Return 100 or 0.
-
-    free      unreserved GPUs of each node
-    pending   GPUs that engines which are ordered but not placed will take
-    """
+def surge_percent(surge: Surge, gpus_per_engine: float, free: Collection[float]) -> int:
+    """Return 100 or 0. `free` are the unreserved GPUs of each node."""
     if surge != "auto":
         return 100 if surge == "true" else 0
     fits = any(gpus + ROUNDING >= gpus_per_engine for gpus in free)
-    spare = sum(free) - pending + ROUNDING >= gpus_per_engine
-    return 100 if gpus_per_engine == 0 or (fits and spare) else 0
+    return 100 if gpus_per_engine == 0 or fits else 0
