@@ -44,8 +44,10 @@ class Server:
         return sum(one.memory_info().rss for one in (leader, *leader.children(recursive=True)))
 
     def cpu_seconds(self) -> float:
-        times = psutil.Process(self.process.pid).cpu_times()
-        return times.user + times.system
+        """Return the CPU time of the process and all its children that live."""
+        leader = psutil.Process(self.process.pid)
+        times = [one.cpu_times() for one in (leader, *leader.children(recursive=True))]
+        return sum(each.user + each.system for each in times)
 
     def metric(self, name: str) -> float:
         """Return the sum of a metric over all label sets."""

@@ -132,6 +132,7 @@ def main() -> None:
     print(
         f"  longest repair {found['longest_repair']:.1f} s, memory {[round(each) for each in found['memory_mib']]} MiB"
     )
+    print(f"  processes left: {found['left']}")
     held = results.check(
         found,
         {

@@ -6,8 +6,7 @@ It prints its URL. Each replica answers like a scripted engine of the same argum
 another HTTP hop, so the figure is Serve's own cost.
 """
 
-from __future__ import annotations
-
+# FastAPI reads the annotations of a pickled class, which has no module to look strings up in.
 import argparse
 import asyncio
 import logging
