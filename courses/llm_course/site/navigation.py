@@ -17,7 +17,17 @@ from llm_course.site.repository import COPIES
 from llm_course.syllabus import Module, Syllabus
 
 FILE = "generated/.navigation.yml"
-SYSTEMS = ("services/engine", "services/gateway", "services/router", "bench", "kernels", "models", "libs", "courses", "tests")
+SYSTEMS = (
+    "services/engine",
+    "services/gateway",
+    "services/router",
+    "bench",
+    "kernels",
+    "models",
+    "libs",
+    "courses",
+    "tests",
+)
 """Projects in the order in which a reader meets them."""
 
 Entry = dict[str, Any]

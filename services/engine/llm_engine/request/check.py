@@ -45,7 +45,7 @@ class RequestCheck:
         wrong = [token for token in token_ids if not 0 <= token < self.vocab_size]
         shown = f"{', '.join(map(str, wrong[:MAX_SHOWN]))}{', …' if len(wrong) > MAX_SHOWN else ''}"
         raise RequestError(
-            f"{name} has tokens that are out of vocabulary: {shown}; the vocabulary has {self.vocab_size} ids from 0 on",
+            f"{name} has tokens that are out of vocabulary: {shown}; the vocabulary has {self.vocab_size} ids, from 0",
             name,
         )
 
