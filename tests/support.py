@@ -21,6 +21,8 @@ from llm_lab.service import Running
 MODEL = Path("models/zoo/llama")
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
 READY_TIMEOUT = 60.0
+CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
+"""For vLLM, which has no default: the main model's tokenizer has none."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 import yaml
-from support import READY_TIMEOUT, any_port
+from support import CHAT_TEMPLATE, READY_TIMEOUT, any_port
 
 from llm_lab import engines, paths, service, vllm
 from llm_lab.ports import HOST
@@ -20,8 +20,6 @@ MAX_NUM_SEQS = 2
 FLAGS = ("--max-num-seqs", str(MAX_NUM_SEQS), "--scheduling-policy", "priority", "--enable-prefix-caching")
 COMPACT_JSON = '{"backend": "xgrammar", "disable_any_whitespace": true}'
 """Free to write white space between two tokens of JSON, a small model may write nothing else."""
-CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
-"""The model's tokenizer has none, and vLLM no default."""
 
 StartGateway = Callable[..., Running]
 

@@ -18,8 +18,7 @@ from typing import Any
 import openai
 import pytest
 import yaml
-from conftest import CHAT_TEMPLATE
-from support import any_port, eventually
+from support import CHAT_TEMPLATE, any_port, eventually
 
 from llm_lab import engines, paths, service, vllm
 from llm_lab.ports import HOST
