@@ -1,6 +1,6 @@
 """The edge's cost: compared with no router, with vLLM's router, with SMG, and with Ray Serve's own data plane.
 
-    .venv/bin/python services/router/benchmarks/overhead.py [--rounds 3] [--without-peers] [--without-serve]
+    .venv/bin/python services/router/benchmarks/edge_overhead.py [--rounds 3] [--without-peers] [--without-serve]
 
 Three loads: 32 connections that ask for one token each, for throughput; one connection, for the latency that is added;
 100 streams of 50 tokens per second, for their rate and their inter-token latency (ITL). The engines are scripted and
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--without-peers", action="store_true", help="leave out vllm-router and smg")
     parser.add_argument("--without-serve", action="store_true", help="leave out Ray Serve's own data plane")
-    parser.add_argument("--no-write", action="store_true", help="leave results/overhead.json as it is")
+    parser.add_argument("--no-write", action="store_true", help="leave results/edge_overhead.json as it is")
     arguments = parser.parse_args()
     machine = results.machine()
     runs = run_routers(arguments.rounds, arguments.seconds, not arguments.without_peers)

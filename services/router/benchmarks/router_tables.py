@@ -1,6 +1,6 @@
 """Markdown tables of the results, for the router's pages. `./lab pages` inserts them.
 
-python services/router/benchmarks/tables.py overhead
+python services/router/benchmarks/router_tables.py edge_overhead
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 Found = dict[str, Any]
 
 
-def overhead(found: Found) -> str:
+def edge_overhead(found: Found) -> str:
     versions = found["versions"]
     labels = {
         "direct": "no router: one engine",
@@ -154,7 +154,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 TABLES: dict[str, Callable[[Found], str]] = {
-    each.__name__: each for each in (overhead, utilisation, prefix, failures, chaos, rollout, scaling)
+    each.__name__: each for each in (edge_overhead, utilisation, prefix, failures, chaos, rollout, scaling)
 }
 
 if __name__ == "__main__":
