@@ -111,7 +111,7 @@ class Traffic:
             "seen": dict(Counter(f"{answer.outcome}: {answer.detail}" for answer in self.bad)),
             "tokens_per_second": sum(answer.tokens for answer in good) / (self._ended - self._begun),
             "unary_ms": summary([answer.ended - answer.sent for answer in good if not answer.stream]),
-            "ttft_ms": summary([answer.arrivals[0] - answer.sent for answer in good if answer.stream]),
+            "ttft_ms": summary([answer.arrivals[0] - answer.sent for answer in good if answer.arrivals]),
             "itl_ms": summary([gap for answer in good if answer.stream for gap in answer.gaps]),
         }
 
