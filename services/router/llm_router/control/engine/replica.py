@@ -131,20 +131,27 @@ class EngineReplica:
         """Answer a ticket: an edge holds this call open while there is no engine."""
 
     async def check_health(self) -> None:
-        if reason := self.progress.stalled(time.monotonic()):
+        if reason := self._stalled:
             raise RuntimeError(reason)
 
+    @property
+    def _stalled(self) -> str:
+        """Why the engine has failed; empty if it has not."""
+        return self.progress.stalled(time.monotonic())
+
     async def __del__(self) -> None:
-        """Drain: Serve has taken the replica off the list. Wait until the engine is idle, then end it."""
+        """Drain: Serve has taken the replica off the list. Wait until the engine is idle, or has stalled, and end it."""
         if getattr(self, "_draining", True):
             return
         self._draining = True
         self._child.call_at_end(None)
         quiet = 0
-        while quiet < QUIET_SCRAPES and not self._child.ended.is_set():
+        while quiet < QUIET_SCRAPES and not self._child.ended.is_set() and not self._stalled:
             load = await self._scrape()
             quiet = quiet + 1 if load is not None and load.idle else 0
             await asyncio.sleep(SCRAPE_SECONDS)
         self._watching.cancel()
+        if self._stalled:
+            self._child.kill()  # it may not react to SIGTERM either
         await self._child.stop()
         await self._http.close()
