@@ -140,7 +140,7 @@ class EngineReplica:
         return self.progress.stalled(time.monotonic())
 
     async def __del__(self) -> None:
-        """Drain: Serve has taken the replica off the list. Wait until the engine is idle, or has stalled, and end it."""
+        """Drain: Serve has taken the replica off the list. End the engine once it is idle, or has stalled."""
         if getattr(self, "_draining", True):
             return
         self._draining = True
