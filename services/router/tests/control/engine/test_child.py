@@ -105,7 +105,8 @@ async def test_a_program_that_is_not_there(start: Callable[..., Child]) -> None:
 
 
 async def test_an_engine_that_ends_at_once_shows_its_last_ten_lines(start: Callable[..., Child]) -> None:
-    child = start([sys.executable, "-c", "for n in range(30): print('line', n, flush=True)\nraise SystemExit('no GPU')"])
+    program = "for n in range(30): print('line', n, flush=True)\nraise SystemExit('no GPU')"
+    child = start([sys.executable, "-c", program])
     with pytest.raises(EngineFailed, match="ended with status 1") as failed:
         await child.ready(never, within=10)
     assert str(failed.value).splitlines()[-10:] == [*(f"line {n}" for n in range(21, 30)), "no GPU"]
