@@ -183,7 +183,7 @@ ACCEPTED = {
     "bring a step's outputs to the streams of their requests": ["server/async_engine.py::AsyncEngine._deliver"],
     "make server-sent events of an output": ["server/choices.py::TextChoices.events"],
     "let the engine's events through, and look for token counts": ["llm_proxy/stream/filter.py::StreamFilter.feed"],
-    "give the slot back": ["engines/permit.py::Permit.release"],
+    "give the slot back": ["llm_proxy/upstream/slot.py::EngineSlot.release"],
 }
 """Where several functions are as good an answer, all of them."""
 

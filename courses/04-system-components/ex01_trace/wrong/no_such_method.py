@@ -42,5 +42,5 @@ def hops() -> list[Hop]:
             "let the engine's events through, and look for token counts",
             "llm_proxy/stream/filter.py::StreamFilter.feed",
         ),
-        Hop("gateway", "give the slot back", "engines/permit.py::Permit.release"),
+        Hop("gateway", "give the slot back", "llm_proxy/upstream/slot.py::EngineSlot.release"),
     ]
