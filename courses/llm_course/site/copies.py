@@ -46,7 +46,12 @@ def copies(root: Path, pages: Iterable[Page], linked: Iterable[str]) -> Iterator
         yield place, rebase(root, text, folder=posixpath.dirname(name), page=place)
     folders = [path for path in wanted if shown_at(root, path).endswith("/index.md") and (root / path).is_dir()]
     for folder in folders:
-        files = [name for name in _git_files(root, folder) if posixpath.dirname(name) == folder]
+        # Both builders leave hidden files out.
+        files = [
+            name
+            for name in _git_files(root, folder)
+            if posixpath.dirname(name) == folder and not posixpath.basename(name).startswith(".")
+        ]
         wanted |= dict.fromkeys(files)
         yield shown_at(root, folder), _listing(root, folder, files)
     for path in wanted:

@@ -72,13 +72,20 @@ def test_a_file_is_shown_with_an_anchor_for_each_line(generated: Path) -> None:
     assert "exclude: true" in text
 
 
+def test_a_folder_lists_its_files_but_not_the_hidden_ones(generated: Path) -> None:
+    listing = (generated / "repository/services/engine/kernels/index.md").read_text()
+    assert "[load.cu](load.cu.md)" in listing
+    assert ".clang-format" not in listing
+
+
 def test_the_navigation_has_every_page_once(root: Path, generated: Path) -> None:
     tree = yaml.safe_load((generated / ".navigation.yml").read_text())["nav"]
     assert [title for entry in tree for title in entry] == ["Home", "Course", "Modules", "Systems", "Reference"]
     found = list(leaves(tree))
     assert len(set(found)) == len(found)
     written = {file.relative_to(root / "docs").as_posix() for file in (root / "docs").rglob("*.md")}
-    assert {page for page in written if not page.endswith((".py.md", ".cu.md"))} <= {*found, "modules/index.md"}
+    elsewhere = {"modules/index.md", "generated/repository/services/engine/kernels/index.md"}
+    assert {page for page in written if not page.endswith((".py.md", ".cu.md"))} <= {*found, *elsewhere}
     assert {
         "2 Core Concepts": [
             "modules/02-core-concepts/index.md",
