@@ -45,7 +45,9 @@ def root(tmp_path: Path) -> Path:
         "README.md": "# Everything\n\n[engine](services/engine) and ![loss](models/loss.svg)\n",
         "CONTRIBUTING.md": "# Contributing\n",
         "CHANGELOG.md": "# Changes\n",
-        "services/engine/README.md": "# Engine: blocks\n\n[pool](pool.py), [root](../../README.md#everything), [kernels](kernels)\n",
+        "services/engine/README.md": (
+            "# Engine: blocks\n\n[pool](pool.py), [root](../../README.md#everything), [kernels](kernels)\n"
+        ),
         "services/engine/pool.py": POOL,
         "services/engine/kernels/.clang-format": "IndentWidth: 2\n",
         "services/engine/kernels/load.cu": "// [load]\nauto x = a[i](b);\n// [/load]\n",
