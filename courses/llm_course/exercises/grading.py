@@ -82,7 +82,7 @@ def grade_apart(exercise: Exercise, subject: str = LEARNER, *, timeout: float = 
             if said.startswith("Timeout ("):
                 said = _hung(Subject(exercise, subject), said, timeout)
         except subprocess.TimeoutExpired:
-            said = f"stopped after {timeout:.0f} s: something waits or loops for ever"
+            said = f"stopped after {timeout:.0f} s: something waits or loops without end"
         if result.exists():
             return Report.from_json(result.read_text(encoding="utf-8"))
     last = said.strip().splitlines()[-1]
@@ -108,7 +108,7 @@ def _hung(subject: Subject, stacks: str, seconds: float) -> str:
     """Return a line that names where the subject's file is, from the stacks that faulthandler printed."""
     line = re.search(rf'File "{re.escape(subject.shown_as)}", line (\d+)', stacks)
     where = f" at {subject.exercise.file_name}:{line[1]}" if line else ""
-    return f"stopped after {seconds:.0f} s: something waits or loops for ever{where}"
+    return f"stopped after {seconds:.0f} s: something waits or loops without end{where}"
 
 
 def _has_failed(outcomes: Sequence[Outcome]) -> bool:
