@@ -37,6 +37,8 @@ class ControlPlane:
         self._lists = lists
         self._controller = controller
         self._loop = asyncio.get_running_loop()
+        self._changing = asyncio.Lock()
+        """Held from reading the configuration to applying a changed one, so that no change of this edge is lost."""
 
     async def status(self) -> Status:
         return await self._here(self._status())
@@ -69,9 +71,10 @@ class ControlPlane:
             await asyncio.sleep(POLL_SECONDS)
 
     async def poll(self) -> None:
-        entries = await self._controller.entries()
-        self._lists.update(entries)
-        await follow(self._controller, entries, now=time.time())
+        async with self._changing:
+            entries = await self._controller.entries()
+            self._lists.update(entries)
+            await follow(self._controller, entries, now=time.time())
 
     async def _here(self, work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
@@ -84,19 +87,21 @@ class ControlPlane:
         return status_of(entries, details, self._lists.engines, await asyncio.to_thread(nodes))
 
     async def _deploy(self, config: Mapping[str, Any]) -> Status:
-        entries = await self._controller.entries()
         free = [node.gpus_free for node in await asyncio.to_thread(nodes)]
 
         def surge(settings: EnginesSettings) -> int:
             return surge_percent(settings.surge, settings.gpus_per_engine, free)
 
-        await self._controller.apply(plan(config, entries, surge=surge, now=time.time()))
+        async with self._changing:
+            entries = await self._controller.entries()
+            await self._controller.apply(plan(config, entries, surge=surge, now=time.time()))
         return await self._status()
 
     async def _scale(self, model: str, replicas: int) -> Status:
         if replicas < 1:
             raise InvalidConfig(f"cannot scale {model} to {replicas}; at least 1, or autoscaling.min 0 in its args")
-        await self._controller.apply(scaled(await self._controller.entries(), model, replicas))
+        async with self._changing:
+            await self._controller.apply(scaled(await self._controller.entries(), model, replicas))
         return await self._status()
 
     async def _ticket(self, model: str) -> None:
