@@ -5,7 +5,7 @@ async with Traffic(url, unary=16, streams=16) as traffic:
 traffic.summary()                                      # lost requests, unfinished streams, wrong texts, latencies
 
 Each client sends its next request when it has the answer to the last. Clients alternate between completions and chats.
-Prompts are greedy, so a real engine, too, gives the same text again.
+Prompts are greedy, so a real engine gives the same text again as well.
 """
 
 from __future__ import annotations

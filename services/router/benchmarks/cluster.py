@@ -63,7 +63,7 @@ class Nodes:
 
 @contextmanager
 def three_nodes(gpus: Sequence[int]) -> Iterator[Nodes]:
-    """Run three nodes, the head first, with so many logical GPUs each."""
+    """Run three nodes, the head first, with the given number of logical GPUs each."""
     nodes = Nodes(gpus)
     try:
         yield nodes

@@ -68,7 +68,7 @@ def _text(source: random.Random, count: int) -> str:
 
 
 async def replay(url: str, prompts: list[str], clients: int) -> tuple[float, int]:
-    """Send the prompts in order, so many at a time. Return the seconds and the number of failures."""
+    """Send the prompts in order, a fixed number at a time. Return the seconds and the number of failures."""
     waiting = iter(prompts)
     failed = 0
 

@@ -94,7 +94,7 @@ class Router:
         return next((one for one in control["applications"] if one["name"] == name), {})
 
     def wait_for(self, engines: int, *, without: int = 0, timeout: float = READY_SECONDS) -> float:
-        """Return the seconds until so many engines are live, none of them with the engine pid `without`."""
+        """Return the seconds until this number of engines is live, none of them with the engine pid `without`."""
 
         def complete() -> bool:
             live = [engine for engine in self.live() if engine["engine_pid"] != without]
@@ -139,7 +139,7 @@ class Router:
 
 @contextmanager
 def running(configuration: Json, *, gpus: int, address: str | None = None) -> Iterator[Router]:
-    """Run `llm-router serve`, on a Ray of its own with so many logical GPUs or on the cluster at `address`."""
+    """Run `llm-router serve`, on a Ray of its own with `gpus` logical GPUs or on the cluster at `address`."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "router.yaml"
         file.write_text(yaml.safe_dump(configuration))

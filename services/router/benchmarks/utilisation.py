@@ -50,7 +50,7 @@ Bars = dict[str, tuple[float, str, float]]
 
 @contextmanager
 def fleet(engine: str, count: int, *, max_running: int, ray: bool) -> Iterator[tuple[str, list[str]]]:
-    """Run a router with so many engines. Yield its URL and theirs."""
+    """Run a router with `count` engines. Yield its URL and theirs."""
     if ray:
         settings: Run = {"replicas": count, "max_running": max_running, "queue": OVERLOAD * max_running * count}
         with stack.running(stack.config(engine, **settings), gpus=count) as router:
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="seconds of the measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--without-ray", action="store_true", help="only the edge, before engines started here")
-    parser.add_argument("--gpus", type=int, default=0, help="real engines on so many GPUs")
+    parser.add_argument("--gpus", type=int, default=0, help="real engines on this number of GPUs")
     parser.add_argument("--engine-command", default="", help="with --gpus: the engine, on {port}, by {python}")
     parser.add_argument("--saturation", type=int, default=128, help="with --gpus: requests that fill one engine")
     parser.add_argument("--no-write", action="store_true", help="leave results/utilisation.json as it is")

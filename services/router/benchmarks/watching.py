@@ -71,7 +71,7 @@ class Watch:
 
 
 def complete(engines: int, gone: set[int]) -> Callable[[Sample], bool]:
-    """Return the condition that so many engines are live, none of them with a pid in `gone`."""
+    """Return the condition that this number of engines is live, none of them with a pid in `gone`."""
     return lambda sample: len(sample.live) >= engines and not sample.pids & gone
 
 
