@@ -69,10 +69,13 @@ def fleet(engine: str, count: int, *, max_running: int, ray: bool) -> Iterator[t
         yield edge.url, urls
 
 
-async def loaded(url: str, engines: list[str], clients: int, *, seconds: float, watched: Watched) -> Run:
-    """Return what each engine did per second of the measurement, by metric."""
+async def loaded(url: str, engines: list[str], clients: Run, *, seconds: float, watched: Watched) -> Run:
+    """Return what each engine did per second of the measurement, by metric.
+
+    clients   how many of them ask for "streams" or for whole answers, "unary"
+    """
     # A real engine's greedy text depends on its batch, so only scripted engines are held to their words.
-    async with Traffic(url, streams=clients, tokens=TOKENS, same_text=watched is None) as traffic:
+    async with Traffic(url, **clients, tokens=TOKENS, same_text=watched is None) as traffic:
         await asyncio.sleep(RAMP_SECONDS)
         before = await asyncio.to_thread(_scrape, engines)
         with watched or nullcontext():
@@ -131,7 +134,7 @@ def on_gpus(arguments: argparse.Namespace) -> tuple[Run, Bars]:
     runs = {}
     for number in (1, count):
         watched = gpus.Utilisation(number)
-        size = {"max_running": arguments.saturation, "ray": not arguments.without_ray}
+        size = {"max_running": arguments.saturation, "ray": not arguments.without_ray, "whole": arguments.whole}
         run = _measure(engine, number, arguments.seconds, watched=watched, **size)
         runs[number] = {"tokens_per_second": tokens_per_second(run), "utilised": watched.means()}
         print(f"  {number} GPUs: {sum(runs[number]['tokens_per_second']):,.0f} tokens/s, utilised {watched.means()}")
@@ -141,13 +144,24 @@ def on_gpus(arguments: argparse.Namespace) -> tuple[Run, Bars]:
         "tokens per second, of one GPU's": (sum(tokens) / one, ">=", 0.95 * count),
         "most loaded, of least": (max(tokens) / min(tokens), "<=", 1.2),
     }
-    found = {"gpus": count, "engine_command": engine, "saturation": arguments.saturation, "runs": runs}
+    options = {name: getattr(arguments, name) for name in ("gpus", "engine_command", "saturation", "whole")}
+    found = {**options, "card": gpus.name(), "runs": runs}
     return found, checks
 
 
-def _measure(engine: str, count: int, seconds: float, *, max_running: int, ray: bool, watched: Watched = None) -> Run:
+def _measure(
+    engine: str,
+    count: int,
+    seconds: float,
+    *,
+    watched: Watched = None,
+    max_running: int,
+    ray: bool,
+    whole: bool = False,
+) -> Run:
+    clients = {"unary" if whole else "streams": OVERLOAD * max_running * count}
     with fleet(engine, count, max_running=max_running, ray=ray) as (url, urls):
-        return asyncio.run(loaded(url, urls, OVERLOAD * max_running * count, seconds=seconds, watched=watched))
+        return asyncio.run(loaded(url, urls, clients, seconds=seconds, watched=watched))
 
 
 def main() -> None:
@@ -158,6 +172,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=0, help="real engines on this number of GPUs")
     parser.add_argument("--engine-command", default="", help="with --gpus: the engine, on {port}, by {python}")
     parser.add_argument("--saturation", type=int, default=128, help="with --gpus: requests that fill one engine")
+    parser.add_argument("--whole", action="store_true", help="with --gpus: clients ask for whole answers, no streams")
     parser.add_argument("--no-write", action="store_true", help="leave results/utilisation.json as it is")
     arguments = parser.parse_args()
     if arguments.gpus and not arguments.engine_command:
