@@ -58,6 +58,28 @@ def utilisation(found: Found) -> str:
     return f"{_table(('', 'worst engine', 'engines of one run'), rows)}\n\n{spread}{_missed(found)}{_on(found)}"
 
 
+def utilisation_gpus(found: Found) -> str:
+    rows = []
+    for count, run in found["runs"].items():
+        used = " and ".join(f"{each:.0%}" for each in run["utilised"])
+        rows.append((count, f"{sum(run['tokens_per_second']):,.0f}", used))
+    table = _table(("GPUs", "tokens/s", "a kernel ran"), rows)
+    return f"{table}\n\n{_missed(found)}({found['card']}, {found['machine']['cores']} cores, {found['date']})"
+
+
+def footprint(found: Found) -> str:
+    kinds = list(dict.fromkeys(kind for run in found["runs"] for kind in run["memory_mib"]))
+    rows = [
+        (kind, f"{statistics.median(run['memory_mib'].get(kind, 0.0) for run in found['runs']):.0f} MiB")
+        for kind in kinds
+    ]
+    said = (
+        f"The first answer came after {found['first_answer']:.0f} s. With {found['engines']} engines the router needs "
+        f"{found['memory_mib']:.0f} MiB besides them. "
+    )
+    return f"{_table(('processes', 'memory'), rows)}\n\n{said}{_missed(found)}{_on(found)}"
+
+
 def prefix(found: Found) -> str:
     def cells(name: str, runs: list[Found]) -> tuple[str, ...]:
         hits, load, rate = (_median(runs, key) for key in ("hit_rate", "max_of_mean", "tokens_per_second"))
@@ -145,7 +167,10 @@ def _missed(found: Found) -> str:
 
 def _on(found: Found) -> str:
     machine = found["machine"]
-    return f"({machine['cores']} cores of {machine['cpu']}, {found['date']})"
+    cores = f"{machine['cores']} cores"
+    if (usable := machine.get("usable_cores", machine["cores"])) < machine["cores"]:
+        cores = f"{usable} of {cores}"
+    return f"({cores}, {machine['cpu']}, {found['date']})"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -154,7 +179,8 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 TABLES: dict[str, Callable[[Found], str]] = {
-    each.__name__: each for each in (edge_overhead, utilisation, prefix, failures, chaos, rollout, scaling)
+    each.__name__: each
+    for each in (edge_overhead, footprint, utilisation, utilisation_gpus, prefix, failures, chaos, rollout, scaling)
 }
 
 if __name__ == "__main__":
