@@ -152,6 +152,16 @@ async def test_a_stream_that_cannot_go_on_ends_with_an_error_event(body: dict[st
         assert edge.sample("router_requests_total", model=MODEL, policy="prefix", outcome="engine_failed") == 1
 
 
+async def test_a_replay_that_is_refused_ends_with_an_error_event() -> None:
+    async with dying(3, max_tokens=8) as (task, _, second, edge):
+        second.answer = (503, {"error": {"message": "full", "type": "server_error", "code": 503}})
+        events = await task
+        assert text_of(events[:-1]) == words(0, 3)
+        assert events[-1]["error"]["code"] == "engine_failed"
+        assert len(second.received) == 1
+        assert edge.sample("router_broken_streams_total", model=MODEL, ending="error") == 1
+
+
 async def test_resume_can_be_turned_off(client: aiohttp.ClientSession) -> None:
     async with two_engines(model={"resume": False}) as (one, other, edge):
         one.die_after_chunks = other.die_after_chunks = 3
