@@ -24,7 +24,7 @@ from llm_gateway.request.exchange import Exchange
 from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.telemetry.spans import ADMIT
-from llm_proxy.edge.responses import error_response
+from llm_proxy.edge.responses import WholeResponse, error_response
 from llm_proxy.outcomes import ENGINE_REJECTED, OK
 from llm_proxy.request.identity import request_id
 from llm_proxy.stream.answer import Answer
@@ -157,7 +157,7 @@ class Proxy:
             finally:
                 exchange.count(relay.usage(), relay.events)
         with answer:
-            response = web.Response(body=answer.first, status=status, headers=headers)
+            response = WholeResponse(answer.first, status=status, fields=headers)
             if status >= 400 or answer.refused:
                 return response, ENGINE_REJECTED
             exchange.count(stated_in(answer.first), job.waiting.output_tokens if exchange.generates else 0)
@@ -172,7 +172,7 @@ class Proxy:
         job.exchange.answered_by(refusal.engine)
         self._first_byte(job.exchange)
         headers = _answer_headers(job.exchange, refusal.source)
-        response = web.Response(body=refusal.body, status=refusal.source.status, headers=headers)
+        response = WholeResponse(refusal.body, status=refusal.source.status, fields=headers)
         rejected = refusal.status == TOO_MANY_REQUESTS
         return response, ENGINE_REJECTED if rejected else ErrorKind.ENGINE_FAILED.label
 
