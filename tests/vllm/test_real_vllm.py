@@ -207,7 +207,7 @@ def hits_and_queries(servers: list[Running]) -> tuple[float, float]:
 
 
 async def order_behind_two(server: Running, url: str, client: aiohttp.ClientSession) -> list[str]:
-    """Return the order in which one interactive and four batch requests end that waited behind two running ones.
+    """Queue four batch requests and an interactive one behind two running ones. Return the order in which the five end.
 
     Return an empty list if the running requests ended before all five were seen waiting.
     """

@@ -176,7 +176,7 @@ class Traffic:
         return answer
 
     def _judge(self, answer: Answer, expected: str | None) -> None:
-        """Compare a complete answer with the undisturbed one, None while that is not known."""
+        """Compare a complete answer with `expected`, the undisturbed one; None while that is not known."""
         if answer.outcome != "ok":
             return
         if answer.tokens != self._tokens:
