@@ -59,7 +59,7 @@ def pack_nibbles(values: Tensor, dim: int, order: tuple[int, ...] = PLAIN_ORDER)
 
 
 def unpack_nibbles(words: Tensor, dim: int, order: tuple[int, ...] = PLAIN_ORDER) -> Tensor:
-    """Undo `pack_nibbles`: return uint8, eight times as long along `dim`."""
+    """Undo `pack_nibbles`: return uint8 values, eight times as many along `dim`."""
     moved = words.movedim(dim, -1).to(torch.int64)
     shifts = torch.arange(0, 32, 4, device=words.device)
     nibbles = (moved.unsqueeze(-1) >> shifts) & 15

@@ -145,7 +145,7 @@ def test_logits_of_some_tokens(tokens, contexts, threads):
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="these are names of x86-64 processors")
 @pytest.mark.parametrize("processor", ["x86-64", "x86-64-v3"])
 def test_what_is_built_for_an_older_processor(processor, monkeypatch):
-    """Without vectors of 8 floats, and with 16 registers for them; a row's result is the same whatever is beside it."""
+    """An older processor has no vectors of 8 floats, or 16 registers for them. No row's result depends on others."""
     monkeypatch.setattr(build, "FLAGS", tuple(flag.replace("native", processor) for flag in build.FLAGS))
     cached = (build.library, cpu.function)
     for function in cached:

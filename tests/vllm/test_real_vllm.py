@@ -168,11 +168,10 @@ async def test_a_server_killed_under_load_costs_no_request_that_had_not_begun(
     victim, survivor = servers
     gateway = start_gateway(victim, survivor, engine={"max_in_flight": 4}, balancing="least_loaded", probe_interval=0.2)
     url = f"{gateway.url}/v1/completions"
-    body = {**LONG, "max_tokens": 120}
+    body = {**LONG, "max_tokens": 240}
     whole = [asyncio.create_task(status_of(client_session, url, body)) for _ in range(16)]
     streams = [asyncio.create_task(read_stream(client_session, url, {**body, "stream": True})) for _ in range(8)]
-    for server in servers:
-        assert await waits_for(server, "vllm:num_requests_running", 2)
+    assert all(await asyncio.gather(*(waits_for(server, "vllm:num_requests_running", 2) for server in servers)))
     begun = {task for task in whole if task.done()}
     kill(victim)
     assert await asyncio.gather(*whole) == [200] * 16
@@ -208,7 +207,7 @@ def hits_and_queries(servers: list[Running]) -> tuple[float, float]:
 
 
 async def order_behind_two(server: Running, url: str, client: aiohttp.ClientSession) -> list[str]:
-    """Return the order in which one interactive and four batch requests end that waited behind two running ones.
+    """Queue four batch requests and an interactive one behind two running ones. Return the order in which the five end.
 
     Return an empty list if the running requests ended before all five were seen waiting.
     """

@@ -76,6 +76,18 @@ async def soon(condition: Callable[[], bool], timeout: float = 30.0) -> bool:
     return await asyncio.to_thread(eventually, condition, timeout)
 
 
+async def busy_engine(router: Router) -> int:
+    """Return the process of an engine that holds a request."""
+    found: list[int] = []
+
+    def look() -> bool:
+        found.extend(engine["engine_pid"] for engine in router.engines() if engine["in_flight"])
+        return bool(found)
+
+    assert await soon(look)
+    return found[0]
+
+
 @pytest.fixture(scope="module")
 def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Router]:
     assert vllm.is_installed(), "vLLM is not there; ./lab vllm installs it"
@@ -102,9 +114,10 @@ def test_completions_chat_streams_and_logprobs(router: Router) -> None:
 
 
 async def test_a_server_killed_under_load_loses_nothing(router: Router) -> None:
-    victim = router.engines()[0]["engine_pid"]
-    async with Traffic(router.url, unary=1, streams=2, tokens=40, timeout=240, same_text=False) as traffic:
-        assert await soon(lambda: any(each["in_flight"] for each in router.engines()))
+    # The clients think between requests: on two cores, an unbroken load would starve the server that is starting.
+    load = Traffic(router.url, unary=1, streams=2, tokens=40, timeout=240, same_text=False, think=3.0)
+    async with load as traffic:
+        victim = await busy_engine(router)
         os.kill(victim, signal.SIGKILL)
         assert await soon(lambda: victim not in [each["engine_pid"] for each in router.engines()])
         assert await soon(lambda: len(router.engines()) == 2, START_TIMEOUT)

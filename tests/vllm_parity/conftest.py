@@ -22,7 +22,7 @@ FLOAT32 = ("--dtype", "float32")
 READY_TIMEOUT = 300.0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     folder: Path = tmp_path_factory.mktemp("parity")
     # The shipped model has no chat template, without which vLLM refuses to chat; ours has a plain one.

@@ -45,9 +45,9 @@ class Connection:
         self._watcher.start(self._read)
 
     def converse(self, request: bytes, exchange: Exchange, timeout: float) -> None:
-        """Send the request; return when its answer is complete or has failed, as the exchange then says.
+        """Send the request. Return when its answer is complete or has failed; the exchange records which.
 
-        `timeout`: longest wait in seconds for room to send. Raises OSError if it cannot be sent.
+        `timeout` limits the wait for room to send, in seconds. Raise OSError if the request cannot be sent.
         """
         self._exchange, self._chunks, self._waiter = exchange, exchange.chunks, Waiter()
         self._sized = self._whole = self._reusable = False

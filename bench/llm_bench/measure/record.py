@@ -99,7 +99,10 @@ class RequestRecord:
         return (self.ended_at - self.first_token_at) / (self.output_tokens - 1)
 
     def token_gaps(self) -> list[float]:
-        """Return the seconds between each token and the next: k gaps of a k-th for k tokens; empty if not known."""
+        """Return the seconds between each token and the next, [] if the tokens of the chunks are not known.
+
+        The tokens of one chunk share its gap evenly.
+        """
         if not self.tokens_located:
             return []
         held = [(at, tokens) for at, tokens in zip(self.chunk_times, self.chunk_tokens, strict=False) if tokens]

@@ -80,7 +80,7 @@ def _content(results: Sequence[Result], title: str) -> dict[str, Any]:
 
 
 def _schedule(result: Result) -> list[tuple[float | None, str, int]]:
-    """Return what the scenario fixes: a later turn's time depends on the answer before it."""
+    """Return the schedule of first turns, which the scenario fixes. A later turn waits for the answer before it."""
     return [
         (record.scheduled_at, record.class_name, record.max_tokens)
         for record in result.requests

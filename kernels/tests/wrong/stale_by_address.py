@@ -1,4 +1,4 @@
-"""Remembers results by the input's address, and copies them out: new values at an old address give the old result."""
+"""A cache of results by the input's address: new values at an old address get the old result."""
 
 import torch
 

@@ -1,7 +1,7 @@
-"""Prometheus' text format, read: https://prometheus.io/docs/instrumenting/exposition_formats/
+"""A reader of Prometheus's text format: https://prometheus.io/docs/instrumenting/exposition_formats/
 
-A page of vLLM has several hundred lines, most of them buckets of histograms. A caller that needs a few names gives
-them as `wanted`; the other lines then cost only a look at their beginning.
+A page of vLLM has several hundred lines, most of them buckets of histograms. A caller that needs a few names passes
+them as `wanted`. The reader then skips every other line after a look at its first characters.
 """
 
 from __future__ import annotations

@@ -52,6 +52,24 @@ def check(found: dict[str, Any], bars: dict[str, tuple[float, str, float]]) -> b
     return all(bar["holds"] for bar in found["bars"].values())
 
 
+def missed(found: dict[str, Any]) -> str:
+    """Return a sentence with the bars that a run missed, "" if it missed none. `found` has what `check` added."""
+    broken = [
+        f"{name}: {bar['measured']:.3g} where {bar['relation']} {bar['limit']:g} was the aim"
+        for name, bar in found["bars"].items()
+        if not bar["holds"]
+    ]
+    return f"Missed here: {'; '.join(broken)}. " if broken else ""
+
+
+def measured_on(found: dict[str, Any]) -> str:
+    """Return the machine and the date of a run, in parentheses."""
+    machine = found["machine"]
+    usable = machine.get("usable_cores", machine["cores"])
+    of_more = f" of {machine['cores']}" if usable < machine["cores"] else ""
+    return f"({usable}{of_more} cores of {machine['cpu']}, {found['date']})"
+
+
 def load(*arguments: str) -> dict[str, Any]:
     """Run the load client in its own process and return its result."""
     command = (sys.executable, "-m", "llm_measure.load", *arguments)

@@ -14,6 +14,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, Self
@@ -67,8 +68,12 @@ class Traffic:
         prompts: Sequence[str] = PROMPTS,
         timeout: float = 60.0,
         same_text: bool = True,
+        think: float = 0.0,
     ) -> None:
-        """`same_text` False: an engine whose greedy text depends on its batch, as on GPUs, is not held to its text."""
+        """Clients `think` for that many seconds after a good answer, or until the block ends.
+
+        `same_text` False: an engine whose greedy text depends on its batch, as on GPUs, is not held to its text.
+        """
         self._url = url
         self._kinds = [False] * unary + [True] * streams
         self._tokens = tokens
@@ -76,8 +81,9 @@ class Traffic:
         self._prompts = prompts
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._same_text = same_text
+        self._think = think
         self._expected: dict[tuple[str, bool], str] = {}
-        self._stop = False
+        self._stop = asyncio.Event()
         self.answers: list[Answer] = []
 
     async def __aenter__(self) -> Self:
@@ -93,7 +99,7 @@ class Traffic:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._stop = True
+        self._stop.set()
         await asyncio.gather(*self._clients)
         self._ended = time.monotonic()
         await self._session.close()
@@ -131,13 +137,18 @@ class Traffic:
 
     async def _client(self, number: int, stream: bool) -> None:
         turn = number
-        while not self._stop:
+        while not self._stop.is_set():
             prompt = self._prompts[turn % len(self._prompts)]
             turn += 1
             answer = await self._ask(prompt, chat=number % 2 == 1, stream=stream)
             self.answers.append(answer)
-            if answer.outcome != "ok":
-                await asyncio.sleep(PAUSE_SECONDS)
+            await self._pause(self._think if answer.outcome == "ok" else PAUSE_SECONDS)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait that long, or until the block ends."""
+        if seconds:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), seconds)
 
     async def _ask(self, prompt: str, chat: bool, stream: bool) -> Answer:
         asked = {"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}
@@ -165,7 +176,7 @@ class Traffic:
         return answer
 
     def _judge(self, answer: Answer, expected: str | None) -> None:
-        """Compare a complete answer with the undisturbed one, None while that is not known."""
+        """Compare a complete answer with `expected`, the undisturbed one; None while that is not known."""
         if answer.outcome != "ok":
             return
         if answer.tokens != self._tokens:

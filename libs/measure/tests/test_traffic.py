@@ -27,6 +27,16 @@ async def test_every_answer_of_an_undisturbed_engine_is_good() -> None:
     assert {len(answer.arrivals) for answer in traffic.answers if answer.stream} == {5}
 
 
+async def test_a_client_that_thinks_sends_nothing_and_does_not_hold_up_the_end() -> None:
+    async with ScriptedEngine(SCRIPT) as engine:
+        async with asyncio.timeout(10), Traffic(engine.url, unary=1, streams=2, tokens=2, think=60) as traffic:
+            learnt = len(engine.received)
+            while len(traffic.answers) < 3:  # noqa: ASYNC110 - nothing tells of an answer
+                await asyncio.sleep(0.01)
+        assert len(engine.received) == learnt + 3
+    assert not traffic.bad
+
+
 @pytest.mark.parametrize(("dies_after", "streams", "seen"), [(2, 1, "unfinished"), (0, 1, "failed"), (0, 0, "failed")])
 async def test_an_answer_that_is_cut_is_lost(dies_after: int, streams: int, seen: str) -> None:
     async with (

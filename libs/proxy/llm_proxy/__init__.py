@@ -5,5 +5,6 @@ request/      a request: its body within limits, its endpoint, its prefix, singl
 upstream/     an engine: HTTP, its errors, its metrics, the circuit breaker, the budget of retries
 stream/       a streamed answer: whole events, the relay, and how it continues at another engine
 watch/        questions of our own to engines, and a loop that asks all of them
+balance       the choice of an engine by its cost or its prefixes
 telemetry/    spans, with OpenTelemetry or without
 """

@@ -1,4 +1,4 @@
-"""Code in pages, by name: a page shows what the file says today, and fails its check when the name is gone.
+"""Code in pages, by name: a page shows the file as it is today, and its check fails once the name is gone.
 
     services/engine/llm_engine/scheduler/scheduler.py::Scheduler.schedule      a class, function, method or constant
     kernels/llm_kernels/cuda/gemm.cu::pipeline                                 between `[pipeline]` and `[/pipeline]`

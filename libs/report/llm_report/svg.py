@@ -105,7 +105,7 @@ def circle(centre: Point, radius: float, css: str) -> str:
 
 
 def polyline(points: Sequence[Point | None], css: str) -> str:
-    """Return a line that breaks at each None; a point that stands alone becomes a dot, by the line's round cap."""
+    """Return a line that breaks at each None. A lone point shows as a dot, because the line's caps are round."""
     path, pen_down = [], False
     for point in points:
         if point is not None:

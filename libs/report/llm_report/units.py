@@ -27,7 +27,7 @@ def duration(value: float) -> str:
 def share(value: float | None) -> str:
     """Format a fraction: `97%`, and `99.5%` near the top, where it matters.
 
-    Rounded down, so that a share below 99% or 100% never shows as one that reached it.
+    Round down, so that a share just below 99% or 100% does not show as 99% or 100%.
     """
     if value is None:
         return MISSING

@@ -41,7 +41,7 @@ class RawRow:
 
 
 def csv_format(columns: list[str]) -> Callable[[Mapping[str, str]], RawRow] | None:
-    """Return what reads a row of a CSV file with these columns; None if it is no trace."""
+    """Return the reader for rows of a CSV file with these columns, None if no trace format has them."""
     if {"TIMESTAMP", "ContextTokens", "GeneratedTokens"} <= set(columns):
         return _azure
     if {"Timestamp", "Request tokens", "Response tokens"} <= set(columns):

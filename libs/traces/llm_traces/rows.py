@@ -48,7 +48,7 @@ class RequestTrace:
 
     @property
     def notice(self) -> str | None:
-        """One line for the user about rows with 0 tokens; None without any."""
+        """Return a line for the user about rows with 0 tokens, None if there are none."""
         if not self.empty:
             return None
         total = len(self.rows) + self.skipped + self.empty

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from llm_report.markdown import table
+
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 Found = dict[str, Any]
 
@@ -27,19 +29,19 @@ def cpu_against_transformers(found: Found) -> str:
     rows = [
         (batch, way, *_rate(figures)) for batch in ("batch_1", "batch_16") for way, figures in _contenders(found[batch])
     ]
-    return f"{_table(('', 'way', *RATE), rows)}\n\n{_on(found)}"
+    return f"{table(('', 'way', *RATE), rows, left=2)}\n\n{_on(found)}"
 
 
 def cpu_linears(found: Found) -> str:
     rows = [(batch, way, *_rate(found[batch][way])) for batch in ("batch_1", "batch_16") for way in found[batch]]
-    return f"{_table(('', 'layout', *RATE), rows)}\n\n{_on(found)}"
+    return f"{table(('', 'layout', *RATE), rows, left=2)}\n\n{_on(found)}"
 
 
 def cpu_profile(found: Found) -> str:
     cases = found["milliseconds_per_step"]
     parts = next(iter(cases.values()))
     rows = [(part, *(figures[part] for figures in cases.values())) for part in parts]
-    return f"{_table(('ms a step', *cases), rows)}\n\n{_on(found)}"
+    return f"{table(('ms a step', *cases), rows)}\n\n{_on(found)}"
 
 
 def speculation(found: Found) -> str:
@@ -47,20 +49,18 @@ def speculation(found: Found) -> str:
     for temperature in ("temperature_0", "temperature_1"):
         for way, figures in found[temperature].items():
             rows.append((temperature, way, *_rate(figures), figures.get("tokens_per_verification", "")))
-    return f"{_table(('', 'way', *RATE, 'tokens a verification'), rows)}\n\n{_on(found)}"
+    return f"{table(('', 'way', *RATE, 'tokens a verification'), rows, left=2)}\n\n{_on(found)}"
 
 
 def preemption(found: Found) -> str:
     ways = [(way, *_rate(item), item["preemptions_per_run"]) for way, item in _contenders(found)]
-    return f"{_table(('way', *RATE, 'preemptions'), ways)}\n\n{_on(found)}"
+    return f"{table(('way', *RATE, 'preemptions'), ways)}\n\n{_on(found)}"
 
 
 def continuous_batching(found: Found) -> str:
     ways = [(way, *_rate(item)) for way, item in _contenders(found)]
     ratio = found["continuous"]["ratio_to_static_same_size"]
-    return (
-        f"{_table(('way', *RATE), ways)}\n\nCompared with static batches of the same size: {ratio:.3g}×. {_on(found)}"
-    )
+    return f"{table(('way', *RATE), ways)}\n\nCompared with static batches of the same size: {ratio:.3g}×. {_on(found)}"
 
 
 def gpu_batching(found: Found) -> str:
@@ -68,7 +68,7 @@ def gpu_batching(found: Found) -> str:
         (way, f"{item['output_tokens_per_second']:,.0f}", f"{item['ratio_to_static']:.3g}×")
         for way, item in _contenders(found)
     ]
-    return f"{_table(('way', 'tokens/s', 'ratio'), ways)}\n\n{_on(found)}"
+    return f"{table(('way', 'tokens/s', 'ratio'), ways)}\n\n{_on(found)}"
 
 
 def kv_memory(found: Found) -> str:
@@ -82,7 +82,7 @@ def kv_memory(found: Found) -> str:
         )
         for way in ("longest", "exact", "paged")
     ]
-    return _table(head, ways)
+    return table(head, ways)
 
 
 def prefix_caching(found: Found) -> str:
@@ -93,7 +93,7 @@ def prefix_caching(found: Found) -> str:
         rows.append(
             (way, seconds, f"{low * 1e3:.1f}-{high * 1e3:.1f}", f"{item['ratio_to_off']:.2g}×", item["hit_rate"])
         )
-    return f"{_table(('cache', 'median TTFT', 'range, ms', 'ratio', 'hit rate'), rows)}\n\n{_on(found)}"
+    return f"{table(('cache', 'median TTFT', 'range, ms', 'ratio', 'hit rate'), rows)}\n\n{_on(found)}"
 
 
 def leaks(found: Found) -> str:
@@ -111,7 +111,7 @@ def leaks(found: Found) -> str:
                 )
             )
     requests = f"{found['requests']:,} requests"
-    return f"{_table((requests, 'aborts', 'preemptions', 'all blocks back', 'resident set'), rows)}\n\n{_on(found)}"
+    return f"{table((requests, 'aborts', 'preemptions', 'all blocks back', 'resident set'), rows)}\n\n{_on(found)}"
 
 
 def gpu_throughput(cards: list[Found]) -> str:
@@ -145,7 +145,7 @@ def gpu_throughput(cards: list[Found]) -> str:
     ]
     copies = {f"{found['device']}: {found['copy_bytes_per_second'] / 1e12:.2f} TB/s" for found in cards}
     rest = "bandwidth: the weights' bytes over the time of a token at batch 1, compared with a copy"
-    return f"{_table(header, rows)}\n\nvLLM's: vLLM 0.26.0 on one H200; {rest} ({', '.join(sorted(copies))})."
+    return f"{table(header, rows, left=3)}\n\nvLLM's: vLLM 0.26.0 on one H200; {rest} ({', '.join(sorted(copies))})."
 
 
 def gpu_vllm(cards: list[Found]) -> str:
@@ -162,7 +162,7 @@ def gpu_vllm(cards: list[Found]) -> str:
             cells = (f"{rates[0]:,.0f}", f"{rates[1]:,.0f}", f"{rates[0] / rates[1]:.3g}×")
             ends = (f"{tpots[0]:.2f}", f"{tpots[1]:.2f}", f"{tpots[0] / tpots[1]:.2g}×")
             rows.append((engine["shape"], theirs["device"], *cells, *ends))
-    return f"{_table(header, rows)}\n\n{' '.join(measured)}"
+    return f"{table(header, rows, left=2)}\n\n{' '.join(measured)}"
 
 
 def gpu_profile(cards: list[Found]) -> str:
@@ -181,7 +181,7 @@ def gpu_profile(cards: list[Found]) -> str:
                 ]
                 ends = (f"{item['launches']:.0f}", f"{item['step_milliseconds']:.2f}", _milliseconds(item, "host"))
                 rows.append((shape, batch, found["device"].split()[1], found["commit"], *cells, *ends))
-    return _table(header, rows)
+    return table(header, rows, left=4)
 
 
 def _milliseconds(item: Found, name: str) -> str:
@@ -199,7 +199,7 @@ def gpu_parity(found: Found) -> str:
             rows.append(
                 (model, part, *cells, f"{item[part]['ratio_to_bar']:.0%}", f"{equal['torch']}, {equal['triton']}")
             )
-    return f"{_table(header, rows)}\n\n{_on(found)}"
+    return f"{table(header, rows, left=2)}\n\n{_on(found)}"
 
 
 OF_SEVERAL_CARDS: dict[str, Callable[[list[Found]], str]] = {
@@ -232,12 +232,6 @@ def _rate(figures: Found) -> tuple[str, str, str]:
     ratio = next(value for key, value in figures.items() if key.startswith("ratio_to_"))
     low, high = figures["range"]
     return f"{figures['output_tokens_per_second']:,.0f}", f"{low:,.0f}-{high:,.0f}", f"{ratio:.3g}×"
-
-
-def _table(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
-    head = list(header)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
 
 
 def _on(found: Found) -> str:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from llm_measure.results import measured_on, missed
+from llm_report.markdown import table
+
 RESULTS = Path(__file__).resolve().parent / "results"
 Found = dict[str, Any]
 CLASSES = ("interactive", "standard", "batch")
@@ -41,7 +44,7 @@ def overhead(found: Found) -> str:
             )
         )
     heads = ("", "requests/s", "gateway's ratio", "P50, one connection", "P50 / P99 at half rate", "memory")
-    return f"{_table(heads, rows)}\n\n{_missed(found)}{_on(found)}"
+    return f"{table(heads, rows)}\n\n{missed(found)}{measured_on(found)}"
 
 
 def streams(found: Found) -> str:
@@ -52,14 +55,14 @@ def streams(found: Found) -> str:
             gaps = (_ms(one["gap"][key]) for key in ("p50_ms", "p99_ms"))
             rows.append((count, label, f"{one['events_per_second']:,.0f}", *gaps, _ms(one["delay"]["p99_ms"]), used))
     heads = ("streams", "", "tokens/s", "ITL P50", "ITL P99", "a token's delay, P99", "the gateway's")
-    return f"{_table(heads, rows)}\n\n{_missed(found)}{_on(found)}"
+    return f"{table(heads, rows)}\n\n{missed(found)}{measured_on(found)}"
 
 
 def memory(found: Found) -> str:
     sizes = found["resident_mib"]
     return (
         f"{found['requests']:,} requests, one in ten a stream: {sizes[0]:.0f} MiB before the first, "
-        f"{sizes[len(sizes) // 5]:.0f} MiB after a fifth, {sizes[-1]:.0f} MiB after the last. {_on(found)}"
+        f"{sizes[len(sizes) // 5]:.0f} MiB after a fifth, {sizes[-1]:.0f} MiB after the last. {measured_on(found)}"
     )
 
 
@@ -68,7 +71,9 @@ def requeue(found: Found) -> str:
         (name, *(f"{value:.2f}" for value in (statistics.median(ratios), min(ratios), max(ratios))))
         for name, ratios in found["p99_of_without"].items()
     ]
-    return f"{_table(('P99 TTFT, with ÷ without', 'median', 'least', 'most'), rows)}\n\n{_missed(found)}{_on(found)}"
+    return (
+        f"{table(('P99 TTFT, with ÷ without', 'median', 'least', 'most'), rows)}\n\n{missed(found)}{measured_on(found)}"
+    )
 
 
 def fleet(found: Found) -> str:
@@ -76,7 +81,7 @@ def fleet(found: Found) -> str:
         (name, f"{case['per_second']:,.0f}", f"{case['cpu_ms_per_request']:.2f} ms")
         for name, case in found["cases"].items()
     ]
-    return f"{_table(('', 'requests/s', 'CPU a request'), rows)}\n\n{_on(found)}"
+    return f"{table(('', 'requests/s', 'CPU a request'), rows)}\n\n{measured_on(found)}"
 
 
 def priorities(found: Found) -> str:
@@ -110,19 +115,9 @@ def priorities(found: Found) -> str:
     )
     seeds = len({run["seed"] for run in runs})
     return (
-        f"{_table((*heads, 'bound broken'), rows)}\n\nMedians over {seeds} seeds (least … most), "
+        f"{table((*heads, 'bound broken'), rows)}\n\nMedians over {seeds} seeds (least … most), "
         f"{found['seconds']:g} s of arrivals each, on {found['cores']} cores."
     )
-
-
-def _missed(found: Found) -> str:
-    """Return a paragraph with the bars that the run missed."""
-    missed = [
-        f"{name}: {bar['measured']:.3g} where {bar['relation']} {bar['limit']:g} was the aim"
-        for name, bar in found["bars"].items()
-        if not bar["holds"]
-    ]
-    return f"Missed here: {'; '.join(missed)}. " if missed else ""
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -131,16 +126,6 @@ def _spread(values: Sequence[float]) -> str:
 
 def _ms(value: float) -> str:
     return f"{value:.2f} ms" if value < 10 else f"{value:.0f} ms"
-
-
-def _on(found: Found) -> str:
-    machine = found["machine"]
-    return f"({machine['cores']} cores of {machine['cpu']}, {found['date']})"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    marks = ["---", *["---:"] * (len(heads) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, marks, *rows))
 
 
 TABLES: dict[str, Callable[[Found], str]] = {

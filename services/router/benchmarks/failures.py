@@ -126,7 +126,7 @@ async def node(case: Case, times: int) -> None:
 
 
 async def gcs(case: Case, times: int) -> None:
-    """Each time in a stack of its own: without fault tolerance of the GCS, a cluster does not survive it."""
+    """Kill the GCS, each time in a new stack: without GCS fault tolerance, a cluster does not survive its death."""
     for _ in range(times):
         with stack.running(config(), gpus=GPUS) as router:
             async with under_load(case, router):

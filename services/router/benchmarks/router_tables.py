@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from llm_measure.results import measured_on, missed
 from llm_measure.traffic import LOST
+from llm_report.markdown import table
 
 RESULTS = Path(__file__).resolve().parent / "results"
 Found = dict[str, Any]
@@ -46,7 +48,7 @@ def edge_overhead(found: Found) -> str:
                 )
             )
     heads = ("", "requests/s", "of direct", "CPU a request", "added P50", "streams, of direct", "ITL P99", "memory")
-    return f"{_table(heads, rows)}\n\n{_missed(found)}{_on(found)}"
+    return f"{table(heads, rows)}\n\n{missed(found)}{measured_on(found)}"
 
 
 def utilisation(found: Found) -> str:
@@ -55,7 +57,7 @@ def utilisation(found: Found) -> str:
         for name in ("busy", "slots", "efficiency")
     ]
     spread = f"The busiest engine gave {found['most_of_least']:.2f} times the tokens of the least busy. "
-    return f"{_table(('', 'worst engine', 'engines of one run'), rows)}\n\n{spread}{_missed(found)}{_on(found)}"
+    return f"{table(('', 'worst engine', 'engines of one run'), rows)}\n\n{spread}{missed(found)}{measured_on(found)}"
 
 
 def utilisation_gpus(found: Found) -> str:
@@ -63,8 +65,8 @@ def utilisation_gpus(found: Found) -> str:
     for count, run in found["runs"].items():
         used = " and ".join(f"{each:.0%}" for each in run["utilised"])
         rows.append((count, f"{sum(run['tokens_per_second']):,.0f}", used))
-    table = _table(("GPUs", "tokens/s", "a kernel ran"), rows)
-    return f"{table}\n\n{_missed(found)}({found['card']}, {found['machine']['cores']} cores, {found['date']})"
+    shown = table(("GPUs", "tokens/s", "a kernel ran"), rows)
+    return f"{shown}\n\n{missed(found)}({found['card']}, {found['machine']['cores']} cores, {found['date']})"
 
 
 def footprint(found: Found) -> str:
@@ -77,7 +79,7 @@ def footprint(found: Found) -> str:
         f"The first answer came after {found['first_answer']:.0f} s. With {found['engines']} engines the router needs "
         f"{found['memory_mib']:.0f} MiB besides them. "
     )
-    return f"{_table(('processes', 'memory'), rows)}\n\n{said}{_missed(found)}{_on(found)}"
+    return f"{table(('processes', 'memory'), rows)}\n\n{said}{missed(found)}{measured_on(found)}"
 
 
 def prefix(found: Found) -> str:
@@ -88,8 +90,8 @@ def prefix(found: Found) -> str:
     heads = ("policy", "cache hits", "busiest of mean", "tokens/s")
     shared = [cells(name, runs) for name, runs in found["shared"].items()]
     free = [cells(name, runs) for name, runs in found["free"].items()]
-    tables = f"{_table(heads, shared)}\n\nPrompts that share nothing:\n\n{_table(heads, free)}"
-    return f"{tables}\n\n{_missed(found)}{_on(found)}"
+    tables = f"{table(heads, shared)}\n\nPrompts that share nothing:\n\n{table(heads, free)}"
+    return f"{tables}\n\n{missed(found)}{measured_on(found)}"
 
 
 def failures(found: Found) -> str:
@@ -107,7 +109,7 @@ def failures(found: Found) -> str:
             )
         )
     heads = ("killed", "times", "answers", "lost / unfinished / wrong", "out of rotation", "full capacity again")
-    return f"{_table(heads, rows)}\n\nMedian (longest). {_missed(found)}{_on(found)}"
+    return f"{table(heads, rows)}\n\nMedian (longest). {missed(found)}{measured_on(found)}"
 
 
 def chaos(found: Found) -> str:
@@ -118,7 +120,7 @@ def chaos(found: Found) -> str:
         f"{found['minutes']:g} minutes, {blows}: {lost} of {load['unary']:,} requests and {load['streams']:,} streams "
         f"lost. The longest repair took {found['longest_repair']:.1f} s. Without engines the router had "
         f"{memory[0]:.0f} MiB at first and {memory[-1]:.0f} MiB at the end; {len(found['left'])} processes were left. "
-        f"{_missed(found)}{_on(found)}"
+        f"{missed(found)}{measured_on(found)}"
     )
 
 
@@ -130,7 +132,7 @@ def rollout(found: Found) -> str:
         lost = sum(run["load"][name] for run in runs for name in LOST)
         live = f"{min(run['least_live'] for run in runs)} of {found['engines']}"
         rows.append((kind, runs[0]["state"].replace("_", " "), f"{seconds:.1f} s", live, f"{lost} of {answers:,}"))
-    return f"{_table(('rollout', 'end', 'time', 'fewest live', 'lost'), rows)}\n\n{_missed(found)}{_on(found)}"
+    return f"{table(('rollout', 'end', 'time', 'fewest live', 'lost'), rows)}\n\n{missed(found)}{measured_on(found)}"
 
 
 def scaling(found: Found) -> str:
@@ -143,7 +145,8 @@ def scaling(found: Found) -> str:
         f"{found['streams']} streams begin at once: more engines are ordered after {medians['first_order']:.1f} s, all "
         f"are live after {medians['all_live']:.1f} s, one is left {medians['back']:.1f} s after the load. "
         f"Targets of one run: {targets}. Lost: {lost} of {streams:,} streams. "
-        f"From zero, the request that woke the engine has its answer after {woken:.1f} s. {_missed(found)}{_on(found)}"
+        f"From zero, the request that woke the engine has its answer after {woken:.1f} s. "
+        f"{missed(found)}{measured_on(found)}"
     )
 
 
@@ -153,29 +156,6 @@ def _median(runs: list[Found], name: str) -> float:
 
 def _spread(values: Sequence[float], scale: float, unit: str) -> str:
     return f"{scale * statistics.median(values):.3g} ({scale * max(values):.3g}) {unit}"
-
-
-def _missed(found: Found) -> str:
-    """Return a paragraph with the bars that the run missed."""
-    missed = [
-        f"{name}: {bar['measured']:.3g} where {bar['relation']} {bar['limit']:g} was the aim"
-        for name, bar in found["bars"].items()
-        if not bar["holds"]
-    ]
-    return f"Missed here: {'; '.join(missed)}. " if missed else ""
-
-
-def _on(found: Found) -> str:
-    machine = found["machine"]
-    cores = f"{machine['cores']} cores"
-    if (usable := machine.get("usable_cores", machine["cores"])) < machine["cores"]:
-        cores = f"{usable} of {cores}"
-    return f"({cores}, {machine['cpu']}, {found['date']})"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    marks = ["---", *["---:"] * (len(heads) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, marks, *rows))
 
 
 TABLES: dict[str, Callable[[Found], str]] = {

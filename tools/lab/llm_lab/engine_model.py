@@ -22,7 +22,7 @@ IDLE_SECONDS = 0.005
 
 @dataclass(frozen=True)
 class EngineModel:
-    """Time of a step in seconds: a base, a slope per decoding sequence, and a cost per prompt token."""
+    """The time of an engine step in seconds: a base, a slope per decoding sequence, and a cost per prompt token."""
 
     itl_base: float
     itl_slope: float

@@ -68,7 +68,7 @@ def start_router(
 
 
 def start_gateway(backends: Sequence[Running], policy: GatewayPolicy, started: list[Running]) -> Running:
-    """Start a gateway over engines or a router, not yet ready, and add it to `started`. It reads .lab/gateway.yaml."""
+    """Start a gateway over engines or a router, and add it to `started`. It is not yet ready; .lab has its settings."""
     port = next(free_ports(GATEWAY_PORT))
     config = paths.STATE / "gateway.yaml"
     config.parent.mkdir(exist_ok=True)

@@ -30,7 +30,7 @@ Current: TypeAlias = Callable[[], web.BaseRequest | None]
 
 
 def watch(handler: RequestHandler, current: Current) -> None:
-    """End the connection and its request if the client is gone. The first probe comes a moment later, after parsing."""
+    """End the connection and its request if the client is gone. The first probe waits until the request is parsed."""
     asyncio.get_running_loop().call_later(BEGIN_SECONDS, _probe, handler, current)
 
 

@@ -34,8 +34,8 @@ class WholeResponse(web.StreamResponse):
     """A response whose head and body are known: both go out in one write.
 
     aiohttp's own response copies the headers twice and formats them one by one, a sixth of a short request's time in a
-    proxy. `fields` are sent as they are, so names and values must be printable ASCII. The application's signals are not
-    sent. It answers GET and POST.
+    proxy. `fields` are sent as they are, so names and values must be printable. The application's signals can add to
+    `headers`. It answers GET and POST.
     """
 
     def __init__(self, body: bytes, *, status: int, fields: Mapping[str, str]) -> None:
@@ -52,6 +52,7 @@ class WholeResponse(web.StreamResponse):
             raise ConnectionResetError("the client is gone")
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
+        await request._prepare_hook(self)
         data = self._head(request) + self.whole
         transport.write(data)
         writer.output_size += len(data)
@@ -61,13 +62,13 @@ class WholeResponse(web.StreamResponse):
 
     def _head(self, request: web.BaseRequest) -> bytes:
         lines = [f"HTTP/1.1 {self.status} {REASONS.get(self.status, '')}"]
-        lines += [f"{name}: {value}" for name, value in self.fields.items()]
+        lines += [f"{name}: {value}" for fields in (self.fields, self.headers) for name, value in fields.items()]
         lines += [f"content-length: {len(self.whole)}", f"date: {rfc822_formatted_time()}"]
         if not self._keep_alive and request.version == HttpVersion11:
             lines.append("connection: close")
         elif self._keep_alive and request.version == HttpVersion10:
             lines.append("connection: keep-alive")
-        return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"
+        return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
 REASONS = {status.value: status.phrase for status in HTTPStatus}

@@ -27,7 +27,7 @@ MAX_UNSENT_BYTES = 64 * 1024
 
 
 class Relay:
-    """One client's stream. It comes from one engine or, if that engine dies, from the next. `client` is prepared."""
+    """One client's stream: from one engine or, if that dies, from the next. The caller prepares `client`."""
 
     def __init__(
         self,
@@ -38,12 +38,14 @@ class Relay:
         *,
         keep: bool,
     ) -> None:
-        self._client = client
+        self.client = client
         self._transport = transport
         self._upstream = upstream
         self._clock = clock
         self.transcript = Transcript() if keep else None
         """The events that the client has received, if they are kept to resume the stream."""
+        self.broken = False
+        """An engine has failed in mid-stream, and not for a mistake of the client's."""
         self._begun = False
         self._streams: list[StreamFilter] = []
 
@@ -65,7 +67,7 @@ class Relay:
         in between. The relay waits for a client that lags. Raise ConnectionError if the client is gone.
         """
         self._streams.append(events)
-        forward = self._forwarder(engine, events) if self._client.chunked else None
+        forward = self._forwarder(engine, events) if self.client.chunked else None
         await self._write(first)
         try:
             while events.is_open:
@@ -113,7 +115,7 @@ class Relay:
             await self._write(failure.body)
         elif failure is not None:
             await self.fail(ApiError(failure.kind, f"the engine failed in mid-stream: {failure}"))
-        await self._client.write_eof()
+        await self.client.write_eof()
 
     async def complete(self, last: bytes | None) -> None:
         """Send the missing end of a stream whose answer is complete."""
@@ -124,10 +126,10 @@ class Relay:
 
     async def give_up(self) -> None:
         """End a stream and its connection after a defect of the service."""
-        self._client.force_close()
+        self.client.force_close()
         try:
             await self.fail(ApiError(ErrorKind.INTERNAL, "the server failed; see its log"))
-            await self._client.write_eof()
+            await self.client.write_eof()
         except Exception:  # noqa: BLE001 - the caller has logged the defect; the client cannot be told more
             if self._transport is not None:
                 self._transport.abort()
@@ -137,4 +139,4 @@ class Relay:
             self._begun = True
             if self.transcript is not None:
                 self.transcript.add(whole)
-            await self._client.write(whole)
+            await self.client.write(whole)

@@ -27,6 +27,11 @@ class EngineError(Exception, Generic[Engine]):
         self.retryable = retryable
 
 
+def ejected(engine: Engine) -> EngineError[Engine]:
+    """Return the error for a request whose engine was ejected."""
+    return EngineError(engine, "body", ErrorKind.ENGINE_FAILED, engine.reason, retryable=True)
+
+
 class Upstream:
     """The HTTP client for all engines. The permits bound its connections. Timeouts are in seconds."""
 

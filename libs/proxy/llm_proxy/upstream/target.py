@@ -10,7 +10,7 @@ from yarl import URL
 class Target:
     """The address of an engine, its key, and the time of its last output."""
 
-    __slots__ = ("_urls", "authorization", "base", "last_progress", "shown", "streams", "tls")
+    __slots__ = ("_urls", "authorization", "base", "last_progress", "reason", "shown", "streams", "tls")
 
     def __init__(self, base: URL, *, shown: str, tls: ssl.SSLContext | None = None, authorization: str | None = None):
         self.base = base
@@ -20,6 +20,8 @@ class Target:
         """The context for an https:// base."""
         self.authorization = authorization
         """The Authorization header that it wants, None if it wants none of ours."""
+        self.reason = ""
+        """The reason why it is down or ejected, for the client and the log."""
         self.last_progress = 0.0
         """Time of its last output, or of its first request after an idle period; monotonic, seconds."""
         self.streams = 0

@@ -23,15 +23,25 @@ async def _answer(request: web.Request) -> web.StreamResponse:
     return response
 
 
+async def _vary(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers["vary"] = "origin"
+
+
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     app = web.Application()
     app.router.add_post("/{path}", _answer)
+    app.on_response_prepare.append(_vary)
     runner = EdgeRunner(app, EdgeSettings(), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield runner.addresses[0][1]
     await runner.cleanup()
+
+
+async def test_what_a_signal_adds_is_sent(port: int) -> None:
+    async with aiohttp.ClientSession() as client, client.post(f"http://127.0.0.1:{port}/yes") as response:
+        assert (response.headers["vary"], response.headers["content-type"]) == ("origin", "text/plain")
 
 
 async def test_clients_reuse_the_connection(port: int) -> None:

@@ -56,7 +56,7 @@ class Preparer:
             self.grammars.warm_up()
 
     def prepare(self, prompt_ids: list[int], params: SamplingParams, only_final: bool = False) -> Prepared:
-        """Check and prepare a request. RequestError if it can never be served."""
+        """Check and prepare a request. Raise RequestError if it can never be served."""
         self.check(prompt_ids, params)
         if params.stop and not self._tokenizer.has_text:
             raise RequestError("the engine runs without a tokenizer and cannot find stop strings", "stop")

@@ -23,6 +23,7 @@ from typing import Literal, Protocol
 
 from llm_gateway.engines.engine import Engine
 from llm_gateway.waiting import Waiting
+from llm_proxy.balance import better_of_two, cheapest, longest_match
 
 BalancingName = Literal["least_loaded", "p2c", "session", "prefix"]
 
@@ -56,22 +57,15 @@ class LeastLoaded:
 
     def choose(self, engines: Sequence[Engine], request: Waiting | None = None) -> Engine:
         self._turn += 1
-        start = self._turn % len(engines)
-        return min((*engines[start:], *engines[:start]), key=lambda engine: engine.load)
+        return cheapest(engines, lambda engine: engine.load, self._turn)
 
 
 class PowerOfTwo:
     def __init__(self, source: random.Random) -> None:
-        self._random = source.random
+        self._draw = source.random
 
     def choose(self, engines: Sequence[Engine], request: Waiting) -> Engine:
-        count = len(engines)
-        if count == 1:
-            return engines[0]
-        first = int(self._random() * count)
-        second = (first + 1 + int(self._random() * (count - 1))) % count
-        one, other = engines[first], engines[second]
-        return one if work(one) <= work(other) else other
+        return better_of_two(engines, work, self._draw)
 
 
 class SessionAffinity:
@@ -93,19 +87,11 @@ class PrefixAffinity:
     def choose(self, engines: Sequence[Engine], request: Waiting) -> Engine:
         if not request.prefix:
             return self._spread.choose(engines, request)
-        chosen = self._favourite(engines, request.prefix)
+        chosen = longest_match(engines, request.prefix, work)
         if chosen is None or overloaded(chosen, engines):
             chosen = self._spread.choose(engines, request)
         chosen.prefixes.add(request.prefix)
         return chosen
-
-    def _favourite(self, engines: Sequence[Engine], prefix: tuple[int, ...]) -> Engine | None:
-        best, favourite = 0, None
-        for engine in engines:
-            match = engine.prefixes.match(prefix)
-            if match > best or (match and match == best and favourite and work(engine) < work(favourite)):
-                best, favourite = match, engine
-        return favourite
 
 
 def mixed(number: int) -> int:

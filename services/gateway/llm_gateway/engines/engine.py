@@ -32,7 +32,7 @@ class Engine(Target):
     __slots__ = (
         *("breaker", "budget", "cards", "ejected", "ejections", "failed_probes"),
         *("holders", "in_flight", "limit", "max_in_flight", "models", "models_read", "name"),
-        *("name_hash", "prefixes", "reason", "reports_usage", "rests_until", "settings", "sharers", "signals"),
+        *("name_hash", "prefixes", "reports_usage", "rests_until", "settings", "sharers", "signals"),
         *("takes_priority", "up"),
     )
 
@@ -55,7 +55,6 @@ class Engine(Target):
         """False once it has refused a stream for `stream_options.include_usage`."""
         self.up = False
         self.reason = "not probed yet"
-        """The reason why it is down, for the client and the log."""
         self.failed_probes = 0
         """Failed probes in a row."""
         self._init_models()

@@ -164,9 +164,14 @@ class EnginePool:
 
     def choose(self, tried: Collection[str] = (), model: str | None = None) -> Engine | None:
         """Return the least loaded engine that is up, for a request without a slot. Engines in `tried` come last."""
-        able = [engine for engine in self.routes.of(model) if engine.available]
+        able = self.able(tried, model)
         able = [engine for engine in able if engine.name not in tried] or able
         return self._least_loaded.choose(able) if able else None
+
+    def able(self, tried: Collection[str] = (), model: str | None = None) -> list[Engine]:
+        """Return the engines that are up, those in `tried` last."""
+        able = [engine for engine in self.routes.of(model) if engine.available]
+        return sorted(able, key=lambda engine: engine.name in tried)
 
     def _give_back(self, permit: Permit) -> None:
         engine = permit.engine

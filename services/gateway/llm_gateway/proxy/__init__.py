@@ -2,6 +2,5 @@
 
 proxy, passthrough       the handlers: requests that wait in the queue, and the few that go past it
 attempt                  one try at an engine, hedged or not, up to the first byte of its answer
-streaming                a streamed answer, and how it continues at another engine
 ledger                   the settlement of a finished request
 """

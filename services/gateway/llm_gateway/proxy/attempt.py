@@ -11,9 +11,8 @@ makes its engine abort the request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from llm_contract.errors import ErrorKind
 from llm_gateway.engines import Engine, EnginePool, Permit
 from llm_gateway.metrics import GatewayMetrics
 from llm_gateway.request.admission import Job
@@ -24,9 +23,9 @@ from llm_proxy.request.endpoints import UNDERSTOOD
 from llm_proxy.stream.answer import EVENT_STREAM, Answer, first_bytes
 from llm_proxy.stream.filter import StreamFilter
 from llm_proxy.stream.resume import Continuation
-from llm_proxy.telemetry.tracing import Span
+from llm_proxy.telemetry.tracing import NO_SPAN, Span
 from llm_proxy.upstream.breaker import BreakerState
-from llm_proxy.upstream.client import EngineError, Upstream
+from llm_proxy.upstream.client import EngineError, Upstream, ejected
 from llm_proxy.upstream.interrupt import EJECTED, Interrupted
 from llm_proxy.upstream.refusal import OVERLOADED, Refusal, refusal
 from llm_proxy.upstream.retry_budget import RetryBudget
@@ -72,7 +71,7 @@ class Attempts:
             self._note(job, error)
             raise
 
-    def completed(self, engine: Engine) -> None:
+    def succeeded(self, job: Job, engine: Engine) -> None:
         """Record the success of a stream at its end. Only a breaker that is not closed takes the first byte as one."""
         self._pool.answered(engine, 200)
 
@@ -81,16 +80,28 @@ class Attempts:
         self._blame(job, failure)
         self._note(job, failure)
 
-    def another(self, job: Job, failure: Failure | None = None) -> bool:
+    def another(self, job: Job, failure: Failure) -> bool:
         """Return whether the request can be sent again, and count the retry if so.
 
         After a refusal another engine must be left: the same one would refuse again.
         """
-        if job.exchange.attempts >= self._max_attempts:
+        if not failure.retryable or job.exchange.attempts >= self._max_attempts:
             return False
         if isinstance(failure, Refusal) and not self._pool.another(job.waiting.model, job.waiting.tried):
             return False
         return self._retries.retry()
+
+    def tokenizers(self, job: Job) -> Sequence[Engine]:
+        """Return the engines that can count the tokens of the job's answer, those that failed it last."""
+        return self._pool.able(job.waiting.tried, job.waiting.model)
+
+    def resuming(self, job: Job) -> Span:
+        """Return a span that records nothing: the next engine's own spans show the resumption."""
+        return NO_SPAN
+
+    def resumed(self, job: Job, span: Span, tokens: int) -> None:
+        """Count a resumption."""
+        self._metrics.reattempted(job.exchange.class_name, "resume")
 
     async def _slot(self, job: Job) -> Permit:
         exchange, begun = job.exchange, self._clock()
@@ -203,11 +214,6 @@ class Attempts:
         if refused is not None and refused.retryable:
             raise refused
         return Answer(permit, source, span, whole, refused=refused is not None)
-
-
-def ejected(engine: Engine) -> Failure:
-    """Return the error for a request whose engine was ejected."""
-    return EngineError(engine, "body", ErrorKind.ENGINE_FAILED, engine.reason, retryable=True)
 
 
 def _priority(job: Job, engine: Engine) -> int | None:

@@ -1,8 +1,8 @@
 """A queued request from its first byte to its last: admit it, wait for a slot, send it, pass the answer on.
 
 Until the client has received a byte, a failing engine costs it nothing: the request goes to another engine and keeps
-its place in the queue. After that a stream continues at another engine where that is sound (resume.py). A client that
-hangs up cancels the handler at any point. This takes the request out of the queue, or closes the connection to the
+its place in the queue. After that a stream continues at another engine where that is sound (llm_proxy.stream). A client
+that hangs up cancels the handler at any point. This takes the request out of the queue, or closes the connection to the
 engine and gives the slot back.
 """
 
@@ -19,16 +19,16 @@ from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.metrics import GatewayMetrics
 from llm_gateway.proxy.attempt import Attempts, Failure
 from llm_gateway.proxy.ledger import Ledger
-from llm_gateway.proxy.streaming import Outcome, Streaming
 from llm_gateway.request.admission import Admission, Job, max_tokens
 from llm_gateway.request.exchange import Exchange
 from llm_gateway.scheduling.dispatch import Dispatcher
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.telemetry.spans import ADMIT
-from llm_proxy.edge.responses import error_response
+from llm_proxy.edge.responses import WholeResponse, error_response
 from llm_proxy.outcomes import ENGINE_REJECTED, OK
 from llm_proxy.request.identity import request_id
 from llm_proxy.stream.answer import Answer
+from llm_proxy.stream.streaming import Outcome, Streaming
 from llm_proxy.stream.token_counts import stated_in
 from llm_proxy.telemetry.tracing import FIRST_TOKEN, MAX_TOKENS, MODEL, NO_TRACE, Tracing
 from llm_proxy.upstream.client import EngineError, Upstream
@@ -63,7 +63,8 @@ class Proxy:
         self._attempts = Attempts(
             upstream, dispatcher, pool, metrics, clock=clock, max_attempts=settings.max_attempts, retries=self._retries
         )
-        self._streaming = Streaming(self._attempts, pool, upstream, metrics, clock=clock, resume=settings.resume)
+        self._streaming = Streaming(self._attempts, upstream, clock=clock)
+        self._may_resume = settings.resume
         self._ledger = ledger
         self._tracing = tracing
         self._metrics = metrics
@@ -134,7 +135,7 @@ class Proxy:
                 continue
             except EngineError as error:
                 failures.append(error)
-                if not (error.retryable and self._attempts.another(job, error)):
+                if not self._attempts.another(job, error):
                     return self._gave_up(job, failures)
                 self._metrics.reattempted(exchange.class_name, "retry")
                 continue
@@ -150,9 +151,13 @@ class Proxy:
         exchange, status = job.exchange, answer.source.status
         headers = _answer_headers(exchange, answer.source)
         if answer.events is not None:
-            return await self._streaming.serve(request, job, answer, headers)
+            relay = self._streaming.relay(request, job, answer, headers, resume=self._may_resume)
+            try:
+                return await self._streaming.serve(request, job, answer, relay)
+            finally:
+                exchange.count(relay.usage(), relay.events)
         with answer:
-            response = web.Response(body=answer.first, status=status, headers=headers)
+            response = WholeResponse(answer.first, status=status, fields=headers)
             if status >= 400 or answer.refused:
                 return response, ENGINE_REJECTED
             exchange.count(stated_in(answer.first), job.waiting.output_tokens if exchange.generates else 0)
@@ -167,7 +172,7 @@ class Proxy:
         job.exchange.answered_by(refusal.engine)
         self._first_byte(job.exchange)
         headers = _answer_headers(job.exchange, refusal.source)
-        response = web.Response(body=refusal.body, status=refusal.source.status, headers=headers)
+        response = WholeResponse(refusal.body, status=refusal.source.status, fields=headers)
         rejected = refusal.status == TOO_MANY_REQUESTS
         return response, ENGINE_REJECTED if rejected else ErrorKind.ENGINE_FAILED.label
 

@@ -55,7 +55,7 @@ def running(replicas: list[Replica], engine: str = "e0") -> int:
 
 
 async def used(redis: RedisServer) -> dict[str, int]:
-    """Return the permits that Redis counts, without engines that have none."""
+    """Return the permits that Redis counts for each engine that has any."""
     async with Redis.from_url(redis.url, decode_responses=True) as client:
         found = await client.hgetall("{llm-gateway}:used")
     return {str(engine): int(count) for engine, count in found.items() if int(count)}

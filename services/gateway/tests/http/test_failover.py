@@ -127,6 +127,34 @@ async def test_replay_ends_where_attempts_do(client: aiohttp.ClientSession) -> N
         assert gateway.in_flight == 0
 
 
+async def test_a_resumption_that_gets_no_slot_in_time_ends_the_stream(client: aiohttp.ClientSession) -> None:
+    classes = [dict(DEFAULT_CLASSES[0]), DEFAULT_CLASSES[1].model_copy(update={"queue_timeout": 0.1}).model_dump()]
+    async with (
+        ScriptedEngine() as first,
+        ScriptedEngine() as other,
+        RunningGateway(
+            *(settings(engine, max_in_flight=1) for engine in (first, other)), classes=classes, max_attempts=9
+        ) as gateway,
+    ):
+        for engine in (first, other):
+            engine.chunk_gate.close()
+        tasks = [asyncio.create_task(stream(client, gateway, max_tokens=8)) for _ in range(2)]
+        await gateway.until(lambda _: bool(first.received and other.received))
+        urgent = asyncio.create_task(post(client, gateway, "interactive"))  # gets the dead stream's slot
+        await gateway.until(lambda _: gateway.waiting == 1)
+        first.die_after_chunks = 2
+        first.headers_gate.close()
+        first.chunk_gate.open()
+        done, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        assert done.pop().result()[-1]["error"]["code"] == "engine_failed"
+        assert reattempts(gateway, "standard", "resume") == 1
+        first.die_after_chunks = None
+        first.headers_gate.open()
+        other.chunk_gate.open()
+        assert (await left.pop())[-1] == sse.DONE_DATA
+        assert await urgent == 200
+
+
 async def test_a_stream_that_lacked_only_its_end_mark_is_complete(client: aiohttp.ClientSession) -> None:
     async with ScriptedEngine() as engine, RunningGateway(engine.url) as gateway:
         engine.die_after_chunks = 4

@@ -383,7 +383,7 @@ async def test_a_defect_after_the_first_byte_ends_the_answer_and_the_connection(
         else:
             defects = {
                 "relay": "llm_proxy.stream.relay.Relay.finish",
-                "resume": "llm_gateway.proxy.streaming.continuation",
+                "resume": "llm_proxy.stream.streaming.continuation",
             }
             monkeypatch.setattr(defects[place], broken)
             engine.raw_answer = (wire[:-60],)

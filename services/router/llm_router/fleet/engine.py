@@ -53,7 +53,7 @@ class Engine(Target):
     """
 
     __slots__ = (
-        *("breaker", "ejected", "failed_probes", "held", "info", "max_running", "others", "prefixes", "reason"),
+        *("breaker", "ejected", "failed_probes", "held", "info", "max_running", "others", "prefixes"),
         *("reports", "resting", "signals", "unseen_requests", "unseen_tokens", "wedged"),
     )
 
@@ -70,8 +70,6 @@ class Engine(Target):
         self.ejected = False
         self.wedged = False
         """It was ejected for making no progress: a good /health alone does not bring it back."""
-        self.reason = ""
-        """Why it was ejected, for clients and logs."""
         self.failed_probes = 0
         """Failed probes in a row."""
         self.resting = False

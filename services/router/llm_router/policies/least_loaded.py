@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from llm_proxy.balance import cheapest
 from llm_router.fleet.engine import Engine
-from llm_router.policies.policy import Policy, Routed
+from llm_router.policies.policy import LOAD, Policy, Routed
 
 
 class LeastLoaded(Policy):
@@ -21,11 +22,5 @@ class LeastLoaded(Policy):
         self._turn = 0
 
     def choose(self, engines: Sequence[Engine], request: Routed | None = None) -> Engine:
-        count = len(engines)
         self._turn += 1
-        best = engines[self._turn % count]
-        for step in range(1, count):
-            engine = engines[(self._turn + step) % count]
-            if engine.load < best.load:
-                best = engine
-        return best
+        return cheapest(engines, LOAD, self._turn)

@@ -13,19 +13,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from llm_proxy.balance import better_of_two
 from llm_router.fleet.engine import Engine
-from llm_router.policies.policy import Policy, Routed
+from llm_router.policies.policy import LOAD, Policy, Routed
 
 
 class PowerOfTwo(Policy):
     def __init__(self, source: random.Random | None = None) -> None:
-        self._random = (source or random.Random()).random
+        self._draw = (source or random.Random()).random
 
     def choose(self, engines: Sequence[Engine], request: Routed) -> Engine:
-        count = len(engines)
-        if count == 1:
-            return engines[0]
-        first = int(self._random() * count)
-        second = (first + 1 + int(self._random() * (count - 1))) % count
-        one, other = engines[first], engines[second]
-        return one if one.load <= other.load else other
+        return better_of_two(engines, LOAD, self._draw)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import ClassVar
 
 from llm_router.fleet.engine import Engine
+
+LOAD = attrgetter("load")
+"""The cost of an engine: the requests that it holds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from llm_proxy.balance import longest_match
 from llm_router.fleet.engine import Engine
 from llm_router.policies.least_loaded import LeastLoaded
-from llm_router.policies.policy import Policy, Routed
+from llm_router.policies.policy import LOAD, Policy, Routed
 
 SLACK = 2.0
 """Requests by which an engine may be above the least loaded one."""
@@ -43,7 +44,7 @@ class PrefixAffinity(Policy):
         roomy = _with_room_for_kv(engines)
         if not request.prefix:
             return self._spread.choose(roomy)
-        chosen = _longest_match(_within_slack(roomy), request.prefix) or self._spread.choose(roomy)
+        chosen = longest_match(_within_slack(roomy), request.prefix, LOAD) or self._spread.choose(roomy)
         chosen.prefixes.add(request.prefix)
         return chosen
 
@@ -65,13 +66,3 @@ def _within_slack(engines: Sequence[Engine]) -> list[Engine]:
     loads = [engine.load for engine in engines]
     limit = max(min(loads) + SLACK, min(loads) * RATIO)
     return [engine for engine, load in zip(engines, loads, strict=True) if load <= limit]
-
-
-def _longest_match(engines: Sequence[Engine], prefix: tuple[int, ...]) -> Engine | None:
-    """Return the engine that has seen most of the prefix, the least loaded of equals; None if none has seen any."""
-    longest, best = 0, None
-    for engine in engines:
-        match = engine.prefixes.match(prefix)
-        if match > longest or (match and match == longest and best is not None and engine.load < best.load):
-            longest, best = match, engine
-    return best

@@ -128,6 +128,30 @@ async def test_a_broken_stream_goes_on_at_another_engine(path: str) -> None:
         assert edge.sample("router_broken_streams_total", model=MODEL, ending="replayed") == 1
 
 
+async def test_a_stream_goes_on_although_the_next_engine_died_with_its_own(client: aiohttp.ClientSession) -> None:
+    """Both ran on one node, say: neither the tokens that the client has can be counted there, nor the rest computed."""
+    async with (
+        ScriptedEngine() as one,
+        ScriptedEngine() as other,
+        ScriptedEngine() as last,
+        RunningEdge(
+            one.url,
+            other.url,
+            last.url,
+            model={"policy": "round_robin"},
+            watch={"signals_interval": 60, "probe_interval": 60},
+        ) as edge,
+    ):
+        one.die_after_chunks = 3
+        one.chunk_gate.close()
+        task = asyncio.create_task(stream(client, edge, max_tokens=12))
+        await edge.until(lambda: bool(one.received))
+        await other.stop()
+        one.chunk_gate.open()
+        assert text_of(await task) == words(0, 12)
+        assert len(last.received) == 1
+
+
 async def test_a_stream_that_breaks_twice_goes_on_twice(client: aiohttp.ClientSession) -> None:
     async with (
         ScriptedEngine() as one,
@@ -150,6 +174,16 @@ async def test_a_stream_that_cannot_go_on_ends_with_an_error_event(body: dict[st
         assert second.received == []
         assert edge.sample("router_broken_streams_total", model=MODEL, ending="error") == 1
         assert edge.sample("router_requests_total", model=MODEL, policy="prefix", outcome="engine_failed") == 1
+
+
+async def test_a_replay_that_is_refused_ends_with_an_error_event() -> None:
+    async with dying(3, max_tokens=8) as (task, _, second, edge):
+        second.answer = (503, {"error": {"message": "full", "type": "server_error", "code": 503}})
+        events = await task
+        assert text_of(events[:-1]) == words(0, 3)
+        assert events[-1]["error"]["code"] == "engine_failed"
+        assert len(second.received) == 1
+        assert edge.sample("router_broken_streams_total", model=MODEL, ending="error") == 1
 
 
 async def test_resume_can_be_turned_off(client: aiohttp.ClientSession) -> None:

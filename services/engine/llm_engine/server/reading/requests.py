@@ -97,7 +97,7 @@ class EngineRequest(GenerationRequest):
     @field_validator("logit_bias", mode="before")
     @classmethod
     def _name_wrong_keys(cls, value: Any) -> Any:
-        """Report all wrong keys in one message; pydantic would report one."""
+        """Report all wrong keys in one message. Pydantic alone would stop at the first."""
         wrong = [key for key in value if not _is_integer(key)] if isinstance(value, dict) else []
         if wrong:
             raise RequestError(

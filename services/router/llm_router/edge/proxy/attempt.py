@@ -7,24 +7,23 @@ breaker; a 4xx says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import orjson
 
-from llm_contract.errors import ErrorKind
 from llm_proxy.request.endpoints import UNDERSTOOD
 from llm_proxy.stream.answer import EVENT_STREAM, Answer, first_bytes
 from llm_proxy.stream.filter import StreamFilter
 from llm_proxy.stream.resume import Continuation
 from llm_proxy.telemetry.tracing import NO_TRACE, Span
-from llm_proxy.upstream.client import EngineError, Upstream
+from llm_proxy.upstream.client import EngineError, Upstream, ejected
 from llm_proxy.upstream.connection import Disconnected
 from llm_proxy.upstream.interrupt import Interrupted
 from llm_proxy.upstream.refusal import OVERLOADED, Refusal, refusal
 from llm_proxy.upstream.retry_budget import RetryBudget
 from llm_router.edge.proxy.job import Job
 from llm_router.edge.proxy.queue import Queues
-from llm_router.edge.proxy.spans import ENGINE, PICK, UPSTREAM
+from llm_router.edge.proxy.spans import ENGINE, PICK, REPLAY, TOKENS, UPSTREAM
 from llm_router.fleet import Engine, Fleet, Slot
 from llm_router.metrics import RouterMetrics
 
@@ -66,7 +65,7 @@ class Attempts:
         except BaseException as error:
             failure = ejected(slot.engine) if isinstance(error, Interrupted) else error
             if isinstance(failure, EngineError):
-                self.failed(job, slot.engine, failure)  # while it is held: a dead engine gets no next request
+                self.failed(job, failure)  # while it is held: a dead engine gets no next request
             slot.release()
             span.__exit__(type(error), error, None)
             if failure is not error:
@@ -81,8 +80,9 @@ class Attempts:
         self._fleet.succeeded(engine)
         self._metrics.attempted(engine, job.model.policy, "ok")
 
-    def failed(self, job: Job, engine: Engine, error: EngineError[Engine]) -> None:
+    def failed(self, job: Job, error: EngineError[Engine]) -> None:
         """Record a failed exchange, eject the engine if its connection was refused or reset, and note it as tried."""
+        engine = error.engine
         job.tried.append(engine.info.id)
         self._metrics.attempted(engine, job.model.policy, error.phase)
         if error.phase == "connect":
@@ -104,6 +104,19 @@ class Attempts:
         if isinstance(failure, Refusal) and not self._fleet.up(job.model.name, job.tried):
             return False
         return self._retries.retry()
+
+    def tokenizers(self, job: Job) -> Sequence[Engine]:
+        """Return the engines that can count the tokens of the job's answer, those that failed it last."""
+        return sorted(self._fleet.up(job.model.name), key=lambda engine: engine.info.id in job.tried)
+
+    def resuming(self, job: Job) -> Span:
+        """Return the span from a stream's failure to the next engine's first byte."""
+        return job.trace.span(REPLAY)
+
+    def resumed(self, job: Job, span: Span, tokens: int) -> None:
+        """Count a replay."""
+        span.set(TOKENS, tokens)
+        self._metrics.reattempted(job.model.name, "replay")
 
     async def _slot(self, job: Job) -> Slot:
         begun = self._clock()
@@ -143,8 +156,3 @@ class Attempts:
         if refused is not None and refused.retryable:
             raise refused
         return Answer(slot, source, span, whole, refused=refused is not None)
-
-
-def ejected(engine: Engine) -> EngineError[Engine]:
-    """Return the error for a request whose engine was ejected."""
-    return EngineError(engine, "body", ErrorKind.ENGINE_FAILED, engine.reason, retryable=True)

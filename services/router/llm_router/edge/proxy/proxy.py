@@ -1,15 +1,15 @@
 """A request from its first byte to its last: admit it, wait for room, send it, pass the answer on.
 
 Until the client has received a byte, a failing engine costs it nothing: the request goes to another engine and keeps
-its place in the queue. After that a stream is replayed at another engine where that is sound (streaming.py). A client
-that hangs up cancels the handler at any point. This takes the request out of the queue, or closes the connection to the
-engine, which makes the engine abort it.
+its place in the queue. After that a stream is replayed at another engine where that is sound (llm_proxy.stream). A
+client that hangs up cancels the handler at any point. This takes the request out of the queue, or closes the connection
+to the engine, which makes the engine abort it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
@@ -20,6 +20,7 @@ from llm_proxy.outcomes import ENGINE_REJECTED, OK
 from llm_proxy.request import body as request_body
 from llm_proxy.request.identity import request_id
 from llm_proxy.stream.answer import Answer
+from llm_proxy.stream.streaming import Outcome, Streaming
 from llm_proxy.telemetry.tracing import FIRST_TOKEN, MODEL, NO_TRACE, Trace, Tracing
 from llm_proxy.upstream.client import EngineError, Upstream
 from llm_proxy.upstream.connection import Response
@@ -30,7 +31,6 @@ from llm_router.edge.proxy.attempt import Attempts
 from llm_router.edge.proxy.job import Job
 from llm_router.edge.proxy.queue import Queues
 from llm_router.edge.proxy.spans import POLICY
-from llm_router.edge.proxy.streaming import Outcome, Streaming
 from llm_router.edge.settings import EdgeSettings
 from llm_router.fleet import Engine, Fleet
 from llm_router.metrics import RouterMetrics
@@ -68,7 +68,7 @@ class Proxy:
             max_attempts=settings.max_attempts,
             retries=self._retries,
         )
-        self._streaming = Streaming(self._attempts, fleet, upstream, metrics, clock=clock)
+        self._streaming = Streaming(self._attempts, upstream, clock=clock)
         self.lame_duck = False
         """Every answer closes its connection, so that clients go elsewhere with their next request."""
         self.open = 0
@@ -140,10 +140,19 @@ class Proxy:
     async def _answer(self, request: web.Request, job: Job, answer: Answer[Engine]) -> Outcome:
         found = _answer_headers(job, answer.source)
         if answer.events is not None:
-            return await self._streaming.serve(request, job, answer, found, close=self.lame_duck)
+            return await self._stream(request, job, answer, found)
         with answer:
             response = WholeResponse(answer.first, status=answer.source.status, fields=found)
             return response, ENGINE_REJECTED if answer.source.status >= 400 or answer.refused else OK
+
+    async def _stream(
+        self, request: web.Request, job: Job, answer: Answer[Engine], found: Mapping[str, str]
+    ) -> Outcome:
+        relay = self._streaming.relay(request, job, answer, found, resume=job.model.resume, close=self.lame_duck)
+        response, outcome = await self._streaming.serve(request, job, answer, relay)
+        if relay.broken:
+            self._metrics.stream_broke(job.model.name, "replayed" if outcome == OK else "error")
+        return response, outcome
 
     def _gave_up(self, job: Job, failures: list[EngineError[Engine]]) -> Outcome:
         """Return the last answer that an engine gave. Raise ApiError if none gave any."""

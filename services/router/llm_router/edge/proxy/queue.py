@@ -47,10 +47,10 @@ class ModelQueue:
 
 
 class Queues(FleetListener):
-    """The queues of all models. `clock` is monotonic, in seconds, and the fleet's.
+    """The queues of all models. `clock` is the fleet's: monotonic, in seconds.
 
-    A request waits at most `patience` seconds, and `stranded_after` while no engine is up; None if one can be started.
-    `on_wait` is called when the first request of a model waits.
+    A request waits at most `patience` seconds, and at most `stranded_after` seconds while no engine is up, which
+    is None if an engine can be started. The queues call `on_wait` when the first request of a model waits.
     """
 
     def __init__(
