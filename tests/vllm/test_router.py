@@ -1,4 +1,4 @@
-"""Two real vLLM servers behind the router: their answers, and the death of one under load.
+"""Two real vLLM servers behind the router: their answers, the death of one under load, and a rollout of a changed flag.
 
 ./lab vllm && .venv/bin/python -m pytest tests/vllm/test_router.py
 """
@@ -12,18 +12,20 @@ import shlex
 import signal
 import urllib.request
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 import yaml
-from support import CHAT_TEMPLATE, any_port, eventually
+from support import CHAT_TEMPLATE, any_port, eventually, post
 
 from llm_lab import engines, paths, service, vllm
 from llm_lab.ports import HOST
 from llm_lab.service import Running, Service
 from llm_measure.traffic import LOST, Traffic
+from llm_router.client.commands import main as llm_router
 
 START_TIMEOUT = 400.0
 """Ray, then two vLLM servers side by side on the cores of a small machine."""
@@ -47,22 +49,29 @@ def configuration(*flags: str) -> dict[str, Any]:
 
 
 class Router:
-    """A router over two vLLM servers, on two logical GPUs."""
+    """A router over two vLLM servers, on three logical GPUs: one is spare, for rollouts."""
 
     def __init__(self, folder: Path) -> None:
         template = folder / "chat.jinja"
         template.write_text(CHAT_TEMPLATE)
         self.config = configuration("--chat-template", str(template))
-        file = folder / "router.yaml"
-        file.write_text(yaml.safe_dump(self.config))
+        self._file = folder / "router.yaml"
         edge = self.config["applications"][1]["args"]
-        self.url = f"http://{HOST}:{edge['port']}"
-        serve = ("-m", "llm_router", "serve", "--config", str(file), "--logical-gpus", "2")
+        self.url, self._admin = f"http://{HOST}:{edge['port']}", f"http://{HOST}:{edge['admin_port']}"
+        serve = ("-m", "llm_router", "serve", "--config", str(self._write(self.config)), "--logical-gpus", "3")
         self.running: Running = service.start(
             Service("router", (str(paths.PYTHON), *serve), self.url, env=vllm.ENVIRONMENT)
         )
         service.wait_until_ready([self.running], START_TIMEOUT)
         assert eventually(lambda: len(self.engines()) == 2, START_TIMEOUT)
+
+    def _write(self, config: dict[str, Any]) -> Path:
+        self._file.write_text(yaml.safe_dump(config))
+        return self._file
+
+    def deploy(self, config: dict[str, Any]) -> int:
+        """Apply a configuration; return the command's exit status once the rollout has ended."""
+        return llm_router(["deploy", str(self._write(config)), "--admin", self._admin])
 
     def engines(self) -> list[dict[str, Any]]:
         """Return the engines that take requests."""
@@ -124,3 +133,15 @@ async def test_a_server_killed_under_load_loses_nothing(router: Router) -> None:
     found = traffic.summary()
     assert found["unary"] + found["streams"] > 0
     assert {name: found[name] for name in LOST} == dict.fromkeys(LOST, 0), found["seen"]
+
+
+def test_a_changed_flag_is_rolled_out(router: Router) -> None:
+    """Without load: on two cores, two loaded servers would leave a third no time to start."""
+    before = {each["engine_pid"] for each in router.engines()}
+    changed = deepcopy(router.config)
+    changed["applications"][0]["args"]["engine_command"] += " --max-num-batched-tokens 1024"
+    assert router.deploy(changed) == 0
+    after = router.engines()
+    assert len(after) == 2
+    assert before.isdisjoint(each["engine_pid"] for each in after)
+    assert post(router.url, {"model": "main", "prompt": "def", "max_tokens": 4})[0] == 200

@@ -13,7 +13,14 @@ import psutil
 from benchmarks.stack import Json, kill
 from ray.cluster_utils import Cluster
 
-ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+}
+"""The head takes a node for dead after 2 s without a sign, where Ray's own defaults allow 15."""
 OBJECT_STORE_BYTES = 200 * 2**20
 
 
