@@ -1,0 +1,143 @@
+// Weights of a linear layer as they lie in memory, and the products of a few rows with a few panels of them.
+//
+// A panel holds 16 outputs and is walked through once. It is a sequence of vectors of sixteen 32-bit words, word j of
+// each belongs to output j. A word holds the weights of one input (float32), two (bfloat16), four (int8) or eight
+// (int4), lowest bits first, so that one load serves several inputs: shifts, masks and conversions make vectors of 16
+// floats of them in registers. Int4 weights are divided into groups of inputs; a group's scales, and offsets if there
+// are zero points, lie before its words: weight = value * scale + offset.
+//
+// An output is summed over its inputs in order, however many rows and panels a tile has: a row's result does not depend
+// on the rows beside it.
+#pragma once
+#include "kernels.hpp"
+#include "wide.hpp"
+
+constexpr int SPAN = 256;  // inputs that a piece of `Ahead` is asked for beside
+
+// What linear layers read: rows of floats, or of bytes with a scale for each row and the sum of its bytes.
+struct Rows {
+  const float* x;
+  const int8_t* bytes;
+  const float* scales;
+  const int32_t* sums;
+  long stride;
+
+  Rows from(int row) const {
+    if (bytes) return {nullptr, bytes + row * stride, scales + row, sums + row, stride};
+    return {x + row * stride, nullptr, scales ? scales + row : nullptr, nullptr, stride};
+  }
+};
+
+// Addresses to prefetch while `lines` lines of panels are read: those of the next panels, or of `Ahead`.
+class Next {
+ public:
+  Next(Ahead* ahead, const char* next_panels, long panel_bytes, int panels, int lines) {
+    const char* beside = ahead ? ahead->next((long)lines * panels * LINE) : nullptr;
+    at_ = beside ? beside : next_panels;
+    between_ = beside ? (long)lines * LINE : panel_bytes;
+  }
+  void fetch(int panel, int line) const { __builtin_prefetch(at_ + panel * between_ + (long)line * LINE, 0, 2); }
+
+ private:
+  const char* at_;
+  long between_;
+};
+
+struct Float32 {
+  typedef Wide Word;
+  static constexpr int STEP = 1;  // inputs of a word
+  static Word load(const char* at) { return wide(at); }
+  static Wide weight(Word word, int) { return word; }
+};
+
+struct Bfloat16 {
+  typedef WideWords Word;
+  static constexpr int STEP = 2;
+  static Word load(const char* at) { return words(at); }
+  static Wide weight(Word word, int i) { return i ? upper_half(word) : lower_half(word); }
+};
+
+struct Int8 {
+  typedef WideWords Word;
+  static constexpr int STEP = 4;
+  static Word load(const char* at) { return words(at); }
+  static Wide weight(Word word, int i) { return byte(word, i); }
+};
+
+struct Int4 {
+  typedef WideWords Word;
+  static constexpr int STEP = 8;
+  static Word load(const char* at) { return words(at); }
+  static Wide weight(Word word, int i) { return nibble(word, i); }
+};
+
+// sum [M rows, P panels] += x [M, inputs] * panels [P, panel_bytes]
+template <typename Type, int M, int P>
+static inline void multiply(
+    Rows rows, const char* at, long panel_bytes, const Linear& w, Wide (&sum)[M][P], Ahead* ahead) {
+  constexpr int STEP = Type::STEP;
+  constexpr bool GROUPED = STEP == 8;
+  const int section = GROUPED ? w.group : SPAN;
+  for (int from = 0; from < w.inputs; from += section) {
+    const int count = std::min(section, w.inputs - from), whole = count / STEP;
+    Wide scale[P], offset[P];
+    if constexpr (GROUPED) {
+      for (int p = 0; p < P; p++) {
+        const char* group = at + p * panel_bytes;
+        __builtin_prefetch(group + P * panel_bytes, 0, 2);
+        scale[p] = wide(group);
+        offset[p] = w.zeros ? wide(group + LINE) : times(scale[p], -8);
+      }
+      at += w.zeros ? 2 * LINE : LINE;
+    }
+    const Next next(ahead, at + P * panel_bytes, panel_bytes, P, whole);
+    typename Type::Word word[P];
+    auto add = [&](int i, int input) {
+      Wide weights[P];
+      for (int p = 0; p < P; p++) {
+        weights[p] = Type::weight(word[p], i);
+        if constexpr (GROUPED) weights[p] = scaled(weights[p], scale[p], offset[p]);
+        keep_in_register(weights[p]);
+      }
+      for (int row = 0; row < M; row++)
+        for (int p = 0; p < P; p++) add_product(sum[row][p], rows.x[row * rows.stride + input], weights[p]);
+    };
+    for (int line = 0; line < whole; line++, at += LINE) {
+      for (int p = 0; p < P; p++) {
+        word[p] = Type::load(at + p * panel_bytes);
+        next.fetch(p, line);
+      }
+#pragma GCC unroll 8
+      for (int i = 0; i < STEP; i++) add(i, from + line * STEP + i);
+    }
+    if (STEP > 1 && count % STEP) {  // the last word is not full
+      for (int p = 0; p < P; p++) word[p] = Type::load(at + p * panel_bytes);
+      for (int i = 0; i < count % STEP; i++) add(i, from + whole * STEP + i);
+      at += LINE;
+    }
+  }
+}
+
+// The same for rows of bytes, whose last word is filled up with zeros: exact in 32-bit integers.
+template <int M, int P>
+static inline void multiply_bytes(
+    Rows rows, const char* at, long panel_bytes, const Linear& w, Wide (&sum)[M][P], Ahead* ahead) {
+  WideInts total[M][P] = {};
+  const int lines = (w.inputs + 3) / 4;
+  for (int from = 0; from < lines; from += SPAN) {
+    const int count = std::min(SPAN, lines - from);
+    const Next next(ahead, at + P * panel_bytes, panel_bytes, P, count);
+    for (int line = 0; line < count; line++, at += LINE)
+      for (int p = 0; p < P; p++) {
+        const WideWords weights = words(at + p * panel_bytes);
+        next.fetch(p, line);
+        for (int row = 0; row < M; row++) {
+          uint32_t x;
+          __builtin_memcpy(&x, rows.bytes + row * rows.stride + (from + line) * 4L, sizeof x);
+          add_bytes(total[row][p], weights, x);
+        }
+      }
+  }
+  for (int row = 0; row < M; row++)
+    for (int p = 0; p < P; p++) sum[row][p] = to_floats(minus(total[row][p], BYTE_OFFSET * rows.sums[row]));
+}
