@@ -46,6 +46,7 @@ class Next {
 struct Float32 {
   typedef Wide Word;
   static constexpr int STEP = 1;  // inputs of a word
+  static constexpr bool GROUPED = false;  // whether groups of inputs have scales
   static Word load(const char* at) { return wide(at); }
   static Wide weight(Word word, int) { return word; }
 };
@@ -53,6 +54,7 @@ struct Float32 {
 struct Bfloat16 {
   typedef WideWords Word;
   static constexpr int STEP = 2;
+  static constexpr bool GROUPED = false;
   static Word load(const char* at) { return words(at); }
   static Wide weight(Word word, int i) { return i ? upper_half(word) : lower_half(word); }
 };
@@ -60,6 +62,7 @@ struct Bfloat16 {
 struct Int8 {
   typedef WideWords Word;
   static constexpr int STEP = 4;
+  static constexpr bool GROUPED = false;
   static Word load(const char* at) { return words(at); }
   static Wide weight(Word word, int i) { return byte(word, i); }
 };
@@ -67,55 +70,67 @@ struct Int8 {
 struct Int4 {
   typedef WideWords Word;
   static constexpr int STEP = 8;
+  static constexpr bool GROUPED = true;
   static Word load(const char* at) { return words(at); }
   static Wide weight(Word word, int i) { return nibble(word, i); }
 };
 
-// sum [M rows, P panels] += x [M, inputs] * panels [P, panel_bytes]
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+// sum += x * the weights of input i of these words, for M rows whose inputs are `stride` apart
 template <typename Type, int M, int P>
-static inline void multiply(
-    Rows rows, const char* at, long panel_bytes, const Linear& w, Wide (&sum)[M][P], Ahead* ahead) {
+static ALWAYS_INLINE void add(
+    Wide (&sum)[M][P], const float* x, long stride, const typename Type::Word (&word)[P], int i, const Wide (&scale)[P],
+    const Wide (&offset)[P]) {
+  Wide weights[P];
+  for (int p = 0; p < P; p++) {
+    weights[p] = Type::weight(word[p], i);
+    if constexpr (Type::GROUPED) weights[p] = scaled(weights[p], scale[p], offset[p]);
+    keep_in_register(weights[p]);
+  }
+  for (int row = 0; row < M; row++)
+    for (int p = 0; p < P; p++) add_product(sum[row][p], x[row * stride], weights[p]);
+}
+
+// sum [M rows, P panels] = x [M, inputs] * panels [P, panel_bytes]
+template <typename Type, int M, int P>
+static void multiply(Rows rows, const char* at, long panel_bytes, const Linear& w, Wide (&result)[M][P], Ahead* ahead) {
   constexpr int STEP = Type::STEP;
-  constexpr bool GROUPED = STEP == 8;
-  const int section = GROUPED ? w.group : SPAN;
-  for (int from = 0; from < w.inputs; from += section) {
-    const int count = std::min(section, w.inputs - from), whole = count / STEP;
-    Wide scale[P], offset[P];
-    if constexpr (GROUPED) {
+  Wide sum[M][P] = {};
+  const int inputs = w.inputs, section = Type::GROUPED ? w.group : SPAN;
+  const bool zeros = w.zeros;
+  for (int from = 0; from < inputs; from += section) {
+    const int count = std::min(section, inputs - from), whole = count / STEP;
+    Wide scale[P] = {}, offset[P] = {};
+    if constexpr (Type::GROUPED) {
       for (int p = 0; p < P; p++) {
         const char* group = at + p * panel_bytes;
         __builtin_prefetch(group + P * panel_bytes, 0, 2);
         scale[p] = wide(group);
-        offset[p] = w.zeros ? wide(group + LINE) : times(scale[p], -8);
+        offset[p] = zeros ? wide(group + LINE) : times(scale[p], -8);
       }
-      at += w.zeros ? 2 * LINE : LINE;
+      at += zeros ? 2 * LINE : LINE;
     }
     const Next next(ahead, at + P * panel_bytes, panel_bytes, P, whole);
-    typename Type::Word word[P];
-    auto add = [&](int i, int input) {
-      Wide weights[P];
-      for (int p = 0; p < P; p++) {
-        weights[p] = Type::weight(word[p], i);
-        if constexpr (GROUPED) weights[p] = scaled(weights[p], scale[p], offset[p]);
-        keep_in_register(weights[p]);
-      }
-      for (int row = 0; row < M; row++)
-        for (int p = 0; p < P; p++) add_product(sum[row][p], rows.x[row * rows.stride + input], weights[p]);
-    };
-    for (int line = 0; line < whole; line++, at += LINE) {
+    const float* x = rows.x + from;
+    for (int line = 0; line < whole; line++, at += LINE, x += STEP) {
+      typename Type::Word word[P];
       for (int p = 0; p < P; p++) {
         word[p] = Type::load(at + p * panel_bytes);
         next.fetch(p, line);
       }
 #pragma GCC unroll 8
-      for (int i = 0; i < STEP; i++) add(i, from + line * STEP + i);
+      for (int i = 0; i < STEP; i++) add<Type>(sum, x + i, rows.stride, word, i, scale, offset);
     }
     if (STEP > 1 && count % STEP) {  // the last word is not full
+      typename Type::Word word[P];
       for (int p = 0; p < P; p++) word[p] = Type::load(at + p * panel_bytes);
-      for (int i = 0; i < count % STEP; i++) add(i, from + whole * STEP + i);
+      for (int i = 0; i < count % STEP; i++) add<Type>(sum, x + i, rows.stride, word, i, scale, offset);
       at += LINE;
     }
   }
+  for (int row = 0; row < M; row++)
+    for (int p = 0; p < P; p++) result[row][p] = sum[row][p];
 }
 
 // The same for rows of bytes, whose last word is filled up with zeros: exact in 32-bit integers.
