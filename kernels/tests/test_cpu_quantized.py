@@ -1,20 +1,21 @@
 """Linear layers of packed 8-bit and 4-bit weights on a CPU against the exact product of what the weights mean."""
 
 import platform
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from llm_kernels import cpu
-from llm_kernels.cpu import build
+from llm_kernels.cpu import build, memory
 from llm_kernels.errors import UnsupportedInput
 
 pytestmark = pytest.mark.skipif(
     build.compiler() is None, reason="there is no C++ compiler; tools/debian-packages installs one"
 )
 
-ROWS = [*range(1, 10), 16, 47, 48, 49, 100]
+ROWS = [1, 2, 3, 4, 7, 9, 16, 49, 100]
 SHAPES = [(1, 8), (16, 32), (70, 136), (129, 256), (48, 33)]
 """[out, in]"""
 KINDS = ["int4", "int4 with zeros", "int8", "int8 inputs", "fp8", "fp8 inputs"]
@@ -78,23 +79,29 @@ def assert_is_product(result, x, meant):
     assert ((result.double() - x @ meant.T).abs() <= 1e-6 * terms + 1e-30).all()
 
 
-@pytest.fixture(params=[1, 2], ids="{} threads".format)
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("outputs", "inputs"), SHAPES)
-def test_it_is_the_product(outputs, inputs, kind, threads):
+def test_it_is_the_product(outputs, inputs, kind):
     packed, meant = weight(outputs, inputs, kind)
     bias = random(outputs, seed=4)
     for rows in ROWS:
         x = random(rows, inputs)
         assert_is_product(cpu.linear(x, packed), rounded(x, kind), meant)
     torch.testing.assert_close(cpu.linear(x, packed, bias), cpu.linear(x, packed) + bias)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_divide_the_work(kind):
+    packed, _ = weight(150, 64, kind)
+    x, before = random(70, 64), torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3, 7):
+            torch.set_num_threads(threads)
+            results.append(cpu.linear(x, packed))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(result, results[0]) for result in results)
 
 
 @pytest.mark.parametrize("zeros", [False, True])
@@ -180,9 +187,9 @@ def test_groups_that_do_not_fit_are_refused(group_size, groups):
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="these are names of x86-64 processors")
 @pytest.mark.parametrize("processor", ["x86-64", "x86-64-v3", "x86-64-v3 -mavxvnni"])
 def test_what_is_built_for_another_processor(processor, monkeypatch):
-    """Read bytes without dot products, and with those of AVX2; a processor that lacks one of these is not asked."""
-    if "vnni" in processor and "avx_vnni" not in open("/proc/cpuinfo").read():
-        return
+    """Multiply bytes without dot products, and with those of AVX2: integers are the same to the bit."""
+    if "vnni" in processor and "avx_vnni" not in Path("/proc/cpuinfo").read_text(encoding="ascii"):
+        return  # its code cannot run here
     name, *more = processor.split()
     native = {kind: cpu.linear(random(11, 136), weight(70, 136, kind)[0]) for kind in KINDS}
     monkeypatch.setattr(build, "FLAGS", (*(flag.replace("native", name) for flag in build.FLAGS), *more))
@@ -201,6 +208,17 @@ def test_what_is_built_for_another_processor(processor, monkeypatch):
     finally:
         for function in cached:
             function.cache_clear()
+
+
+def test_weights_share_chunks_of_huge_pages():
+    """Two weights lie in one chunk, each from a line of the cache on, and a chunk is aligned like a huge page."""
+    first, second = (memory.empty((3, 5), torch.float32) for _ in range(2))
+    assert first.untyped_storage().data_ptr() == second.untyped_storage().data_ptr()
+    assert second.data_ptr() - first.data_ptr() == memory.LINE
+    large = memory.empty((memory.CHUNK + 1,), torch.int8)
+    assert large.data_ptr() % memory.PAGE == 0
+    assert len(large) == memory.CHUNK + 1
+    assert torch.equal(memory.placed(torch.eye(4)), torch.eye(4))
 
 
 def test_float32_reference_is_within_tolerance():

@@ -21,9 +21,9 @@
 #include "panels.hpp"
 
 #ifdef __AVX512F__
-constexpr int ROWS = 8, WIDE_P = 2;  // of a tile of several rows: 16 of 32 registers are sums
+constexpr int ROWS = 8, FEW_P = 4, MANY_P = 2;  // of a tile: up to 16 of 32 registers are sums
 #else
-constexpr int ROWS = 6, WIDE_P = 1;  // 12 of 16
+constexpr int ROWS = 6, FEW_P = 2, MANY_P = 1;  // up to 12 of 16
 #endif
 constexpr int BLOCK = 48;         // rows whose inputs stay in the cache while all panels pass by
 constexpr int WIDTH = 4 * PANEL;  // outputs whose gates and what they gate are computed together
@@ -56,10 +56,11 @@ static void tile(Rows rows, const Panels& panels, float* out, long stride, int c
   const Linear& w = panels.w;
   Wide sum[M][P] = {};
   if (rows.bytes) multiply_bytes(rows, panels.at(), panels.bytes, w, sum, ahead);
-  else if (w.type == INT4) multiply<Int4>(rows, panels.at(), panels.bytes, w, sum, ahead);
-  else if (w.type == INT8) multiply<Int8>(rows, panels.at(), panels.bytes, w, sum, ahead);
-  else if (w.type == BFLOAT16) multiply<Bfloat16>(rows, panels.at(), panels.bytes, w, sum, ahead);
-  else multiply<Float32>(rows, panels.at(), panels.bytes, w, sum, ahead);
+  else if (w.type == INT4 && w.zeros) multiply<Int4, true>(rows, panels.at(), panels.bytes, w, sum, ahead);
+  else if (w.type == INT4) multiply<Int4, false>(rows, panels.at(), panels.bytes, w, sum, ahead);
+  else if (w.type == INT8) multiply<Int8, false>(rows, panels.at(), panels.bytes, w, sum, ahead);
+  else if (w.type == BFLOAT16) multiply<Bfloat16, false>(rows, panels.at(), panels.bytes, w, sum, ahead);
+  else multiply<Float32, false>(rows, panels.at(), panels.bytes, w, sum, ahead);
   for (int row = 0; row < M; row++)
     for (int p = 0; p < P; p++) {
       float whole[PANEL];
@@ -81,7 +82,7 @@ template <int M>
 static void strip(int count, Rows rows, Panels panels, float* out, long stride, int columns, bool add, Ahead* ahead) {
   if constexpr (M > 1)
     if (count < M) return strip<M - 1>(count, rows, panels, out, stride, columns, add, ahead);
-  constexpr int P = M == 1 ? 4 : M <= 3 ? 2 : WIDE_P;
+  constexpr int P = M == 1 ? 4 : M <= 3 ? FEW_P : MANY_P;
   int done = 0;
   auto step = [&](auto width) {
     constexpr int wide = decltype(width)::value;
@@ -96,7 +97,7 @@ static void strip(int count, Rows rows, Panels panels, float* out, long stride, 
 static void block(
     Rows rows, int count, Panels panels, float* out, long stride, int columns, bool add, Ahead* ahead) {
   const int tiles = (count + ROWS - 1) / ROWS;
-  const int by = tiles == 1 ? WIDTH : WIDE_P * PANEL;  // these panels stay in the cache
+  const int by = tiles == 1 ? WIDTH : MANY_P * PANEL;  // these panels stay in the cache
   for (int column = 0; column < columns; column += by)
     for (int t = 0; t < tiles; t++) {
       const int row = count * t / tiles, next_row = count * (t + 1) / tiles;
@@ -105,6 +106,8 @@ static void block(
           std::min(by, columns - column), add, t > 0 ? ahead : nullptr);  // the first tile asks for the next panels
     }
 }
+
+typedef int8_t Bytes __attribute__((vector_size(LANES), aligned(1)));
 
 // The largest magnitude; not a number if one of x is not finite.
 static float magnitude(const float* x, int size) {
@@ -130,6 +133,9 @@ static float to_e4m3(float x) {
   std::memcpy(&power, &bits, sizeof power);
   return (x + 1.5f * power) - 1.5f * power;
 }
+
+// x to the nearest integer, halves to even, up to 2^22: 1.5 * 2^23 leaves no bits behind the point.
+static Floats to_integer(Floats x) { return (x + 12582912.0f) - 12582912.0f; }
 
 // The rows as the panels read them: as they are, in the panels' order, or rounded.
 class Prepared {
@@ -158,14 +164,21 @@ class Prepared {
     for (int row = 0; row < count; row++) {
       const float* from = x + (long)row * inputs;
       const float scale = scales_[row] = this->scale(from, inputs, 127);
-      const float to_integer = 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to an integer
       int8_t* to = bytes_.data() + row * stride;
-      int32_t sum = 0;
-      for (int i = 0; i < inputs; i++) {
-        const int32_t value = (from[i] / scale + to_integer) - to_integer;
-        to[i] = value, sum += value;
+      Ints total = {};
+      int i = 0;
+      for (; i + LANES <= inputs; i += LANES) {
+        const Ints values = __builtin_convertvector(to_integer(load(from + i) / scale), Ints);
+        *(Bytes*)(to + i) = __builtin_convertvector(values, Bytes);
+        total += values;
       }
-      sums_[row] = sum;
+      Floats rest = {};
+      for (int j = 0; i + j < inputs; j++) rest[j] = from[i + j];
+      const Ints values = __builtin_convertvector(to_integer(rest / scale), Ints);
+      for (int j = 0; i + j < inputs; j++) to[i + j] = values[j];
+      total += values;
+      sums_[row] = 0;
+      for (int j = 0; j < LANES; j++) sums_[row] += total[j];
     }
     return {nullptr, bytes_.data(), scales_.data(), sums_.data(), stride};
   }

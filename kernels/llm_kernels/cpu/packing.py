@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llm_kernels.cpu import memory
 from llm_kernels.cpu.library import LinearStruct, function, pointer
 from llm_kernels.errors import UnsupportedInput
 from llm_kernels.layouts import pack_nibbles
@@ -74,7 +75,7 @@ def pack(weight: Tensor) -> PackedWeight:
     halves = bool((weight.view(torch.int32) & 0xFFFF == 0).all())
     width = function("panel_width")()
     shape = (-(-rows // width), -(-columns // 2), width, 2) if halves else (-(-rows // width), columns, width)
-    panels = torch.empty(shape, dtype=torch.int16 if halves else torch.float32)
+    panels = memory.empty(shape, torch.int16 if halves else torch.float32)
     function("pack_bfloat16" if halves else "pack_float32")(weight.data_ptr(), panels.data_ptr(), rows, columns)
     return PackedWeight(
         panels=panels, out_features=rows, in_features=columns, type=Type.BFLOAT16 if halves else Type.FLOAT32
@@ -88,7 +89,7 @@ def pack_int8(values: Tensor, scales: Tensor, *, rounds_inputs: bool) -> PackedW
     """
     rows, columns = values.shape
     return PackedWeight(
-        panels=_lines(_padded(values, 4).view(torch.int32)),
+        panels=memory.placed(_lines(_padded(values, 4).view(torch.int32))),
         out_features=rows,
         in_features=columns,
         type=Type.INT8,
@@ -118,13 +119,13 @@ def pack_int4(
             f"4-bit weight [{rows}, {columns}] with scales {tuple(scales.shape)} in groups of {group_size}; "
             f"the kernels for the CPU take groups of a multiple of {WORD} inputs"
         )
-    per_group = [scales] if zeros is None else [scales, scales * -zeros.float()]
+    per_group = [scales] if zeros is None else [scales, zeros.float() - 8]
     heads = [_lines(_padded(t.float(), 1).view(torch.int32)).unsqueeze(2) for t in per_group]
-    words = _lines(pack_nibbles(_padded(values, group_size), 1))
+    words = _lines(pack_nibbles(_padded(values ^ 8, group_size), 1))  # two's complement of value - 8
     lines = torch.cat([*heads, words.view(len(words), groups, group_size // WORD, -1)], dim=2).flatten(1, 2)
     used = groups * len(heads) + -(-columns // WORD)
     return PackedWeight(
-        panels=lines[:, :used].contiguous(),
+        panels=memory.placed(lines[:, :used]),
         out_features=rows,
         in_features=columns,
         type=Type.INT4,

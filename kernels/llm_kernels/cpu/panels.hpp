@@ -3,8 +3,8 @@
 // A panel holds 16 outputs and is walked through once. It is a sequence of vectors of sixteen 32-bit words, word j of
 // each belongs to output j. A word holds the weights of one input (float32), two (bfloat16), four (int8) or eight
 // (int4), lowest bits first, so that one load serves several inputs: shifts, masks and conversions make vectors of 16
-// floats of them in registers. Int4 weights are divided into groups of inputs; a group's scales, and offsets if there
-// are zero points, lie before its words: weight = value * scale + offset.
+// floats of them in registers. Int4 weights, -8 to 7, are divided into groups of inputs; a group's scales, and zero points
+// if there are any, lie before its words: weight = (value - zero point) * scale. A scale is applied to a group's sum.
 //
 // An output is summed over its inputs in order, however many rows and panels a tile has: a row's result does not depend
 // on the rows beside it.
@@ -78,38 +78,39 @@ struct Int4 {
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
 // sum += x * the weights of input i of these words, for M rows whose inputs are `stride` apart
-template <typename Type, int M, int P>
+template <typename Type, bool ZEROS, int M, int P>
 static ALWAYS_INLINE void add(
-    Wide (&sum)[M][P], const float* x, long stride, const typename Type::Word (&word)[P], int i, const Wide (&scale)[P],
-    const Wide (&offset)[P]) {
+    Wide (&sum)[M][P], const float* x, long stride, const typename Type::Word (&word)[P], int i,
+    const Wide (&zeros)[P]) {
   Wide weights[P];
   for (int p = 0; p < P; p++) {
     weights[p] = Type::weight(word[p], i);
-    if constexpr (Type::GROUPED) weights[p] = scaled(weights[p], scale[p], offset[p]);
+    if constexpr (ZEROS) weights[p] = minus(weights[p], zeros[p]);
     keep_in_register(weights[p]);
   }
   for (int row = 0; row < M; row++)
     for (int p = 0; p < P; p++) add_product(sum[row][p], x[row * stride], weights[p]);
 }
 
-// sum [M rows, P panels] = x [M, inputs] * panels [P, panel_bytes]
-template <typename Type, int M, int P>
+// result [M rows, P panels] = x [M, inputs] * panels [P, panel_bytes]
+template <typename Type, bool ZEROS, int M, int P>
 static void multiply(Rows rows, const char* at, long panel_bytes, const Linear& w, Wide (&result)[M][P], Ahead* ahead) {
   constexpr int STEP = Type::STEP;
-  Wide sum[M][P] = {};
+  Wide sum[M][P] = {}, total[M][P] = {};  // of a group, of all groups
   const int inputs = w.inputs, section = Type::GROUPED ? w.group : SPAN;
-  const bool zeros = w.zeros;
   for (int from = 0; from < inputs; from += section) {
     const int count = std::min(section, inputs - from), whole = count / STEP;
-    Wide scale[P] = {}, offset[P] = {};
+    const char* head = at;
+    Wide zeros[P] = {};
     if constexpr (Type::GROUPED) {
-      for (int p = 0; p < P; p++) {
-        const char* group = at + p * panel_bytes;
-        __builtin_prefetch(group + P * panel_bytes, 0, 2);
-        scale[p] = wide(group);
-        offset[p] = zeros ? wide(group + LINE) : times(scale[p], -8);
+      for (int p = 0; p < P; p++) __builtin_prefetch(at + (P + p) * panel_bytes, 0, 2);
+      at += LINE;
+      if constexpr (ZEROS) {
+        for (int p = 0; p < P; p++) zeros[p] = wide(at + p * panel_bytes);
+        at += LINE;
       }
-      at += zeros ? 2 * LINE : LINE;
+      for (int row = 0; row < M; row++)
+        for (int p = 0; p < P; p++) sum[row][p] = Wide{};
     }
     const Next next(ahead, at + P * panel_bytes, panel_bytes, P, whole);
     const float* x = rows.x + from;
@@ -120,17 +121,22 @@ static void multiply(Rows rows, const char* at, long panel_bytes, const Linear& 
         next.fetch(p, line);
       }
 #pragma GCC unroll 8
-      for (int i = 0; i < STEP; i++) add<Type>(sum, x + i, rows.stride, word, i, scale, offset);
+      for (int i = 0; i < STEP; i++) add<Type, ZEROS>(sum, x + i, rows.stride, word, i, zeros);
     }
     if (STEP > 1 && count % STEP) {  // the last word is not full
       typename Type::Word word[P];
       for (int p = 0; p < P; p++) word[p] = Type::load(at + p * panel_bytes);
-      for (int i = 0; i < count % STEP; i++) add<Type>(sum, x + i, rows.stride, word, i, scale, offset);
+      for (int i = 0; i < count % STEP; i++) add<Type, ZEROS>(sum, x + i, rows.stride, word, i, zeros);
       at += LINE;
     }
+    if constexpr (Type::GROUPED)
+      for (int p = 0; p < P; p++) {
+        const Wide scale = wide(head + p * panel_bytes);
+        for (int row = 0; row < M; row++) add_product(total[row][p], sum[row][p], scale);
+      }
   }
   for (int row = 0; row < M; row++)
-    for (int p = 0; p < P; p++) result[row][p] = sum[row][p];
+    for (int p = 0; p < P; p++) result[row][p] = Type::GROUPED ? total[row][p] : sum[row][p];
 }
 
 // The same for rows of bytes, whose last word is filled up with zeros: exact in 32-bit integers.

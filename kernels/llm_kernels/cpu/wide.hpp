@@ -21,17 +21,17 @@ static inline void keep_in_register(Wide& x) { asm("" : "+v"(x)); }
 
 // sum += x * weight
 static inline void add_product(Wide& sum, float x, Wide weight) { sum += x * weight; }
-static inline Wide scaled(Wide x, Wide scale, Wide offset) { return x * scale + offset; }
-static inline Wide times(Wide x, float factor) { return x * factor; }
+static inline void add_product(Wide& sum, Wide x, Wide y) { sum += x * y; }
+static inline Wide minus(Wide x, Wide y) { return x - y; }
 
 static inline Wide upper_half(WideWords x) { return (Wide)(x & 0xffff0000u); }
 static inline Wide lower_half(WideWords x) { return (Wide)(x << 16); }
 static inline Wide to_floats(WideInts x) { return __builtin_convertvector(x, Wide); }
 static inline WideInts minus(WideInts x, int32_t y) { return x - y; }
 
-// Nibble i of each word, 0 to 15: looked up, for the lookup takes the lowest 4 bits without a mask.
+// Nibble i of each word, -8 to 7: looked up, for the lookup takes the lowest 4 bits without a mask.
 static inline Wide nibble(WideWords x, int i) {
-  const Wide values = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const Wide values = {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
   return (Wide)_mm512_maskz_permutexvar_ps(0xffff, (__m512i)(x >> (4 * i)), (__m512)values);
 }
 
@@ -59,10 +59,11 @@ static inline void add_product(Wide& sum, float x, Wide weight) {
   sum.low += x * weight.low;
   sum.high += x * weight.high;
 }
-static inline Wide scaled(Wide x, Wide scale, Wide offset) {
-  return {x.low * scale.low + offset.low, x.high * scale.high + offset.high};
+static inline void add_product(Wide& sum, Wide x, Wide y) {
+  sum.low += x.low * y.low;
+  sum.high += x.high * y.high;
 }
-static inline Wide times(Wide x, float factor) { return {x.low * factor, x.high * factor}; }
+static inline Wide minus(Wide x, Wide y) { return {x.low - y.low, x.high - y.high}; }
 
 static inline Wide upper_half(WideWords x) { return {(Floats)(x.low & 0xffff0000u), (Floats)(x.high & 0xffff0000u)}; }
 static inline Wide lower_half(WideWords x) { return {(Floats)(x.low << 16), (Floats)(x.high << 16)}; }
@@ -72,7 +73,7 @@ static inline Wide to_floats(WideInts x) {
 static inline WideInts minus(WideInts x, int32_t y) { return {x.low - y, x.high - y}; }
 
 static inline Wide nibble(WideWords x, int i) {
-  return to_floats({(Ints)(x.low >> (4 * i) & 15u), (Ints)(x.high >> (4 * i) & 15u)});
+  return to_floats({(Ints)(x.low << (28 - 4 * i)) >> 28, (Ints)(x.high << (28 - 4 * i)) >> 28});
 }
 
 static inline Wide byte(WideWords x, int i) {
