@@ -94,8 +94,7 @@ static void strip(int count, Rows rows, Panels panels, float* out, long stride, 
 }
 
 // Up to BLOCK rows by any number of outputs.
-static void block(
-    Rows rows, int count, Panels panels, float* out, long stride, int columns, bool add, Ahead* ahead) {
+static void block(Rows rows, int count, Panels panels, float* out, long stride, int columns, bool add, Ahead* ahead) {
   const int tiles = (count + ROWS - 1) / ROWS;
   const int by = tiles == 1 ? WIDTH : MANY_P * PANEL;  // these panels stay in the cache
   for (int column = 0; column < columns; column += by)

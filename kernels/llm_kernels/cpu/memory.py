@@ -1,8 +1,8 @@
 """Memory for weights, in huge pages where the system has them.
 
-A step reads every weight once, in order. With pages of 4 KiB the processor looks up an address for every 64 lines of the
-cache, and its prefetching stops at each page's end; with pages of 2 MiB it reads about a tenth faster. Most weights are
-smaller than such a page, so they share chunks.
+A step reads every weight once, in order. With pages of 4 KiB the processor translates an address for every 64 cache
+lines, and its prefetching stops at the end of each page; it reads faster from pages of 2 MiB. Most weights are smaller
+than such a page, so they share chunks.
 """
 
 from __future__ import annotations
@@ -18,21 +18,31 @@ from torch import Tensor
 
 PAGE, CHUNK, LINE = 2 << 20, 32 << 20, 64
 MADV_HUGEPAGE = 14
-_lock = threading.Lock()
-_free = torch.empty(0, dtype=torch.uint8)
-"""The rest of the current chunk. Only what is written to takes memory; a chunk lives as long as any of its tensors."""
+
+
+class _Arena:
+    """Chunks of memory that are handed out piece by piece. A chunk lives as long as any tensor in it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._free = torch.empty(0, dtype=torch.uint8)
+        """The rest of the current chunk. It takes no memory before it is written to."""
+
+    def take(self, size: int) -> Tensor:
+        taken = -(-size // LINE) * LINE
+        with self._lock:
+            if taken > len(self._free):
+                self._free = _chunk(max(taken, CHUNK))
+            memory, self._free = self._free[:size], self._free[taken:]
+        return memory
+
+
+_arena = _Arena()
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Return an uninitialised tensor that begins with a line of the cache."""
-    global _free
-    size = math.prod(shape) * dtype.itemsize
-    taken = -(-size // LINE) * LINE
-    with _lock:
-        if taken > len(_free):
-            _free = _chunk(max(taken, CHUNK))
-        memory, _free = _free[:size], _free[taken:]
-    return memory.view(dtype).view(*shape)
+    """Return an uninitialised tensor that begins at a cache line."""
+    return _arena.take(math.prod(shape) * dtype.itemsize).view(dtype).view(*shape)
 
 
 def placed(tensor: Tensor) -> Tensor:

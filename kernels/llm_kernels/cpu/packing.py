@@ -1,9 +1,9 @@
 """Weights of linear layers, laid out for the CPU kernels: `panels.hpp` explains how.
 
-    pack         float32, or 16 bits if that loses nothing
-    pack_int8    one scale per output; inputs as they are, or rounded to 8 bits row by row
-    pack_fp8     the same for values of e4m3, which are kept in 16 bits
-    pack_int4    scales and zero points per group of inputs
+pack         float32, or 16 bits if that loses nothing
+pack_int8    one scale per output; inputs as they are, or rounded to 8 bits row by row
+pack_fp8     the same for values of e4m3, which are kept in 16 bits
+pack_int4    scales and zero points per group of inputs
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WORD = 8
 
 
 class Type(IntEnum):
-    """What a panel holds, in the order of `Type` in kernels.hpp."""
+    """The type of a panel's weights, in the order of `Type` in kernels.hpp."""
 
     FLOAT32 = 0
     BFLOAT16 = 1
@@ -52,7 +52,7 @@ class PackedWeight:
     order: Tensor | None = None
     """[in] int64: input i of the panels is the caller's input order[i]; None: as they are."""
     group_size: int = 0
-    """Of 4-bit weights."""
+    """Number of inputs that share a scale, for 4-bit weights."""
     has_zeros: bool = False
     rounding: Rounding = Rounding.NONE
 

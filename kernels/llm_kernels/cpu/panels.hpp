@@ -45,7 +45,7 @@ class Next {
 
 struct Float32 {
   typedef Wide Word;
-  static constexpr int STEP = 1;  // inputs of a word
+  static constexpr int STEP = 1;          // inputs of a word
   static constexpr bool GROUPED = false;  // whether groups of inputs have scales
   static Word load(const char* at) { return wide(at); }
   static Wide weight(Word word, int) { return word; }

@@ -115,8 +115,7 @@ static inline void add_bytes(Ints& sum, Words weights, uint32_t x) {  // even by
 
 constexpr int BYTE_OFFSET = 0;
 static inline void add_bytes(Ints& sum, Words weights, uint32_t x) {
-  for (int i = 0; i < 4; i++)
-    sum += ((Ints)(weights << (24 - 8 * i)) >> 24) * ((int32_t)(x << (24 - 8 * i)) >> 24);
+  for (int i = 0; i < 4; i++) sum += ((Ints)(weights << (24 - 8 * i)) >> 24) * ((int32_t)(x << (24 - 8 * i)) >> 24);
 }
 
 #endif

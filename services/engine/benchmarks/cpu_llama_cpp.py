@@ -92,10 +92,9 @@ def contenders(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[di
         name: LLM(str(path), enable_prefix_caching=False, max_model_len=1024, attention_backend="cpp")
         for name, path in llms.items()
     }
+    options = (str(arguments.threads), arguments.clock)
     servers = {
-        name: subprocess.Popen(
-            (*llama, "serve", str(path), str(arguments.threads), arguments.clock), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        name: subprocess.Popen((*llama, "serve", str(path), *options), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for name, path in (("llama_cpp_q4_1", arguments.gguf), ("llama_cpp_q8_0", eight))
     }
     clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
@@ -162,7 +161,8 @@ def asked(server: subprocess.Popen[bytes]) -> Run:
 def weight_bytes(llm: LLM) -> int:
     """Return how many bytes of packed weights a step reads."""
     weights: Any = decoder_of(llm)._weights
-    linears = [weights.head, *(part for layer in weights.layers for part in (layer.qkv, layer.o, layer.gate_up, layer.down))]
+    layers = [part for layer in weights.layers for part in (layer.qkv, layer.o, layer.gate_up, layer.down)]
+    linears = [weights.head, *layers]
     assert all(isinstance(linear, PackedLinear) for linear in linears)
     return sum(linear.weight.panels.nbytes for linear in linears)
 

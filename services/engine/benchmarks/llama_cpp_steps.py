@@ -3,8 +3,8 @@
     python llama_cpp_steps.py quantize Q4_1.gguf Q8_0.gguf
     python llama_cpp_steps.py serve MODEL.gguf THREADS wall|cpu
 
-`serve` reads lines {"prompts": [[token, …], …], "steps": n} and answers each with the seconds of every step: the prompts
-in one batch, then one token for each of them at a time, the one with the largest logit.
+`serve` reads lines {"prompts": [[token, …], …], "steps": n} and answers each with the seconds of every step. The first
+step takes all prompts in one batch; each of the others takes one token per prompt, the one with the largest logit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> int:
     clock = time.process_time if sys.argv[4] == "cpu" else time.perf_counter
     for line in sys.stdin:
         asked = json.loads(line)
-        print(json.dumps(run(model, context, asked["prompts"], asked["steps"], clock)), flush=True)
+        print(json.dumps(run(model, context, asked["prompts"], steps=asked["steps"], clock=clock)), flush=True)
     return 0
 
 
@@ -46,9 +46,7 @@ def load(path: str, threads: int) -> tuple[Any, Any]:
     return model, llama.llama_init_from_model(model, params)
 
 
-def run(
-    model: Any, context: Any, prompts: list[list[int]], steps: int, clock: Callable[[], float]
-) -> list[float]:
+def run(model: Any, context: Any, prompts: list[list[int]], *, steps: int, clock: Callable[[], float]) -> list[float]:
     """Return the seconds of each step."""
     vocabulary = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
     llama.llama_memory_clear(llama.llama_get_memory(context), True)
