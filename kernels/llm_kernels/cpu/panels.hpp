@@ -77,14 +77,21 @@ struct Int4 {
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
-// sum += x * the weights of input i of these words, for M rows whose inputs are `stride` apart
+// An address whose vector is loaded for each use: with 16 registers the sums take those that would keep it.
+static inline const char* again(const char* at) {
+#if defined(__AVX__) && !defined(__AVX512F__)
+  asm("" : "+r"(at));
+#endif
+  return at;
+}
+
+// sum += x * the weights of input i of the words at `at`, for M rows whose inputs are `stride` apart
 template <typename Type, bool ZEROS, int M, int P>
 static ALWAYS_INLINE void add(
-    Wide (&sum)[M][P], const float* x, long stride, const typename Type::Word (&word)[P], int i,
-    const Wide (&zeros)[P]) {
+    Wide (&sum)[M][P], const float* x, long stride, const char* at, long panel_bytes, int i, const Wide (&zeros)[P]) {
   Wide weights[P];
   for (int p = 0; p < P; p++) {
-    weights[p] = Type::weight(word[p], i);
+    weights[p] = Type::weight(Type::load(again(at + p * panel_bytes)), i);
     if constexpr (ZEROS) weights[p] = minus(weights[p], zeros[p]);
     keep_in_register(weights[p]);
   }
@@ -115,18 +122,12 @@ static void multiply(Rows rows, const char* at, long panel_bytes, const Linear& 
     const Next next(ahead, at + P * panel_bytes, panel_bytes, P, whole);
     const float* x = rows.x + from;
     for (int line = 0; line < whole; line++, at += LINE, x += STEP) {
-      typename Type::Word word[P];
-      for (int p = 0; p < P; p++) {
-        word[p] = Type::load(at + p * panel_bytes);
-        next.fetch(p, line);
-      }
+      for (int p = 0; p < P; p++) next.fetch(p, line);
 #pragma GCC unroll 8
-      for (int i = 0; i < STEP; i++) add<Type, ZEROS>(sum, x + i, rows.stride, word, i, zeros);
+      for (int i = 0; i < STEP; i++) add<Type, ZEROS>(sum, x + i, rows.stride, at, panel_bytes, i, zeros);
     }
     if (STEP > 1 && count % STEP) {  // the last word is not full
-      typename Type::Word word[P];
-      for (int p = 0; p < P; p++) word[p] = Type::load(at + p * panel_bytes);
-      for (int i = 0; i < count % STEP; i++) add<Type, ZEROS>(sum, x + i, rows.stride, word, i, zeros);
+      for (int i = 0; i < count % STEP; i++) add<Type, ZEROS>(sum, x + i, rows.stride, at, panel_bytes, i, zeros);
       at += LINE;
     }
     if constexpr (Type::GROUPED)
