@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from llm_engine.testing.rounding import round_model
 from llm_kernels.cpu import PackedLinear
 
 PROMPT_TOKENS, NEW_TOKENS = 64, 48
-BATCHES = (1, 8, 64)
+BATCHES = (1, 8)
 FORMATS = {"int4_g32": ("int4", 32), "int4_g64_zeros": ("int4, asymmetric", 64), "int8": ("int8", 32)}
 """Name -> the engine's test format and group size."""
 PEERS = {"int4_g32": "llama_cpp_q4_1", "int4_g64_zeros": "llama_cpp_q4_1", "int8": "llama_cpp_q8_0"}
@@ -62,7 +63,7 @@ def main() -> int:
         "rounds": arguments.rounds,
         "weight_megabytes_per_step": {name: rounded(size / 1e6) for name, size in sizes.items()},
     }
-    save("cpu_llama_cpp", {**setting, **settings, **found})
+    save(f"cpu_llama_cpp_{arguments.clock}", {**setting, **settings, **found})
     return 0
 
 
@@ -117,7 +118,7 @@ def compare(runs: dict[str, Run], prompts: list[list[int]], rounds: int) -> dict
         first[name].append(seconds[0])
         return len(prompts) / statistics.quantiles(seconds[1:], n=10)[0]
 
-    rates = paired({name: lambda name=name: figure(name) for name in runs}, rounds, "tokens_per_second")
+    rates = paired({name: partial(figure, name) for name in runs}, rounds, "tokens_per_second")
     found = rates.summary("bfloat16")
     for name, figures in found.items():
         figures["first_step_milliseconds"] = rounded(statistics.median(first[name][1:]) * 1e3)

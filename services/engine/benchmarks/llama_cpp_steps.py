@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import llama_cpp as llama  # type: ignore[import-not-found]
+import llama_cpp as llama  # type: ignore[import-not-found]  # pants: no-infer-dep
 import numpy as np
 
 
