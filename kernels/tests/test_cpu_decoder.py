@@ -1,5 +1,6 @@
 """A decoder in one call against the same kernels called one by one: the same, to the bit."""
 
+import itertools
 import platform
 import time
 
@@ -22,16 +23,33 @@ PROMPTS = ([1, 1, 9, 30], [20, 1, 30, 30])
 """Tokens of this step, and all of each sequence."""
 
 
+def packed(weight, kind):
+    """Pack a weight, or one of about its size."""
+    outputs, inputs = weight.shape
+    if kind == "bfloat16":
+        return cpu.pack(weight)
+    if kind.startswith("int4"):
+        values = (weight * 40 + 8).round().clamp(0, 15).to(torch.uint8)
+        shape = (outputs, -(-inputs // 16))
+        return cpu.pack_int4(values, torch.full(shape, 1 / 40), torch.full(shape, 7) if "zeros" in kind else None, 16)
+    rounds = kind.endswith("inputs")
+    if kind.startswith("int8"):
+        values = (weight * 100).round().clamp(-128, 127).to(torch.int8)
+        return cpu.pack_int8(values, torch.full((outputs,), 0.01), rounds_inputs=rounds)
+    return cpu.pack_fp8(weight.to(torch.float8_e4m3fn), torch.ones(outputs), rounds_inputs=rounds)
+
+
 class Model:
     def __init__(self, seed=0, intermediate=48, biased=False, qk_norms=False, windows=(0,) * LAYERS, **options):
         generator = torch.Generator().manual_seed(seed)
+        kinds = itertools.cycle(options.get("kinds", ["bfloat16"]))
 
         def random(*shape):
             return torch.randn(shape, generator=generator)
 
         def linear(outputs, inputs):
             weight = (random(outputs, inputs) / inputs**0.5).bfloat16().float()
-            return cpu.PackedLinear.of(weight, random(outputs) if biased else None)
+            return cpu.PackedLinear(packed(weight, next(kinds)), random(outputs) if biased else None)
 
         self.embedding, self.norm, self.head = random(VOCABULARY, HIDDEN), random(HIDDEN), linear(VOCABULARY, HIDDEN)
         self.cos_sin = random(256, HEAD_DIM)
@@ -122,8 +140,9 @@ def check(model, tokens, contexts, rows=None):
         {"biased": True, "qk_norms": True, "embed_scale": HIDDEN**0.5},
         {"activation": "gelu_tanh", "windows": (0, 6, 17), "intermediate": 128},
         {"activation": "gelu", "windows": (5, 5, 5), "intermediate": 16},
+        {"kinds": ["bfloat16", "int4", "int8", "int4, zeros", "fp8 inputs", "int8 inputs"], "biased": True},
     ],
-    ids=["plain", "biases, norms, scale", "some windows", "windows"],
+    ids=["plain", "biases, norms, scale", "some windows", "windows", "all kinds of weights"],
 )
 @pytest.mark.parametrize(("tokens", "contexts"), [DECODES, PROMPTS], ids=["decodes", "prompts"])
 def test_one_call_does_what_many_do(options, tokens, contexts, threads):

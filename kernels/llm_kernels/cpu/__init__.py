@@ -8,23 +8,26 @@ they can run. Arguments are not checked.
 from __future__ import annotations
 
 import ctypes
-import functools
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from llm_kernels.cpu import build
 from llm_kernels.cpu.build import why_not
+from llm_kernels.cpu.library import function, pointer
+from llm_kernels.cpu.packing import WORD, PackedWeight, pack, pack_fp8, pack_int4, pack_int8
 
 __all__ = [
+    "WORD",
     "PackedLinear",
     "PackedWeight",
     "add_rms_norm",
     "gated_activation",
     "linear",
     "pack",
+    "pack_fp8",
+    "pack_int4",
+    "pack_int8",
     "paged_attention",
     "rms_norm",
     "rope_paged_kv_write",
@@ -34,55 +37,6 @@ __all__ = [
 HEAD_DIM_MULTIPLE = 8
 ACTIVATIONS = {"silu": 0, "gelu_tanh": 1, "gelu": 2}
 
-POINTER, INT, LONG, FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_float
-_ARGUMENTS: dict[str, list[Any]] = {
-    "panel_width": [],
-    "pack_float32": [POINTER] * 2 + [INT] * 2,
-    "pack_bfloat16": [POINTER] * 2 + [INT] * 2,
-    "linear_layer": [POINTER] * 4 + [INT] * 5,
-    "rms_norm": [POINTER] * 3 + [INT] * 2 + [FLOAT, INT],
-    "add_rms_norm": [POINTER] * 4 + [INT] * 2 + [FLOAT, INT],
-    "gated_activation": [POINTER] * 2 + [INT] * 4,
-    "rope_paged_kv_write": [POINTER] * 9 + [INT] * 5 + [LONG] * 3 + [FLOAT, INT],
-    "paged_attention": [POINTER, LONG, POINTER, POINTER, LONG] + [POINTER] * 3 + [INT] * 7 + [FLOAT, INT],
-    "decoder_forward": [POINTER] * 5 + [INT] + [POINTER] * 3 + [INT],
-}
-
-
-@functools.cache
-def function(name: str) -> Any:
-    function = getattr(build.library(), name)
-    function.argtypes = _ARGUMENTS[name]
-    function.restype = INT if name == "panel_width" else None
-    return function
-
-
-@dataclass(frozen=True, slots=True)
-class PackedWeight:
-    panels: Tensor
-    """[ceil(out / 16), in, 16] float32, or its upper halves as int16 if the lower halves are all 0."""
-    out_features: int
-    in_features: int
-
-    @property
-    def panel_width(self) -> int:
-        return self.panels.shape[2]
-
-    @property
-    def halves(self) -> bool:
-        return self.panels.dtype is torch.int16
-
-
-def pack(weight: Tensor) -> PackedWeight:
-    """Lay out `weight` [out, in] float32 for `linear`, in 16 bits if that loses nothing."""
-    weight = weight.contiguous()
-    rows, columns = weight.shape
-    halves = bool((weight.view(torch.int32) & 0xFFFF == 0).all())
-    width = function("panel_width")()
-    panels = torch.empty((-(-rows // width), columns, width), dtype=torch.int16 if halves else torch.float32)
-    function("pack_bfloat16" if halves else "pack_float32")(weight.data_ptr(), panels.data_ptr(), rows, columns)
-    return PackedWeight(panels, rows, columns)
-
 
 def linear(x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
     """Return x [rows, in] times the weight transposed, plus bias [out] -> [rows, out].
@@ -91,10 +45,8 @@ def linear(x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tenso
     """
     x = x.contiguous()
     out = torch.empty((x.shape[0], weight.out_features))
-    function("linear_layer")(
-        x.data_ptr(), weight.panels.data_ptr(), pointer(bias), out.data_ptr(), x.shape[0], weight.out_features,
-        weight.in_features, weight.halves, torch.get_num_threads(),
-    )  # fmt: skip
+    struct = ctypes.byref(weight.struct(bias))
+    function("linear_layer")(x.data_ptr(), struct, out.data_ptr(), x.shape[0], torch.get_num_threads())
     return out
 
 
@@ -185,7 +137,3 @@ def paged_attention(
         torch.get_num_threads(),
     )  # fmt: skip
     return out
-
-
-def pointer(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()

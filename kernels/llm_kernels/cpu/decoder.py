@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llm_kernels.cpu import ACTIVATIONS, FLOAT, INT, LONG, POINTER, PackedLinear, function, pointer
+from llm_kernels.cpu import ACTIVATIONS, PackedLinear
+from llm_kernels.cpu.library import FLOAT, INT, LONG, POINTER, LinearStruct, function, pointer
 
 KERNELS = ("embedding", "norms", "linear layers", "attention")
 """Parts whose time is measured, in the order of `Kernel` in decoder.cpp."""
@@ -120,16 +121,6 @@ class FusedDecoder:
         return dict(zip(KERNELS, self._seconds, strict=True))
 
 
-class _Linear(ctypes.Structure):
-    _fields_ = [
-        ("panels", POINTER),
-        ("bias", POINTER),
-        ("outputs", INT),
-        ("inputs", INT),
-        ("halves", INT),
-    ]
-
-
 class _Attention(ctypes.Structure):
     _fields_ = [
         *((name, INT) for name in ("heads", "kv_heads", "head_dim", "block_size", "rotated", "window")),
@@ -141,7 +132,7 @@ class _Attention(ctypes.Structure):
 class _Layer(ctypes.Structure):
     _fields_ = [
         *((name, POINTER) for name in ("input_norm", "mlp_norm")),
-        *((name, _Linear) for name in ("qkv", "o", "gate_up", "down")),
+        *((name, LinearStruct) for name in ("qkv", "o", "gate_up", "down")),
         ("attention", _Attention),
     ]
 
@@ -149,7 +140,7 @@ class _Layer(ctypes.Structure):
 class _Decoder(ctypes.Structure):
     _fields_ = [
         *((name, POINTER) for name in ("embedding", "norm")),
-        ("head", _Linear),
+        ("head", LinearStruct),
         ("layers", POINTER),
         *((name, INT) for name in ("num_layers", "hidden", "intermediate", "activation")),
         *((name, FLOAT) for name in ("embed_scale", "eps")),
@@ -174,8 +165,5 @@ def _layer(layer: FusedLayer, heads: Heads, block_size: int, eps: float) -> _Lay
     return _Layer(layer.input_norm.data_ptr(), layer.mlp_norm.data_ptr(), *linears, attention)
 
 
-def _linear(linear: PackedLinear) -> _Linear:
-    weight = linear.weight
-    return _Linear(
-        weight.panels.data_ptr(), pointer(linear.bias), weight.out_features, weight.in_features, weight.halves
-    )
+def _linear(linear: PackedLinear) -> LinearStruct:
+    return linear.weight.struct(linear.bias)

@@ -4,10 +4,17 @@
 #include <algorithm>
 #include <cstdint>
 
+enum Type { FLOAT32, BFLOAT16, INT8, INT4 };
+enum Rounding { NONE, TO_INT8, TO_E4M3 };
+
 struct Linear {
-  const void* panels;  // see linear.cpp
-  const float* bias;   // [outputs], or none
-  int outputs, inputs, halves;
+  const void* panels;    // see panels.hpp
+  const float* bias;     // [outputs], or none
+  const float* scales;   // [outputs], each result is multiplied by its own, or none
+  const int64_t* order;  // [inputs]: input i of the panels is the caller's input order[i]; or none: as they are
+  int outputs, inputs, type;
+  int group, zeros;  // of int4: inputs of a group, a multiple of 8; whether groups have offsets
+  int rounding;      // of each row's inputs, by a scale of its own, before they are multiplied
 };
 
 // Sequences lie one behind the other.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,32 @@ def cpu_against_transformers(found: Found) -> str:
 def cpu_linears(found: Found) -> str:
     rows = [(batch, way, *_rate(found[batch][way])) for batch in ("batch_1", "batch_16") for way in found[batch]]
     return f"{table(('', 'layout', *RATE), rows, left=2)}\n\n{_on(found)}"
+
+
+def cpu_llama_cpp(runs: list[Found]) -> str:
+    """Return one table per run: wall time of two threads, processor time of one."""
+    header = ("", "way", "MB a step", "tokens/s", "range", "compared with 16 bits", "compared with llama.cpp", "range")
+    return "\n\n".join(
+        f"{_table(header, (row for batch in _batches(found) for row in _quantised(found, batch)))}\n\n"
+        f"{found['threads']} thread{'s' * (found['threads'] > 1)}, {found['clock']} clock. {_on(found)}"
+        for found in runs
+    )
+
+
+def _batches(found: Found) -> list[str]:
+    return [name for name in found if name.startswith("batch_")]
+
+
+def _quantised(found: Found, batch: str) -> Iterator[tuple[str, ...]]:
+    for way, item in found[batch].items():
+        peer = next((item[key] for key in item if key.startswith("ratio_to_llama_cpp")), None)
+        low, high = item["range"]
+        span = "" if peer is None else "{:.3g}-{:.3g}×".format(*item["peer_ratio_range"])
+        yield (
+            *(batch, way, f"{found['weight_megabytes_per_step'][way]:.0f}", f"{item['tokens_per_second']:,.0f}"),
+            *(f"{low:,.0f}-{high:,.0f}", f"{item['ratio_to_bfloat16']:.3g}×"),
+            *("" if peer is None else f"{peer:.3g}×", span),
+        )
 
 
 def cpu_profile(found: Found) -> str:
@@ -203,6 +229,7 @@ def gpu_parity(found: Found) -> str:
 
 
 OF_SEVERAL_CARDS: dict[str, Callable[[list[Found]], str]] = {
+    "cpu_llama_cpp": cpu_llama_cpp,
     "gpu_profile": gpu_profile,
     "gpu_throughput": gpu_throughput,
     "gpu_vllm": gpu_vllm,

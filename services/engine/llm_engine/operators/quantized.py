@@ -1,4 +1,4 @@
-"""Linear layers with quantised weights: kernels that read packed weights on a GPU, a reference elsewhere.
+"""Linear layers with quantised weights: kernels that read packed weights, and a reference in plain torch.
 
 A weight of any format is represented by values, scales and zero points:
 
@@ -9,6 +9,7 @@ In this form a weight can be split and joined along both dimensions like a tenso
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from llm_engine.errors import ModelError
 from llm_engine.operators.linear import Linear, make_linear
 
 if TYPE_CHECKING:
+    from llm_kernels.cpu import PackedLinear
     from llm_kernels.layouts import W4
 
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
@@ -89,12 +91,41 @@ def join(weights: Sequence[Weight]) -> Weight:
 
 
 def quantized_linear(weight: QuantizedWeight, bias: Tensor | None, dtype: torch.dtype, backend: str) -> Linear:
-    """Make a linear layer of a quantised weight: a kernel for `triton` if it can read the weight, else a reference."""
+    """Make a linear layer of a quantised weight: a kernel of `backend` if it can read the weight, else a reference."""
+    if backend == "cpp":
+        return cpu_linear(weight, bias) or make_linear(weight.dequantize().to(dtype), bias, backend)
     kernels = backend == "triton"
     if weight.rounds_inputs:
-        return KernelW8A8.of(weight, bias) if kernels else RoundedInputs.of(weight, bias, backend)
+        return KernelW8A8.of(weight, bias) if kernels else RoundedInputs.of(weight, bias)
     packed = KernelW4A16.of(weight, bias, dtype) if kernels and weight.values.dtype is torch.uint8 else None
-    return packed or make_linear(weight.dequantize().to(dtype), bias, "torch" if kernels else backend)
+    return packed or make_linear(weight.dequantize().to(dtype), bias, "torch")
+
+
+def cpu_linear(weight: QuantizedWeight, bias: Tensor | None) -> PackedLinear | None:
+    """Pack a quantised weight for the CPU's kernels; None if its groups cannot be divided into words of 8 inputs."""
+    from llm_kernels import cpu
+
+    if weight.values.dtype is not torch.uint8:
+        pack = cpu.pack_int8 if weight.values.dtype is torch.int8 else cpu.pack_fp8
+        packed = pack(weight.values, weight.scales.squeeze(1), rounds_inputs=weight.rounds_inputs)
+        return cpu.PackedLinear(packed, bias)
+    assert weight.zeros is not None
+    order = weight.groups.argsort(stable=True)
+    used, sizes = torch.unique_consecutive(weight.groups[order], return_counts=True)
+    ends = sizes.cumsum(0)
+    # Sections as long as a group, or shorter: a rank's part can begin or end in the middle of a group.
+    size = math.gcd(*ends[:-1].tolist()) if len(used) > 1 else -(-len(order) // cpu.WORD) * cpu.WORD
+    if size % cpu.WORD:
+        return None
+    sections = used[torch.searchsorted(ends, torch.arange(0, len(order), size), right=True)]
+    packed = cpu.pack_int4(
+        weight.values[:, order],
+        weight.scales[:, sections],
+        None if bool((weight.zeros == 8).all()) else weight.zeros[:, sections],
+        size,
+        None if bool((order.diff() == 1).all()) else order,
+    )
+    return cpu.PackedLinear(packed, bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +142,8 @@ class RoundedInputs:
     type: torch.dtype
 
     @classmethod
-    def of(cls, weight: QuantizedWeight, bias: Tensor | None, backend: str) -> RoundedInputs:
-        return cls(
-            make_linear(weight.values.float(), backend=backend), weight.scales.squeeze(1), bias, weight.values.dtype
-        )
+    def of(cls, weight: QuantizedWeight, bias: Tensor | None) -> RoundedInputs:
+        return cls(make_linear(weight.values.float()), weight.scales.squeeze(1), bias, weight.values.dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
         largest = LARGEST[self.type]

@@ -77,7 +77,7 @@ class Memory:
 def memory(config: EngineConfig, models: Sequence[DecoderConfig], dtype: torch.dtype, device: torch.device) -> Memory:
     """Estimate the memory from the models' shapes and the largest step, before anything is loaded."""
     weights = 0
-    for model in models:  # on a CPU, quantised weights are dequantised
+    for model in models:  # on a CPU, the torch backend dequantises weights
         bits = 8 * dtype.itemsize if model.quantization is None or device.type == "cpu" else model.quantization.bits
         weights += model.num_linear_parameters * bits // 8 + model.num_embedding_parameters * dtype.itemsize
     rows = config.max_num_seqs * (1 + (config.speculative_config or {}).get("num_speculative_tokens", 0))

@@ -17,7 +17,10 @@ from transformers import AutoModelForCausalLM
 from llm_engine import LLM, SamplingParams
 from llm_engine.errors import ModelError
 from llm_engine.operators.quantized import KernelW4A16, QuantizedWeight, join, quantized_linear
+from llm_engine.testing.parts import decoder_of
 from llm_engine.testing.rounding import FORMATS, round_model
+from llm_kernels.cpu import PackedLinear
+from llm_kernels.cpu.packing import Type
 
 Checkpoints = Callable[..., tuple[Path, dict[str, Tensor]]]
 PROMPT = list(range(5, 45))
@@ -138,6 +141,49 @@ def test_the_kernel_gets_the_same_weight(groups: list[int], biased: bool) -> Non
     assert (packed.packed.permutation is None) == (groups != ACT_ORDER)
     plain = quantized_linear(item, bias, torch.float32, "torch")
     torch.testing.assert_close(packed(x), plain(x), atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("gptq", Type.INT4), ("awq", Type.INT4), ("int8", Type.INT8)])
+def test_a_cpu_reads_packed_weights_in_one_call(rounded: Checkpoints, name: str, kind: Type) -> None:
+    """The layers are read as the checkpoint has them, the head in 16 bits, and the forward pass is still one call."""
+    folder, _ = rounded("llama", name)
+    llm = LLM(str(folder), num_gpu_blocks_override=128, attention_backend="cpp")
+    try:
+        decoder: Any = decoder_of(llm)
+        layers = [part for layer in decoder._weights.layers for part in (layer.qkv, layer.o, layer.gate_up, layer.down)]
+        assert {layer.weight.type for layer in layers} == {kind}
+        assert decoder._weights.head.weight.type is Type.BFLOAT16
+        assert decoder._backend.decoder is not None
+    finally:
+        llm.engine.close()
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        weight(IN_ORDER),
+        weight(ACT_ORDER),
+        weight(IN_ORDER).narrow(1, 64, 136),
+        weight(ACT_ORDER).narrow(1, 40, 96),
+        weight([0] * 20),
+        weight(IN_ORDER, out=70).narrow(0, 3, 50),
+    ],
+    ids=["in order", "act-order", "cut groups", "cut act-order", "one short group", "some outputs"],
+)
+def test_the_cpus_kernel_gets_the_same_weight(item: QuantizedWeight) -> None:
+    x, bias = torch.randn(3, item.shape[1], generator=torch.Generator().manual_seed(2)), torch.arange(item.shape[0])
+    packed = quantized_linear(item, bias.float(), torch.float32, "cpp")
+    assert isinstance(packed, PackedLinear)
+    assert packed.weight.type is Type.INT4
+    torch.testing.assert_close(packed(x), x @ item.dequantize().T + bias, atol=1e-3, rtol=1e-4)
+
+
+def test_groups_that_share_words_are_dequantised_on_a_cpu() -> None:
+    item = weight([0] * 12 + [1] * 12)
+    packed = quantized_linear(item, None, torch.float32, "cpp")
+    assert isinstance(packed, PackedLinear)
+    assert packed.weight.type is Type.FLOAT32
+    torch.testing.assert_close(packed(torch.eye(24)).T, item.dequantize())
 
 
 def test_a_group_cut_in_two_is_no_matter_for_the_reference_alone() -> None:
