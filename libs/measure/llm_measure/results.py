@@ -23,6 +23,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
+        "usable_cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
@@ -63,7 +64,9 @@ def missed(found: dict[str, Any]) -> str:
 
 def measured_on(found: dict[str, Any]) -> str:
     """Return the machine and the date of a run, in parentheses."""
-    return f"({found['machine']['cores']} cores of {found['machine']['cpu']}, {found['date']})"
+    machine = found["machine"]
+    usable, cores = machine.get("usable_cores", machine["cores"]), f"{machine['cores']} cores"
+    return f"({cores if usable == machine['cores'] else f'{usable} of {cores}'} of {machine['cpu']}, {found['date']})"
 
 
 def load(*arguments: str) -> dict[str, Any]:

@@ -23,7 +23,10 @@ class Nodes:
     def __init__(self, gpus: Sequence[int]) -> None:
         os.environ.update(ENVIRONMENT)
         head, *workers = map(_resources, gpus)
-        self._cluster = Cluster(initialize_head=True, head_node_args={**head, "include_dashboard": False})
+        # Ray's hooks for the end of a process can be set in the main thread only, and nodes are replaced in another.
+        self._cluster = Cluster(
+            initialize_head=True, head_node_args={**head, "include_dashboard": False}, shutdown_at_exit=False
+        )
         self._resources = workers[0]
         self._workers = [self._cluster.add_node(**resources) for resources in workers]
 

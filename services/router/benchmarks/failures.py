@@ -120,7 +120,7 @@ async def node(case: Case, times: int) -> None:
             for _ in range(times):
                 await asyncio.sleep(BETWEEN_SECONDS)
                 live = await asyncio.to_thread(router.live)
-                moment, killed = nodes.kill_one(live, spare=router.url)
+                moment, killed = await asyncio.to_thread(nodes.kill_one, live, spare=router.url)
                 await asyncio.to_thread(nodes.replace)
                 await note(watch, case, moment, killed)
 

@@ -11,6 +11,15 @@ import pynvml  # type: ignore[import-untyped]
 EVERY_SECONDS = 0.1
 
 
+def name() -> str:
+    """Return the name of the first GPU."""
+    pynvml.nvmlInit()
+    try:
+        return str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(0)))
+    finally:
+        pynvml.nvmlShutdown()
+
+
 class Utilisation:
     """Samples the first `count` GPUs inside the block. Raises pynvml.NVMLError without a driver."""
 

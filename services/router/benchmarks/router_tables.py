@@ -60,6 +60,28 @@ def utilisation(found: Found) -> str:
     return f"{table(('', 'worst engine', 'engines of one run'), rows)}\n\n{spread}{missed(found)}{measured_on(found)}"
 
 
+def utilisation_gpus(found: Found) -> str:
+    rows = []
+    for count, run in found["runs"].items():
+        used = " and ".join(f"{each:.0%}" for each in run["utilised"])
+        rows.append((count, f"{sum(run['tokens_per_second']):,.0f}", used))
+    rates = table(("GPUs", "tokens/s", "a kernel ran"), rows)
+    return f"{rates}\n\n{missed(found)}({found['card']}, {found['machine']['cores']} cores, {found['date']})"
+
+
+def footprint(found: Found) -> str:
+    kinds = list(dict.fromkeys(kind for run in found["runs"] for kind in run["memory_mib"]))
+    rows = [
+        (kind, f"{statistics.median(run['memory_mib'].get(kind, 0.0) for run in found['runs']):.0f} MiB")
+        for kind in kinds
+    ]
+    said = (
+        f"The first answer came after {found['first_answer']:.0f} s. With {found['engines']} engines the router needs "
+        f"{found['memory_mib']:.0f} MiB besides them. "
+    )
+    return f"{table(('processes', 'memory'), rows)}\n\n{said}{missed(found)}{measured_on(found)}"
+
+
 def prefix(found: Found) -> str:
     def cells(name: str, runs: list[Found]) -> tuple[str, ...]:
         hits, load, rate = (_median(runs, key) for key in ("hit_rate", "max_of_mean", "tokens_per_second"))
@@ -137,7 +159,8 @@ def _spread(values: Sequence[float], scale: float, unit: str) -> str:
 
 
 TABLES: dict[str, Callable[[Found], str]] = {
-    each.__name__: each for each in (edge_overhead, utilisation, prefix, failures, chaos, rollout, scaling)
+    each.__name__: each
+    for each in (edge_overhead, footprint, utilisation, utilisation_gpus, prefix, failures, chaos, rollout, scaling)
 }
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Does every engine work all the time? A closed load of twice the engines' saturation, for a minute.
 
     .venv/bin/python services/router/benchmarks/utilisation.py [--without-ray]
-    .venv/bin/python services/router/benchmarks/utilisation.py --gpus 2 --saturation 128 --engine-command '… {port}'
+    .venv/bin/python services/router/benchmarks/utilisation.py --gpus 2 --whole --tokens 512 --engine-command '… {port}'
 
 busy         share of the time in which an engine had a request running, counted by the engine
 slots        mean number of its requests, of those that it can run at once
@@ -69,10 +69,10 @@ def fleet(engine: str, count: int, *, max_running: int, ray: bool) -> Iterator[t
         yield edge.url, urls
 
 
-async def loaded(url: str, engines: list[str], clients: int, *, seconds: float, watched: Watched) -> Run:
-    """Return what each engine did per second of the measurement, by metric."""
+async def loaded(url: str, engines: list[str], load: Run, *, seconds: float, watched: Watched) -> Run:
+    """Return what each engine did per second of the measurement, by metric. `load` are arguments of `Traffic`."""
     # A real engine's greedy text depends on its batch, so only scripted engines are held to their words.
-    async with Traffic(url, streams=clients, tokens=TOKENS, same_text=watched is None) as traffic:
+    async with Traffic(url, **load, same_text=watched is None) as traffic:
         await asyncio.sleep(RAMP_SECONDS)
         before = await asyncio.to_thread(_scrape, engines)
         with watched or nullcontext():
@@ -131,8 +131,16 @@ def on_gpus(arguments: argparse.Namespace) -> tuple[Run, Bars]:
     runs = {}
     for number in (1, count):
         watched = gpus.Utilisation(number)
-        size = {"max_running": arguments.saturation, "ray": not arguments.without_ray}
-        run = _measure(engine, number, arguments.seconds, watched=watched, **size)
+        run = _measure(
+            engine,
+            number,
+            arguments.seconds,
+            max_running=arguments.saturation,
+            ray=not arguments.without_ray,
+            clients="unary" if arguments.whole else "streams",
+            tokens=arguments.tokens,
+            watched=watched,
+        )
         runs[number] = {"tokens_per_second": tokens_per_second(run), "utilised": watched.means()}
         print(f"  {number} GPUs: {sum(runs[number]['tokens_per_second']):,.0f} tokens/s, utilised {watched.means()}")
     one, tokens = runs[1]["tokens_per_second"][0], runs[count]["tokens_per_second"]
@@ -141,13 +149,25 @@ def on_gpus(arguments: argparse.Namespace) -> tuple[Run, Bars]:
         "tokens per second, of one GPU's": (sum(tokens) / one, ">=", 0.95 * count),
         "most loaded, of least": (max(tokens) / min(tokens), "<=", 1.2),
     }
-    found = {"gpus": count, "engine_command": engine, "saturation": arguments.saturation, "runs": runs}
+    options = {name: getattr(arguments, name) for name in ("gpus", "engine_command", "saturation", "whole", "tokens")}
+    found = {**options, "card": gpus.name(), "runs": runs}
     return found, checks
 
 
-def _measure(engine: str, count: int, seconds: float, *, max_running: int, ray: bool, watched: Watched = None) -> Run:
+def _measure(
+    engine: str,
+    count: int,
+    seconds: float,
+    *,
+    max_running: int,
+    ray: bool,
+    clients: str = "streams",
+    tokens: int = TOKENS,
+    watched: Watched = None,
+) -> Run:
+    load = {clients: OVERLOAD * max_running * count, "tokens": tokens}
     with fleet(engine, count, max_running=max_running, ray=ray) as (url, urls):
-        return asyncio.run(loaded(url, urls, OVERLOAD * max_running * count, seconds=seconds, watched=watched))
+        return asyncio.run(loaded(url, urls, load, seconds=seconds, watched=watched))
 
 
 def main() -> None:
@@ -158,6 +178,12 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=0, help="real engines on this number of GPUs")
     parser.add_argument("--engine-command", default="", help="with --gpus: the engine, on {port}, by {python}")
     parser.add_argument("--saturation", type=int, default=128, help="with --gpus: requests that fill one engine")
+    parser.add_argument("--tokens", type=int, default=TOKENS, help="with --gpus: tokens of each answer")
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="with --gpus: whole answers, for one Python client reads 26,000 streamed tokens a second",
+    )
     parser.add_argument("--no-write", action="store_true", help="leave results/utilisation.json as it is")
     arguments = parser.parse_args()
     if arguments.gpus and not arguments.engine_command:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,23 +62,26 @@ def _deploy(api: AdminApi, arguments: argparse.Namespace) -> int:
     if not isinstance(config, dict):
         raise AdminError(f"{arguments.file}: expected a mapping with `applications`")
     begun = Status(**api.deploy(config))
-    changed = {one.application for one in begun.rollouts if one.ended is None}
+    changed = {one.application: one.started for one in begun.rollouts if one.ended is None}
     if arguments.no_wait or not changed:
         print(rollouts_text(begun) if changed else "nothing restarts")
         return 0
     return follow(api, changed)
 
 
-def follow(api: AdminApi, applications: set[str], *, sleep: Callable[[float], None] = time.sleep) -> int:
-    """Print each change of these applications' rollouts until all have ended. Return 1 if one failed."""
+def follow(api: AdminApi, begun: Mapping[str, float], *, sleep: Callable[[float], None] = time.sleep) -> int:
+    """Print each change of these rollouts until all have ended. Return 1 if one failed.
+
+    begun   when the rollout of each application started; a status from before knows an earlier one, or none
+    """
     shown: dict[str, str] = {}
     while True:
-        rollouts = [one for one in _control(api).rollouts if one.application in applications]
+        rollouts = [one for one in _control(api).rollouts if one.started >= begun.get(one.application, math.inf)]
         for rollout in rollouts:
             if shown.get(rollout.application) != (line := rollout_line(rollout)):
                 shown[rollout.application] = line
                 print(line, flush=True)
-        if all(one.state in ("done", "rolled_back", "failed") for one in rollouts):
+        if len(rollouts) == len(begun) and all(one.state in ("done", "rolled_back", "failed") for one in rollouts):
             return 0 if all(one.state == "done" for one in rollouts) else 1
         sleep(POLL_SECONDS)
 

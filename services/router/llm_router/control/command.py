@@ -107,7 +107,7 @@ def edge_args(config: dict[str, Any]) -> EdgeAppSettings:
 
 def serve(config: dict[str, Any], settings: RaySettings, *, gpus: float | None) -> None:
     """Deploy, print the URL once a request can be served, and drain at SIGTERM or SIGINT."""
-    from llm_router.control import local
+    from llm_router.control import local, memory
 
     try:
         local.start(address=settings.address, gpus=gpus)
@@ -119,6 +119,7 @@ def serve(config: dict[str, Any], settings: RaySettings, *, gpus: float | None) 
         url = local.wait_until_ready(stop, say=lambda line: print(line, file=sys.stderr, flush=True))
         if url:
             print(url, flush=True)
+            memory.give_back()
             stop.wait()
             _end_at_once_at_the_next()
     except local.StartFailed as error:

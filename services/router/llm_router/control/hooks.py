@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import ray
 from ray import serve
+from ray._private.parameter import RayParams
+from ray.experimental import internal_kv
 from ray.serve._private import constants
 from ray.serve._private.client import ServeControllerClient
 from ray.serve.config import AutoscalingConfig, AutoscalingContext
@@ -41,6 +43,10 @@ def _missing() -> Iterator[str]:
     ):
         if not hasattr(owner, name):
             yield f"{owner.__name__}.{name}"
+    parameters = inspect.signature(RayParams).parameters
+    yield from (f"RayParams({name}=…)" for name in ("include_log_monitor", "no_monitor") if name not in parameters)
+    if not hasattr(internal_kv, "_internal_kv_put"):
+        yield "_internal_kv_put"
     if not hasattr(ray._private.state, "available_resources_per_node"):
         yield "available_resources_per_node"
     if "policy" not in AutoscalingConfig.model_fields:

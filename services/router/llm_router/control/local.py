@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 import ray
 from ray import serve
+from ray._private.node import Node
+from ray._private.parameter import RayParams
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
 
@@ -36,8 +38,13 @@ ENVIRONMENT = {
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
     "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_prestart_worker_first_driver": "0",  # else an idle worker of 57 MiB for each core
 }
 """Set before Ray starts, unless they are set already."""
+
+
+_heads: list[Node] = []
+"""The node that `start` started, if it started one."""
 
 
 class StartFailed(RuntimeError):
@@ -63,25 +70,33 @@ def start(*, address: str | None = None, gpus: float | None = None, cpus: float 
 
 
 def _start_ray(gpus: float | None, cpus: float | None) -> None:
-    """Start a Ray of our own. Try again if it fails: on a busy machine, the 30 s that it allows can be too few."""
+    """Start a Ray of our own. Try again if it fails: on a busy machine, the 30 s that it allows can be too few.
+
+    Of Ray's own processes it leaves out those that have nothing to do here: the log monitor and the autoscaler, 45 MiB
+    each, and the dashboard's server, 77 MiB.
+    """
     this = psutil.Process()
     for attempt in range(1, START_ATTEMPTS + 1):
         before = set(this.children(recursive=True))
+        params = RayParams(
+            num_gpus=gpus,
+            num_cpus=cpus,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            include_log_monitor=False,
+            no_monitor=True,
+            dashboard_agent_listen_port=None,  # any, so that two routers can run on one machine
+        )
         try:
-            ray.init(
-                address="local",
-                num_gpus=gpus,
-                num_cpus=cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-            )
+            head = Node(params, head=True, shutdown_at_exit=True, spawn_reaper=True)
         except Exception as error:  # Ray raises no narrower one here
-            ray.shutdown()
-            _kill(set(this.children(recursive=True)) - before)  # `shutdown` forgets those of a start that failed
+            _kill(set(this.children(recursive=True)) - before)
             if attempt == START_ATTEMPTS:
                 raise StartFailed(f"Ray does not start: {error}") from error
         else:
+            _heads.append(head)
+            head.kill_dashboard(check_alive=False)
+            ray.init(address=head.gcs_address, log_to_driver=False)
             return
 
 
@@ -151,3 +166,5 @@ def stop(*, joined: bool = False) -> None:
             client.delete_apps(edges, blocking=True)  # their last requests need the engines
         client.shutdown(timeout_s=SHUTDOWN_SECONDS)
     ray.shutdown()
+    while _heads:
+        _heads.pop().kill_all_processes(check_alive=False, allow_graceful=True, wait=True)

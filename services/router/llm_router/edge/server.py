@@ -131,8 +131,9 @@ class EdgeServer:
             self._demand.waits(model)
 
     def _make_listeners(self) -> None:
-        settings, admin = self.settings, Admin(self._control)
-        pages = self._pages()
+        settings = self.settings
+        status = StatusPages(self.fleet, self._control, depth=self.queues.depth, requests=self._requests)
+        pages, admin = self._pages(status), Admin(self._control, status.forget)
         self._public = Listener(
             application(self._public_routes() | pages, max_body_bytes=settings.max_body_bytes),
             settings.host,
@@ -162,8 +163,7 @@ class EdgeServer:
             ("GET", "/v1/models/{id:.+}"): models.show,
         }
 
-    def _pages(self) -> dict[tuple[str, str], Any]:
-        status = StatusPages(self.fleet, self._control, depth=self.queues.depth, requests=self._requests)
+    def _pages(self, status: StatusPages) -> dict[tuple[str, str], Any]:
         health = HealthPages(self.fleet, status, lambda: self.draining)
         return {
             ("GET", "/health"): health.health,

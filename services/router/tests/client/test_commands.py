@@ -30,10 +30,10 @@ APPLICATION = ApplicationStatus(
 LOAD = {"id": "abc", "in_flight": 3, "running": 2.0, "waiting": 1.0, "kv_usage": 0.5, "up": True}
 
 
-def status(*states: RolloutState, message: str = "", ended: float | None = None) -> Status:
+def status(*states: RolloutState, message: str = "", ended: float | None = None, started: float = 1) -> Status:
     rollouts = tuple(
         RolloutStatus(
-            application="engines-main", state=state, to_version="2" * 8, started=1, message=message, ended=ended
+            application="engines-main", state=state, to_version="2" * 8, started=started, message=message, ended=ended
         )
         for state in states
     )
@@ -140,7 +140,8 @@ def test_deploy_waits_for_the_rollout(
     file.write_text("applications: []\n")
     message = "" if code == 0 else "no weights"
     api.say("/-/deploy", status("in_progress").model_dump(mode="json"))
-    api.say("/-/status", edge_says(status("in_progress")), edge_says(status(last, message=message)))
+    old = [edge_says(status("done", started=0)), edge_says(status())]  # read before the deploy
+    api.say("/-/status", *old, edge_says(status("in_progress")), edge_says(status(last, message=message)))
     assert run("deploy", str(file)) == code
     assert api.bodies == [{"applications": []}]
     lines = capsys.readouterr().out.splitlines()

@@ -33,6 +33,9 @@ class FakeControl:
             name="engines", kind="engines", status="RUNNING", model=MODEL, target=target, waits_for=waits_for
         )
 
+    def target(self, engines: int) -> None:
+        self._application = self._application.model_copy(update={"target": engines})
+
     async def status(self) -> Status:
         if self.hangs:
             await asyncio.Event().wait()
@@ -157,6 +160,35 @@ async def test_a_control_plane_that_hangs_holds_up_no_probe(
             assert (await get(client, edge.url + "/ready"))[1]["models"] == {MODEL: {"up": 1, "of": 1}}
             _, body = await get(client, edge.url + "/-/status")
         assert "does not answer" in body["control_error"]
+
+
+async def test_a_control_plane_that_slows_down_does_not_delay_what_the_edge_knows(
+    client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(pages, "PATIENCE_SECONDS", 60.0)
+    control, seldom = FakeControl(target=1), {"signals_interval": 60, "probe_interval": 60}
+    async with ScriptedEngine() as engine, RunningEdge(engine.url, control=control, watch=seldom) as edge:
+        await get(client, edge.url + "/-/status")
+        control.hangs = True
+        edge.engines["e0"].ejected = True
+        async with asyncio.timeout(2):
+            _, body = await get(client, edge.url + "/-/status")
+        assert body["control"]["applications"][0]["target"] == 1
+        assert "control_error" not in body
+        assert body["models"][0]["engines"][0]["up"] is False
+
+
+async def test_the_status_after_a_change_is_not_the_one_before(client: aiohttp.ClientSession) -> None:
+    control = FakeControl(target=1)
+    async with RunningEdge(control=control, admin_port=0) as edge:
+        assert edge.server.admin_url is not None
+        await get(client, edge.url + "/-/status")
+        control.target(2)
+        async with client.post(edge.server.admin_url + "/-/scale", json={"model": MODEL, "replicas": 2}) as response:
+            assert response.status == 200
+        _, body = await get(client, edge.url + "/-/status")
+        assert body["control"]["applications"][0]["target"] == 2
 
 
 async def test_changes_are_made_on_the_admin_port_only(client: aiohttp.ClientSession) -> None:

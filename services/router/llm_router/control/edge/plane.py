@@ -12,11 +12,12 @@ from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from llm_router.control.change_lock import ChangeLock
 from llm_router.control.cluster import nodes
 from llm_router.control.edge.engine_lists import EngineLists
 from llm_router.control.rollouts.plan import InvalidConfig, plan, scaled
 from llm_router.control.rollouts.state import status_of
-from llm_router.control.rollouts.watch import follow
+from llm_router.control.rollouts.watch import follow, rollouts_under_way
 from llm_router.control.scaling.surge import surge_percent
 from llm_router.control.serve_controller import ControllerUnreachable, ServeController
 from llm_router.settings import EnginesSettings
@@ -32,13 +33,15 @@ log = logging.getLogger(__name__)
 class ControlPlane:
     """Implements the edge's `Control`. Its public methods can be awaited in any event loop."""
 
-    def __init__(self, edge_id: str, lists: EngineLists, controller: ServeController) -> None:
+    def __init__(
+        self, edge_id: str, lists: EngineLists, controller: ServeController, changing: ChangeLock | None = None
+    ) -> None:
         self._edge_id = edge_id
         self._lists = lists
         self._controller = controller
         self._loop = asyncio.get_running_loop()
-        self._changing = asyncio.Lock()
-        """Held from reading the configuration to applying a changed one, so that no change of this edge is lost."""
+        self._changing = changing or ChangeLock()
+        """Held from reading the configuration to applying a changed one."""
 
     async def status(self) -> Status:
         return await self._here(self._status())
@@ -71,10 +74,11 @@ class ControlPlane:
             await asyncio.sleep(POLL_SECONDS)
 
     async def poll(self) -> None:
-        async with self._changing:
-            entries = await self._controller.entries()
-            self._lists.update(entries)
-            await follow(self._controller, entries, now=time.time())
+        entries = await self._controller.entries()
+        self._lists.update(entries)
+        if rollouts_under_way(entries):
+            async with self._changing():
+                await follow(self._controller, now=time.time())
 
     async def _here(self, work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
@@ -92,7 +96,7 @@ class ControlPlane:
         def surge(settings: EnginesSettings) -> int:
             return surge_percent(settings.surge, settings.gpus_per_engine, free)
 
-        async with self._changing:
+        async with self._changing():
             entries = await self._controller.entries()
             await self._controller.apply(plan(config, entries, surge=surge, now=time.time()))
         return await self._status()
@@ -100,7 +104,7 @@ class ControlPlane:
     async def _scale(self, model: str, replicas: int) -> Status:
         if replicas < 1:
             raise InvalidConfig(f"cannot scale {model} to {replicas}; at least 1, or autoscaling.min 0 in its args")
-        async with self._changing:
+        async with self._changing():
             await self._controller.apply(scaled(await self._controller.entries(), model, replicas))
         return await self._status()
 

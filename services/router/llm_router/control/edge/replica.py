@@ -16,6 +16,7 @@ from typing import Any
 import uvloop
 from ray import serve
 
+from llm_router.control import memory
 from llm_router.control.edge.engine_lists import EngineLists
 from llm_router.control.edge.plane import ControlPlane
 from llm_router.control.edge.settings import EdgeAppSettings
@@ -44,6 +45,7 @@ class Edge:
         await self._in_edge(self.server.start())
         self._following = asyncio.create_task(self.control.keep_up())
         self._draining = False
+        memory.give_back()
 
     def _set_models(self, models: Any) -> None:
         self._loop.call_soon_threadsafe(lambda: self.fleet.set_models(models))

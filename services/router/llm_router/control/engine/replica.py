@@ -16,6 +16,7 @@ import aiohttp
 import ray
 from ray import serve
 
+from llm_router.control import memory
 from llm_router.control.engine.child import PROBE_SECONDS, Child, EngineFailed, command_of, free_port
 from llm_router.control.engine.progress import EngineLoad, Progress, read_load
 from llm_router.control.scaling.policy import FRESH_SECONDS, QUEUE_KEY
@@ -61,6 +62,7 @@ class EngineReplica:
         self._child.call_at_end(lambda: os._exit(ENGINE_DIED))
         self.progress = Progress(settings.progress_timeout, time.monotonic())
         self._watching = asyncio.create_task(self._watch())
+        memory.give_back()
 
     async def _is_ready(self, url: str) -> bool:
         """Return whether /health and, where there is one, /ready answer 200."""

@@ -23,14 +23,18 @@ SERVING = (RUNNING, "UPDATING")
 log = logging.getLogger(__name__)
 
 
-async def follow(controller: ServeController, entries: Mapping[str, dict[str, Any]], *, now: float) -> None:
+def rollouts_under_way(entries: Mapping[str, dict[str, Any]]) -> set[str]:
+    """Return the applications whose rollout has not ended."""
+    return {record.application for record in edge_config(entries).rollouts if record.ended is None}
+
+
+async def follow(controller: ServeController, *, now: float) -> None:
     """Roll back the rollouts that have failed and close those that are done.
 
-    Every edge does so; doing it twice changes nothing.
+    Every edge does so, under the lock of changes; doing it twice changes nothing.
     """
-    under_way = {record.application for record in edge_config(entries).rollouts if record.ended is None}
-    if not under_way:
-        return
+    entries = await controller.entries()
+    under_way = rollouts_under_way(entries)
     details = await controller.details()
     status = {name: details.get(name, {}).get("status") for name in entries}
     for name in under_way:

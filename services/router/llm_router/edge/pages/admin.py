@@ -10,7 +10,7 @@ is neither an IP address nor localhost: a foreign name can be pointed at this ad
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -25,15 +25,19 @@ BODY_TIMEOUT = 10.0
 
 
 class Admin:
-    """The handlers of the admin API. Without a control plane they answer 501."""
+    """The handlers of the admin API. Without a control plane they answer 501.
 
-    def __init__(self, control: Control | None) -> None:
+    changed   called after each change
+    """
+
+    def __init__(self, control: Control | None, changed: Callable[[], None]) -> None:
         self._control = control
+        self._changed = changed
 
     async def deploy(self, request: web.Request) -> web.Response:
         """Handle POST /-/deploy."""
         control = self._checked(request)
-        return json_response(await _call(control.deploy(await _body(request))))
+        return await self._answer(control.deploy(await _body(request)))
 
     async def scale(self, request: web.Request) -> web.Response:
         """Handle POST /-/scale."""
@@ -43,7 +47,12 @@ class Admin:
             raise ApiError(ErrorKind.INVALID_REQUEST, "`model` must be a string", param="model")
         if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
             raise ApiError(ErrorKind.INVALID_REQUEST, "`replicas` must be an integer from 0 on", param="replicas")
-        return json_response(await _call(control.scale(model, replicas)))
+        return await self._answer(control.scale(model, replicas))
+
+    async def _answer(self, change: Awaitable[Any]) -> web.Response:
+        found = await _call(change)
+        self._changed()
+        return json_response(found)
 
     def _checked(self, request: web.Request) -> Control:
         if "origin" in request.headers or not _is_local(request.host):

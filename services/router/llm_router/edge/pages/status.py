@@ -20,7 +20,9 @@ from llm_router.status import Status
 
 CONTROL_TIMEOUT = 10.0
 PATIENCE_SECONDS = 1.0
-"""Time that a page waits for the control plane. After that it shows the last state that is known."""
+"""Time after which the control plane is said not to answer."""
+GLANCE_SECONDS = 0.02
+"""Time that a page waits for the control plane if it has an earlier state to show."""
 FRESH_SECONDS = 0.5
 """Age up to which the control plane's state is shown again, so that many viewers cost it no more than one."""
 
@@ -55,14 +57,26 @@ class StatusPages:
 
     async def show(self, _: web.Request) -> web.Response:
         """Handle GET /-/status."""
-        found: dict[str, Any] = {"time": time.time(), "requests": self._requests(), "models": self._models()}
+        control_error = ""
         try:
-            state = await self.of_control(PATIENCE_SECONDS)
+            state = await self.of_control(GLANCE_SECONDS if self.last else PATIENCE_SECONDS)
         except TimeoutError:
-            state, found["control_error"] = self.last, "it does not answer; its last known state is shown"
+            state = self.last
+            if time.monotonic() - self._read_at >= PATIENCE_SECONDS:
+                control_error = "it does not answer; its last known state is shown"
         except Exception as error:  # noqa: BLE001  the edge's own state is worth showing without the control plane
-            state, found["control_error"] = self.last, f"{type(error).__name__}: {error}"
-        return json_response({**found, "control": None if state is None else state.model_dump(mode="json")})
+            state, control_error = self.last, f"{type(error).__name__}: {error}"
+        found = {
+            "time": time.time(),
+            "requests": self._requests(),
+            "models": self._models(),
+            "control": None if state is None else state.model_dump(mode="json"),
+        }
+        return json_response({**found, "control_error": control_error} if control_error else found)
+
+    def forget(self) -> None:
+        """Ask the control plane anew for the next page: its state has just been changed."""
+        self._reading = None
 
     async def of_control(self, patience: float) -> Status | None:
         """Return the control plane's state, at most FRESH_SECONDS old; None without one.
@@ -81,8 +95,10 @@ class StatusPages:
 
     async def _read(self, control: Control) -> Status:
         async with asyncio.timeout(CONTROL_TIMEOUT):
-            self.last = await control.status()
-        return self.last
+            state = await control.status()
+        if asyncio.current_task() is self._reading:
+            self.last = state
+        return state
 
     def _models(self) -> list[dict[str, Any]]:
         depth = self._depth()

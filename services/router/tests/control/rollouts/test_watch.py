@@ -54,9 +54,12 @@ class Controller:
     """A controller that keeps what is applied."""
 
     def __init__(self, entries: Mapping[str, dict[str, Any]], status: Mapping[str, str]) -> None:
-        self.entries = dict(entries)
+        self.applications = dict(entries)
         self.status = status
         self.applied = 0
+
+    async def entries(self) -> dict[str, dict[str, Any]]:
+        return deepcopy(self.applications)
 
     async def details(self) -> dict[str, Any]:
         return {
@@ -65,7 +68,7 @@ class Controller:
 
     async def apply(self, config: Mapping[str, Any]) -> None:
         self.applied += 1
-        self.entries = {entry["name"]: deepcopy(entry) for entry in config["applications"]}
+        self.applications = {entry["name"]: deepcopy(entry) for entry in config["applications"]}
 
 
 def entries(revision: str = "", before: Mapping[str, dict[str, Any]] | None = None) -> dict[str, dict[str, Any]]:
@@ -79,21 +82,21 @@ def entries(revision: str = "", before: Mapping[str, dict[str, Any]] | None = No
 
 
 async def step(controller: Controller) -> None:
-    await follow(controller, controller.entries, now=5)  # type: ignore[arg-type]
+    await follow(controller, now=5)  # type: ignore[arg-type]
 
 
 async def test_a_failed_rollout_goes_back_and_says_why() -> None:
     old = entries("1")
     controller = Controller(entries("2", old), {"a": "DEPLOY_FAILED", "edge": "RUNNING"})
     await step(controller)
-    assert version(controller.entries["a"]) == version(old["a"])
-    assert {one.application: one.message for one in edge_config(controller.entries).rollouts}["a"] == "broken"
+    assert version(controller.applications["a"]) == version(old["a"])
+    assert {one.application: one.message for one in edge_config(controller.applications).rollouts}["a"] == "broken"
 
 
 async def test_rollouts_end_when_nothing_deploys_and_then_nothing_is_applied() -> None:
     controller = Controller(entries(), {"a": "RUNNING", "edge": "RUNNING"})
     await step(controller)
-    assert [one.ended for one in edge_config(controller.entries).rollouts] == [5, 5]
+    assert [one.ended for one in edge_config(controller.applications).rollouts] == [5, 5]
     await step(controller)
     assert controller.applied == 1
 
@@ -115,4 +118,4 @@ async def test_a_failure_after_the_rollout_ended_is_not_rolled_back() -> None:
 async def test_a_first_version_that_fails_stays() -> None:
     controller = Controller(entries(), {"a": "DEPLOY_FAILED", "edge": "RUNNING"})
     await step(controller)
-    assert version(controller.entries["a"]) == version(entries()["a"])
+    assert version(controller.applications["a"]) == version(entries()["a"])
