@@ -1,4 +1,4 @@
-"""What the router itself needs: seconds from its command to the first answer, and memory with four engines.
+"""The needs of the router itself: seconds from its command to the first answer, and memory with four engines.
 
     .venv/bin/python services/router/benchmarks/footprint.py [--rounds 3]
 
