@@ -7,8 +7,8 @@ from html import escape
 
 from llm_bench.locust_ui.history import HistoryPoint
 from llm_bench.locust_ui.rows import METRICS
-from llm_bench.report.charts import Frame
 from llm_report import svg
+from llm_report.svg import Frame
 from llm_report.units import duration
 
 FRAME = Frame(360, 220, left=52, right=12, top=16, bottom=26)

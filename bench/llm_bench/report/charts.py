@@ -15,32 +15,13 @@ from llm_bench.measure.record import NOT_SENT, OK, RequestRecord
 from llm_bench.measure.stats import Distribution
 from llm_bench.results.result import Result
 from llm_report import svg
+from llm_report.svg import Frame
 from llm_report.units import duration, seconds, share
 
 CURVE_POINTS = 240
 """A curve with more samples than this is drawn through this many of its quantiles."""
 OPEN_WHISKER = 26
 """Drawing units of a whisker that has no end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """The plotting area inside a panel, in drawing units."""
-
-    width: int
-    height: int
-    left: int = 46
-    right: int = 14
-    top: int = 12
-    bottom: int = 34
-
-    @property
-    def x_end(self) -> int:
-        return self.width - self.right
-
-    @property
-    def y_end(self) -> int:
-        return self.height - self.bottom
 
 
 WIDE = Frame(480, 300)

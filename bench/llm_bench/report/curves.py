@@ -10,11 +10,12 @@ from markupsafe import Markup
 
 from llm_bench.analyse.repetitions import Estimate, mean_interval
 from llm_bench.measure.summary import ALL, ClassFigures
-from llm_bench.report.charts import NARROW, WIDE, Frame, hue
+from llm_bench.report.charts import NARROW, WIDE, hue
 from llm_bench.report.template import fill_template
 from llm_bench.report.write import write_file
 from llm_bench.results.result import Result
 from llm_report import svg
+from llm_report.svg import Frame
 from llm_report.units import duration
 
 GOAL = 0.99

@@ -7,8 +7,8 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from llm_bench.report.charts import Frame
 from llm_report import svg
+from llm_report.svg import Frame
 from llm_report.units import duration
 
 FRAME = Frame(480, 104, top=8, bottom=22)

@@ -39,6 +39,26 @@ class Scale:
         return math.log10(value) if self.log else value
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The plotting area inside a panel, in drawing units."""
+
+    width: int
+    height: int
+    left: int = 46
+    right: int = 14
+    top: int = 12
+    bottom: int = 34
+
+    @property
+    def x_end(self) -> int:
+        return self.width - self.right
+
+    @property
+    def y_end(self) -> int:
+        return self.height - self.bottom
+
+
 def linear(high: float, start: float, end: float) -> Scale:
     """Return a scale from 0 to a little more than `high`."""
     return Scale(0.0, (high if high > SMALLEST else 1.0) * 1.05, start, end)

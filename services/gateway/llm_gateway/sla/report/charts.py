@@ -6,39 +6,19 @@ A class has the same hue in all charts, and verdicts have colours of their own. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from llm_gateway.sla.record import SlaVerdict
 from llm_gateway.sla.report.series import SLICES, ClassSeries, Span, Values
 from llm_gateway.sla.summary import ClassSummary, Figures
 from llm_report import svg, units
+from llm_report.svg import Frame
 
 SHOWN_VERDICTS = (SlaVerdict.MET, SlaVerdict.LATE, SlaVerdict.REJECTED, SlaVerdict.FAILED)
 """The verdicts of a stack, from bottom to top."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """The plotting area inside a panel, in drawing units."""
-
-    width: float
-    height: float
-    left: float = 52
-    right: float = 12
-    top: float = 14
-    bottom: float = 26
-
-    @property
-    def x_end(self) -> float:
-        return self.width - self.right
-
-    @property
-    def y_end(self) -> float:
-        return self.height - self.bottom
-
-
-WIDE = Frame(500, 250)
-NARROW = Frame(330, 220)
+WIDE = Frame(500, 250, left=52, right=12, top=14, bottom=26)
+NARROW = Frame(330, 220, left=52, right=12, top=14, bottom=26)
 
 
 def attainment(span: Span, hues: dict[str, str], series: dict[str, ClassSeries], objective: float) -> str:
