@@ -35,7 +35,7 @@ LOADS: dict[int, Load] = {
     12: waiting.one_after_another,
 }
 LOG_NAME = "engine.log"
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 STOP_SECONDS = 10.0
 
 
