@@ -87,8 +87,8 @@ class Client:
         """Wait until the metrics are as wanted; at most `seconds`, as those of a faulty engine may never be."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while not is_so(await self.metrics()):
-                    await asyncio.sleep(0.01)  # noqa: ASYNC110 (the engine is another process)
+                while not is_so(await self.metrics()):  # noqa: ASYNC110 (the engine is another process)
+                    await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

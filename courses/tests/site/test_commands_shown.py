@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 
 import pytest
 
@@ -16,8 +17,11 @@ from llm_course.exercises.overlay import ENGINE
 from llm_course.paths import COURSES, DOCS, ROOT
 
 PAGES = sorted(
-    [*DOCS.glob("course/*.md"), *(page for m in ("01", "02", "04") for page in DOCS.glob(f"modules/{m}-*/*.md"))]
-    + [*COURSES.glob("0*/ex*/task.md"), *COURSES.glob("0*/deliverables/*.md"), COURSES / "faults/task.md"]
+    [
+        *(page for folder in ("course", "modules/0[124]-*") for page in DOCS.glob(f"{folder}/*.md")),
+        *(page for names in ("ex*/task.md", "deliverables/*.md") for page in COURSES.glob(f"0*/{names}")),
+        COURSES / "faults/task.md",
+    ]
 )
 GPU = re.compile(r'^( *)=== "GPU"\n(?:\1    .*\n|\n)*', re.MULTILINE)
 """A tab for machines with a GPU: its commands need what is not here."""
@@ -68,7 +72,7 @@ def test_a_program_takes_the_command(command: str) -> None:
     words = shlex.split(command)
     assert words[0] != "python", "a laptop's interpreter is .venv/bin/python"
     if words[0] == "curl":
-        bodies = [body for flag, body in zip(words, words[1:], strict=False) if flag == "-d"]
+        bodies = [body for flag, body in pairwise(words) if flag == "-d"]
         assert all(json.loads(body) for body in bodies)
         return
     if words[1] in ("-c", "-", "--help") or words[1].startswith(MADE_BY_THE_READER):
