@@ -7,21 +7,21 @@ import asyncio
 from llm_course.fault_loads.answers import differing
 from llm_course.fault_loads.client import PREEMPTIONS, RUNNING, USAGE, WAITING, Client, Prompt, Seen, drawn
 
-SENT_SECONDS = 0.05
+SENT_SECONDS = 0.2
 """Time in which a request reaches the server."""
-NUM_HANG_UPS = 17
-"""So many that the next prompt finds no room if each leaves its blocks behind: 17 x 7 of 130."""
+NUM_HANG_UPS = 12
+"""If each leaves its 7 blocks or more behind, the next prompt, of 48 blocks, finds no room in 130."""
 
 
 async def hang_ups(client: Client) -> Seen:
-    """Hang up on seventeen streams, one after the other, and then ask for an answer."""
+    """Hang up on twelve streams, one after the other, and then ask for an answer."""
     seen: Seen = {}
     for count in range(1, NUM_HANG_UPS + 1):
         await client.hang_up(drawn(100, count), 400)
         await client.until(lambda metrics: not metrics.get(RUNNING))
         if count in (1, 8):
             seen[f"{USAGE} after {count} hang-ups, idle"] = round(await client.metric(USAGE), 3)
-    last = asyncio.create_task(client.text(drawn(300, 99), 4))
+    last = asyncio.create_task(client.text(drawn(760, 99), 4))
     await asyncio.wait([last], timeout=3)
     seen["one more request"] = "answered" if last.done() else "not answered"
     seen |= {name: await client.metric(name) for name in (RUNNING, WAITING)}
@@ -30,8 +30,8 @@ async def hang_ups(client: Client) -> Seen:
 
 
 async def hang_ups_at_once(client: Client) -> Seen:
-    """Close fifty connections while the engine is in a long step, as its requests are still on their way to it."""
-    long = [asyncio.create_task(client.text(drawn(1900, seed), 2)) for seed in range(100, 104)]
+    """Close fifty connections while the engine is in one long step, so that it has not seen their requests yet."""
+    long = [asyncio.create_task(client.text(drawn(1900, seed), 2)) for seed in range(100, 108)]
     await client.until(lambda metrics: metrics.get(RUNNING, 0) > 0)
 
     async def one(seed: int) -> None:
