@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -46,7 +47,9 @@ SHOWN = sorted({command for page in PAGES for command in commands(page.read_text
 @cache
 def help_of(*program: str) -> str:
     """Return what a program says about itself."""
-    done = subprocess.run([sys.executable, *program, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    argv = (sys.executable, *program, "--help")
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(program)} --help: {done.stderr}"
     return done.stdout
 
