@@ -112,3 +112,15 @@ def test_the_code_bar_leads_to_the_line_in_its_file(address: str, visitor: Visit
     page.wait_for_selector("span[id^='L-']:target")
     assert "def allocate" in page.inner_text("span[id^='L-']:target")
     assert walk.complaints == []
+
+
+def test_paper_has_the_folded_answers_and_both_tabs(site: Path, serve: Serve, visitor: Visit) -> None:
+    page = visitor(serve(site).without_search().address).open("modules/02-core-concepts/continuous-batching.html")
+    page.emulate_media(media="print")
+    answers = page.locator("article details > p")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert answers.count() >= 3
+    assert all(answer.is_visible() for answer in answers.all())
+    assert all(tab.is_visible() for tab in page.locator(".tabbed-block").all())
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not any(answer.is_visible() for answer in answers.all())

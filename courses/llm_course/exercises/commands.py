@@ -225,6 +225,8 @@ def _session(number: str | None) -> Session:
 
 def _chosen(number: str | None) -> Exercise:
     exercises = read_all()
+    if number == faults.EXERCISE:
+        raise UsageError(f"exercise {number} is the fault lab; ./lab fault list")
     return current(_log(), exercises) if number is None else find(number, exercises)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 
 from llm_course import paths
 from llm_course.errors import CourseError
 from llm_course.exercises import faults
-from llm_course.exercises.faults import FaultLab
+from llm_course.exercises.faults import Fault, FaultLab
+from llm_course.fault_loads.show import LOADS, LOG_NAME, show
 from llm_course.progress.log import Log
 
 
@@ -20,6 +22,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     start = actions.add_parser("start", help="get an engine with the fault, and its symptoms; the clock runs")
     start.add_argument("number", type=int)
     start.set_defaults(command=_start)
+    show = actions.add_parser("show", help="run your copy under the load that makes the symptom show")
+    show.add_argument("number", type=int)
+    show.add_argument("--ours", action="store_true", help="the engine without the fault, for comparison")
+    show.add_argument(
+        "flags", nargs="*", metavar="-- FLAG", help="more of the engine's flags, such as --check-invariants"
+    )
+    show.set_defaults(command=_show)
     check = actions.add_parser("check", help="say where it comes from; your mended engine is tested")
     check.add_argument("number", type=int)
     check.add_argument("where", help="a place in the engine, such as scheduler/scheduler.py:110")
@@ -42,9 +51,28 @@ def _list(_: argparse.Namespace) -> None:
 def _start(arguments: argparse.Namespace) -> None:
     fault = faults.find(arguments.number)
     folder = _lab().start(fault)
-    print(f"Fault {fault.number}: {fault.facts.title}\n\n{fault.facts.symptoms.strip()}\n\nTo see it:\n")
-    print("\n".join(f"    {line}" for line in fault.facts.reproduce.strip().splitlines()))
-    print(f"\nThe engine is in {folder}; mend it there. Then:\n\n    ./lab fault check {fault.number} FILE:LINE")
+    number, facts = fault.number, fault.facts
+    print(f"Fault {number}: {facts.title}\n\n{facts.symptoms.strip()}\n\nTo see it:\n")
+    print(f"    ./lab fault show {number}\n    {_up(fault)}      # or with a load of your own")
+    print(f"\n{facts.reproduce.strip()}")
+    print(f"\nThe engine is in {folder}; mend it there. Then:\n\n    ./lab fault check {number} FILE:LINE")
+
+
+def _up(fault: Fault) -> str:
+    return f"./lab up --fault {fault.number}" + (f" -- {fault.facts.flags}" if fault.facts.flags else "")
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    fault = faults.find(arguments.number)
+    folder = _lab().started(fault)
+    flags = [*fault.facts.flags.split(), *arguments.flags]
+    print(f"{fault.facts.reproduce.strip()}\n")
+    shown = show(LOADS[fault.number], flags, folder, None if arguments.ours else folder)
+    for name, value in shown.seen.items():
+        print(f"{name}: {value:g}" if isinstance(value, float) else f"{name}: {value}")
+    if shown.died:
+        print(f"the engine has ended: {shown.log.strip().splitlines()[-1]}")
+    print(f"\ntrace {os.path.relpath(shown.trace)}\nlog   {os.path.relpath(shown.trace.with_name(LOG_NAME))}")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -54,11 +82,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _engine(arguments: argparse.Namespace) -> None:
-    fault = faults.find(arguments.number)
-    folder = _lab().folder(fault)
-    if not folder.exists():
-        raise CourseError(f"fault {fault.number} is not started; ./lab fault start {fault.number}")
-    print(folder)
+    print(_lab().started(faults.find(arguments.number)))
 
 
 def _verify(_: argparse.Namespace) -> None:

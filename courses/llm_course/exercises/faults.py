@@ -45,8 +45,10 @@ class Facts(BaseModel):
     title: str
     """Names the symptom, not the defect."""
     symptoms: str
+    flags: str
+    """The engine's flags with which it shows."""
     reproduce: str
-    """Commands that make it show."""
+    """The load under which it shows, which llm_course/fault_loads sends."""
     diagnosis: str
     """Shown when it is mended: what was wrong and how the symptoms follow."""
     required: bool
@@ -129,6 +131,13 @@ class FaultLab:
             self._add(fault, "fault started")
         return folder
 
+    def started(self, fault: Fault) -> Path:
+        """Return the folder of the learner's copy; CourseError if there is none."""
+        folder = self.folder(fault)
+        if not folder.exists():
+            raise CourseError(f"fault {fault.number} is not started; ./lab fault start {fault.number}")
+        return folder
+
     def is_place(self, fault: Fault, where: str) -> bool:
         """Return whether `where`, as `scheduler/scheduler.py:110`, is in the place of the defect."""
         name, _, line = where.rpartition(":")
@@ -140,9 +149,7 @@ class FaultLab:
 
     def check(self, fault: Fault, where: str) -> float:
         """Return the seconds from start to diagnosis; CourseError that says what is missing."""
-        folder = self.folder(fault)
-        if not folder.exists():
-            raise CourseError(f"fault {fault.number} is not started; ./lab fault start {fault.number}")
+        folder = self.started(fault)
         if not self.is_place(fault, where):
             self._add(fault, "fault missed", where=where)
             raise CourseError(f"{where} is not where it comes from")

@@ -66,6 +66,8 @@ def test_the_last_one_opened_is_meant(capsys: pytest.CaptureFixture[str]) -> Non
     [
         (("fly",), 2, "lab: argument ACTION: invalid choice: 'fly'"),
         (("run", "9.9"), 2, "lab: there is no exercise '9.9'; there are 2.3, 2.4"),
+        (("run", "4.5"), 2, "lab: exercise 4.5 is the fault lab; ./lab fault list"),
+        (("4.5",), 2, "lab: exercise 4.5 is the fault lab; ./lab fault list"),
         (("run", "2.3", "--subject", "wrong/none"), 1, "lab: "),
         (("predict", "2.3", "many"), 1, "lab: 'many' is no number"),
         (("diff", "2.4"), 1, "lab: exercise 2.4 is not begun; ./lab exercise 2.4"),

@@ -17,7 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from llm_course.exercises.exercise import FOLDER_VARIABLE
+from llm_course.exercises.exercise import FOLDER_VARIABLE, find
+from llm_course.exercises.session import State, state
+from llm_course.exercises.subject import SOLUTION, Subject
+from llm_course.exercises.work import Work
 from llm_course.progress.log import Log
 
 Edit = Callable[[str, str, str], None]
@@ -166,6 +169,27 @@ def go_on_and_reset(terminal: Terminal, second: Path) -> None:
     terminal.expect("your work is in")
     terminal.expect("q quit")
     assert "return 0" in second.read_text()
+
+
+def test_an_exercise_of_the_course_passes(
+    start: Callable[..., Terminal], learn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of module 2 whose tests take a second: its starter fails, and its solution, saved, passes."""
+    monkeypatch.delenv(FOLDER_VARIABLE)
+    exercise = find("2.2")
+    terminal = start("2.2")
+    terminal.expect("2.2  Where the KV memory goes")
+    if exercise.facts.prediction is not None:
+        terminal.expect(f"{exercise.facts.prediction.unit}: ")
+        terminal.press("1\n")
+    terminal.expect("not written yet: ")
+    terminal.expect("q quit")
+    Work(learn).file(exercise).write_text(Subject(exercise, SOLUTION).text())
+    terminal.expect("tests pass (")
+    terminal.expect("n goes on to the next exercise")
+    terminal.press("q")
+    assert terminal.process.wait(DEADLINE) == 0
+    assert state(Log(learn / "progress.jsonl"), "2.2") is State.PASSED
 
 
 def test_without_a_terminal_it_says_so(learn: Path) -> None:

@@ -78,7 +78,20 @@
     new MutationObserver(() => drawDiagrams(figures)).observe(document.body, { attributeFilter: ["data-md-color-scheme"] });
   }
 
+  /* Folded parts, such as the answers of an interview, are open on paper. */
+  function unfoldInPrint() {
+    let opened = [];
+    addEventListener("beforeprint", () => {
+      opened = [...document.querySelectorAll("article details:not([open])")];
+      for (const part of opened) part.open = true;
+    });
+    addEventListener("afterprint", () => {
+      for (const part of opened) part.open = false;
+    });
+  }
+
   async function start() {
+    unfoldInPrint();
     document.documentElement.classList.toggle("from-file", location.protocol === "file:");
     await Promise.all([drawFormulas(), diagrams()]);
     course.isReady = true;
