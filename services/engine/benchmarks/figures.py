@@ -41,7 +41,7 @@ def cpu_llama_cpp(runs: list[Found]) -> str:
     """Return one table per run: wall time of two threads, processor time of one."""
     header = ("", "way", "MB a step", "tokens/s", "range", "compared with 16 bits", "compared with llama.cpp", "range")
     return "\n\n".join(
-        f"{_table(header, (row for batch in _batches(found) for row in _quantised(found, batch)))}\n\n"
+        f"{table(header, (row for batch in _batches(found) for row in _quantised(found, batch)), left=2)}\n\n"
         f"{found['threads']} thread{'s' * (found['threads'] > 1)}, {found['clock']} clock. {_on(found)}"
         for found in runs
     )
