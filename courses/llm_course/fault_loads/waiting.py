@@ -8,12 +8,12 @@ from random import Random
 
 from llm_course.fault_loads.client import PREEMPTIONS, USAGE, Client, Seen, drawn
 
-SHORT_CLIENTS = 10
+SHORT_CLIENTS = 16
 MOST_SHORTS = 150
 
 
 async def long_among_short(client: Client) -> Seen:
-    """Send a prompt that needs most of the cache while ten clients send short ones."""
+    """Send a prompt that needs nine tenths of the cache while sixteen clients send short ones."""
     answered, long_sent, stop = 0, asyncio.Event(), asyncio.Event()
 
     async def shorts(seed: int) -> None:
@@ -30,7 +30,7 @@ async def long_among_short(client: Client) -> Seen:
     others = [asyncio.create_task(shorts(seed)) for seed in range(SHORT_CLIENTS)]
     await long_sent.wait()
     before, began = answered, time.monotonic()
-    long = asyncio.create_task(client.text(drawn(1500, 1), 4))
+    long = asyncio.create_task(client.text(drawn(1850, 1), 4))
     usage = await client.metric(USAGE)
     await asyncio.wait([long, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
     seen: Seen = {

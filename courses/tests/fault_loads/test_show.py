@@ -39,7 +39,8 @@ def slot_of_a_chunk(shown: Shown, trace: Trace) -> None:
 
 
 def long_prompts_starve(shown: Shown, trace: Trace) -> None:
-    assert (shown.seen["the long prompt"], shown.seen["short answers while it waited"]) == ("not answered", 130)
+    assert shown.seen["the long prompt"] == "not answered"
+    assert int(shown.seen["short answers while it waited"]) >= 120
     steps, admitted = trace.overtaken()
     assert steps > 100
     assert admitted > 100
