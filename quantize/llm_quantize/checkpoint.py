@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from llm_quantize.errors import ModelError
 
 INDEX = "model.safetensors.index.json"
+CHECKED = (torch.float16, torch.bfloat16, torch.float32)
 
 
 class Weights(Protocol):
@@ -50,6 +52,8 @@ class Checkpoint:
         if name not in self.names:
             raise ModelError(f"{self.folder}: the weights lack {name}")
         tensor: Tensor = self._files[name].get_tensor(name)
+        if tensor.dtype in CHECKED and not bool(tensor.isfinite().all()):
+            raise ModelError(f"{self.folder}: {name} holds NaN or infinity, so it is damaged; fetch the model again")
         return tensor
 
 

@@ -11,6 +11,7 @@ cannot hold; the message names the formats that can.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -27,7 +28,7 @@ FormatName = Literal["compressed-tensors", "gptq", "awq"]
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What a method is by default, and what it needs."""
+    """A method's defaults and needs."""
 
     bits: int = 4
     group_size: int = 128
@@ -107,23 +108,29 @@ class Recipe(Settings):
         method = METHODS[self.method]
         if self.group_size < 1 and self.group_size != PER_CHANNEL:
             raise ValueError(f"group_size is {self.group_size}; give a number of inputs, or -1 for whole channels")
-        if method.inputs:
-            wanted = (method.bits, method.group_size, method.symmetric, "compressed-tensors")
-            if (self.bits, self.group_size, self.symmetric, self.format) != wanted:
-                raise ValueError(
-                    f"{self.method} makes symmetric 8-bit weights with one scale per channel in the format "
-                    "compressed-tensors; leave out bits, group_size, symmetric and format"
-                )
-        if self.bits not in BITS[self.format]:
-            holders = [name for name, bits in BITS.items() if self.bits in bits]
-            raise ValueError(f"the format {self.format} has no {self.bits} bits; {_can(holders)}")
-        if self.format == "gptq" and not self.symmetric:
-            raise ValueError(f"the format gptq holds symmetric weights; {_can(['compressed-tensors', 'awq'])}")
-        if self.format == "awq" and self.symmetric:
-            raise ValueError(f"the format awq holds asymmetric weights; {_can(['compressed-tensors', 'gptq'])}")
-        if self.kv_cache and self.format != "compressed-tensors":
-            raise ValueError(f"the format {self.format} has no KV cache scales; {_can(['compressed-tensors'])}")
+        wanted = (method.bits, method.group_size, method.symmetric, "compressed-tensors")
+        if method.inputs and (self.bits, self.group_size, self.symmetric, self.format) != wanted:
+            raise ValueError(
+                f"{self.method} makes symmetric 8-bit weights with one scale per channel in the format "
+                "compressed-tensors; leave out bits, group_size, symmetric and format"
+            )
+        for problem, holders in self._misfits():
+            can = f"{' and '.join(holders)} can" if holders else "no format can: bits are 2, 3, 4 or 8"
+            raise ValueError(f"the format {self.format} {problem}; {can}")
         return self
+
+    def _misfits(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield what the format cannot hold, and the formats that can."""
+        if self.bits not in BITS[self.format]:
+            yield f"has no {self.bits} bits", [name for name, bits in BITS.items() if self.bits in bits]
+        if self.format == "gptq" and not self.symmetric:
+            yield "holds symmetric weights only", ["compressed-tensors", "awq"]
+        if self.format == "awq" and self.symmetric:
+            yield "holds asymmetric weights only", ["compressed-tensors", "gptq"]
+        if self.format == "gptq" and (self.keep or self.ignore):
+            yield "cannot leave layers in 16 bits", ["compressed-tensors", "awq"]
+        if self.format != "compressed-tensors" and self.kv_cache:
+            yield "has no KV cache scales", ["compressed-tensors"]
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -151,7 +158,3 @@ def _describe(error: Any) -> str:
         return f"recipe: there is no key {where}; keys: {', '.join(Recipe.model_fields)}"
     message = error["msg"].removeprefix("Value error, ")
     return f"recipe: {where + ': ' if where else ''}{message}"
-
-
-def _can(formats: list[str]) -> str:
-    return f"{' and '.join(formats)} can" if formats else "no format can: bits are 2, 3, 4 or 8"

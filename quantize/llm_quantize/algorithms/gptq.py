@@ -50,7 +50,7 @@ class Hessian:
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """What GPTQ found, and what it had to do for it."""
+    """The rounded weight, and how hard it was to find."""
 
     weight: QuantizedWeight
     damping: float
@@ -84,7 +84,7 @@ def gptq(
     if factor is None:
         return Solution(rtn(weight, grid, clip_search=clip_search), used_damping, is_rounded=True)
     importance = hessian.diagonal() if order is None else hessian.diagonal()[order.argsort()]
-    rounder = _Rounder(weight, grid, order, clip_search, importance)
+    rounder = _Rounder(weight, grid, order, clip_search=clip_search, importance=importance)
     codes = _round_columns(weight if order is None else weight[:, order], factor, rounder)
     if order is not None:
         codes = codes[:, order.argsort()]
@@ -114,7 +114,7 @@ class _Rounder:
     """
 
     def __init__(
-        self, weight: Tensor, grid: Grid, order: Tensor | None, clip_search: bool, importance: Tensor
+        self, weight: Tensor, grid: Grid, order: Tensor | None, *, clip_search: bool, importance: Tensor
     ) -> None:  # fmt: skip
         self._grid = grid
         self._one = Grid(grid.bits, symmetric=grid.symmetric, scale_dtype=grid.scale_dtype)

@@ -30,7 +30,7 @@ def hadamard(size: int, seed: int = 0) -> Tensor:
         odd //= 2
     if odd > 1:
         random, _ = torch.linalg.qr(torch.randn(odd, odd, dtype=torch.float64, generator=generator))
-        matrix = torch.kron(matrix, random)
+        matrix = torch.kron(matrix, random.contiguous())
     signs = torch.randint(0, 2, (size,), generator=generator).double() * 2 - 1
     return (signs[:, None] * matrix).float()
 

@@ -39,5 +39,5 @@ def choose(candidates: Iterable[tuple[float | None, Tensor]], loss: Callable[[Te
 def centred(scales: Tensor) -> Tensor:
     """Return the scales, kept positive, divided so that the largest and the smallest multiply to 1."""
     scales = scales.clamp(min=SMALLEST)
-    scales = scales / (scales.max() * scales.min()).sqrt()
+    scales = scales / (scales.max().sqrt() * scales.min().sqrt())
     return torch.where(scales.isfinite(), scales, 1.0)

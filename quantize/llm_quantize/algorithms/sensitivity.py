@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """What it costs to round a group of layers."""
+    """The price of rounding a group of layers."""
 
     layers: tuple[str, ...]
     error: float

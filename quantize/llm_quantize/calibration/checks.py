@@ -5,6 +5,7 @@ A method that is fed such data ends without an error and leaves a ruined model, 
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from llm_quantize.errors import CalibrationError
@@ -15,13 +16,13 @@ FEW_DISTINCT = 0.02
 
 def check_tokens(tokens: Tensor) -> list[str]:
     """Return warnings about sequences [samples, length]. CalibrationError if all are one token."""
-    if len(tokens[:, 1:].unique()) == 1:
+    if len(torch.unique(tokens[:, 1:])) == 1:
         raise CalibrationError("the calibration text is one token, repeated; give text like the model's own")
     warnings = []
-    distinct = [len(row.unique()) / len(row) for row in tokens]
+    distinct = [len(torch.unique(row)) / len(row) for row in tokens]
     if poor := sum(share < FEW_DISTINCT for share in distinct):
         warnings.append(f"{poor} of {len(tokens)} sequences repeat a few tokens over and over")
-    if copies := len(tokens) - len(tokens.unique(dim=0)):
+    if copies := len(tokens) - len(torch.unique(tokens, dim=0)):
         warnings.append(f"{copies} of {len(tokens)} sequences are copies of others")
     return warnings
 

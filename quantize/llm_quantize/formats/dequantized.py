@@ -27,7 +27,7 @@ def load_dequantized(folder: Path, dtype: torch.dtype = torch.float32) -> PreTra
     """Return the model in `folder`. ModelError if it is of a kind that is not read."""
     given = read_json(folder / "config.json").get("quantization_config")
     if given is None:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()  # type: ignore[no-any-return]
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
     fmt = format_of(given)
     grid, inputs = fmt.grid_of(given)
     checkpoint = Checkpoint(folder)
@@ -52,7 +52,7 @@ def _filled(folder: Path, tensors: dict[str, Tensor], dtype: torch.dtype) -> Pre
     assert not missing, f"{folder} lacks {sorted(missing)}"
     model.load_state_dict(kept, strict=False)
     model.tie_weights()
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def _rounder(inputs: str) -> Callable[[Any, tuple[Any, ...]], tuple[Any, ...]]:

@@ -22,7 +22,7 @@ def pack(codes: Tensor, bits: int, dim: int) -> Tensor:
     moved = codes.movedim(dim, -1).to(torch.int64)
     moved = pad(moved, (0, words(moved.shape[-1], bits) * per_word - moved.shape[-1]))
     shifts = torch.arange(per_word, device=codes.device) * bits
-    packed = (moved.unflatten(-1, (-1, per_word)) << shifts).sum(-1)
+    packed = (moved.reshape(*moved.shape[:-1], -1, per_word) << shifts).sum(-1)
     packed = torch.where(packed >= 2**31, packed - 2**32, packed)
     return packed.to(torch.int32).movedim(-1, dim).contiguous()
 
@@ -30,5 +30,6 @@ def pack(codes: Tensor, bits: int, dim: int) -> Tensor:
 def unpack(packed: Tensor, bits: int, dim: int, count: int) -> Tensor:
     """Undo `pack`: return `count` codes along `dim`, uint8."""
     shifts = torch.arange(32 // bits, device=packed.device) * bits
-    codes = (packed.movedim(dim, -1).to(torch.int64).unsqueeze(-1) >> shifts) & (2**bits - 1)
-    return codes.flatten(-2)[..., :count].to(torch.uint8).movedim(-1, dim).contiguous()
+    codes: Tensor = (packed.movedim(dim, -1).to(torch.int64).unsqueeze(-1) >> shifts) & (2**bits - 1)
+    codes = codes.flatten(-2)[..., :count].to(torch.uint8)
+    return codes.movedim(-1, dim).contiguous()

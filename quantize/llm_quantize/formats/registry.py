@@ -15,7 +15,7 @@ from llm_quantize.settings import Recipe
 
 
 class Format(Protocol):
-    """What each format's module has."""
+    """A format: each of its modules has these names."""
 
     NAME: str
     STORED_TYPE: torch.dtype | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ class Block:
     """As in the checkpoint: `model.layers.3`."""
     module: nn.Module
     arguments: dict[str, Any]
-    """What the model gives the block besides the hidden states."""
+    """Arguments that the model gives the block besides the hidden states."""
 
     def linears(self) -> dict[str, nn.Linear]:
         """Return the linear layers by their names within the block."""
@@ -31,7 +32,7 @@ class Block:
         """Return the block's outputs [samples, length, hidden], computed a few sequences at a time."""
         rows = max(1, BATCH_TOKENS // hidden.shape[1])
         with torch.inference_mode():
-            outputs = [self.module(part, **(self.arguments | changes)) for part in hidden.split(rows)]
+            outputs = [self.module(part, **(self.arguments | changes)) for part in torch.split(hidden, rows)]
         return torch.cat([out[0] if isinstance(out, tuple) else out for out in outputs])
 
 
@@ -81,7 +82,7 @@ def gather(block: Block, hidden: Tensor, layers: Sequence[str], *, hessian: bool
 
     with ExitStack() as hooks:
         for name in layers:
-            hooks.enter_context(_before(linears[name], lambda x, name=name: note(name, x)))
+            hooks.enter_context(_before(linears[name], partial(note, name)))
         block.run(hidden)
     return groups
 
@@ -104,7 +105,11 @@ def changed(linear: nn.Linear, weight: Tensor, change_input: Callable[[Tensor], 
 @contextmanager
 def _before(module: nn.Module, act: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
     """Call `act` with the module's input before each run; what it returns, if anything, takes the input's place."""
-    handle = module.register_forward_pre_hook(lambda _, inputs: act(inputs[0]))
+
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor | None:
+        return act(inputs[0])
+
+    handle = module.register_forward_pre_hook(hook)
     try:
         yield
     finally:

@@ -114,11 +114,17 @@ def _solve(
         warnings = ["the Hessian is not positive definite, so weights were rounded to nearest; check the text"]
     elif solution.damping > recipe.damping:
         warnings = [f"the Hessian is nearly singular: damping was raised to {solution.damping:.2f}"]
-    sizes = [len(weight) for weight in weights]
-    whole = solution.weight
+    return list(_split(solution.weight, [len(weight) for weight in weights])), warnings
+
+
+def _split(whole: QuantizedWeight, sizes: list[int]) -> Iterator[QuantizedWeight]:
+    """Yield the parts of a weight that has been stacked along its outputs."""
     assert whole.zeros is not None
-    parts = zip(whole.codes.split(sizes), whole.scales.split(sizes), whole.zeros.split(sizes), strict=True)
-    return [QuantizedWeight(*part, whole.grid) for part in parts], warnings
+    start = 0
+    for size in sizes:
+        rows = slice(start, start + size)
+        yield QuantizedWeight(whole.codes[rows], whole.scales[rows], whole.zeros[rows], whole.grid)
+        start += size
 
 
 def _clip(weight: Tensor, hessian: Tensor, grid: Grid, recipe: Recipe) -> QuantizedWeight:

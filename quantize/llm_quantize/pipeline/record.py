@@ -29,7 +29,7 @@ class LayerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockRecord:
-    """What was done to a block."""
+    """A block's part of the record."""
 
     layers: list[LayerRecord]
     kept: list[str]
@@ -46,7 +46,7 @@ class BlockRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What was done to a model."""
+    """The treatment of a model, and its cost."""
 
     recipe: dict[str, Any]
     layers: list[LayerRecord]

@@ -57,17 +57,17 @@ class Skeleton:
     def start(self, weights: Weights, tokens: Tensor, batch: int) -> tuple[Tensor, list[dict[str, Any]]]:
         """Return the first block's inputs [samples, length, hidden] and each block's further arguments."""
         self._load_surroundings(weights)
-        recorders = nn.ModuleList(_Recorder() for _ in self._blocks)
+        recorders = [_Recorder() for _ in self._blocks]
         parent = self.model.get_submodule(self.prefix.rpartition(".")[0])
         name = self.prefix.rpartition(".")[2]
-        setattr(parent, name, recorders)
+        setattr(parent, name, nn.ModuleList(recorders))
         base = self.model.base_model
         try:
             with torch.inference_mode():
                 base(tokens[:1].to(self.device), use_cache=False)
                 arguments = [recorder.arguments for recorder in recorders]  # of one sequence, so they broadcast
                 hidden = []
-                for rows in tokens.split(batch):
+                for rows in torch.split(tokens, batch):
                     base(rows.to(self.device), use_cache=False)
                     hidden.append(recorders[0].hidden)
         finally:
@@ -91,13 +91,13 @@ class Skeleton:
         return (name for name in sorted(weights.names) if not name.startswith(f"{self.prefix}."))
 
     def _load_surroundings(self, weights: Weights) -> None:
+        fill_buffers(self.model, self.device)
         for path, module in self.model.base_model.named_modules(prefix=self.model.base_model_prefix):
             if f"{path}.".startswith(f"{self.prefix}."):
                 continue
-            for name, _ in list(module.named_parameters(recurse=False)):
+            for name in dict(module.named_parameters(recurse=False)):
                 value = weights.get(f"{path}.{name}").to(self.device, self.dtype)
                 setattr(module, name, nn.Parameter(value, requires_grad=False))
-        rebuild_buffers(self.model, self.config, self.device)
 
 
 class _Recorder(nn.Module):
@@ -130,18 +130,17 @@ def build(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
             model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     except ValueError as error:
         raise ModelError(f"{config.model_type} is not a causal language model: {error}") from None
-    return model.eval()  # type: ignore[no-any-return]
+    return model.eval()
 
 
-def rebuild_buffers(model: PreTrainedModel, config: PretrainedConfig, device: torch.device) -> None:
-    """Give modules that compute their buffers (rotary embeddings) real ones: a checkpoint has none of them."""
-    for path, module in list(model.named_modules()):
-        if any(buffer.is_meta for buffer in module._buffers.values() if buffer is not None):
-            try:
-                real = type(module)(config=config).to(device)
-            except TypeError:
-                raise ModelError(f"{path} is a {type(module).__name__}, whose buffers cannot be computed") from None
-            model.set_submodule(path, real)
+def fill_buffers(model: PreTrainedModel, device: torch.device) -> None:
+    """Compute the buffers that no checkpoint has (rotary frequencies), as transformers does after it has loaded one."""
+    for module in model.modules():
+        empty = [name for name, buffer in module.named_buffers(recurse=False) if buffer.is_meta]
+        for name in empty:
+            setattr(module, name, torch.empty_like(getattr(module, name), device=device))
+        if empty:
+            model._init_weights(module)
 
 
 def _find_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:

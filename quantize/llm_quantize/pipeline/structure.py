@@ -6,7 +6,6 @@ stands before a layer: a norm, or another layer. Projections can be separate or 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -35,9 +34,8 @@ class Scaling:
 def scalings(block: Block) -> list[Scaling]:
     """Return the block's places. ModelError if it is not built like the known families."""
     linears = block.linears()
-    has = linears.keys()
-    qkv = _present(has, ATTENTION, ("q_proj", "k_proj", "v_proj"), "qkv_proj", block.name)
-    gate_up = _present(has, MLP, ("gate_proj", "up_proj"), "gate_up_proj", block.name)
+    qkv = _present(block, ATTENTION, ("q_proj", "k_proj", "v_proj"), "qkv_proj")
+    gate_up = _present(block, MLP, ("gate_proj", "up_proj"), "gate_up_proj")
     everything = slice(None)
     found = [Scaling(INPUT_NORM, everything, qkv, ATTENTION)]
     o, down = f"{ATTENTION}.o_proj", f"{MLP}.down_proj"
@@ -81,14 +79,14 @@ def divide(module: nn.Module, rows: slice, scales: Tensor, stored: torch.dtype) 
     return torch.where(is_usable, before / (after + offset), 1.0)
 
 
-def _present(has: Iterable[str], part: str, separate: tuple[str, ...], fused: str, block: str) -> tuple[str, ...]:
+def _present(block: Block, part: str, separate: tuple[str, ...], fused: str) -> tuple[str, ...]:
     for names in (separate, (fused,)):
         paths = tuple(f"{part}.{name}" for name in names)
-        if set(paths) <= set(has):
+        if block.linears().keys() >= set(paths):
             return paths
     raise ModelError(
-        f"{block}.{part} has neither {', '.join(separate)} nor {fused}, so awq, smoothquant and rotation cannot tell "
-        "what reads what; rtn, gptq, w8a8 and fp8 need no such order"
+        f"{block.name}.{part} has neither {', '.join(separate)} nor {fused}, so awq, smoothquant and rotation "
+        "cannot tell what reads what; rtn, gptq, w8a8 and fp8 need no such order"
     )
 
 

@@ -67,7 +67,7 @@ def quantize(
     QuantizeError, and nothing under the name `out`, if it fails. `resume` goes on with what an earlier run left.
     """
     started = time.perf_counter()
-    walk = Walk(model, recipe, torch.device(device))
+    walk = Walk(model, recipe, find_device(device))
     output = OutputFolder(out, walk.identity(), resume=resume)
     walk.begin(output)
     for index, name in enumerate(walk.skeleton.block_names()):
@@ -208,6 +208,16 @@ def explain_memory(where: str, recipe: Recipe) -> Iterator[None]:
             f"out of memory at {where}; lower calibration.samples (now {given.samples}) or calibration.length "
             f"(now {given.length}), and use --resume"
         ) from None
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device. QuantizeError if there is none of this name."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise QuantizeError(f"there is no device {name} here: {str(error).splitlines()[0]}; use cpu") from None
+    return device
 
 
 def peak_bytes(device: torch.device) -> int:
