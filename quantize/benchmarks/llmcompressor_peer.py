@@ -38,7 +38,7 @@ def main() -> None:
     print(json.dumps({"seconds": time.perf_counter() - started}))
 
 
-def recipe(method: str, group_size: int):  # noqa: ANN201
+def recipe(method: str, group_size: int) -> QuantizationModifier | GPTQModifier:
     weights = {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": group_size}
     group = {"group_0": {"targets": ["Linear"], "weights": weights}}
     if method == "rtn":

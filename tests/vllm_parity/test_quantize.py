@@ -91,7 +91,7 @@ def theirs(
 def test_equal_greedy_tokens(
     case: tuple[str, str], folders: dict[Any, Path], prompts: list[list[int]], theirs: dict[Any, Any]
 ) -> None:
-    llm = LLM(str(folders[case]), num_gpu_blocks_override=200, dtype=dtype_of(case[1]))
+    llm = LLM(str(folders[case]), num_gpu_blocks_override=200)
     params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, logprobs=20, ignore_eos=True)
     outputs = [output.outputs[0] for output in llm.generate(prompts, params, use_tqdm=False)]
     pairs = list(zip(outputs, theirs[case], strict=True))
