@@ -3,8 +3,8 @@
     python quantize/benchmarks/against_peers.py                       # models/main
     python quantize/benchmarks/against_peers.py models/smollm2 --text prompts.txt
 
-Each program runs in a process of its own on one thread. Wall and CPU seconds and the peak of memory are the process's,
-with its imports. Differences of perplexity are paired: token by token against the peer, with an interval over blocks.
+Each program runs in a process of its own on one thread. CPU seconds and the peak of memory are the process's, with its
+imports; seconds count from before the model is loaded until it is written. Differences of perplexity are paired: token by token against the peer, with an interval over blocks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from torch.nn.functional import cross_entropy
 from llm_measure import results
 from llm_measure.peers import Peer
 from llm_measure.processes import ENVIRONMENT
-from llm_quantize import load_dequantized
+from llm_quantize import Record, load_dequantized
 from llm_quantize.calibration import read_sequences
 from llm_quantize.settings import Calibration
 
@@ -44,7 +43,7 @@ THREADS = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OF
 class Cost:
     """A process's cost."""
 
-    wall_seconds: float
+    seconds: float
     cpu_seconds: float
     peak_bytes: int
 
@@ -90,7 +89,9 @@ def run_ours(asked: argparse.Namespace, method: str, out: Path) -> Cost:
     if method in ("rtn", "gptq"):
         command += ["--group-size", str(asked.group_size)]
     calibration = ("--samples", str(asked.samples), "--length", str(asked.length), "--seed", str(asked.seed))
-    return run([*command, *calibration, "--out", str(out)])
+    cpu_seconds, _ = run([*command, *calibration, "--out", str(out)])
+    record = Record.read(out)
+    return Cost(record.seconds, cpu_seconds, record.peak_bytes)
 
 
 def run_theirs(asked: argparse.Namespace, method: str, out: Path, tokens: Tensor) -> Cost:
@@ -106,23 +107,22 @@ def run_theirs(asked: argparse.Namespace, method: str, out: Path, tokens: Tensor
             }
         )
     )
-    cost = run([PEER.program("python"), str(PEER_SCRIPT), str(job)])
-    (out / "tokenizer.json").write_bytes((asked.model / "tokenizer.json").read_bytes())
-    return cost
+    cpu_seconds, said = run([PEER.program("python"), str(PEER_SCRIPT), str(job)])
+    told = json.loads(said.splitlines()[-1])
+    return Cost(round(told["seconds"], 3), cpu_seconds, told["peak_bytes"])
 
 
-def run(command: list[str]) -> Cost:
-    """Run a program to its end. SystemExit with its last words if it fails."""
-    with tempfile.TemporaryFile() as said:
-        started = time.perf_counter()
-        process = subprocess.Popen(command, env=os.environ | ENVIRONMENT | THREADS, stdout=said, stderr=said)
+def run(command: list[str]) -> tuple[float, str]:
+    """Run a program to its end, and return its CPU seconds and what it printed. SystemExit if it fails."""
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, env=os.environ | ENVIRONMENT | THREADS, stdout=printed, stderr=errors)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - started
+        errors.seek(0)
+        printed.seek(0)
         if process.returncode:
-            said.seek(0)
-            raise SystemExit(f"{command} failed: {said.read()[-3000:].decode(errors='replace')}")
-    return Cost(round(seconds, 2), round(used.ru_utime + used.ru_stime, 2), used.ru_maxrss * 1024)
+            raise SystemExit(f"{command} failed: {errors.read()[-3000:].decode(errors='replace')}")
+        return round(used.ru_utime + used.ru_stime, 2), printed.read().decode()
 
 
 def nll(folder: Path, rows: Tensor) -> Tensor:
@@ -159,7 +159,7 @@ def _show(method: str, found: dict[str, Any]) -> None:
     for name in ("ours", "llmcompressor"):
         one = found[name]
         print(
-            f"{method:<6} {name:<14} perplexity {one['perplexity']:.4f}  {one['wall_seconds']:.1f} s wall  "
+            f"{method:<6} {name:<14} perplexity {one['perplexity']:.4f}  {one['seconds']:.1f} s  "
             f"{one['cpu_seconds']:.1f} s CPU  {one['peak_bytes'] / 1e6:.0f} MB",
             flush=True,
         )

@@ -1,7 +1,7 @@
 """llm-compressor on one model, in its own environment: `python llmcompressor_peer.py JOB.json`.
 
 The job is {"model", "out", "method", "group_size", "tokens": rows of token ids}; the answer, the last line of the
-output, is {"seconds"} from before the model is loaded until it is written.
+output, is {"seconds", "peak_bytes"}: from before the model is loaded until it is written, and the process's memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def main() -> None:
         shuffle_calibration_samples=False,
     )
     model.save_pretrained(job["out"], save_compressed=True)
-    print(json.dumps({"seconds": time.perf_counter() - started}))
+    (peak,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    print(json.dumps({"seconds": time.perf_counter() - started, "peak_bytes": int(peak.split()[1]) * 1024}))
 
 
 def recipe(method: str, group_size: int) -> QuantizationModifier | GPTQModifier:

@@ -1,8 +1,8 @@
 """The folder that is being written, under a name of its own until it is complete.
 
-    .NAME.partial/shard-00000.safetensors …    one file for what is around the blocks, one a block
-                  shard-00000.json             what was recorded of it
-                  begun.json                   recipe and model; another one cannot be resumed
+    .NAME.partial/model-00001-of-00009.safetensors …   one file for what is around the blocks, then one a block
+                  model-00002-of-00009.json …          a block's record
+                  begun.json                           recipe and model; a run with others cannot resume this one
 
 A shard gets its name when all of it is written, so what has a name is whole. The last step gives the folder its name.
 """
@@ -34,15 +34,15 @@ BEGUN = "begun.json"
 class OutputFolder:
     """A folder that appears under its name when `finish` is called, and not before."""
 
-    def __init__(self, out: Path, begun: dict[str, Any], *, resume: bool) -> None:
+    def __init__(self, out: Path, begun: dict[str, Any], *, shards: int, resume: bool) -> None:
         """Begin, or go on with what an interrupted run left. OutputError if the name is taken."""
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise OutputError(f"{out} exists; give another folder, or remove it")
-        self._out = out
+        self._out, self._shards = out, shards
         self._partial = out.parent / f".{out.name}.partial"
-        if self._partial.exists() and not resume:
-            shutil.rmtree(self._partial)
         try:
+            if self._partial.exists() and not (resume and (self._partial / BEGUN).exists()):
+                shutil.rmtree(self._partial)
             self._partial.mkdir(parents=True, exist_ok=True)
             self._begin(json.loads(json.dumps(begun)))
         except OSError as error:
@@ -51,9 +51,8 @@ class OutputFolder:
     def shard(self, index: int) -> tuple[dict[str, Tensor], BlockRecord] | None:
         """Return a finished shard and what was recorded of it, or None."""
         path = self._path(index)
-        if not path.exists():
-            return None
-        return load_file(path), BlockRecord.of(read_json(path.with_suffix(".json")))
+        record = path.with_suffix(".json")
+        return (load_file(path), BlockRecord.of(read_json(record))) if path.exists() and record.exists() else None
 
     def write(self, index: int, tensors: dict[str, Tensor], recorded: BlockRecord | None) -> None:
         """Write a shard. OutputError if the disk is full."""
@@ -76,16 +75,15 @@ class OutputFolder:
     def finish(self, model: Path, config: dict[str, Any], record: Record) -> None:
         """Add the model's other files, and give the folder its name."""
         try:
-            shards = sorted(self._partial.glob("shard-*.safetensors"))
-            for path in self._partial.glob("*.json"):
-                path.unlink()
-            self._name_shards(shards)
             for pattern in COPIED:
                 for path in model.glob(pattern):
                     shutil.copy2(path, self._partial / path.name)
-            (self._partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            self._write_json("config.json", config)
+            self._write_json(INDEX, self._index())
             record.write(self._partial)
-            self._out.parent.mkdir(parents=True, exist_ok=True)
+            for index in range(self._shards):
+                self._path(index).with_suffix(".json").unlink(missing_ok=True)
+            (self._partial / BEGUN).unlink()
             os.replace(self._partial, self._out)
         except OSError as error:
             raise self._failure(error) from None
@@ -98,19 +96,19 @@ class OutputFolder:
             )
         path.write_text(json.dumps(begun))
 
-    def _name_shards(self, shards: list[Path]) -> None:
-        """Rename the shards as transformers does, and write the index."""
+    def _index(self) -> dict[str, Any]:
+        """Return the index that says which file has which tensor."""
         places: dict[str, str] = {}
-        for number, path in enumerate(shards, start=1):
-            name = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        for path in map(self._path, range(self._shards)):
             with safe_open(path, framework="pt") as handle:
-                places.update(dict.fromkeys(handle.keys(), name))
-            path.rename(path.with_name(name))
-        index = {"metadata": {"total_size": self.weight_bytes()}, "weight_map": places}
-        (self._partial / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+                places.update(dict.fromkeys(handle.keys(), path.name))
+        return {"metadata": {"total_size": self.weight_bytes()}, "weight_map": places}
+
+    def _write_json(self, name: str, value: dict[str, Any]) -> None:
+        (self._partial / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
     def _path(self, index: int) -> Path:
-        return self._partial / f"shard-{index:05}.safetensors"
+        return self._partial / f"model-{index + 1:05}-of-{self._shards:05}.safetensors"
 
     def _failure(self, error: Exception) -> OutputError:
         return OutputError(

@@ -68,7 +68,7 @@ def quantize(
     """
     started = time.perf_counter()
     walk = Walk(model, recipe, find_device(device))
-    output = OutputFolder(out, walk.identity(), resume=resume)
+    output = OutputFolder(out, walk.identity(), shards=len(walk.skeleton) + 1, resume=resume)
     walk.begin(output)
     for index, name in enumerate(walk.skeleton.block_names()):
         with explain_memory(name, recipe):
@@ -224,6 +224,10 @@ def peak_bytes(device: torch.device) -> int:
     """Return the largest memory so far: of a GPU's allocations, or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the process that started this one held
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -121,8 +124,29 @@ def test_an_interrupted_run_is_resumed_with_the_same_result(
     resumed = quantize(llama, tmp_path / "out", recipe, resume=True, progress=lambda each: done.append(each.block))
     assert done == [1, 2, 3]
     assert [asdict(layer) for layer in resumed.layers] == [asdict(layer) for layer in whole.layers]
+    files = [sorted(path.name for path in (tmp_path / name).iterdir()) for name in ("whole", "out")]
+    assert files[0] == files[1]
     for path in (tmp_path / "whole").glob("*.safetensors"):
         assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+
+
+def test_a_run_that_died_while_it_gave_the_folder_its_name(
+    small: Callable[..., Recipe], llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.replace
+
+    def die(source: Path, target: Path) -> None:
+        if target == tmp_path / "out":
+            raise OSError("died")
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", die)
+        with pytest.raises(OutputError, match="died"):
+            quantize(llama, tmp_path / "out", small(method="rtn"))
+    assert not (tmp_path / "out").exists()
+    quantize(llama, tmp_path / "out", small(method="rtn"), resume=True)
+    assert len(list((tmp_path / "out").glob("*.safetensors"))) == 4
 
 
 def test_another_recipe_cannot_be_resumed(small: Callable[..., Recipe], llama: Path, tmp_path: Path) -> None:
@@ -155,12 +179,7 @@ def test_scales_of_a_kv_cache(small: Callable[..., Recipe], llama: Path, tmp_pat
     assert all(0 < float(scale) < 1 for scale in scales)
 
 
-def test_nothing_is_left_when_the_disk_is_full(
-    small: Callable[..., Recipe], llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import resource
-    import signal
-
+def test_nothing_is_left_when_the_disk_is_full(small: Callable[..., Recipe], llama: Path, tmp_path: Path) -> None:
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
