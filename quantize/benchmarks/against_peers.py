@@ -4,7 +4,8 @@
     python quantize/benchmarks/against_peers.py models/smollm2 --text prompts.txt
 
 Each program runs in a process of its own on one thread. CPU seconds and the peak of memory are the process's, with its
-imports; seconds count from before the model is loaded until it is written. Differences of perplexity are paired: token by token against the peer, with an interval over blocks.
+imports; seconds count from before the model is loaded until it is written. Differences of perplexity are paired: token
+by token against the peer, with an interval over blocks.
 """
 
 from __future__ import annotations

@@ -39,11 +39,11 @@ def scalings(block: Block) -> list[Scaling]:
     everything = slice(None)
     found = [Scaling(INPUT_NORM, everything, qkv, ATTENTION)]
     o, down = f"{ATTENTION}.o_proj", f"{MLP}.down_proj"
-    values = _last_rows(linears[qkv[-1]], linears[o].in_features, fused=len(qkv) == 1)
+    values = _last_rows(linears[qkv[-1]], linears[o].in_features, 3 if len(qkv) == 1 else 1)
     if values is not None:
         found.append(Scaling(qkv[-1], values, (o,), o))
     found.append(Scaling(MLP_NORM, everything, gate_up, MLP))
-    up = _last_rows(linears[gate_up[-1]], linears[down].in_features, fused=len(gate_up) == 1)
+    up = _last_rows(linears[gate_up[-1]], linears[down].in_features, 2 if len(gate_up) == 1 else 1)
     if up is not None:
         found.append(Scaling(gate_up[-1], up, (down,), down))
     return found
@@ -90,13 +90,9 @@ def _present(block: Block, part: str, separate: tuple[str, ...], fused: str) -> 
     )
 
 
-def _last_rows(source: nn.Linear, wanted: int, *, fused: bool) -> slice | None:
-    """Return the rows of `source` that its reader reads; None if heads share them, so that numbers differ.
+def _last_rows(source: nn.Linear, wanted: int, parts: int) -> slice | None:
+    """Return the last of the `parts` that are stacked in `source`; None if it has not the `wanted` outputs.
 
-    In a fused projection values and `up` come last.
+    Values and `up` come last in fused projections. Values that several query heads share are fewer than o_proj reads.
     """
-    if not fused:
-        return slice(None) if source.out_features == wanted else None
-    if source.out_features in (2 * wanted, 3 * wanted):
-        return slice(source.out_features - wanted, source.out_features)
-    return None
+    return slice(source.out_features - wanted, None) if source.out_features == parts * wanted else None
