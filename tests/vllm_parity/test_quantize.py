@@ -1,7 +1,8 @@
 """Models that `llm-quantize` wrote: real vLLM and our engine load every method and format with equal greedy tokens.
 
-Where inputs are rounded as well (W8A8, FP8), a difference in the last bit of a float can round to another integer and
-grow from layer to layer: there log-probabilities are compared.
+Two cases are compared by log-probabilities up to the first token that differs. GPTQ's and AWQ's formats run in float16
+in vLLM and in float32 here, so a near tie can fall either way. Where inputs are rounded as well (W8A8, FP8), the last
+bit of a float can round to another integer and grow from layer to layer.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from llm_quantize import make_recipe, quantize
 
 NEW_TOKENS = 24
 CALIBRATION = {"samples": 16, "length": 128}
+ROUNDED_INPUTS = ("w8a8", "smoothquant", "fp8")
+TOLERANCE = {"float32": 1e-3, "float16": 0.03}
+"""Between two log-probabilities."""
 MEAN_TOLERANCE = 0.15
 """Limit of the mean difference of log-probabilities where inputs are rounded."""
 SCRIPT = Path(__file__).with_name("generate_with_vllm.py")
@@ -64,7 +68,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], P
     found = {}
     for number, (model, name) in enumerate(CASES):
         found[model, name] = root / str(number)
-        grouped = RECIPES[name].get("method") not in ("w8a8", "smoothquant", "fp8")
+        grouped = name not in ROUNDED_INPUTS
         small = {"group_size": 32} if model != "main" and grouped else {}
         quantize(folder_of(model), found[model, name], make_recipe(**RECIPES[name], **small, calibration=CALIBRATION))
     return found
@@ -94,13 +98,14 @@ def test_equal_greedy_tokens(
     llm = LLM(str(folders[case]), num_gpu_blocks_override=200)
     params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, logprobs=20, ignore_eos=True)
     outputs = [output.outputs[0] for output in llm.generate(prompts, params, use_tqdm=False)]
-    pairs = list(zip(outputs, theirs[case], strict=True))
-    if case[1] not in ("w8a8", "smoothquant", "fp8"):
-        assert [output.token_ids for output in outputs] == [tokens for tokens, _ in theirs[case]]
-        return
+    dtype = dtype_of(case[1])
     differences = []
-    for output, (tokens, logprobs) in pairs:
+    for output, (tokens, logprobs) in zip(outputs, theirs[case], strict=True):
         same = next((at for at in range(NEW_TOKENS) if output.token_ids[at] != tokens[at]), NEW_TOKENS)
+        assert same == NEW_TOKENS or dtype == "float16" or case[1] in ROUNDED_INPUTS
         for mine, other in zip((output.logprobs or [])[: same + 1], logprobs, strict=False):
             differences += [abs(mine[int(t)].logprob - logprob) for t, logprob in other.items() if int(t) in mine]
-    assert mean(differences) < MEAN_TOLERANCE
+    if case[1] in ROUNDED_INPUTS:
+        assert mean(differences) < MEAN_TOLERANCE
+    else:
+        assert max(differences) < TOLERANCE[dtype]
