@@ -19,7 +19,7 @@ def main() -> None:
         rows.append([found["model"], "none", "", f"{found['full']['perplexity']:.3f}", "", "", "", ""])
         for method, result in found["methods"].items():
             rows += [_row(found["model"], method, name, result) for name in ("ours", "llmcompressor")]
-    print(table(HEAD, rows))
+    print(table(HEAD, rows, left=3))
 
 
 def _row(model: str, method: str, name: str, result: dict[str, Any]) -> list[str]:
