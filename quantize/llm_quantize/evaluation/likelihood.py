@@ -34,7 +34,8 @@ def continuation_scores(loaded: Loaded, context: str, options: Sequence[str]) ->
         first = begun.logits[:, -1:].expand(len(rests), 1, -1)
         later = loaded.model(input_ids=padded[:, :-1], past_key_values=cache).logits if width > 1 else first[:, :0]
         logits = torch.cat([first, later], dim=1).float()
-    return [(_sum(row, padded[place], len(rest)), len(rest)) for place, (row, rest) in enumerate(zip(logits, rests))]
+    counts = list(map(len, rests))
+    return [(_sum(*row, count), count) for *row, count in zip(logits, padded, counts, strict=True)]
 
 
 def shared_length(rows: Sequence[Sequence[int]]) -> int:

@@ -54,7 +54,7 @@ def _run(loaded: Loaded, task: str, items: int | None, folder: Path | None) -> l
         found = lm_eval.simple_evaluate(
             adapter, tasks=[task], task_manager=manager, limit=items, log_samples=True, bootstrap_iters=0
         )
-    except Exception as error:  # noqa: BLE001  lm-eval and the data's readers raise errors of many packages
+    except Exception as error:
         raise EvaluationError(
             f"{PUBLIC_PREFIX}{task}: its data cannot be had here ({type(error).__name__}: {error}); bring it into the "
             "cache of datasets with a connection (HF_HOME names its place), or leave the task out"

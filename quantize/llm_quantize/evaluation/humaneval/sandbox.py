@@ -1,7 +1,7 @@
 """Run a program that a model wrote: in a process of its own, with limits, and with nothing to reach.
 
-This keeps accidents and clumsy programs in, and the network out. It is no prison: who evaluates models that attack their
-evaluator runs it in a virtual machine.
+This keeps accidents and clumsy programs in, and the network out. It is no prison: evaluate a model that could attack its
+evaluator in a virtual machine.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -58,8 +59,6 @@ def run_program(program: str, limits: Limits | None = None) -> Reason:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the program and all that it started."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
