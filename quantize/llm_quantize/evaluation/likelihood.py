@@ -35,7 +35,7 @@ def continuation_scores(loaded: Loaded, context: str, options: Sequence[str]) ->
         later = loaded.model(input_ids=padded[:, :-1], past_key_values=cache).logits if width > 1 else first[:, :0]
         logits = torch.cat([first, later], dim=1).float()
     counts = list(map(len, rests))
-    return [(_sum(*row, count), count) for *row, count in zip(logits, padded, counts, strict=True)]
+    return [(_sum(row, ids, count), count) for row, ids, count in zip(logits, padded, counts, strict=True)]
 
 
 def shared_length(rows: Sequence[Sequence[int]]) -> int:

@@ -1,7 +1,7 @@
-"""What a benchmark is, and the scores of its items.
+"""Benchmarks by name, and the scores of their items.
 
-Scores are kept by item, so that two models are compared on the same items, pair by pair. An item's name is a hash of its
-content: a different text, tokenizer or seed gives different names, and such evaluations cannot be compared.
+Scores are kept by item, so that two models are compared on the same items, pair by pair. An item's name is a hash of
+its content: a different text, tokenizer or seed gives different names, and such evaluations cannot be compared.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ class ScoreList:
         """Return the scores; each item is its own group if there are fewer than `fewest_groups` groups."""
         if len(self._rows) < FEWEST_GROUPS:
             raise EvaluationError(
-                f"{self._benchmark}: {len(self._rows)} items are too few for an interval, which takes {FEWEST_GROUPS}; give a "
-                "longer text or more --items"
+                f"{self._benchmark}: {len(self._rows)} items are too few for an interval, which takes "
+                f"{FEWEST_GROUPS}; give a longer text or more --items"
             )
         items, values, weights, groups = (list(column) for column in zip(*self._rows, strict=True))
         if len(set(groups)) < fewest_groups:

@@ -20,6 +20,7 @@ import tokenize
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from llm_quantize.evaluation.errors import EvaluationError
 from llm_quantize.evaluation.model import split_documents
@@ -143,7 +144,7 @@ def _corrupt(document: Document, row: Sequence[Token], rng: random.Random) -> st
             return None
         place = rng.choice(places)
         texts[place] = rng.choice([text for text in known if text != texts[place]])
-    gaps = [document.text[a.last : b.first] for a, b in zip(row, row[1:], strict=False)]
+    gaps = [document.text[a.last : b.first] for a, b in pairwise(row)]
     return "".join(part for pair in zip(texts, [*gaps, ""], strict=True) for part in pair)
 
 
@@ -161,7 +162,7 @@ def identifiers(document: Document, rng: random.Random) -> Iterator[Choice]:
 
 
 def brackets(document: Document, rng: random.Random) -> Iterator[Choice]:
-    """Yield the brackets that close before a line's end, against one bracket less, one more, and one of another kind."""
+    """Yield brackets that close before a line's end, against one bracket less, one more, and one of another kind."""
     for match in re.finditer(r"[)\]}]+(?=[:,]?\n)", document.text):
         run = match[0]
         after = document.text[match.end() : document.text.find("\n", match.end()) + 1]

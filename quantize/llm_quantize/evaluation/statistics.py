@@ -1,15 +1,15 @@
 """Intervals and paired tests for weighted means over items, such as losses over pieces of text.
 
-Every figure is theta = sum(w x) / sum(w). Items of one group (the pieces of one document) are alike, so whole groups are
-resampled and whole groups change sign: Miller, Adding Error Bars to Evals (2024), section 2.2.
+Every figure is theta = sum(w x) / sum(w). Items of one group (the pieces of one document) are alike, so whole groups
+are resampled and whole groups change sign: Miller, Adding Error Bars to Evals (2024), section 2.2.
 
-Interval of real-valued scores: bootstrap-t (Efron and Tibshirani, An Introduction to the Bootstrap, 12.5). Each resample
-gives t* = (theta* - theta) / se*, and the interval is theta - t*(0.975) se … theta - t*(0.025) se. Scores are skewed, and
-a percentile interval of some thirty groups would cover too little.
+Interval of real-valued scores: bootstrap-t (Efron and Tibshirani, An Introduction to the Bootstrap, 12.5). Each
+resample gives t* = (theta* - theta) / se*, and the interval is theta - t*(0.975) se … theta - t*(0.025) se. Scores are
+skewed, and a percentile interval of some thirty groups would cover too little.
 
-Interval of scores that are 0 or 1: the mean over the items and a few made-up ones, -+ 1.96 bootstrap standard errors. The
-made-up ones are two hits and two misses (Agresti and Coull 1998), for pairs one win and one loss (Bonett and Price 2012).
-20 hits of 20 are no certainty, and percentiles of so few distinct values would cover too little near 0 and 1.
+Interval of scores that are 0 or 1: the mean over the items and a few made-up ones, plus and minus 1.96 bootstrap
+standard errors. The made-up ones are two hits and two misses (Agresti and Coull 1998), for pairs one win and one loss
+(Bonett and Price 2012). 20 hits of 20 are no certainty, and percentiles would cover too little near 0 and 1.
 
 Test of pairs: if two models are equally good, the sign of each group's difference is a coin's. The p-value is the share
 of sign patterns with a sum at least as far from 0 (Fisher's randomisation test). On single items that are 0 or 1 it is
@@ -86,7 +86,8 @@ def grouped(values: Sequence[float], weights: Sequence[float], groups: Sequence[
     _, places = np.unique(np.asarray(groups), return_inverse=True)
     weight = np.asarray(weights, dtype=np.float64)
     value = np.asarray(values, dtype=np.float64)
-    return Groups(np.bincount(places, weight * value), np.bincount(places, weight))
+    sums, totals = (np.bincount(places, each).astype(np.float64) for each in (weight * value, weight))
+    return Groups(sums, totals)
 
 
 def mean_interval(groups: Groups, *, made_up: Sequence[float] = (), seed: int = 0) -> Interval:
@@ -102,7 +103,7 @@ def mean_interval(groups: Groups, *, made_up: Sequence[float] = (), seed: int = 
 
 
 def _with_made_up(groups: Groups, made_up: Sequence[float], rng: np.random.Generator) -> tuple[float, float]:
-    """Return mean -+ z times the bootstrap's standard error, over the items and the made-up ones."""
+    """Return the mean of items and made-up ones, minus and plus the reach of its bootstrap standard error."""
     joined = groups.joined_by(made_up)
     counts = _draws(len(joined.sums), rng)
     reach = NORMAL_QUANTILE * float(((counts @ joined.sums) / (counts @ joined.weights)).std())

@@ -47,7 +47,7 @@ def score_windows(
     row, documents = token_row(loaded, text)
     if reference is not None and token_row(reference, text)[0] != row:
         raise EvaluationError(
-            f"{reference.folder.name} and {loaded.folder.name} cut the text into different tokens: KL needs one tokenizer"
+            f"{reference.folder.name} and {loaded.folder.name} have different tokens; KL needs one tokenizer"
         )
     width = min(WINDOW, loaded.context) - len(loaded.start)
     pieces = cut_pieces(documents, width)
@@ -63,9 +63,8 @@ def score_windows(
         for piece in (piece for piece in pieces if piece.window == window):
             part = slice(piece.first - begin - 1, piece.last - begin - 1)
             name, size = item_name(row[piece.first : piece.last], [piece.first]), piece.last - piece.first
-            for benchmark, value in _measure(
-                logits[part], ids[1:][part], expected[part] if reference else None
-            ).items():
+            values = _measure(logits[part], ids[1:][part], None if expected is None else expected[part])
+            for benchmark, value in values.items():
                 found[benchmark].add(name, value, weight=size, group=f"document {piece.document}")
     return {name: scores.finish(FEWEST_DOCUMENTS) for name, scores in found.items()}
 

@@ -1,7 +1,7 @@
 """Run a program that a model wrote: in a process of its own, with limits, and with nothing to reach.
 
-This keeps accidents and clumsy programs in, and the network out. It is no prison: evaluate a model that could attack its
-evaluator in a virtual machine.
+This keeps accidents and clumsy programs in, and the network out. It is no prison: evaluate a model that could attack
+its evaluator in a virtual machine.
 """
 
 from __future__ import annotations
