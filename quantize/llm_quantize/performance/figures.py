@@ -77,4 +77,10 @@ class Performance:
 
 
 def _batch(values: dict[str, Any]) -> BatchFigures:
-    return BatchFigures(**{name: Spread(**one) if isinstance(one, dict) else one for name, one in values.items()})
+    return BatchFigures(
+        batch=values["batch"],
+        ttft=Spread(**values["ttft"]),
+        tpot=Spread(**values["tpot"]),
+        output_tokens_per_second=Spread(**values["output_tokens_per_second"]),
+        requests=values["requests"],
+    )

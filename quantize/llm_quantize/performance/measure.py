@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ def measure(
     notes: list[str] = []
     with place as server:
         target = url or (server.url if server else "")
-        found = [_batch(target, folder, batch, runs=runs, seconds=seconds, bench=bench, notes=notes) for batch in batches]
+        load = partial(_batch, target, folder, runs=runs, seconds=seconds, bench=bench, notes=notes)
+        found = [load(batch) for batch in batches]
         resident = peak_bytes(server.process.pid) if server else None
     return Performance(
         name=folder.resolve().name,

@@ -59,15 +59,13 @@ def test_every_batch_has_the_median_and_range_of_its_runs(tiny: Path, program: C
     assert found.server == "llm-engine"
 
 
-def test_a_server_by_url_has_no_files_and_no_memory_here(
-    tmp_path: Path, program: Callable[[str], tuple[str]]
-) -> None:
+def test_a_server_by_url_has_no_files_and_no_memory_here(tmp_path: Path, program: Callable[[str], tuple[str]]) -> None:
     found = measure(tmp_path, (1,), "http://127.0.0.1:9", bench=program(FAKE_BENCH), runs=1)
     assert (found.weight_bytes, found.resident_bytes, found.device) == (None, None, "http://127.0.0.1:9")
 
 
 def test_what_goes_wrong_is_said(tiny: Path, program: Callable[[str], tuple[str]]) -> None:
-    with pytest.raises(EvaluationError, match="did not start.*no such weights"):
+    with pytest.raises(EvaluationError, match=r"did not start.*no such weights"):
         measure(tiny, (1,), engine=program("raise SystemExit('no such weights')"), bench=program(FAKE_BENCH))
     with pytest.raises(EvaluationError, match="could not load http://x: nothing listens"):
         measure(tiny, (1,), "http://x", bench=program("raise SystemExit('nothing listens')"))
