@@ -71,7 +71,7 @@ def change(value: float | None) -> str:
         return MISSING
     percent = 100 * value
     digits = 2 if abs(percent) < 0.995 else 1 if abs(percent) < 9.95 else 0
-    return f"{percent:+.{digits}f}%"
+    return f"{round(percent, digits) + 0.0:+.{digits}f}%"  # + 0.0: no -0
 
 
 def span(value: float) -> str:

@@ -76,7 +76,15 @@ def test_sizes(value: float | None, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0.0042, "+0.42%"), (-0.042, "-4.2%"), (0.42, "+42%"), (4.2, "+420%"), (0.0, "+0.00%"), (0.00996, "+1.0%")],
+    [
+        (0.0042, "+0.42%"),
+        (-0.042, "-4.2%"),
+        (0.42, "+42%"),
+        (4.2, "+420%"),
+        (0.0, "+0.00%"),
+        (-1e-6, "+0.00%"),
+        (0.00996, "+1.0%"),
+    ],
 )
 def test_changes(value: float, shown: str) -> None:
     assert units.change(value) == shown

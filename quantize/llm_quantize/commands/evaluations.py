@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+WIDTH = 110
+
 if TYPE_CHECKING:
     from llm_quantize.evaluation import Comparison, Evaluation
 
@@ -99,12 +101,12 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
     for scores in found.scores.values():
         one = scores.figure()
         table.add_row(scores.spec.title, f"{one.value:.4g}", f"{one.low:.4g} … {one.high:.4g}", str(len(scores.items)))
-    (console or Console()).print(table)
+    (console or _console()).print(table)
 
 
 def print_comparison(comparisons: Sequence[Comparison], a: str, b: str, console: Console | None = None) -> None:
     """Print each benchmark's change from A to B, its interval, p-value and minimum detectable effect."""
-    table = _table("Benchmark", a[:10], b[:10], "Change", "95% interval", "p", "MDE", "")
+    table = _table("Benchmark", a[:10], b[:10], "Change", "95% interval", "p", "", "MDE")
     for one in comparisons:
         mark = "×" if one.kind == "ratio" else ""
         table.add_row(
@@ -114,10 +116,10 @@ def print_comparison(comparisons: Sequence[Comparison], a: str, b: str, console:
             f"{one.change.value:.4g}{mark}",
             f"{one.change.low:.4g} … {one.change.high:.4g}",
             f"{one.p_value:.2g}",
-            f"{one.detectable:.2g}",
             one.verdict,
+            f"{one.detectable:.2g}",
         )
-    (console or Console()).print(table)
+    (console or _console()).print(table)
 
 
 def show_progress(benchmark: str, done: int, total: int) -> None:
@@ -147,8 +149,13 @@ def write(path: Path, content: str) -> None:
         raise EvaluationError(f"{path}: cannot be written: {error}") from error
 
 
+def _console() -> Console:
+    """Return a console as wide as the terminal; a file or a pipe gets whole tables."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
+
+
 def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
+    table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place and column else "left", no_wrap=True)
     return table

@@ -19,7 +19,7 @@ LARGEST_LOSS = 0.30
 LABEL_CHARACTERS = 18
 ROW = 22
 PAPER = """text{font:13px Helvetica,Arial,sans-serif;fill:#000}.small{font-size:12px;fill:#333}.faint{fill:#555}
-.strong{font-weight:600}.grid{stroke:#ddd}.axis{stroke:#555}.zero{stroke:#333;stroke-width:1.2}
+.strong{font-weight:600}.fill{fill:var(--hue)}.grid{stroke:#ddd}.axis{stroke:#555}.zero{stroke:#333;stroke-width:1.2}
 .limit{stroke:#b3261e;stroke-dasharray:5 4;stroke-width:1.2}.front{stroke:#808080;stroke-width:1.6;fill:none;
 stroke-dasharray:4 3}.whisker{stroke:var(--hue);stroke-width:2;stroke-opacity:.6}.point,.mark{fill:var(--hue)}
 .thin{stroke:var(--hue);stroke-width:1.6;fill:none}.halo{paint-order:stroke;stroke:#fff;stroke-width:4px}
@@ -110,13 +110,13 @@ def pareto(
     places = [(x(one.cost.value), y(one.loss.value)) for one in spots]
     front = pareto_front([(one.cost.value, one.loss.value) for one in spots])
     parts.append(svg.polyline([places[index] for index in front], "front"))
-    labels = spread_labels([place[1] for place in places])
+    labels = spread_labels(places)
     for one, (at_x, at_y), label_y in zip(spots, places, labels, strict=True):
         parts += _spot(one, (at_x, at_y), x, y)
         is_right = at_x > WIDTH * 0.66
         name = one.name if one.loss.value <= LARGEST_LOSS else f"{one.name} {one.loss.value:+.0%} ↑"
         at = (at_x + (-9 if is_right else 9), label_y + 4)
-        parts.append(svg.text(at, name, "small strong halo", anchor="end" if is_right else "start"))
+        parts.append(svg.text(at, name, f"small strong halo fill {one.css}", anchor="end" if is_right else "start"))
     return Drawing(WIDTH, height, label, parts)
 
 
@@ -169,13 +169,17 @@ def scale_around(low: float, high: float, start: float, end: float) -> svg.Scale
     return svg.Scale(low - room, high + room, start, end)
 
 
-def spread_labels(wanted: Sequence[float], gap: float = 14.0) -> list[float]:
-    """Return heights near the wanted ones that keep labels apart, whatever their places across."""
-    heights = list(wanted)
-    last = float("-inf")
-    for index in sorted(range(len(wanted)), key=lambda index: wanted[index]):
-        heights[index] = last = max(wanted[index], last + gap)
-    return heights
+def spread_labels(points: Sequence[svg.Point], *, near: float = 80.0, gap: float = 14.0) -> list[float]:
+    """Return heights of labels at the points: where two would overlap, the higher one moves further up."""
+    heights = {index: at[1] for index, at in enumerate(points)}
+    placed: list[int] = []
+    for index in sorted(heights, key=lambda index: -points[index][1]):
+        others = [other for other in placed if abs(points[other][0] - points[index][0]) < near]
+        for other in sorted(others, key=lambda other: -heights[other]):
+            if abs(heights[other] - heights[index]) < gap:
+                heights[index] = heights[other] - gap
+        placed.append(index)
+    return [heights[index] for index in range(len(points))]
 
 
 def _x_axis(x: svg.Scale, bottom: float, show: Callable[[float], str]) -> list[str]:

@@ -12,7 +12,7 @@ from llm_quantize.report import charts
 from llm_quantize.report.charts import Drawing, Row, Spot
 from llm_quantize.report.judgement import NOT_JUDGED, TOLERANCE, Judged, ModelJudgement
 from llm_quantize.report.results import FULL
-from llm_quantize.report.tables import change_of, milliseconds
+from llm_quantize.report.tables import loss_of, milliseconds
 from llm_report import units
 
 HUES = 6
@@ -83,17 +83,19 @@ def benchmark_losses(judgement: ModelJudgement, css: dict[str, str]) -> list[Fig
     names = dict.fromkeys(name for one in judgement.methods for name in one.comparisons if name not in NOT_JUDGED)
     figures = []
     for name in names:
-        rows = [_row(one, css, one.method, name) for one in judgement.methods if name in one.comparisons]
+        found = [one for one in judgement.methods if name in one.comparisons]
+        rows = [_row(one, css, one.method, name) for one in found]
         title = find_benchmark(name).title
         label = f"Loss on {title} of {judgement.model} by method, with 95% intervals"
-        drawing = charts.forest(rows, label, show=percent, limit=TOLERANCE)
+        show = percent if found[0].comparisons[name].kind == "ratio" else points
+        drawing = charts.forest(rows, label, show=show, limit=TOLERANCE)
         figures.append(Figure(f"{judgement.model}-{name.replace(':', '-')}", title, drawing))
     return figures
 
 
 def _row(one: Judged, css: dict[str, str], label: str, name: str) -> Row:
     comparison = one.comparisons[name]
-    return Row(label, css[one.method], comparison.loss, change_of(comparison))
+    return Row(label, css[one.method], comparison.loss, loss_of(comparison))
 
 
 def layer_error(judgement: ModelJudgement, css: dict[str, str]) -> Figure | None:
@@ -124,6 +126,10 @@ def describe_calibration(one: Judged) -> str:
 
 def percent(value: float) -> str:
     return f"{100 * value:+g}%" if value else "0"
+
+
+def points(value: float) -> str:
+    return f"{100 * value:+g} pt" if value else "0"
 
 
 def _point(value: float) -> Interval:

@@ -161,9 +161,13 @@ def headline(judgements: Sequence[ModelJudgement]) -> str:
     losses = sorted(each[best].primary.loss.value for each in acceptable)
     return (
         f"Use {best}: the smallest that is shown to lose less than {TOLERANCE:.0%} on all {len(judgements)} models, "
-        f"{units.ratio(ratios[0])} to {units.ratio(ratios[-1])} smaller at {units.change(losses[0])} to "
-        f"{units.change(losses[-1])} {next(iter(acceptable))[best].primary.benchmark}."
+        f"{_range(units.ratio(ratios[0]), units.ratio(ratios[-1]))} smaller at "
+        f"{_range(units.change(losses[0]), units.change(losses[-1]))} {acceptable[0][best].primary.benchmark}."
     )
+
+
+def _range(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"
 
 
 def _loss(one: Comparison) -> str:

@@ -73,7 +73,7 @@ def _benchmark_cell(one: Judged, name: str) -> Cell:
     comparison = one.comparisons.get(name)
     if comparison is None:
         return _figure(one.result, name)
-    below = f"{change_of(comparison)} ({interval(comparison)}), p = {p_value(comparison)}"
+    below = f"{change_of(comparison)} ({interval(comparison)}), p {p_value(comparison)}"
     return Cell(show_figure(one.result.evaluation.scores[name], comparison.b), below, comparison.verdict)
 
 
@@ -119,6 +119,11 @@ def change_of(one: Comparison) -> str:
     return units.change(one.change.value).replace("%", " pt")
 
 
+def loss_of(one: Comparison) -> str:
+    """Return how much worse B is, in the same units as `change_of`."""
+    return units.change(one.loss.value).replace("%", "%" if one.kind == "ratio" else " pt")
+
+
 def show_figure(scores: Scores, value: float) -> str:
     """Format a benchmark's figure: shares in percent, all else with four digits."""
     spec = scores.spec
@@ -127,4 +132,5 @@ def show_figure(scores: Scores, value: float) -> str:
 
 
 def p_value(one: Comparison) -> str:
-    return "< 0.001" if one.p_value < 0.001 else f"{one.p_value:.3f}" if one.p_value < 0.1 else f"{one.p_value:.2f}"
+    """Return `= 0.03`, `< 0.001`."""
+    return "< 0.001" if one.p_value < 0.001 else f"= {one.p_value:.3f}" if one.p_value < 0.1 else f"= {one.p_value:.2f}"
