@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from llm_quantize.performance import KernelTable
 from llm_quantize.report import tables
 from llm_quantize.report.judgement import ModelJudgement, headline, recommendation
-from llm_quantize.report.page import devices, doubts, settings, warnings
+from llm_quantize.report.page import doubts, settings, warnings
 from llm_quantize.report.tables import Table
 from llm_report.markdown import escape, table
 
@@ -26,9 +26,8 @@ def _lines(judgements: Sequence[ModelJudgement], title: str, kernels: KernelTabl
     for one in judgements:
         heads, rows = tables.benchmarks(one)
         yield from (f"### {escape(one.model)}", "", _table(heads, rows), "")
-        heads, rows = tables.speeds(one)
-        if rows:
-            yield from (_table(heads, rows), "", f"Speeds: {escape('; '.join(devices(judgements)))}.", "")
+        for place, (heads, rows) in tables.speeds(one).items():
+            yield from (f"{escape(place)}:", "", _table(heads, rows), "")
     yield from (f"- not vouched for: {escape(text)}" for text in doubts(judgements))
     if kernels:
         yield from (f"### Recorded on {escape(kernels.gpu)}", "", _kernels(kernels), "")

@@ -41,8 +41,7 @@ def _content(judgements: Sequence[ModelJudgement], title: str, kernels: KernelTa
         "latencies": [figure for one in judgements if (figure := figures.latency_front(one, css))],
         "losses": {one.model: figures.benchmark_losses(one, css) for one in judgements},
         "benchmarks": {one.model: tables.benchmarks(one) for one in judgements},
-        "speeds": {one.model: speeds for one in judgements if (speeds := tables.speeds(one))[1]},
-        "devices": devices(judgements),
+        "speeds": [(one.model, place, *table) for one in judgements for place, table in tables.speeds(one).items()],
         "layers": [figure for one in judgements if (figure := figures.layer_error(one, css))],
         "calibrations": [figure for one in judgements for figure in figures.calibration_sensitivity(one, css)],
         "warnings": warnings(judgements),
@@ -68,12 +67,6 @@ def all_figures(judgements: Sequence[ModelJudgement]) -> list[Figure]:
 
 def draw(figure: Figure) -> Markup:
     return Markup(figure.drawing.inline())
-
-
-def devices(judgements: Sequence[ModelJudgement]) -> list[str]:
-    """Return the servers and machines on which speeds were measured."""
-    measured = [one.performance for one in _all(judgements) if one.performance]
-    return list(dict.fromkeys(f"{one.server} on {one.device}" for one in measured))
 
 
 def warnings(judgements: Sequence[ModelJudgement]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from llm_quantize.evaluation import Comparison
 from llm_quantize.evaluation.scores import Scores, find_benchmark
+from llm_quantize.performance import BatchFigures, Performance
 from llm_quantize.report.judgement import Judged, ModelJudgement, interval
 from llm_quantize.report.results import FULL, ModelResult
 from llm_report import units
@@ -86,25 +87,34 @@ def _figure(result: ModelResult, name: str) -> Cell:
     return Cell(show_figure(scores, figure.value), f"{ends}, n = {len(scores.items)}")
 
 
-def speeds(judgement: ModelJudgement) -> tuple[list[str], Table]:
-    """Return the heads of a model's speeds and a row for each method that was measured; no rows if none was."""
-    results = [judgement.full, *(one.result for one in judgement.methods)]
-    measured = [(one, one.performance) for one in results if one.performance is not None]
+def speeds(judgement: ModelJudgement) -> dict[str, tuple[list[str], Table]]:
+    """Return heads and rows of a model's speeds by server and machine: two machines never share a table."""
+    found: dict[str, list[tuple[ModelResult, Performance]]] = {}
+    for result in (judgement.full, *(one.result for one in judgement.methods)):
+        if result.performance is not None:
+            place = f"{result.performance.server} on {result.performance.device}"
+            found.setdefault(place, []).append((result, result.performance))
+    return {place: _speed_table(measured) for place, measured in found.items()}
+
+
+def _speed_table(measured: Sequence[tuple[ModelResult, Performance]]) -> tuple[list[str], Table]:
     batches = sorted({each.batch for _, one in measured for each in one.batches})
     heads = ["On disk", "In memory", *(f"{what}, batch {batch}" for batch in batches for what in ("Token", "Tokens/s"))]
     rows: Table = []
     for result, one in measured:
-        cells = [Cell(units.size(one.weight_bytes or result.bytes)), Cell(units.size(one.resident_bytes))]
-        for batch in batches:
-            found = one.at(batch)
-            if found is None:
-                cells += [EMPTY, EMPTY]
-                continue
-            tpot, rate = found.tpot, found.output_tokens_per_second
-            cells.append(Cell(milliseconds(tpot.median), f"{milliseconds(tpot.low)} … {milliseconds(tpot.high)}"))
-            cells.append(Cell(units.rate(rate.median), f"{units.rate(rate.low)} … {units.rate(rate.high)}"))
-        rows.append((result.method, cells))
+        cells = [Cell(units.size(one.weight_bytes)), Cell(units.size(one.resident_bytes))]
+        rows.append((result.method, [*cells, *(cell for batch in batches for cell in _speed_cells(one.at(batch)))]))
     return heads, rows
+
+
+def _speed_cells(found: BatchFigures | None) -> list[Cell]:
+    if found is None:
+        return [EMPTY, EMPTY]
+    tpot, rate = found.tpot, found.output_tokens_per_second
+    return [
+        Cell(milliseconds(tpot.median), f"{milliseconds(tpot.low)} … {milliseconds(tpot.high)}"),
+        Cell(units.rate(rate.median), f"{units.rate(rate.low)} … {units.rate(rate.high)}"),
+    ]
 
 
 def milliseconds(seconds: float) -> str:

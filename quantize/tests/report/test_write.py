@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from llm_quantize.evaluation import EvaluationError
-from llm_quantize.performance import read_kernel_table
+from llm_quantize.performance import Performance, read_kernel_table
 from llm_quantize.report import ModelResult, read_results, write_report
 
 VOID = ("meta", "br", "line", "rect", "circle", "path")
@@ -71,6 +72,18 @@ def test_a_gpus_kernels_and_a_cpus_tokens_share_no_table(results: list[ModelResu
     ]
     without = write_report(tmp_path, results).read_text()
     assert "w4a16_gemm" not in without
+
+
+def test_two_machines_share_no_table_of_speeds(
+    results: list[ModelResult], make_performance: Callable[..., Performance], tmp_path: Path
+) -> None:
+    results[1] = replace(results[1], performance=make_performance("gptq-1", 0.0001, device="NVIDIA H200"))
+    page = write_report(tmp_path, results).read_text()
+    speeds = [one for one in re.findall(r"<table.*?</table>", page, re.DOTALL) if "Tokens/s" in one]
+    assert [("4 ms" in one, "0.1 ms" in one) for one in speeds] == [(True, False), (False, True)]
+    assert "main: llm-engine on NVIDIA H200" in page
+    assert not (tmp_path / "figures" / "main-latency.svg").exists()
+    assert "as fast" not in (tmp_path / "report.md").read_text()
 
 
 def test_the_tables_say_what_was_compared(results: list[ModelResult], tmp_path: Path) -> None:
