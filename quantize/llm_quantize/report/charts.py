@@ -17,6 +17,8 @@ WIDTH = 480
 LARGEST_LOSS = 0.30
 """A loss above this is drawn as an arrow at the edge, with its value: it would flatten all others."""
 LABEL_CHARACTERS = 18
+CHARACTER = 7.5
+"""Width of a bold character, in drawing units."""
 ROW = 22
 PAPER = """text{font:13px Helvetica,Arial,sans-serif;fill:#000}.small{font-size:12px;fill:#333}.faint{fill:#555}
 .strong{font-weight:600}.fill{fill:var(--hue)}.grid{stroke:#ddd}.axis{stroke:#555}.zero{stroke:#333;stroke-width:1.2}
@@ -89,10 +91,10 @@ class Spot:
 
 
 def pareto(
-    spots: Sequence[Spot], label: str, *, x_title: str, show_cost: Callable[[float], str], limit: float
+    spots: Sequence[Spot], label: str, *, x_title: str, y_title: str, show_cost: Callable[[float], str], limit: float
 ) -> Drawing:
     """Draw loss over cost. Lower left is better; the dashed line joins the methods that no other one beats."""
-    left, right, top, bottom, height = 58, 20, 16, 44, 320
+    left, right, top, bottom, height = 58, 20, 24, 44, 320
     near = [one.loss for one in spots if one.loss.value <= LARGEST_LOSS]
     ends = [end for one in near for end in (one.low, one.high)] + [0.0, limit * 1.2]
     y = scale_around(min(ends), max(ends), height - bottom, top)
@@ -105,6 +107,7 @@ def pareto(
     below = height - bottom + 16
     parts += [svg.text((x(tick), below), show_cost(tick), "small", anchor="middle") for tick in x.ticks()]
     parts.append(svg.text((WIDTH - right, height - 8), x_title, "small", anchor="end"))
+    parts.append(svg.text((4, 10), y_title, "small"))
     parts.append(svg.line((left, height - bottom), (WIDTH - right, height - bottom), "axis"))
     parts.append(svg.line((left, y(limit)), (WIDTH - right, y(limit)), "limit"))
     places = [(x(one.cost.value), y(one.loss.value)) for one in spots]
@@ -113,8 +116,8 @@ def pareto(
     labels = spread_labels(places)
     for one, (at_x, at_y), label_y in zip(spots, places, labels, strict=True):
         parts += _spot(one, (at_x, at_y), x, y)
-        is_right = at_x > WIDTH * 0.66
         name = one.name if one.loss.value <= LARGEST_LOSS else f"{one.name} {one.loss.value:+.0%} ↑"
+        is_right = at_x + 9 + CHARACTER * len(name) > WIDTH
         at = (at_x + (-9 if is_right else 9), label_y + 4)
         parts.append(svg.text(at, name, f"small strong halo fill {one.css}", anchor="end" if is_right else "start"))
     return Drawing(WIDTH, height, label, parts)

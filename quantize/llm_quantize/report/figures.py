@@ -72,6 +72,7 @@ def _front(
         spots,
         f"Loss of {what} over {title} of {judgement.model}, by method",
         x_title=title,
+        y_title=f"{what}, loss",
         show_cost=show,
         limit=TOLERANCE,
     )
