@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from llm_quantize.evaluation.errors import EvaluationError
 from llm_quantize.evaluation.humaneval.problems import Problem, read_problems
@@ -135,6 +136,20 @@ def test_batched_completions_are_those_of_each_prompt_alone(tiny: Path) -> None:
     together = complete(loaded, prompts, 24)
     assert together == [complete(loaded, [prompt], 24)[0] for prompt in prompts]
     assert any(text.strip() for text in together)
+
+
+def test_the_prompts_last_line_break_is_left_to_the_model(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token can span the break and the indentation; a prompt that ends with the break would cut it in two."""
+    loaded = load(tiny)
+    seen: list[str] = []
+
+    def generate(*, input_ids: torch.Tensor, **_: object) -> torch.Tensor:
+        seen.extend(loaded.tokenizer.batch_decode(input_ids))
+        return input_ids
+
+    monkeypatch.setattr(loaded.model, "generate", generate)
+    assert complete(loaded, ["def add(a, b):\n    # Add.\n"]) == [""]
+    assert seen == ["def add(a, b):\n    # Add."]
 
 
 def test_pass_at_1_counts_what_passed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

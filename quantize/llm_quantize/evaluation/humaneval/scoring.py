@@ -53,8 +53,12 @@ def score_pass_at_1(
 
 
 def complete(loaded: Loaded, prompts: Sequence[str], max_new_tokens: int = MAX_NEW_TOKENS) -> list[str]:
-    """Return the greedy completion of each prompt, up to the end of its function."""
-    rows = [[*loaded.start, *loaded.tokens(prompt.rstrip("\n") + "\n")] for prompt in prompts]
+    """Return the greedy completion of each prompt, up to the end of its function.
+
+    The prompt's last line break is left to the model: a token often spans it and the indentation behind it, and after
+    the break alone, models end the answer (SmolLM2 solves nothing then).
+    """
+    rows = [[*loaded.start, *loaded.tokens(prompt.rstrip())] for prompt in prompts]
     width = max(map(len, rows))
     end = loaded.tokenizer.eos_token_id
     pad = end if end is not None else 0
