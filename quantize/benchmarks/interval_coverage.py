@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +19,6 @@ from llm_quantize.evaluation.compare import WIN_AND_LOSS
 from llm_quantize.evaluation.scores import HITS_AND_MISSES
 from llm_quantize.evaluation.statistics import Groups, mean_interval, sign_flip_p
 
-PROJECT = Path(__file__).resolve().parents[1]
 DOCUMENTS = 27
 Draw = Callable[[np.random.Generator], Groups]
 
@@ -100,7 +98,7 @@ def main() -> int:
     bars = {f"coverage, {world}": (share, ">=", LEAST.get(world, 0.92)) for world, share in covered.items()}
     bars |= {f"false alarms, {null}": (share, "<=", 0.07) for null, share in alarms.items()}
     holds = check(results, bars)
-    print(write(str(PROJECT / Path(__file__).name), results))
+    print(write(__file__, results))
     return 0 if holds or not arguments.check else 1
 
 

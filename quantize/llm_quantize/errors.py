@@ -1,10 +1,11 @@
-"""Errors that the user reads when a model cannot be quantised.
+"""Errors that the user reads.
 
 QuantizeError
 ├─ RecipeError       the recipe is wrong, or its format cannot hold what its method makes
 ├─ ModelError        the folder is no model, or has layers that are not recognised
 ├─ CalibrationError  the calibration text is too short, or what it gives is poisoned
-└─ OutputError       the result cannot be written
+├─ OutputError       the result cannot be written
+└─ EvaluationError   a model cannot be evaluated or measured, or its results cannot be read or compared
 """
 
 from __future__ import annotations
@@ -27,4 +28,8 @@ class CalibrationError(QuantizeError):
 
 
 class OutputError(QuantizeError):
+    pass
+
+
+class EvaluationError(QuantizeError):
     pass

@@ -1,12 +1,4 @@
-"""`llm-quantize evaluate`, `compare` and `report`: their arguments and their work. Each returns the exit status.
-
-The command line registers them:
-
-    add_evaluate(subparsers); add_compare(subparsers); add_report(subparsers)
-    arguments = parser.parse_args(); status = arguments.run(arguments)
-
-EvaluationError goes up to it; its message is for the user.
-"""
+"""`llm-quantize evaluate`, `compare` and `report`: their arguments and their work."""
 
 from __future__ import annotations
 
@@ -19,13 +11,16 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from llm_quantize.commands.arguments import Subparsers, count, show_progress
+from llm_quantize.files import write_file
+
 WIDTH = 110
 
 if TYPE_CHECKING:
     from llm_quantize.evaluation import Comparison, Evaluation
 
 
-def add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_evaluate(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("evaluate", help="score a model folder on held-out text and tasks")
     parser.add_argument("model", type=Path, metavar="MODEL", help="a Hugging Face folder, quantised or not")
     parser.add_argument("--reference", type=Path, metavar="MODEL", help="the full model, for KL and paired comparisons")
@@ -41,14 +36,14 @@ def add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.set_defaults(run=run_evaluate)
 
 
-def add_compare(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_compare(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("compare", help="compare two evaluations, item by item")
     parser.add_argument("a", type=Path, metavar="A", help="evaluation.json, or a folder with one")
     parser.add_argument("b", type=Path, metavar="B")
     parser.set_defaults(run=run_compare)
 
 
-def add_report(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_report(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("report", help="make the page of a folder of results")
     parser.add_argument(
         "results", type=Path, metavar="DIR", help="has MODEL/METHOD/evaluation.json; `full` is a method"
@@ -71,10 +66,10 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         problems=arguments.problems,
         tasks=arguments.tasks,
-        progress=show_progress if sys.stderr.isatty() else None,
+        progress=lambda benchmark, done, total: show_progress(benchmark, done + 1, total),
     )
     if arguments.out:
-        write(arguments.out, found.to_json())
+        write_file(arguments.out, found.to_json())
     print_evaluation(found)
     return 0
 
@@ -122,33 +117,6 @@ def print_comparison(comparisons: Sequence[Comparison], a: str, b: str, console:
             f"{one.detectable:.2g}",
         )
     (console or _console()).print(table)
-
-
-def show_progress(benchmark: str, done: int, total: int) -> None:
-    """Rewrite one line on the terminal."""
-    end = "\n" if done + 1 >= total else ""
-    print(f"\r{benchmark}: {done + 1}/{total}  ", end=end, file=sys.stderr, flush=True)
-
-
-def count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, not {text!r}")
-    return value
-
-
-def write(path: Path, content: str) -> None:
-    """Write a file and its folders; EvaluationError if the disk refuses."""
-    from llm_quantize.evaluation import EvaluationError
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise EvaluationError(f"{path}: cannot be written: {error}") from error
 
 
 def _console() -> Console:

@@ -12,7 +12,6 @@ public_tasks    tasks of lm-eval, where it is installed
 """
 
 from llm_quantize.evaluation.compare import Comparison, compare
-from llm_quantize.evaluation.errors import EvaluationError
 from llm_quantize.evaluation.evaluation import DEFAULT, Evaluation, evaluate, read_evaluation
 from llm_quantize.evaluation.scores import BENCHMARKS
 
@@ -21,7 +20,6 @@ __all__ = (
     "DEFAULT",
     "Comparison",
     "Evaluation",
-    "EvaluationError",
     "compare",
     "evaluate",
     "read_evaluation",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from llm_measure.stats import holm
-from llm_quantize.evaluation.errors import EvaluationError
+from llm_quantize.errors import EvaluationError
 from llm_quantize.evaluation.evaluation import Evaluation
 from llm_quantize.evaluation.scores import Benchmark, Scores
 from llm_quantize.evaluation.statistics import (

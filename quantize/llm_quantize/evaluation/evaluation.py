@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_measure.processes import ROOT
+from llm_quantize.errors import EvaluationError
 from llm_quantize.evaluation.choices import score_choices
-from llm_quantize.evaluation.errors import EvaluationError
 from llm_quantize.evaluation.humaneval.problems import read_problems
 from llm_quantize.evaluation.humaneval.scoring import score_likelihood, score_pass_at_1
 from llm_quantize.evaluation.model import load, weight_bytes

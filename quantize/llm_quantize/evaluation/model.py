@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 from transformers.utils import logging
 
-from llm_quantize.evaluation.errors import EvaluationError
+from llm_quantize.errors import EvaluationError
+from llm_quantize.formats import load_dequantized
 
 DOCUMENT_MARK = "<|endoftext|>"
 """Stands before each document of a text."""
@@ -61,17 +62,20 @@ class Loaded:
 
 
 def load(folder: Path, device: str = "cpu") -> Loaded:
-    """Load a model folder to evaluate it in float32; EvaluationError if it holds no causal language model."""
+    """Load a model folder, quantised or not, as an engine computes it but in float32.
+
+    EvaluationError if it holds no causal language model.
+    """
     if not (folder / "config.json").is_file():
         raise EvaluationError(f"{folder} is no model: it has no config.json; name a Hugging Face folder")
     torch.set_float32_matmul_precision("highest")
     logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        model = load_dequantized(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise EvaluationError(f"{folder} cannot be loaded: {error}") from error
-    return Loaded(folder, model.to(device).eval(), tokenizer)
+    return Loaded(folder, model.to(device), tokenizer)
 
 
 def split_documents(text: str) -> list[str]:

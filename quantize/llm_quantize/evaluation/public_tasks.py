@@ -10,7 +10,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from llm_quantize.evaluation.errors import EvaluationError
+from llm_quantize.errors import EvaluationError
 from llm_quantize.evaluation.model import Loaded
 from llm_quantize.evaluation.scores import PUBLIC_PREFIX, ScoreList, Scores, item_name
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llm_quantize.evaluation.errors import EvaluationError
+from llm_quantize.errors import EvaluationError
 from llm_quantize.evaluation.statistics import FEWEST_GROUPS, Interval, exponential, grouped, mean_interval
 
 Scale = Literal["mean", "exp"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llm_quantize.evaluation.errors import EvaluationError
+from llm_quantize.errors import EvaluationError
 from llm_quantize.evaluation.model import Loaded, split_documents
 from llm_quantize.evaluation.scores import ScoreList, Scores, item_name
 

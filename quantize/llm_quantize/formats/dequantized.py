@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from llm_quantize.algorithms.activations import round_fp8, round_int8
 from llm_quantize.checkpoint import Checkpoint, read_json
+from llm_quantize.errors import ModelError
 from llm_quantize.formats.registry import format_of, split_layers
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def load_dequantized(folder: Path, dtype: torch.dtype = torch.float32) -> PreTra
     """Return the model in `folder`. ModelError if it is of a kind that is not read."""
     given = read_json(folder / "config.json").get("quantization_config")
     if given is None:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True).eval()
     fmt = format_of(given)
     grid, inputs = fmt.grid_of(given)
     checkpoint = Checkpoint(folder)
@@ -43,13 +44,14 @@ def load_dequantized(folder: Path, dtype: torch.dtype = torch.float32) -> PreTra
 
 def _filled(folder: Path, tensors: dict[str, Tensor], dtype: torch.dtype) -> PreTrainedModel:
     """Return the folder's model, unquantised, with these weights; a KV cache's scales are left out."""
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
     del config.quantization_config
     model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
     wanted = model.state_dict().keys()
     kept = {name: tensor.to(dtype) for name, tensor in tensors.items() if name in wanted}
     missing = wanted - kept.keys() - {"lm_head.weight"}
-    assert not missing, f"{folder} lacks {sorted(missing)}"
+    if missing:
+        raise ModelError(f"{folder}: the weights lack {min(missing)}")
     model.load_state_dict(kept, strict=False)
     model.tie_weights()
     return model

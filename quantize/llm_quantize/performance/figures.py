@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from llm_quantize.evaluation.errors import EvaluationError
+from llm_quantize.errors import EvaluationError
 
 SCHEMA_VERSION = 1
 

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 import yaml
 
 from llm_measure import processes
 from llm_measure.results import machine
-from llm_quantize.evaluation.errors import EvaluationError
+from llm_quantize.errors import EvaluationError
 from llm_quantize.evaluation.model import weight_bytes
 from llm_quantize.performance.figures import BatchFigures, Performance, Spread
 
@@ -48,16 +49,18 @@ def measure(
     runs: int = RUNS,
     seconds: float = SECONDS,
     threads: int = 1,
+    device: str = "cpu",
     engine: Sequence[str] = ENGINE,
     bench: Sequence[str] = BENCH,
 ) -> Performance:
     """Return size, memory, latency and throughput of a model folder, or of the server at `url` that serves it.
 
-    `threads`: the engine's, for the same figures on machines with more cores. `engine` and `bench`: Python arguments.
+    `threads` and `device` are the engine's; one thread gives equal figures on machines with more cores.
+    `engine` and `bench`: Python arguments.
     Raises EvaluationError if the server does not start or the load gets no answers.
     """
     flags = ("--host", "127.0.0.1", "--port", "0", "--max-model-len", str(MAX_MODEL_LEN))
-    size = ("--max-num-seqs", str(max(batches)), "--num-threads", str(threads))
+    size = ("--max-num-seqs", str(max(batches)), "--num-threads", str(threads), "--device", device)
     place = nullcontext(None) if url else _server((*engine, str(folder), *flags, *size))
     notes: list[str] = []
     with place as server:
@@ -69,12 +72,19 @@ def measure(
         name=folder.resolve().name,
         weight_bytes=weight_bytes(folder) or None,
         resident_bytes=resident,
-        device=f"{machine()['cpu']}, {threads} {'thread' if threads == 1 else 'threads'}" if server else target,
+        device=_place(device, threads) if server else target,
         server="llm-engine" if server else "by URL",
         runs=runs,
         batches=found,
         notes=list(dict.fromkeys(notes)),
     )
+
+
+def _place(device: str, threads: int) -> str:
+    """Return the GPU's name, or the CPU's and the number of threads."""
+    if device.startswith("cuda"):
+        return str(torch.cuda.get_device_name(device))
+    return f"{machine()['cpu']}, {threads} {'thread' if threads == 1 else 'threads'}"
 
 
 @contextmanager

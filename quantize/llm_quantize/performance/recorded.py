@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_measure.processes import ROOT
-from llm_quantize.evaluation.errors import EvaluationError
+from llm_quantize.errors import EvaluationError
 
 H200 = ROOT / "kernels" / "results" / "h200" / "bench.json"
 QUANTISED = ("w4a16_gemm", "scaled_gemm")

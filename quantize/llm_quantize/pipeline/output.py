@@ -92,7 +92,7 @@ class OutputFolder:
         path = self._partial / BEGUN
         if path.exists() and read_json(path) != begun:
             raise OutputError(
-                f"{self._partial} was begun with another recipe or model; resume with those, or start without --resume"
+                f"{self._partial} was begun with another recipe or model; resume with those, or remove it"
             )
         path.write_text(json.dumps(begun))
 

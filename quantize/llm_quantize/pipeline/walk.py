@@ -10,7 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -67,6 +67,7 @@ def quantize(
     QuantizeError, and nothing under the name `out`, if it fails. `resume` goes on with what an earlier run left.
     """
     started = time.perf_counter()
+    forget_peak()
     walk = Walk(model, recipe, find_device(device))
     output = OutputFolder(out, walk.identity(), shards=len(walk.skeleton) + 1, resume=resume)
     walk.begin(output)
@@ -218,6 +219,14 @@ def find_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise QuantizeError(f"there is no device {name} here: {str(error).splitlines()[0]}; use cpu") from None
     return device
+
+
+def forget_peak() -> None:
+    """Begin to count the largest memory anew, where the system can: another model may have passed before."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -103,7 +103,7 @@ def pareto(
     parts: list[str] = []
     for tick in y.ticks():
         parts.append(svg.line((left, y(tick)), (WIDTH - right, y(tick)), "grid"))
-        parts.append(svg.text((left - 6, y(tick) + 4), f"{100 * tick:+g}%", "small", anchor="end"))
+        parts.append(svg.text((left - 6, y(tick) + 4), f"{100 * tick:+g}%" if tick else "0", "small", anchor="end"))
     below = height - bottom + 16
     parts += [svg.text((x(tick), below), show_cost(tick), "small", anchor="middle") for tick in x.ticks()]
     parts.append(svg.text((WIDTH - right, height - 8), x_title, "small", anchor="end"))
@@ -187,7 +187,7 @@ def spread_labels(points: Sequence[svg.Point], *, near: float = 80.0, gap: float
 
 def _x_axis(x: svg.Scale, bottom: float, show: Callable[[float], str]) -> list[str]:
     parts = []
-    for tick in x.ticks()[:: 2 if len(x.ticks()) > 6 else 1]:
+    for tick in x.ticks()[:: 2 if len(x.ticks()) > 4 else 1]:
         parts.append(svg.line((x(tick), 6), (x(tick), bottom), "grid"))
         parts.append(svg.text((x(tick), bottom + 16), show(tick), "small", anchor="middle"))
     return parts

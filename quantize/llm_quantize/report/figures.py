@@ -10,9 +10,9 @@ from llm_quantize.evaluation.statistics import Interval
 from llm_quantize.performance import Spread
 from llm_quantize.report import charts
 from llm_quantize.report.charts import Drawing, Row, Spot
-from llm_quantize.report.judgement import NOT_JUDGED, TOLERANCE, Judged, ModelJudgement
-from llm_quantize.report.results import FULL
-from llm_quantize.report.tables import loss_of, milliseconds
+from llm_quantize.report.judgement import NOT_JUDGED, TOLERANCE, Judged, ModelJudgement, show_change
+from llm_quantize.report.results import ERRORS, FULL
+from llm_quantize.report.tables import milliseconds
 from llm_report import units
 
 HUES = 6
@@ -96,15 +96,20 @@ def benchmark_losses(judgement: ModelJudgement, css: dict[str, str]) -> list[Fig
 
 def _row(one: Judged, css: dict[str, str], label: str, name: str) -> Row:
     comparison = one.comparisons[name]
-    return Row(label, css[one.method], comparison.loss, loss_of(comparison))
+    return Row(label, css[one.method], comparison.loss, show_change(comparison, comparison.loss.value))
 
 
-def layer_error(judgement: ModelJudgement, css: dict[str, str]) -> Figure | None:
-    drawn = [(one.method, css[one.method], one.result.layers) for one in judgement.methods if one.result.layers]
-    if not drawn:
-        return None
-    label = f"Relative error of each layer's output of {judgement.model}, by method"
-    return Figure(f"{judgement.model}-layers", judgement.model, charts.layer_errors(drawn, label))
+def layer_errors(judgement: ModelJudgement, css: dict[str, str]) -> list[Figure]:
+    """Return a picture of the errors of outputs, and one of weights: methods that read no text record the latter."""
+    figures = []
+    for kind in ERRORS:
+        drawn = [(one.method, css[one.method], one.result.layers(kind)) for one in judgement.methods]
+        drawn = [one for one in drawn if one[2]]
+        if drawn:
+            label = f"Relative error of each layer's {kind} of {judgement.model}, by method"
+            drawing = charts.layer_errors(drawn, label)
+            figures.append(Figure(f"{judgement.model}-{kind}", f"{judgement.model}: error of the {kind}", drawing))
+    return figures
 
 
 def calibration_sensitivity(judgement: ModelJudgement, css: dict[str, str]) -> list[Figure]:

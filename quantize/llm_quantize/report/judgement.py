@@ -1,21 +1,25 @@
 """Each method against the full model of the same name, and what follows from it.
 
 A method is acceptable if its loss of perplexity is shown to be below 5%: the whole interval lies below it. No other
-benchmark may show a loss of 5% or 5 points. The recommended method is the smallest acceptable one; of methods within 2%
-of its size, the fastest at batch 1, then the one with the least loss.
+benchmark may show a loss of 5% or 5 points. The recommended method is the smallest acceptable one. Of methods within 2%
+of its size, those count whose time of a token at batch 1 is within 20% of the fastest one's, since runs minutes apart
+differ by as much; of these, the one with the least loss.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llm_quantize.evaluation import Comparison, EvaluationError, compare
+from llm_quantize.errors import EvaluationError
+from llm_quantize.evaluation import Comparison, compare
 from llm_quantize.report.results import FULL, ModelResult
 from llm_report import units
 
 TOLERANCE = 0.05
 SAME_SIZE = 1.02
+SAME_TIME = 1.2
 PRIMARY = ("perplexity", "humaneval-likelihood")
 """The first of these that was measured decides, and is drawn in the Pareto charts."""
 NOT_JUDGED = ("kl",)
@@ -121,7 +125,11 @@ def recommended(judgement: ModelJudgement) -> Judged | None:
         return None
     least = min(one.result.bytes for one in fit)
     near = [one for one in fit if one.result.bytes <= least * SAME_SIZE]
-    return min(near, key=lambda one: (one.seconds_per_token or 0.0, one.primary.loss.value))
+    times = [one.seconds_per_token for one in near if one.seconds_per_token is not None]
+    longest = min(times, default=math.inf) * SAME_TIME
+    return min(
+        (one for one in near if (one.seconds_per_token or 0.0) <= longest), key=lambda one: one.primary.loss.value
+    )
 
 
 def recommendation(judgement: ModelJudgement) -> str:
@@ -145,7 +153,7 @@ def recommendation(judgement: ModelJudgement) -> str:
     if smaller:
         next_one = max(smaller, key=lambda one: one.result.bytes)
         return f"{sentence}; {next_one.method} is smaller still but {_why_not(next_one)}."
-    return f"{sentence}; no smaller method was measured."
+    return f"{sentence}."
 
 
 def headline(judgements: Sequence[ModelJudgement]) -> str:
@@ -173,7 +181,7 @@ def _range(low: str, high: str) -> str:
 def _loss(one: Comparison) -> str:
     if one.verdict == "no difference shown":
         return f"no difference of its {one.benchmark} is shown ({interval(one)})"
-    return f"its {one.benchmark} changes by {units.change(_shift(one))} ({interval(one)})"
+    return f"its {one.benchmark} changes by {change_of(one)} ({interval(one)})"
 
 
 def _why_not(one: Judged) -> str:
@@ -182,11 +190,21 @@ def _why_not(one: Judged) -> str:
     return f"loses {units.change(one.worse[0].loss.value)} of {one.worse[0].benchmark}"
 
 
+def change_of(one: Comparison) -> str:
+    """Return the change: `+1.2%` of a ratio, `-1.2 pt` of a share."""
+    return show_change(one, one.change.value - _same(one))
+
+
 def interval(one: Comparison) -> str:
-    """Return the change's interval, `+1.2% … +3.4%`; points for differences of shares."""
-    base = 1.0 if one.kind == "ratio" else 0.0
-    return f"{units.change(one.change.low - base)} … {units.change(one.change.high - base)}"
+    """Return the change's interval, in the units of `change_of`: `+1.2% … +3.4%`, `-1.2 … +3.4 pt`."""
+    low, high = (show_change(one, end - _same(one)) for end in (one.change.low, one.change.high))
+    return f"{low.removesuffix(' pt')} … {high}"
 
 
-def _shift(one: Comparison) -> float:
-    return one.change.value - (1.0 if one.kind == "ratio" else 0.0)
+def show_change(one: Comparison, value: float) -> str:
+    """Return a change of this comparison: in percent of a perplexity, in points of a share."""
+    return units.change(value) if one.kind == "ratio" else units.change(value).replace("%", " pt")
+
+
+def _same(one: Comparison) -> float:
+    return 1.0 if one.kind == "ratio" else 0.0

@@ -38,7 +38,7 @@ def _table(heads: Sequence[str], rows: Table) -> str:
     found = []
     for name, cells in rows:
         shown = [f"**{escape(one.value)}**" if one.css == "invalid" else escape(one.value) for one in cells]
-        below = [f"<br>{escape(one.below)}" if one.below else "" for one in cells]
+        below = ["".join(f"<br>{escape(line)}" for line in one.below.splitlines()) for one in cells]
         found.append([escape(name), *(a + b for a, b in zip(shown, below, strict=True))])
     return table(["Method", *heads], found)
 

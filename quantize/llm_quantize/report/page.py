@@ -13,12 +13,14 @@ from llm_quantize.report.figures import Figure
 from llm_quantize.report.judgement import (
     TOLERANCE,
     ModelJudgement,
+    change_of,
     headline,
     interval,
     recommendation,
     recommended,
 )
 from llm_quantize.report.results import ModelResult
+from llm_report import units
 from llm_report.template import fill_template
 
 
@@ -42,7 +44,7 @@ def _content(judgements: Sequence[ModelJudgement], title: str, kernels: KernelTa
         "losses": {one.model: figures.benchmark_losses(one, css) for one in judgements},
         "benchmarks": {one.model: tables.benchmarks(one) for one in judgements},
         "speeds": [(one.model, place, *table) for one in judgements for place, table in tables.speeds(one).items()],
-        "layers": [figure for one in judgements if (figure := figures.layer_error(one, css))],
+        "layers": [figure for one in judgements for figure in figures.layer_errors(one, css)],
         "calibrations": [figure for one in judgements for figure in figures.calibration_sensitivity(one, css)],
         "warnings": warnings(judgements),
         "doubts": doubts(judgements),
@@ -50,7 +52,7 @@ def _content(judgements: Sequence[ModelJudgement], title: str, kernels: KernelTa
         "settings": settings(judgements),
         "draw": draw,
         "interval": interval,
-        "change_of": tables.change_of,
+        "change_of": change_of,
     }
 
 
@@ -60,7 +62,7 @@ def all_figures(judgements: Sequence[ModelJudgement]) -> list[Figure]:
     found: list[Figure | None] = []
     for one in judgements:
         found += [figures.size_front(one, css) if one.methods else None, figures.latency_front(one, css)]
-        found += [*figures.benchmark_losses(one, css), figures.layer_error(one, css)]
+        found += [*figures.benchmark_losses(one, css), *figures.layer_errors(one, css)]
         found += figures.calibration_sensitivity(one, css)
     return [figure for figure in found if figure is not None]
 
@@ -97,9 +99,15 @@ def settings(judgements: Sequence[ModelJudgement]) -> list[tuple[str, str]]:
         for known in (one.calibration for one in every)
         if known
     )
+    costs = [
+        f"{one.model} {one.method} {units.seconds(one.record['seconds'])}, {units.size(one.record['peak_bytes'])}"
+        for one in every
+        if "seconds" in one.record
+    ]
     return [
         ("Held-out text", f"SHA-256 {', '.join(texts)}"),
         ("Calibration", "; ".join(calibrations) or "none recorded"),
+        ("Quantised in", "; ".join(costs) or "none recorded"),
         ("Evaluated in", f"float32 on {', '.join(dict.fromkeys(one.evaluation.device for one in every))}"),
         ("Versions", "; ".join(versions)),
     ]

@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llm_quantize.evaluation import Evaluation, EvaluationError, read_evaluation
+from llm_quantize.errors import EvaluationError
+from llm_quantize.evaluation import Evaluation, read_evaluation
 from llm_quantize.performance import Performance
 
 FULL = "full"
 EVALUATION = "evaluation.json"
 PERFORMANCE = "performance.json"
 RECORD = "quantization.json"
+ERRORS = ("outputs", "weights")
+"""What a layer's error in the record is an error of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +54,10 @@ class ModelResult:
         recipe.pop("calibration", None)
         return json.dumps(recipe, sort_keys=True)
 
-    @property
-    def layers(self) -> list[tuple[str, float]]:
-        """Return each layer's name and relative error, in the model's order."""
-        return [(str(one["name"]), float(one["relative_error"])) for one in self.record.get("layers") or []]
+    def layers(self, error_of: str) -> list[tuple[str, float]]:
+        """Return the name and the relative error of each layer whose error is of `outputs` or of `weights`."""
+        layers = (one for one in self.record.get("layers") or [] if one["error_of"] == error_of)
+        return [(str(one["name"]), float(one["relative_error"])) for one in layers]
 
 
 def read_results(root: Path) -> list[ModelResult]:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from llm_quantize.evaluation import Comparison
 from llm_quantize.evaluation.scores import Scores, find_benchmark
 from llm_quantize.performance import BatchFigures, Performance
-from llm_quantize.report.judgement import Judged, ModelJudgement, interval
+from llm_quantize.report.judgement import Judged, ModelJudgement, change_of, interval
 from llm_quantize.report.results import FULL, ModelResult
 from llm_report import units
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A figure, a second line below it, and a verdict that colours it."""
+    """A figure, lines below it, and a verdict that colours it."""
 
     value: str
     below: str = ""
@@ -50,7 +50,7 @@ def _full_cell(judgement: ModelJudgement) -> Cell:
 def _matrix_cell(one: Judged) -> Cell:
     return Cell(
         change_of(one.primary),
-        f"{interval(one.primary)}, {units.ratio(one.smaller)} smaller",
+        f"{interval(one.primary)}\n{units.ratio(one.smaller)} smaller",
         one.primary.verdict,
     )
 
@@ -74,7 +74,7 @@ def _benchmark_cell(one: Judged, name: str) -> Cell:
     comparison = one.comparisons.get(name)
     if comparison is None:
         return _figure(one.result, name)
-    below = f"{change_of(comparison)} ({interval(comparison)}), p {p_value(comparison)}"
+    below = f"{change_of(comparison)}, p {p_value(comparison)}\n{interval(comparison)}"
     return Cell(show_figure(one.result.evaluation.scores[name], comparison.b), below, comparison.verdict)
 
 
@@ -84,7 +84,7 @@ def _figure(result: ModelResult, name: str) -> Cell:
         return EMPTY
     figure = scores.figure()
     ends = f"{show_figure(scores, figure.low)} … {show_figure(scores, figure.high)}"
-    return Cell(show_figure(scores, figure.value), f"{ends}, n = {len(scores.items)}")
+    return Cell(show_figure(scores, figure.value), f"n = {len(scores.items)}\n{ends}")
 
 
 def speeds(judgement: ModelJudgement) -> dict[str, tuple[list[str], Table]]:
@@ -120,18 +120,6 @@ def _speed_cells(found: BatchFigures | None) -> list[Cell]:
 def milliseconds(seconds: float) -> str:
     """Format the time of a token with three digits."""
     return f"{seconds * 1e3:.3g} ms"
-
-
-def change_of(one: Comparison) -> str:
-    """Return the change: `+1.2%` of a ratio, `-1.2 pt` of a share."""
-    if one.kind == "ratio":
-        return units.change(one.change.value - 1.0)
-    return units.change(one.change.value).replace("%", " pt")
-
-
-def loss_of(one: Comparison) -> str:
-    """Return how much worse B is, in the same units as `change_of`."""
-    return units.change(one.loss.value).replace("%", "%" if one.kind == "ratio" else " pt")
 
 
 def show_figure(scores: Scores, value: float) -> str:

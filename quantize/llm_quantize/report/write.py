@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from llm_quantize.evaluation import EvaluationError
+from llm_quantize.errors import EvaluationError
 from llm_quantize.performance import KernelTable
 from llm_quantize.report.judgement import judge
 from llm_quantize.report.markdown import render_markdown

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llm_quantize.errors import EvaluationError
 from llm_quantize.evaluation.compare import compare, compare_scores
-from llm_quantize.evaluation.errors import EvaluationError
 from llm_quantize.evaluation.evaluation import Evaluation
 from llm_quantize.evaluation.scores import Scores
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from llm_quantize.evaluation import EvaluationError, compare, evaluate, read_evaluation
+from llm_quantize.errors import EvaluationError
+from llm_quantize.evaluation import compare, evaluate, read_evaluation
 from llm_quantize.evaluation.evaluation import Evaluation
 from llm_quantize.evaluation.model import load
 from llm_quantize.evaluation.public_tasks import score_public_task

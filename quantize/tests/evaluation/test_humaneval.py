@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from llm_quantize.evaluation.errors import EvaluationError
+from llm_quantize.errors import EvaluationError
 from llm_quantize.evaluation.humaneval.problems import Problem, read_problems
 from llm_quantize.evaluation.humaneval.sandbox import Limits, run_program
 from llm_quantize.evaluation.humaneval.scoring import complete, cut_completion, score_likelihood, score_pass_at_1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_quantize.evaluation.errors import EvaluationError
+from llm_quantize.errors import EvaluationError
 from llm_quantize.evaluation.source_tasks import TASKS, make_choices
 
 MODULE = '''

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_quantize.evaluation.errors import EvaluationError
+from llm_quantize.errors import EvaluationError
 from llm_quantize.evaluation.model import Loaded, load
 from llm_quantize.evaluation.windows import PIECE, cut_pieces, score_windows, spread_windows, token_row
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_quantize.evaluation.errors import EvaluationError
+from llm_quantize.errors import EvaluationError
 from llm_quantize.performance import BatchFigures, Performance, Spread, measure
 from llm_quantize.performance.measure import closed_loop
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_quantize.evaluation.errors import EvaluationError
+from llm_quantize.errors import EvaluationError
 from llm_quantize.performance import read_kernel_table
 
 

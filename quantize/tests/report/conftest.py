@@ -69,12 +69,18 @@ def _performance(name: str, seconds: float, device: str = "a CPU, 1 thread") -> 
 
 def _record(seed: int, **recipe: Any) -> dict[str, Any]:
     layers = [
-        {"name": f"model.layers.{block}.mlp.{part}_proj", "relative_error": 0.01 * (1 + block)}
+        {"name": f"model.layers.{block}.mlp.{part}_proj", "relative_error": 0.01 * (1 + block), "error_of": "outputs"}
         for block in range(3)
         for part in ("gate", "up", "down")
     ]
     calibration = {"source": "stdlib", "samples": 128, "length": 512, "seed": seed, "warnings": ["few <samples>"]}
-    return {"recipe": {**recipe, "calibration": {"seed": seed}}, "layers": layers, "calibration": calibration}
+    return {
+        "seconds": 1.5,
+        "peak_bytes": 10**9,
+        "recipe": {**recipe, "calibration": {"seed": seed}},
+        "layers": layers,
+        "calibration": calibration,
+    }
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -8,9 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_quantize.evaluation import EvaluationError
+from llm_quantize.errors import EvaluationError
 from llm_quantize.report import ModelResult
-from llm_quantize.report.judgement import headline, judge, pareto_front, recommendation, recommended
+from llm_quantize.report.judgement import (
+    change_of,
+    headline,
+    interval,
+    judge,
+    pareto_front,
+    recommendation,
+    recommended,
+)
 
 Make = Callable[..., Any]
 
@@ -51,6 +60,23 @@ def test_of_equal_sizes_the_faster_one_is_recommended(make_result: Make, full: M
     best = recommended(judgement)
     assert best is not None
     assert best.method == "b-fast"
+
+
+def test_of_equal_sizes_and_times_the_one_that_loses_less_is_recommended(make_result: Make, full: ModelResult) -> None:
+    """rtn and gptq run the same kernels: what differs in their times is the machine."""
+    coarse = make_result("main", "rtn", loss=0.03, size=1000, token_seconds=0.0018)
+    careful = make_result("main", "gptq", loss=0.02, size=1010, token_seconds=0.002)
+    (judgement,) = judge([full, coarse, careful])
+    best = recommended(judgement)
+    assert best is not None
+    assert best.method == "gptq"
+
+
+def test_shares_change_by_points(make_result: Make, full: ModelResult) -> None:
+    (judgement,) = judge([full, make_result("main", "bad", loss=0.1, misses=20)])
+    lines = judgement.methods[0].comparisons["lines"]
+    assert change_of(lines) == "-33 pt"
+    assert re.fullmatch(r"-[\d.]+ … -[\d.]+ pt", interval(lines))
 
 
 def test_an_interval_that_reaches_beyond_the_tolerance_is_not_good_enough(

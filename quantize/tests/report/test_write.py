@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from llm_quantize.evaluation import EvaluationError
+from llm_quantize.errors import EvaluationError
 from llm_quantize.performance import Performance, read_kernel_table
 from llm_quantize.report import ModelResult, read_results, write_report
 
@@ -104,8 +104,8 @@ def test_every_picture_is_a_file_of_its_own(results: list[ModelResult], tmp_path
     assert files == [
         "main-gptq-1-calibration.svg",
         "main-latency.svg",
-        "main-layers.svg",
         "main-lines.svg",
+        "main-outputs.svg",
         "main-perplexity.svg",
         "main-size.svg",
         "zoo-lines.svg",
@@ -119,6 +119,14 @@ def test_every_picture_is_a_file_of_its_own(results: list[ModelResult], tmp_path
         assert style is not None
         assert style.text is not None
         assert all(f".{name}" in style.text for name in used), used
+
+
+def test_errors_of_weights_and_of_outputs_share_no_picture(results: list[ModelResult], tmp_path: Path) -> None:
+    layers = [{"name": "model.layers.0.mlp", "relative_error": 0.1, "error_of": "weights"}]
+    results[3] = replace(results[3], record={"layers": layers})
+    write_report(tmp_path, results)
+    drawn = [(tmp_path / "figures" / f"main-{kind}.svg").read_text() for kind in ("outputs", "weights")]
+    assert [text.count('class="thin ') for text in drawn] == [1, 1]
 
 
 def test_a_loss_beyond_the_picture_is_an_arrow_with_its_value(results: list[ModelResult], tmp_path: Path) -> None:

