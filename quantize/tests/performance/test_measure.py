@@ -1,4 +1,4 @@
-"""The engine and the bench are stand-ins here; tests/test_quantize_performance.py runs the real ones."""
+"""The engine and the bench are stand-ins here; tests/test_quantize_run.py runs the real ones."""
 
 from __future__ import annotations
 
