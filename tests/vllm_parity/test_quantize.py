@@ -1,5 +1,8 @@
 """Models that `llm-quantize` wrote: real vLLM and our engine load every method and format with equal greedy tokens.
 
+Each format with each kind of weights is tested once, and each family once. W8A8 is SmoothQuant's format without scales.
+`--every-case` tests all families by the methods that treat layers differently.
+
 Two cases are compared by log-probabilities up to the first token that differs. GPTQ's and AWQ's formats run in float16
 in vLLM and in float32 here, so a near tie can fall either way. Where inputs are rounded as well (W8A8, FP8), the last
 bit of a float can round to another integer and grow from layer to layer.
@@ -41,9 +44,20 @@ RECIPES: dict[str, dict[str, Any]] = {
     "smoothquant": {"method": "smoothquant"},
     "fp8": {"method": "fp8"},
 }
-CASES = [("main", name) for name in RECIPES] + [
+Case = tuple[str, str]
+CASES: list[Case] = [("main", name) for name in RECIPES if name not in ("gptq", "w8a8")] + [
+    *(("gemma", "awq in awq"), ("mistral", "fp8"), ("phi3", "gptq in gptq")),
+    *(("qwen2", "smoothquant"), ("qwen3", "gptq")),
+]  # fmt: skip
+EVERY_CASE: list[Case] = [("main", name) for name in RECIPES] + [
     (family, name) for family in FAMILIES for name in ("gptq", "gptq in gptq", "awq in awq", "smoothquant", "fp8")
 ]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" in metafunc.fixturenames:
+        cases = EVERY_CASE if metafunc.config.getoption("--every-case") else CASES
+        metafunc.parametrize("case", cases, ids="-".join)
 
 
 def folder_of(model: str) -> Path:
@@ -63,10 +77,12 @@ def prompts() -> list[list[int]]:
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[Case, Path]:
+    """Return the models of the tests that are run, by case."""
     root: Path = tmp_path_factory.mktemp("quantized")
     found = {}
-    for number, (model, name) in enumerate(CASES):
+    tests = [one for one in request.session.items if isinstance(one, pytest.Function) and one.path == Path(__file__)]
+    for number, (model, name) in enumerate(one.callspec.params["case"] for one in tests):
         found[model, name] = root / str(number)
         grouped = name not in ROUNDED_INPUTS
         small = {"group_size": 32} if model != "main" and grouped else {}
@@ -76,24 +92,23 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], P
 
 @pytest.fixture(scope="module")
 def theirs(
-    folders: dict[tuple[str, str], Path], prompts: list[list[int]], tmp_path_factory: pytest.TempPathFactory
-) -> dict[tuple[str, str], Any]:
+    folders: dict[Case, Path], prompts: list[list[int]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[Case, Any]:
     """(model, recipe) -> answers"""
     assert vllm.is_installed(), "real vLLM is not installed; ./lab vllm installs it"
     job = tmp_path_factory.mktemp("job") / "job.json"
-    models = [[str(folders[case]), dtype_of(case[1])] for case in CASES]
+    models = [[str(folder), dtype_of(name)] for (_, name), folder in folders.items()]
     job.write_text(json.dumps({"prompts": prompts, "max_tokens": NEW_TOKENS, "inputs": None, "models": models}))
     command = [str(paths.VLLM_VENV / "bin" / "python"), str(SCRIPT), str(job)]
     environment = vllm.ENVIRONMENT | {"PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     answers = [answer for answer, _ in json.loads(done.stdout.splitlines()[-1])]
-    return dict(zip(CASES, answers, strict=True))
+    return dict(zip(folders, answers, strict=True))
 
 
-@pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_equal_greedy_tokens(
-    case: tuple[str, str], folders: dict[Any, Path], prompts: list[list[int]], theirs: dict[Any, Any]
+    case: Case, folders: dict[Case, Path], prompts: list[list[int]], theirs: dict[Case, Any]
 ) -> None:
     llm = LLM(str(folders[case]), num_gpu_blocks_override=200)
     params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, logprobs=20, ignore_eos=True)
