@@ -34,7 +34,7 @@ SETTINGS = "settings.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSettings:
-    """What every model of a study is evaluated on; None: the default of `evaluate`."""
+    """The benchmarks and the text for every model of a study; None: the default of `evaluate`."""
 
     benchmarks: tuple[str, ...] | None = None
     text: Path | None = None

@@ -14,7 +14,7 @@ import json
 import subprocess
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -82,7 +82,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     root: Path = tmp_path_factory.mktemp("quantized")
     found = {}
     tests = [one for one in request.session.items if isinstance(one, pytest.Function) and one.path == Path(__file__)]
-    for number, (model, name) in enumerate(one.callspec.params["case"] for one in tests):
+    cases = [cast(Case, one.callspec.params["case"]) for one in tests]
+    for number, (model, name) in enumerate(cases):
         found[model, name] = root / str(number)
         grouped = name not in ROUNDED_INPUTS
         small = {"group_size": 32} if model != "main" and grouped else {}

@@ -20,7 +20,7 @@ EVALUATION = "evaluation.json"
 PERFORMANCE = "performance.json"
 RECORD = "quantization.json"
 ERRORS = ("outputs", "weights")
-"""What a layer's error in the record is an error of."""
+"""A layer's error in the record is an error of one of these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
