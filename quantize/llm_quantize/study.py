@@ -155,7 +155,8 @@ def _measure(study: Study, method: str, file: Path, listener: Listener) -> str:
 
 
 def _check(study: Study) -> None:
-    """Refuse results of other settings before any work, and write the settings down."""
+    """Refuse a folder that is no model, and results of other settings; then write the settings down."""
+    read_json(study.model / "config.json")
     for method, recipe in study.recipes.items():
         folder = study.root / method
         if (folder / RECORD).exists() and Record.read(folder).recipe != recipe.model_dump(mode="json"):

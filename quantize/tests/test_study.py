@@ -99,6 +99,7 @@ def test_results_of_other_settings_are_refused(tmp_path: Path, rtn: Recipe) -> N
         (["--methods", "rtn,magic"], "Input should be"),
         (["--methods", "rtn", "--recipe", "rtn.yaml"], "rtn is the name of two results"),
         (["--recipe", "full.yaml"], "full is the name of two results"),
+        (["--methods", "rtn"], "config.json cannot be read"),  # the model is not below this folder
     ],
 )
 def test_mistakes_are_said_before_work_begins(
