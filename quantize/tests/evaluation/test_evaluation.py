@@ -8,7 +8,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from llm_quantize import load_dequantized, make_recipe, quantize
 from llm_quantize.errors import EvaluationError
 from llm_quantize.evaluation import compare, evaluate, read_evaluation
 from llm_quantize.evaluation.evaluation import Evaluation
@@ -32,6 +34,18 @@ def test_coarse_weights_are_worse_and_fine_ones_show_no_difference_in_tasks(
     assert {one.benchmark: one.verdict for one in compare(full, fine)}["brackets"] == "no difference shown"
     assert {one.benchmark: one.verdict for one in compare(fine, coarse)}["kl"] == "worse"
     assert Evaluation.from_json(coarse.to_json()) == coarse
+
+
+def test_a_quantised_folder_is_scored_with_what_an_engine_computes(tiny: Path, tmp_path: Path) -> None:
+    quantize(tiny, tmp_path / "out", make_recipe(method="w8a8"))
+    loaded = load(tmp_path / "out")
+    ids = torch.tensor(loaded.tokens("def fibonacci(n):\n    return"))
+    rounded = loaded.logits(ids)
+    with torch.inference_mode():
+        torch.testing.assert_close(rounded, load_dequantized(tmp_path / "out")(ids[None]).logits[0])
+    for module in loaded.model.modules():
+        module._forward_pre_hooks.clear()
+    assert not torch.equal(rounded, loaded.logits(ids))  # its inputs were rounded as well
 
 
 @pytest.mark.parametrize(
