@@ -22,6 +22,10 @@ FLOAT32 = ("--dtype", "float32")
 READY_TIMEOUT = 300.0
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--every-case", action="store_true", help="every quantised family by every method")
+
+
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     folder: Path = tmp_path_factory.mktemp("parity")

@@ -2,7 +2,7 @@
 
 The job is {"prompts": [token ids], "max_tokens": n, "inputs": rows, "models": [[folder, dtype]]}; the answer, the last
 line of the output, has for each model [answers, outputs]: of each prompt's greedy answer the tokens and, at each place,
-the log-probabilities of the likeliest; and what the first layer's down_proj makes of the inputs.
+the log-probabilities of the likeliest; and what the first layer's down_proj makes of the inputs, unless they are null.
 """
 
 from __future__ import annotations
@@ -47,9 +47,12 @@ def main() -> None:
         outputs = [output.outputs[0] for output in llm.generate(prompts, params, use_tqdm=False)]
         told = [[list(output.token_ids), likeliest(output.logprobs)] for output in outputs]
         model = llm.llm_engine.model_executor.driver_worker.worker.model_runner.model
-        x = torch.tensor(job["inputs"]).to(getattr(torch, dtype))
-        with torch.inference_mode():
-            answers.append([told, model.model.layers[0].mlp.down_proj(x)[0].tolist()])
+        outputs = None
+        if job["inputs"] is not None:
+            x = torch.tensor(job["inputs"]).to(getattr(torch, dtype))
+            with torch.inference_mode():
+                outputs = model.model.layers[0].mlp.down_proj(x)[0].tolist()
+        answers.append([told, outputs])
         del llm
     print(json.dumps(answers))
 

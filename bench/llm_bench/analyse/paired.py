@@ -23,6 +23,7 @@ from llm_bench.analyse.repetitions import Estimate, deviation, headline_figures,
 from llm_bench.analyse.t_distribution import t_quantile, two_sided_p
 from llm_bench.measure.stats import CONFIDENCE
 from llm_bench.measure.summary import RunSummary
+from llm_measure.stats import holm
 
 POWER = 0.8
 ROUND_OFF = 1e-9
@@ -87,14 +88,9 @@ def _exact(log_ratio: float) -> float:
 
 
 def correct(ratios: Sequence[PairedRatio]) -> list[PairedRatio]:
-    """Apply Holm's step-down: the k-th smallest of m p-values, and all before it, is at most 0.05 / (m - k + 1)."""
-    order = sorted(range(len(ratios)), key=lambda index: ratios[index].p_value)
-    shown = set()
-    for rank, index in enumerate(order):
-        if ratios[index].p_value > (1 - CONFIDENCE) / (len(ratios) - rank):
-            break
-        shown.add(index)
-    return [replace(ratio, shown=index in shown) for index, ratio in enumerate(ratios)]
+    """Say which differences are shown, by Holm's step-down over all figures."""
+    shown = holm([ratio.p_value for ratio in ratios], 1 - CONFIDENCE)
+    return [replace(ratio, shown=is_shown) for ratio, is_shown in zip(ratios, shown, strict=True)]
 
 
 def evidence(ratios: Sequence[PairedRatio]) -> Mapping[str, Estimate]:

@@ -22,6 +22,7 @@ SYSTEMS = (
     "services/gateway",
     "services/router",
     "bench",
+    "quantize",
     "kernels",
     "models",
     "libs",

@@ -67,7 +67,7 @@ def scrape(url: str) -> dict[str, float]:
 
 @contextmanager
 def python(*arguments: str, stop_seconds: float = STOP_SECONDS) -> Iterator[Server]:
-    """Run a Python program of this project that prints its URL on a line of its own."""
+    """Run a Python program of this project that prints its URL on a line of its own, or `NAME on URL`."""
     left: list[str] = []
     with tempfile.TemporaryFile() as printed:
         process = subprocess.Popen(
@@ -109,7 +109,7 @@ def _printed_url(process: subprocess.Popen[bytes], printed: IO[bytes]) -> str:
     while time.monotonic() < deadline:
         has_ended = process.poll() is not None
         text = os.pread(printed.fileno(), os.fstat(printed.fileno()).st_size, 0).decode(errors="replace")
-        if found := re.search(r"^(http://\S+)\n", text, re.MULTILINE):
+        if found := re.search(r"(?:^|^.* on )(http://\S+)\n", text, re.MULTILINE):
             return found[1]
         if has_ended:
             raise RuntimeError(f"{process.args!r} ended before it listened: {text[-MESSAGE_LENGTH:].strip()}")

@@ -16,3 +16,9 @@ def test_a_server_lives_as_long_as_its_block() -> None:
 def test_a_server_that_ends_before_it_listens() -> None:
     with pytest.raises(RuntimeError, match="ended before it listened"), python("-c", "pass"):
         pass
+
+
+def test_an_engine_names_itself_before_its_url() -> None:
+    serve = "import time; print('reads http://config', 'llm-engine 1.0 on http://127.0.0.1:9', sep='\\n', flush=True)"
+    with python("-c", f"{serve}; time.sleep(600)") as server:
+        assert server.url == "http://127.0.0.1:9"

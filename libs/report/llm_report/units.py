@@ -54,6 +54,26 @@ def ratio(value: float | None) -> str:
     return f"{value:.3f}×" if value < 0.1 else f"{value:.2f}×" if value < 10 else f"{value:.0f}×"
 
 
+def size(value: float | None) -> str:
+    """Format bytes in decimal units: `840 B`, `8.40 kB`, `84.0 MB`, `840 GB`."""
+    if value is None:
+        return MISSING
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} B" if unit == "B" else f"{_three(value)} {unit}"
+        value /= 1000
+    return f"{_three(value)} TB"
+
+
+def change(value: float | None) -> str:
+    """Format a relative change: `+0.42%`, `-4.2%`, `+42%`, `+420%`."""
+    if value is None:
+        return MISSING
+    percent = 100 * value
+    digits = 2 if abs(percent) < 0.995 else 1 if abs(percent) < 9.95 else 0
+    return f"{round(percent, digits) + 0.0:+.{digits}f}%"  # + 0.0: no -0
+
+
 def span(value: float) -> str:
     """Name a length of time in seconds: `hour`, `day`, `10 minutes`, `90 seconds`."""
     for length, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
@@ -70,3 +90,8 @@ def clock(value: float) -> str:
 def date(value: float) -> str:
     """Format seconds since 1970 as date and time in UTC."""
     return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _three(value: float) -> str:
+    """Return the value with three digits."""
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"

@@ -55,3 +55,36 @@ def test_others(text: str, expected: str) -> None:
 def test_ratio() -> None:
     values = (None, 0.042, 0.42, 4.2, 42.0)
     assert [units.ratio(value) for value in values] == ["–", "0.042×", "0.42×", "4.20×", "42×"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (13_123_920, "13.1 MB"),
+        (269_000_000, "269 MB"),
+        (999_600_000, "1.00 GB"),
+        (16e12, "16.0 TB"),
+        (None, "–"),
+    ],
+)
+def test_sizes(value: float | None, shown: str) -> None:
+    assert units.size(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0042, "+0.42%"),
+        (-0.042, "-4.2%"),
+        (0.42, "+42%"),
+        (4.2, "+420%"),
+        (0.0, "+0.00%"),
+        (-1e-6, "+0.00%"),
+        (0.00996, "+1.0%"),
+    ],
+)
+def test_changes(value: float, shown: str) -> None:
+    assert units.change(value) == shown

@@ -17,6 +17,7 @@ from llm_lab.chat import Conversation, chat, serve
 from llm_lab.demo import demo
 from llm_lab.errors import EXIT_INTERRUPTED, LabError, UsageError
 from llm_lab.priorities import priorities
+from llm_lab.quantize import quantize
 from llm_lab.service import Running
 from llm_lab.upkeep import changed, links, lock, pages
 
@@ -72,6 +73,10 @@ def _priorities(arguments: argparse.Namespace) -> None:
         seconds=arguments.seconds,
         file=arguments.json,
     )
+
+
+def _quantize(arguments: argparse.Namespace) -> None:
+    quantize(models.resolve(arguments.model), arguments.flags)
 
 
 def _up(arguments: argparse.Namespace) -> None:
@@ -244,6 +249,13 @@ def _add_demo(commands: Commands) -> None:
         "--json", type=Path, default=paths.OUT / "priorities" / "priorities.json", help="default: out/priorities/…"
     )
     priorities_.set_defaults(command=_priorities)
+
+    quantize_ = commands.add_parser("quantize", help="a model by four methods: evaluated, measured, on one page")
+    _add_model(quantize_)
+    quantize_.add_argument(
+        "flags", nargs="*", metavar="FLAG", help="after --, for llm-quantize run: -- --group-size 64"
+    )
+    quantize_.set_defaults(command=_quantize)
 
 
 def _add_stack(commands: Commands) -> None:

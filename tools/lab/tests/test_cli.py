@@ -44,7 +44,7 @@ def test_without_a_command_the_commands_are_described(capsys: pytest.CaptureFixt
     assert main([]) == 0
 
     printed = capsys.readouterr().out
-    for command in ("demo", "priorities", "up", "down", "status", "logs", "vllm", "lock", "pages"):
+    for command in ("demo", "priorities", "quantize", "up", "down", "status", "logs", "vllm", "lock", "pages"):
         assert re.search(rf"^ +{command}\s+\w+", printed, re.MULTILINE), command
 
 
@@ -58,6 +58,22 @@ def test_the_engines_get_the_flags_behind_the_dashes(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(stack, "start_engines", start)
     assert main(["up", "--policy", "fcfs", "--", "--num-gpu-blocks-override", "130"]) == 1
     assert asked == [(["--num-gpu-blocks-override", "130"],) * stack.REPLICAS]
+
+
+def test_a_model_is_quantised_with_small_settings_and_the_flags_behind_the_dashes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Sequence[str]] = []
+
+    def run(command: Sequence[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert main(["quantize", "--", "--items", "8"]) == 1
+    assert "llm-quantize ended with status 1" in capsys.readouterr().err
+    assert tuple(asked[0][1:5]) == ("-m", "llm_quantize", "run", str(paths.MODEL))
+    assert tuple(asked[0][-2:]) == ("--items", "8")
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,69 @@
+"""Print the results as Markdown tables, for the README.
+
+python quantize/benchmarks/tables.py peers
+python quantize/benchmarks/tables.py methods
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from llm_report import units
+from llm_report.markdown import table
+
+RESULTS = Path(__file__).with_name("results")
+PEERS = (
+    "model",
+    "method",
+    "program",
+    "perplexity",
+    "less than the peer's, nats/token",
+    "seconds",
+    "CPU s",
+    "memory MB",
+)
+METHODS = ("method", "weights", "perplexity", "change", "95% interval", "tokens/s, batch 1", "tokens/s, batch 8")
+
+
+def peers() -> str:
+    """Return what `against_peers` found."""
+    rows = []
+    for path in sorted(RESULTS.glob("against_peers*.json")):
+        found = json.loads(path.read_text())
+        rows.append([found["model"], "none", "", f"{found['full']['perplexity']:.3f}", "", "", "", ""])
+        for method, result in found["methods"].items():
+            rows += [_peer_row(found["model"], method, name, result) for name in ("ours", "llmcompressor")]
+    return table(PEERS, rows, left=3)
+
+
+def _peer_row(model: str, method: str, name: str, result: dict[str, Any]) -> list[str]:
+    one, difference = result[name], result["difference"]
+    less = f"{-difference['nats_per_token']:+.4f} [{-difference['high']:+.4f}, {-difference['low']:+.4f}]"
+    return [
+        *(model, method, name, f"{one['perplexity']:.3f}", less if name == "ours" else ""),
+        *(f"{one['seconds']:.1f}", f"{one['cpu_seconds']:.1f}", f"{one['peak_bytes'] / 1e6:.0f}"),
+    ]
+
+
+def methods() -> str:
+    """Return what `from_model_to_report` found."""
+    found = json.loads((RESULTS / "from_model_to_report.json").read_text())
+    rows = [[method, *_method_cells(one)] for method, one in found["methods"].items()]
+    said = f"{found['seconds'] / 60:.1f} minutes, {found['cpu_seconds'] / 60:.1f} of a core's time"
+    return f"{table(METHODS, rows)}\n\n{said}, on {found['machine']['usable_cores']} cores."
+
+
+def _method_cells(one: dict[str, Any]) -> list[str]:
+    change = ["", ""]
+    if one["change"]:
+        middle, low, high = (units.change(value) for value in one["change"])
+        change = [middle, f"{low} … {high}"]
+    rates = [units.rate(rate) for rate in one["tokens_per_second"].values()]
+    return [units.size(one["weight_bytes"]), f"{one['perplexity']:.3f}", *change, *rates]
+
+
+if __name__ == "__main__":
+    print({"peers": peers, "methods": methods}[sys.argv[1]]())

@@ -1,0 +1,127 @@
+"""Models that `llm-quantize` wrote: real vLLM and our engine load every method and format with equal greedy tokens.
+
+Each format with each kind of weights is tested once, and each family once. W8A8 is SmoothQuant's format without scales.
+`--every-case` tests all families by the methods that treat layers differently.
+
+Two cases are compared by log-probabilities up to the first token that differs. GPTQ's and AWQ's formats run in float16
+in vLLM and in float32 here, so a near tie can fall either way. Where inputs are rounded as well (W8A8, FP8), the last
+bit of a float can round to another integer and grow from layer to layer.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from statistics import mean
+from typing import Any, cast
+
+import pytest
+
+from llm_engine import LLM, SamplingParams
+from llm_lab import paths, vllm
+from llm_quantize import make_recipe, quantize
+
+NEW_TOKENS = 24
+CALIBRATION = {"samples": 16, "length": 128}
+ROUNDED_INPUTS = ("w8a8", "smoothquant", "fp8")
+TOLERANCE = {"float32": 1e-3, "float16": 0.03}
+"""Between two log-probabilities."""
+MEAN_TOLERANCE = 0.15
+"""Limit of the mean difference of log-probabilities where inputs are rounded."""
+SCRIPT = Path(__file__).with_name("generate_with_vllm.py")
+FAMILIES = ("gemma", "llama", "mistral", "phi3", "qwen2", "qwen3")
+RECIPES: dict[str, dict[str, Any]] = {
+    "rtn": {"method": "rtn", "symmetric": False},
+    "rtn, channels": {"method": "rtn", "group_size": -1},
+    "gptq": {"method": "gptq"},
+    "gptq in gptq": {"method": "gptq", "format": "gptq"},
+    "awq": {"method": "awq"},
+    "awq in awq": {"method": "awq", "format": "awq"},
+    "rotation": {"method": "rotation"},
+    "mixed": {"method": "gptq", "keep": 0.2},
+    "w8a8": {"method": "w8a8"},
+    "smoothquant": {"method": "smoothquant"},
+    "fp8": {"method": "fp8"},
+}
+Case = tuple[str, str]
+CASES: list[Case] = [("main", name) for name in RECIPES if name not in ("gptq", "w8a8")] + [
+    *(("gemma", "awq in awq"), ("mistral", "fp8"), ("phi3", "gptq in gptq")),
+    *(("qwen2", "smoothquant"), ("qwen3", "gptq")),
+]  # fmt: skip
+EVERY_CASE: list[Case] = [("main", name) for name in RECIPES] + [
+    (family, name) for family in FAMILIES for name in ("gptq", "gptq in gptq", "awq in awq", "smoothquant", "fp8")
+]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" in metafunc.fixturenames:
+        cases = EVERY_CASE if metafunc.config.getoption("--every-case") else CASES
+        metafunc.parametrize("case", cases, ids="-".join)
+
+
+def folder_of(model: str) -> Path:
+    return paths.MODEL if model == "main" else paths.ROOT / "models" / "zoo" / model
+
+
+def dtype_of(name: str) -> str:
+    """Return vLLM's type: 16 bits for the formats that were made for it."""
+    return "float16" if " in " in name else "float32"
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[list[int]]:
+    text = (paths.ROOT / "models" / "eval" / "heldout.txt").read_text(encoding="utf-8")[:4000]
+    ids = LLM(str(paths.MODEL), num_gpu_blocks_override=200).engine.tokenizer.encode(text)
+    return [ids[start : start + 40] for start in range(20, 500, 120)]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[Case, Path]:
+    """Return the models of the tests that are run, by case."""
+    root: Path = tmp_path_factory.mktemp("quantized")
+    found = {}
+    tests = [one for one in request.session.items if isinstance(one, pytest.Function) and one.path == Path(__file__)]
+    cases = [cast(Case, one.callspec.params["case"]) for one in tests]
+    for number, (model, name) in enumerate(cases):
+        found[model, name] = root / str(number)
+        grouped = name not in ROUNDED_INPUTS
+        small = {"group_size": 32} if model != "main" and grouped else {}
+        quantize(folder_of(model), found[model, name], make_recipe(**RECIPES[name], **small, calibration=CALIBRATION))
+    return found
+
+
+@pytest.fixture(scope="module")
+def theirs(
+    folders: dict[Case, Path], prompts: list[list[int]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[Case, Any]:
+    """(model, recipe) -> answers"""
+    assert vllm.is_installed(), "real vLLM is not installed; ./lab vllm installs it"
+    job = tmp_path_factory.mktemp("job") / "job.json"
+    models = [[str(folder), dtype_of(name)] for (_, name), folder in folders.items()]
+    job.write_text(json.dumps({"prompts": prompts, "max_tokens": NEW_TOKENS, "inputs": None, "models": models}))
+    command = [str(paths.VLLM_VENV / "bin" / "python"), str(SCRIPT), str(job)]
+    environment = vllm.ENVIRONMENT | {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    answers = [answer for answer, _ in json.loads(done.stdout.splitlines()[-1])]
+    return dict(zip(folders, answers, strict=True))
+
+
+def test_equal_greedy_tokens(
+    case: Case, folders: dict[Case, Path], prompts: list[list[int]], theirs: dict[Case, Any]
+) -> None:
+    llm = LLM(str(folders[case]), num_gpu_blocks_override=200)
+    params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, logprobs=20, ignore_eos=True)
+    outputs = [output.outputs[0] for output in llm.generate(prompts, params, use_tqdm=False)]
+    dtype = dtype_of(case[1])
+    differences = []
+    for output, (tokens, logprobs) in zip(outputs, theirs[case], strict=True):
+        same = next((at for at in range(NEW_TOKENS) if output.token_ids[at] != tokens[at]), NEW_TOKENS)
+        assert same == NEW_TOKENS or dtype == "float16" or case[1] in ROUNDED_INPUTS
+        for mine, other in zip((output.logprobs or [])[: same + 1], logprobs, strict=False):
+            differences += [abs(mine[int(t)].logprob - logprob) for t, logprob in other.items() if int(t) in mine]
+    if case[1] in ROUNDED_INPUTS:
+        assert mean(differences) < MEAN_TOLERANCE
+    else:
+        assert max(differences) < TOLERANCE[dtype]
