@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from llm_measure.results import measured_on, missed
 from llm_report import units
 from llm_report.markdown import table
 
@@ -25,7 +26,7 @@ PEERS = (
     "CPU s",
     "memory MB",
 )
-METHODS = ("method", "weights", "perplexity", "change", "95% interval", "tokens/s, batch 1", "tokens/s, batch 8")
+METHODS = ("method", "weights", "perplexity", "change", "95% interval")
 
 
 def peers() -> str:
@@ -52,8 +53,8 @@ def methods() -> str:
     """Return what `from_model_to_report` found."""
     found = json.loads((RESULTS / "from_model_to_report.json").read_text())
     rows = [[method, *_method_cells(one)] for method, one in found["methods"].items()]
-    said = f"{found['seconds'] / 60:.1f} minutes, {found['cpu_seconds'] / 60:.1f} of a core's time"
-    return f"{table(METHODS, rows)}\n\n{said}, on {found['machine']['usable_cores']} cores."
+    said = f"{found['seconds'] / 60:.1f} minutes, and {found['cpu_seconds'] / 60:.1f} of a core's time"
+    return f"{table(METHODS, rows)}\n\n{said} {measured_on(found)}. {missed(found)}".rstrip()
 
 
 def _method_cells(one: dict[str, Any]) -> list[str]:
@@ -61,8 +62,7 @@ def _method_cells(one: dict[str, Any]) -> list[str]:
     if one["change"]:
         middle, low, high = (units.change(value) for value in one["change"])
         change = [middle, f"{low} … {high}"]
-    rates = [units.rate(rate) for rate in one["tokens_per_second"].values()]
-    return [units.size(one["weight_bytes"]), f"{one['perplexity']:.3f}", *change, *rates]
+    return [units.size(one["weight_bytes"]), f"{one['perplexity']:.3f}", *change]
 
 
 if __name__ == "__main__":
