@@ -1,7 +1,7 @@
 """Print the results as Markdown tables, for the README.
 
-python quantize/benchmarks/tables.py peers
-python quantize/benchmarks/tables.py methods
+python quantize/benchmarks/quantize_tables.py peers
+python quantize/benchmarks/quantize_tables.py methods
 """
 
 from __future__ import annotations
