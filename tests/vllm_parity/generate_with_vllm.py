@@ -33,7 +33,7 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     params = SamplingParams(temperature=0, max_tokens=job["max_tokens"], logprobs=5, ignore_eos=True)
     prompts = [{"prompt_token_ids": prompt} for prompt in job["prompts"]]
-    answers = []
+    answers: list[object] = []
     for folder, dtype in job["models"]:
         llm = LLM(
             folder,
@@ -47,12 +47,12 @@ def main() -> None:
         outputs = [output.outputs[0] for output in llm.generate(prompts, params, use_tqdm=False)]
         told = [[list(output.token_ids), likeliest(output.logprobs)] for output in outputs]
         model = llm.llm_engine.model_executor.driver_worker.worker.model_runner.model
-        outputs = None
+        computed: list[float] | None = None
         if job["inputs"] is not None:
             x = torch.tensor(job["inputs"]).to(getattr(torch, dtype))
             with torch.inference_mode():
-                outputs = model.model.layers[0].mlp.down_proj(x)[0].tolist()
-        answers.append([told, outputs])
+                computed = model.model.layers[0].mlp.down_proj(x)[0].tolist()
+        answers.append([told, computed])
         del llm
     print(json.dumps(answers))
 
