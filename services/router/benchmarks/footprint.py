@@ -57,7 +57,7 @@ def _kind(process: psutil.Process) -> str:
     words = process.cmdline()
     command = " ".join(words)
     if command.startswith("ray::"):
-        return command.partition("::")[2].strip()
+        return command.partition("::")[2].partition(".")[0].strip()  # without the method that runs
     known = {"gcs_server": "gcs_server", "raylet": "raylet", "supervisor.py": "supervisor", "llm_router serve": "serve"}
     return next((kind for part, kind in known.items() if part in command), process.name())
 

@@ -109,7 +109,9 @@ def failures(found: Found) -> str:
             )
         )
     heads = ("killed", "times", "answers", "lost / unfinished / wrong", "out of rotation", "full capacity again")
-    return f"{table(heads, rows)}\n\nMedian (longest). {missed(found)}{measured_on(found)}"
+    others = [f"{kind} {measured_on({**found, **case})}" for kind, case in found["cases"].items() if "machine" in case]
+    elsewhere = f", but {', '.join(others)}" if others else ""
+    return f"{table(heads, rows)}\n\nMedian (longest). {missed(found)}{measured_on(found)}{elsewhere}"
 
 
 def chaos(found: Found) -> str:
@@ -155,7 +157,12 @@ def _median(runs: list[Found], name: str) -> float:
 
 
 def _spread(values: Sequence[float], scale: float, unit: str) -> str:
-    return f"{scale * statistics.median(values):.3g} ({scale * max(values):.3g}) {unit}"
+    median, longest = (scale * value for value in (statistics.median(values), max(values)))
+    return f"{_number(median)} ({_number(longest)}) {unit}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 TABLES: dict[str, Callable[[Found], str]] = {
