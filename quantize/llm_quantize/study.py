@@ -78,9 +78,9 @@ class Listener:
     """Callbacks of a study."""
 
     done: Callable[[str, str], None] = lambda method, what: None
-    """A step of a method is done, and this came of it."""
+    """Called when a step of a method is done, with the method and the step's result."""
     progress: Callable[[str, int, int], None] = lambda what, done, total: None
-    """A step has done so many of its parts."""
+    """Called with a step's name, the number of its parts that are done, and their total."""
 
 
 def run_study(study: Study, listener: Listener | None = None) -> Path | None:

@@ -23,7 +23,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
-        "usable_cores": len(os.sched_getaffinity(0)),
+        "usable_cores": _usable_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
@@ -81,6 +81,11 @@ def load(*arguments: str) -> dict[str, Any]:
 def _commit() -> str:
     done = subprocess.run(("git", "rev-parse", "--short", "HEAD"), cwd=ROOT, capture_output=True, check=False)
     return done.stdout.decode().strip() or "unknown"
+
+
+def _usable_cores() -> int | None:
+    """Return the number of cores that this process is bound to; all of them where the system binds none."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _cpu_model() -> str:

@@ -82,7 +82,7 @@ def _recipes(asked: argparse.Namespace) -> dict[str, Recipe]:
     if not found:
         raise RecipeError("nothing to do: name methods (--methods gptq,awq) or a recipe (--recipe FILE.yaml)")
     if twice := [name for name in taken if taken.count(name) > 1]:
-        raise RecipeError(f"{twice[0]} is the name of two results; rename a recipe's file")
+        raise RecipeError(f"{twice[0]} is the name of two results; name a method once, or rename the recipe file")
     return dict(found)
 
 

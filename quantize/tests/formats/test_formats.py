@@ -15,8 +15,14 @@ from llm_quantize.formats import FORMATS
 from llm_quantize.formats.packing import pack, unpack
 
 
-@given(st.sampled_from([2, 3, 4, 8]), st.integers(1, 40), st.integers(1, 5), st.integers(0, 1), st.integers(0, 999))
-def test_packed_codes_come_back(bits: int, count: int, others: int, dim: int, seed: int) -> None:
+@given(
+    bits=st.sampled_from([2, 3, 4, 8]),
+    count=st.integers(1, 40),
+    others=st.integers(1, 5),
+    dim=st.integers(0, 1),
+    seed=st.integers(0, 999),
+)
+def test_packed_codes_come_back(*, bits: int, count: int, others: int, dim: int, seed: int) -> None:
     shape = (count, others) if dim == 0 else (others, count)
     codes = torch.randint(0, 2**bits, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
     packed = pack(codes, bits, dim)

@@ -1,9 +1,9 @@
 """The lock under which an edge changes Serve's configuration.
 
 A change reads the whole configuration and writes the whole back, so two at once would lose one. Edges on several nodes
-share nothing but Ray's key-value store, whose insertion is atomic. Whoever inserts the key holds the lock. A holder
-that died is followed once its lease has ended: a second insertion, under a key named after the dead holder, decides
-which of the waiting edges follows it.
+share nothing but Ray's key-value store, whose insertion is atomic. The edge that inserts the key holds the lock. When a
+holder dies, another edge takes the lock once the lease has ended: a second insertion, under a key named after the dead
+holder, decides which of the waiting edges takes it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ChangeLock:
     async def __call__(self) -> AsyncIterator[None]:
         """Hold the lock in the block. TimeoutError if the block takes longer than HOLD_SECONDS."""
         mine = uuid.uuid4().hex
-        while not await asyncio.to_thread(self._try, mine):  # noqa: ASYNC110  # a store tells nobody of a change
+        while not await asyncio.to_thread(self._try, mine):  # noqa: ASYNC110 (the store cannot notify)
             await asyncio.sleep(RETRY_SECONDS)
         try:
             async with asyncio.timeout(HOLD_SECONDS):

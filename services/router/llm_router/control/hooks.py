@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import ray
 from ray import serve
+from ray._private.node import Node
 from ray._private.parameter import RayParams
 from ray.experimental import internal_kv
 from ray.serve._private import constants
@@ -38,6 +39,7 @@ def _missing() -> Iterator[str]:
         (RequestRouter, "update_replicas"),
         (RunningReplica, "replica_metadata"),
         (ServeControllerClient, "deploy_apps"),
+        (Node, "kill_dashboard"),
         (AutoscalingContext, "raw_metrics"),
         (AutoscalingContext, "total_queued_requests"),
     ):
