@@ -89,6 +89,10 @@ class Router:
     def rollout(self, name: str) -> RolloutStatus:
         return next(one for one in self.status().rollouts if one.application == name)
 
+    def serves(self, model: str) -> bool:
+        """Return whether the edge knows the model. It learns of a deploy within a second; a ticket before is void."""
+        return model in [one["name"] for one in self.ask("/fleet")["models"]]
+
     def listed(self, name: str) -> list[dict[str, Any]]:
         """Return the engines of an application, as the edge's fleet has them."""
         found: list[dict[str, Any]] = self.ask("/fleet")["engines"].get(name, [])

@@ -46,6 +46,7 @@ def test_from_zero_by_a_ticket_up_by_a_queue_and_back_to_zero(router: Router) ->
     bounds = {"min": 0, "max": 2, "target": 4, "downscale_seconds": 4}
     router.deploy(engines("auto", autoscaling=bounds))
     until(lambda: router.application("engines-auto").status == "RUNNING")
+    until(lambda: router.serves("auto"))
     assert router.listed("engines-auto") == []
 
     served = threading.Event()

@@ -55,7 +55,10 @@ class ControlPlane:
         return (await self._here(self._scale(model, replicas))).model_dump(mode="json")
 
     async def ask_for_capacity(self, model: str) -> None:
-        """Hold a call open until an engine of the model runs: Serve counts it as a queued request."""
+        """Hold a call open until an engine of the model runs: Serve counts it as a queued request.
+
+        Returns at once if this edge does not know the model (yet).
+        """
         await self._here(self._ticket(model))
 
     async def report_queue(self, model: str, waiting: int) -> None:
