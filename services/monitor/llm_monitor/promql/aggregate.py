@@ -40,11 +40,11 @@ def aggregate(node: tree.Aggregation, vector: Vector, parameter: Floats | None) 
 
 
 def _sum(values: Floats, present: Bools, starts: Ints) -> Floats:
-    return np.add.reduceat(np.where(present, values, 0.0), starts, axis=0)  # type: ignore[no-any-return]
+    return np.add.reduceat(np.where(present, values, 0.0), starts, axis=0)
 
 
 def _count(values: Floats, present: Bools, starts: Ints) -> Floats:
-    return np.add.reduceat(present.astype(float), starts, axis=0)  # type: ignore[no-any-return]
+    return np.add.reduceat(present.astype(float), starts, axis=0)
 
 
 def _mean(values: Floats, present: Bools, starts: Ints) -> Floats:

@@ -6,7 +6,8 @@ start, as since Prometheus 3. A subquery without a step has `SUBQUERY_STEP`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from llm_monitor.promql.histogram import histogram_quantile
 from llm_monitor.promql.parse import RANGE_FUNCTIONS, Expression
 from llm_monitor.promql.vectors import EvaluationError, Vector, concatenate
 from llm_monitor.promql.windows import Windows, latest, windows
-from llm_monitor.series.selection import Floats, Series, Source
+from llm_monitor.series.selection import Floats, Matcher, Series, Source
 
 LOOKBACK: Final = 300.0
 """Seconds for which a sample stays the value of its series if no newer one and no stale marker follows."""
@@ -25,12 +26,17 @@ MAX_STEPS: Final = 11_000
 """Most steps of a range query, Prometheus's limit."""
 
 
+Shared = dict[tuple[tree.Node, float, float, int], Vector]
+"""Results of aggregations by node and steps."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Query:
     source: Source
     times: Floats
     start: float
     end: float
+    shared: Shared = field(default_factory=dict)
 
     def moments(self, shift: tree.Shift) -> Floats:
         """Return the moment that a selector looks from at each step."""
@@ -39,19 +45,23 @@ class _Query:
         return base - shift.offset
 
 
-def instant(expression: Expression, source: Source, at: float) -> Vector:
-    """Return the values at one moment; `times` has one step. Raises EvaluationError."""
-    return _run(expression, _Query(source, np.array([at], float), at, at))
+def instant(expression: Expression, source: Source, at: float, *, shared: Shared | None = None) -> Vector:
+    """Return the values at one moment; `times` has one step. Raises EvaluationError.
+
+    Queries of the same source and moment can share a dictionary: the sum over a histogram's buckets is then computed
+    once for all of its percentiles.
+    """
+    return _run(expression, _Query(source, np.array([at], float), at, at, {} if shared is None else shared))
 
 
-def query_range(expression: Expression, source: Source, start: float, end: float, step: float) -> Vector:
+def query_range(expression: Expression, source: Source, start: float, end: float, *, step: float) -> Vector:
     """Return the values at start, start + step, … up to end. Raises EvaluationError."""
     if step <= 0 or end < start:
         raise EvaluationError("a range needs a positive step and an end that is not before its start")
     steps = int((end - start) / step + 1e-9) + 1
     if steps > MAX_STEPS:
         raise EvaluationError(f"{steps} steps are more than {MAX_STEPS}; take a larger step")
-    return _run(expression, _Query(source, start + step * np.arange(steps), start, end))
+    return _run(expression, _Query(source, start + step * np.arange(steps, dtype=float), start, end))
 
 
 def _run(expression: Expression, query: _Query) -> Vector:
@@ -69,16 +79,24 @@ def _evaluate(node: tree.Node, query: _Query) -> Vector | Floats:
         case tree.Selector():
             return _select(node, query)[0]
         case tree.Negation(argument):
-            value = _evaluate(argument, query)
-            return value.with_values(-value.values).without_name() if isinstance(value, Vector) else -value
+            operand = _evaluate(argument, query)
+            return operand.with_values(-operand.values).without_name() if isinstance(operand, Vector) else -operand
         case tree.Call():
             return _call(node, query)
-        case tree.Aggregation(_, argument, parameter):
-            chosen = None if parameter is None else _scalar(parameter, query)
-            return aggregate.aggregate(node, _vector(argument, query), chosen)
+        case tree.Aggregation():
+            return _aggregation(node, query)
         case tree.Binary():
             return _binary(node, query)
     raise EvaluationError(f"{type(node).__name__} has no value of its own")
+
+
+def _aggregation(node: tree.Aggregation, query: _Query) -> Vector:
+    key = (node, float(query.times[0]), float(query.times[-1]), len(query.times))
+    result = query.shared.get(key)
+    if result is None:
+        parameter = None if node.parameter is None else _scalar(node.parameter, query)
+        result = query.shared[key] = aggregate.aggregate(node, _vector(node.argument, query), parameter)
+    return result
 
 
 def _vector(node: tree.Node, query: _Query) -> Vector:
@@ -140,13 +158,13 @@ def _ranges(node: tree.Node, query: _Query) -> list[Windows]:
 def _over_time(node: tree.Call, query: _Query) -> Vector:
     if node.function == "quantile_over_time":
         q = _scalar(node.arguments[0], query)
-        function, fewest, ranges = (lambda each: over_time.quantile(each, q)), 1, node.arguments[1]
+        function: over_time.Function = partial(over_time.quantile, q=q)
+        fewest = 1
     else:
         function, fewest = over_time.FUNCTIONS[node.function]
-        ranges = node.arguments[0]
     parts = [
         Vector.of(each.labels, function(each), query.times, np.broadcast_to(each.count >= fewest, query.times.shape))
-        for each in _ranges(ranges, query)
+        for each in _ranges(node.arguments[-1], query)
     ]
     vector = concatenate(parts, query.times).compact()
     return vector if node.function == "last_over_time" else vector.without_name()
@@ -201,5 +219,5 @@ def _timestamp(node: tree.Node, query: _Query) -> Vector:
     return vector.with_values(np.broadcast_to(query.times, vector.values.shape)).without_name()
 
 
-def _matchers(node: tree.Node) -> tuple[tree.Matcher, ...]:
+def _matchers(node: tree.Node) -> tuple[Matcher, ...]:
     return node.matchers if isinstance(node, tree.Selector) else ()

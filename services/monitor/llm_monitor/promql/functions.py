@@ -44,9 +44,9 @@ def scalar(vector: Vector) -> Floats:
 
 def absent(vector: Vector, matchers: tuple[Matcher, ...]) -> Vector:
     """Return 1 where no series has a sample, with the labels that the selector demands."""
-    found = vector.present.any(axis=0) if vector.labels else np.zeros(len(vector.times), bool)
+    found = np.logical_or.reduce(vector.present, keepdims=True)
     labels = absent_labels(matchers)
-    return Vector.of([labels], np.ones((1, len(vector.times))), vector.times, ~found[None, :]).compact()
+    return Vector.of([labels], np.ones((1, len(vector.times))), vector.times, ~found).compact()
 
 
 def absent_labels(matchers: tuple[Matcher, ...]) -> Labels:

@@ -26,7 +26,7 @@ def histogram_quantile(q: Floats, vector: Vector) -> Vector:
             steps = (present == pattern[:, None]).all(axis=0)
             if pattern.any():
                 values[steps] = _quantile(q[steps], bounds[pattern], vector.values[order][pattern][:, steps])
-        parts.append(Vector.of([labels], values[None, :], vector.times, present.any(axis=0)[None, :]))
+        parts.append(Vector.of([labels], values[None, :], vector.times, np.logical_or.reduce(present, keepdims=True)))
     return concatenate(parts, vector.times).compact()
 
 

@@ -17,7 +17,7 @@ from llm_monitor.series.selection import Floats
 Function = Callable[[Windows], Floats]
 
 EXTRAPOLATION_LIMIT = 1.1
-"""A window's end that lies further from the nearest sample, in mean distances between samples, is not extrapolated to."""
+"""Mean distances between samples. Rates are not extrapolated to a window's end that is further from a sample."""
 
 
 def rate(w: Windows) -> Floats:
@@ -33,12 +33,13 @@ def delta(w: Windows) -> Floats:
 
 
 def irate(w: Windows) -> Floats:
-    last, before = w.at(w.stop - 1), w.at(w.stop - 2)
-    return np.where(last < before, last, last - before) / _last_distance(w)
+    last, before = w.last_index(), w.last_index(1)
+    change = np.where(w.values[:, last] < w.values[:, before], 0.0, w.values[:, before])
+    return (w.values[:, last] - change) / (w.times[last] - w.times[before])
 
 
 def idelta(w: Windows) -> Floats:
-    return w.at(w.stop - 1) - w.at(w.stop - 2)
+    return w.values[:, w.last_index()] - w.values[:, w.last_index(1)]
 
 
 def deriv(w: Windows) -> Floats:
@@ -75,7 +76,7 @@ def deviation(w: Windows) -> Floats:
 
 
 def last(w: Windows) -> Floats:
-    return w.at(w.stop - 1)
+    return w.values[:, w.last_index()]
 
 
 def quantile(w: Windows, q: Floats) -> Floats:
@@ -90,7 +91,7 @@ def quantile_of(values: Floats, q: float) -> Floats:
     """Return the q-quantile of each row; -Inf and +Inf for a q outside of [0, 1], as Prometheus."""
     if not 0 <= q <= 1:
         return np.full(len(values), np.nan if np.isnan(q) else np.copysign(np.inf, q - 0.5))
-    return np.quantile(values, q, axis=1)  # type: ignore[no-any-return]
+    return np.quantile(values, q, axis=1)
 
 
 FUNCTIONS: Final[dict[str, tuple[Function, int]]] = {
@@ -116,18 +117,20 @@ FUNCTIONS: Final[dict[str, tuple[Function, int]]] = {
 
 
 def _extrapolated(w: Windows, *, counter: bool) -> Floats:
-    first, final = w.at(w.first), w.at(w.stop - 1)
-    result = final - first
+    first_index, last_index = w.first_index, w.last_index()
+    first = w.values[:, first_index]
+    result = w.values[:, last_index] - first
     if counter:
-        resets = np.where(np.diff(w.values, axis=1) < 0, w.values[:, :-1], 0.0)
-        if resets.any():
+        falls = w.values[:, 1:] < w.values[:, :-1]
+        if falls.any():
+            resets = np.where(falls, w.values[:, :-1], 0.0)
             gained = np.concatenate([np.zeros((len(w.labels), 1)), np.cumsum(resets, axis=1)], axis=1)
-            result = result + gained[:, np.clip(w.stop - 1, 0, None)] - gained[:, np.minimum(w.first, w.times.size - 1)]
-    first_time, final_time = w.time_at(w.first), w.time_at(w.stop - 1)
-    sampled = final_time - first_time
+            result = result + gained[:, last_index] - gained[:, first_index]
+    first_time, last_time = w.times[first_index], w.times[last_index]
+    sampled = last_time - first_time
     mean_distance = sampled / (w.count - 1)
-    to_start = np.broadcast_to(first_time - (w.until - w.seconds), result.shape)
-    to_end = w.until - final_time
+    to_start = first_time - (w.until - w.seconds)
+    to_end = w.until - last_time
     if counter:
         # A counter cannot have been negative: it does not reach further back than its zero.
         to_zero = np.where((result > 0) & (first >= 0), sampled * first / result, np.inf)
@@ -138,21 +141,18 @@ def _extrapolated(w: Windows, *, counter: bool) -> Floats:
     return result * ((sampled + to_start + to_end) / sampled)
 
 
-def _last_distance(w: Windows) -> Floats:
-    return w.time_at(w.stop - 1) - w.time_at(w.stop - 2)
-
-
 def _between(w: Windows, events: Bools) -> Floats:
     """Return how many events, each between a sample and the next one, lie in each window."""
-    until = np.concatenate([np.zeros((len(w.labels), 1)), np.cumsum(events, axis=1)], axis=1)
-    return until[:, np.clip(w.stop - 1, 0, None)] - until[:, np.minimum(w.first, w.times.size - 1)]
+    until: Floats = np.concatenate([np.zeros((len(w.labels), 1)), np.cumsum(events, axis=1)], axis=1)
+    return until[:, w.last_index()] - until[:, w.first_index]
 
 
 def _reduced(w: Windows, operation: np.ufunc) -> Floats:
-    """Apply an operation to each window: at the even places of reduceat's result, for bounds (first, stop, first, …)."""
+    """Apply an operation to each window: every second result of reduceat for the bounds first, stop, first, stop, …"""
     padded = np.concatenate([w.values, w.values[:, -1:]], axis=1)
     bounds = np.stack([w.first, w.stop], axis=1).ravel()
-    return operation.reduceat(padded, np.minimum(bounds, w.times.size), axis=1)[:, ::2]  # type: ignore[no-any-return]
+    results: Floats = operation.reduceat(padded, np.minimum(bounds, w.times.size), axis=1)
+    return results[:, ::2]
 
 
 def _each_step(w: Windows, function: Callable[[Floats, Floats], Floats]) -> Floats:

@@ -21,18 +21,21 @@ AGGREGATIONS: Final = frozenset(
 )
 RANGE_FUNCTIONS: Final = frozenset(
     (
-        "rate increase irate delta idelta deriv changes resets avg_over_time min_over_time max_over_time sum_over_time "
-        "count_over_time last_over_time quantile_over_time stddev_over_time stdvar_over_time present_over_time "
-        "absent_over_time"
-    ).split()
+        *("rate", "increase", "irate", "delta", "idelta", "deriv", "changes", "resets"),
+        *("avg_over_time", "min_over_time", "max_over_time", "sum_over_time", "count_over_time", "last_over_time"),
+        *("quantile_over_time", "stddev_over_time", "stdvar_over_time", "present_over_time", "absent_over_time"),
+    )
 )
 FUNCTIONS: Final = RANGE_FUNCTIONS | frozenset(
     (
-        "abs absent ceil clamp clamp_max clamp_min exp floor histogram_quantile label_join label_replace ln log10 log2 "
-        "round scalar sgn sort sort_desc sqrt time timestamp vector"
-    ).split()
+        *("abs", "absent", "ceil", "clamp", "clamp_max", "clamp_min", "exp", "floor", "histogram_quantile"),
+        *("label_join", "label_replace", "ln", "log10", "log2", "round", "scalar", "sgn", "sort", "sort_desc"),
+        *("sqrt", "time", "timestamp", "vector"),
+    )
 )
-OPERATORS: Final = frozenset("+ - * / % ^ == != > < >= <= and or unless".split())
+OPERATORS: Final = frozenset(
+    ("+", "-", "*", "/", "%", "^", "==", "!=", ">", "<", ">=", "<=", "and", "or", "unless"),
+)
 _SCALAR_FUNCTIONS = ("time", "scalar")
 # The library's enumerations cannot be hashed.
 _MATCH_OPERATORS: dict[str, MatchOperator] = {
@@ -128,7 +131,7 @@ def _matchers(selector: library.VectorSelector) -> tuple[Matcher, ...]:
         raise InvalidExpression("'or' between label matchers is not supported")
     own = [Matcher(NAME, "=", selector.name)] if selector.name else []
     others = (Matcher(each.name, _MATCH_OPERATORS[str(each.op)], each.value) for each in selector.matchers.matchers)
-    return tuple((*own, *others))
+    return (*own, *others)
 
 
 def _shift(expr: library.VectorSelector | library.SubqueryExpr) -> tree.Shift:

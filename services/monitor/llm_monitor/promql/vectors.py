@@ -41,11 +41,14 @@ class Vector:
         if present is None:
             return Vector(list(labels), np.broadcast_to(values, shape), times, np.ones(shape, bool))
         present = np.broadcast_to(present, shape)
+        if present.all():
+            return Vector(list(labels), np.broadcast_to(values, shape), times, present)
         return Vector(list(labels), np.where(present, values, np.nan), times, present)
 
     def rows(self, index: Sequence[int] | Ints | Bools) -> Vector:
         """Return the chosen series, in the given order."""
-        chosen = np.flatnonzero(index) if np.asarray(index).dtype == bool else np.asarray(index, np.intp)
+        index = np.asarray(index)
+        chosen = np.flatnonzero(index) if index.dtype == bool else index.astype(np.intp)
         labels = [self.labels[row] for row in chosen]
         return Vector(labels, self.values[chosen], self.times, self.present[chosen])
 
@@ -58,7 +61,7 @@ class Vector:
 
     def compact(self) -> Vector:
         """Return the vector without series that have no sample."""
-        some = self.present.any(axis=1)
+        some = np.asarray(self.present.any(axis=1))
         return self if some.all() else self.rows(some)
 
     def relabelled(self, change: Callable[[Labels], Labels]) -> Vector:

@@ -34,12 +34,14 @@ class Windows:
     def count(self) -> Ints:
         return self.stop - self.first
 
-    def at(self, index: Ints) -> Floats:
-        """Return the values at a sample index per step; any value where the index is out of bounds."""
-        return self.values[:, np.clip(index, 0, self.times.size - 1)]
+    @property
+    def first_index(self) -> Ints:
+        """Return the index of each window's first sample; some index for a window without samples."""
+        return np.minimum(self.first, self.times.size - 1)
 
-    def time_at(self, index: Ints) -> Floats:
-        return self.times[np.clip(index, 0, self.times.size - 1)]
+    def last_index(self, back: int = 0) -> Ints:
+        """Return the index of each window's last sample, or of the one `back` samples before it; some index if none."""
+        return np.maximum(self.stop - 1 - back, 0)
 
 
 def latest(series: Sequence[Series], at: Floats, *, lookback: float, times: Floats) -> tuple[Vector, Floats]:
@@ -97,10 +99,14 @@ def _without_markers(series: Series, until: Floats, seconds: float) -> Iterator[
 
 def _groups(series: Sequence[Series]) -> list[list[Series]]:
     """Return the series by the array of times that they share."""
-    groups: dict[tuple[object, ...], list[Series]] = {}
+    by_object: dict[int, list[Series]] = {}
     for each in series:
-        times = each.times
+        by_object.setdefault(id(each.times), []).append(each)
+    groups: dict[tuple[object, ...], list[Series]] = {}
+    for same in by_object.values():
+        times = same[0].times
         if times.size:
+            # Two views of the same memory are the same times.
             key = (times.__array_interface__["data"][0], times.size, times.strides)
-            groups.setdefault(key, []).append(each)
+            groups.setdefault(key, []).extend(same)
     return list(groups.values())
