@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from llm_contract.gateway_metrics import GATEWAY_METRICS
 from llm_contract.metrics import ENGINE_LABELS, ENGINE_METRICS, Metric
+from llm_contract.monitor_metrics import GPU_METRICS, MONITOR_METRICS, SCRAPE_METRICS
 from llm_contract.router_metrics import ROUTER_METRICS
 
 _POSITION = (*ENGINE_LABELS, "position")
@@ -25,12 +26,7 @@ VLLM_METRICS = (
     ),
     Metric("vllm:kv_block_lifetime_seconds", "histogram", "Allocation to eviction of a KV block.", buckets=(0.001,)),
 )
-SCRAPE_METRICS = (
-    Metric("up", "gauge", "1 if the target answered its last scrape.", ()),
-    Metric("scrape_duration_seconds", "gauge", "Duration of the scrape.", ()),
-    Metric("scrape_samples_scraped", "gauge", "Samples that the target exposed.", ()),
-    Metric("ALERTS", "gauge", "1 while an alert is pending or firing.", ("alertname", "alertstate", "severity")),
-)
+ALERTS = Metric("ALERTS", "gauge", "1 while an alert is pending or firing.", ("alertname", "alertstate", "severity"))
 TARGET_LABELS = frozenset({"job", "instance"})
 _HISTOGRAM_SERIES = ("_bucket", "_sum", "_count")
 
@@ -46,8 +42,8 @@ class Exported:
 def exported(*more: Metric) -> dict[str, Exported]:
     """Return every name that a target exports: a histogram has three."""
     known: dict[str, Exported] = {}
-    tables = (ENGINE_METRICS, GATEWAY_METRICS, ROUTER_METRICS, SPECULATION_METRICS, VLLM_METRICS, SCRAPE_METRICS, more)
-    for metric in (metric for table in tables for metric in table):
+    services = (*ENGINE_METRICS, *SPECULATION_METRICS, *VLLM_METRICS, *GATEWAY_METRICS, *ROUTER_METRICS)
+    for metric in (*services, *SCRAPE_METRICS, *GPU_METRICS, *MONITOR_METRICS, ALERTS, *more):
         labels = TARGET_LABELS.union(metric.labels)
         if metric.kind == "histogram":
             known |= {metric.name + end: Exported(metric, labels) for end in _HISTOGRAM_SERIES}

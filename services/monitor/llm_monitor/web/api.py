@@ -94,9 +94,8 @@ class PrometheusApi:
             raise BadData("match[] is missing; give a selector such as match[]=up")
         end = _time(form, "end", self._queries.clock())
         start = _time(form, "start", end - SERIES_SECONDS)
-        source = self._queries.source(start)
         chosen = [matchers(text) for text in selectors]
-        found = await asyncio.to_thread(lambda: [source.select(each, start, end) for each in chosen])
+        found = await asyncio.to_thread(lambda: [self._queries.past.select(each, start, end) for each in chosen])
         return sorted({series.labels for each in found for series in each})
 
     async def _metadata(self, form: MultiMapping[str], _: web.Request) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import asyncio
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -89,16 +90,18 @@ class Pages:
 
     async def _range(self, request: web.Request) -> web.Response:
         """Handle GET /api/range?board=…&start=…&end=…: the columns of a board over any range."""
-        view = _view(request.query)
         start, end = _number(request.query, "start"), _number(request.query, "end")
         if not start < end:
             raise BadData("start must be before end")
         step = max(0.25, _number(request.query, "step", (end - start) / RANGE_POINTS))
+        view = _view(request.query)
+        window = self._queries.window(start, step, view.choice.window)
+        view = View(view.board, replace(view.choice, window=window))
         expressions = [text for _, _, text in view.expressions]
         results = await self._queries.ranges(expressions, start, end, step)
         times = steps(start, end, step)
         values = view.put(results, len(times))
-        return json_response(block(view, times, values) | {"step": step})
+        return json_response(block(view, times, values) | {"step": step, "window": window})
 
     async def _filters(self, _: web.Request) -> web.Response:
         """Handle GET /api/filters: the values that each filter can have now."""
