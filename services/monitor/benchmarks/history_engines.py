@@ -9,8 +9,9 @@ Each contender gets the same samples, one of each series a second, and commits e
     duckdb    a table (series, time, value) in DuckDB, inserted from a numpy array
 
 Nine in ten series change each second, as on a busy engine. Measured are the CPU time a second of samples, the size on
-disk, the CPU time of a query for one histogram of 10 targets (230 series) over all but the last two minutes, the memory, and the
-seconds that are lost when the process is killed with SIGKILL. Each contender runs in a process of its own.
+disk, the CPU time of a query for one histogram of 10 targets (230 series) over all but the last two minutes, the
+memory, and the seconds that are lost when the process is killed with SIGKILL. Each contender runs in a process of its
+own.
 """
 
 from __future__ import annotations
