@@ -99,7 +99,7 @@ class Collector:
 
     async def cycle(self) -> None:
         """Scrape all targets once, wait for them with patience, and tell the listeners."""
-        began, at = time.perf_counter(), self._now()
+        began, at = time.perf_counter(), round(self._now(), 3)  # the history has whole milliseconds
         if at >= self._pruned + PRUNE_SECONDS or at < self._pruned:
             self._pruned = at
             self.head.prune(at)
@@ -168,4 +168,4 @@ class Collector:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for scraper in self._scrapers.values():
-            scraper.end(self._now())
+            scraper.end(round(self._now(), 3))

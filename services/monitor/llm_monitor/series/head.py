@@ -5,6 +5,7 @@ Memory is bounded by `max_series` x `seconds` x scrapes a second x 8 bytes, and 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from threading import Lock
@@ -36,6 +37,7 @@ class Head:
         self.max_series_of_target = max_series_of_target
         self.dropped: Counter[str] = Counter()
         """Series that were refused, by target, since the start."""
+        self._began = math.inf
         self._blocks: dict[str, Block] = {}
         self._metadata: dict[str, Description] = {}
         self._lock = Lock()
@@ -44,6 +46,10 @@ class Head:
     def series(self) -> int:
         """Number of series in memory."""
         return sum(len(block.labels) for block in self._blocks.values())
+
+    def begin(self, now: float) -> float:
+        """Return the time after which all samples are in memory; infinite before the first."""
+        return max(self._began, now - self.seconds)
 
     def series_of(self, target: str) -> int:
         block = self._blocks.get(target)
@@ -66,6 +72,7 @@ class Head:
         samples from the future are discarded.
         """
         with self._lock:
+            self._began = min(self._began, time)
             block = self._blocks.get(target)
             if block is None:
                 block = self._blocks[target] = Block(target, self.seconds)
