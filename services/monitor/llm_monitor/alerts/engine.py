@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from llm_monitor.alerts.results import Lifetimes, Results, Write, Written
+from llm_monitor.alerts.results import Results, Write, Written
 from llm_monitor.alerts.rules import Rule, RuleGroup, Rules
 from llm_monitor.alerts.silences import Silence, Silences
 from llm_monitor.alerts.state import Alert
@@ -69,7 +69,6 @@ class AlertEngine:
         self._now = now
         self._notifier = notifier
         self._state = state
-        self._lifetimes = Lifetimes()
         self._alerts: dict[int, dict[Labels, Alert]] = {id(rule): {} for rule in rules.alerts}
         self._due: dict[int, float] = {}
         if state is not None:
@@ -101,13 +100,13 @@ class AlertEngine:
             await asyncio.sleep(INTERVAL - self._now() % INTERVAL)
 
     def _evaluate_group(self, group: RuleGroup, at: float) -> None:
-        for rule in group.rules:
+        for number, rule in enumerate(group.rules):
             health, begin = self.health[id(rule)], time.perf_counter()
             health.error = ""
             try:
                 vector = instant(rule.expr, self.source, at)
                 written = self._alert(rule, vector, at) if rule.alert else _recorded(rule, vector)
-                self._write(at, self._lifetimes.with_ends(str(id(rule)), written))
+                self._write(f"{group.name}/{number}", at, written)
             except EvaluationError as error:
                 # States stay as they are: a rule in error neither fires nor resolves.
                 health.error = str(error)
@@ -121,7 +120,7 @@ class AlertEngine:
         for labels, (value, texts) in holding.items():
             alert = alerts.get(labels)
             if alert is None or not alert.active:
-                alert = alerts[labels] = Alert(rule.alert, labels, since=at, value=value)
+                alert = alerts[labels] = Alert(name=rule.alert, labels=labels, since=at, value=value)
             alert.annotations = texts
             alert.holds(rule, at, value)
         for labels in [each for each in alerts if each not in holding]:

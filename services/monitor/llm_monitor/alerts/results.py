@@ -1,21 +1,24 @@
-"""What rules produce, as series: recorded values, and `ALERTS` as Prometheus writes it.
+"""Results of rules, as series: recorded values, and `ALERTS` as Prometheus writes it.
 
-Later rules, panels and Grafana read them like scraped series. They are kept here if the source does not take them.
+Later rules, panels and Grafana read them like scraped series. They go to the head, or are kept here.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import numpy as np
 
 from llm_monitor.series import Labels, Matcher, Series, Source
+from llm_monitor.series.head import Head
+from llm_monitor.series.page import Layout, Page
 from llm_monitor.series.selection import NAME
 
 Written = list[tuple[Labels, float]]
-Write = Callable[[float, Written], None]
-"""Takes the samples of one evaluation; NaN marks the end of a series."""
+Write = Callable[[str, float, Written], None]
+"""Takes the samples of one rule's evaluation. A series that the rule's last evaluation had, and this has not, ends."""
 
 MAX_SAMPLES: Final = 5_000
 """Samples kept of one series at least: over an hour at one evaluation a second."""
@@ -58,9 +61,13 @@ class Results:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._by_name: dict[str, dict[Labels, _Column]] = {}
+        self._alive: dict[str, set[Labels]] = {}
 
-    def write(self, at: float, samples: Written) -> None:
-        for labels, value in samples:
+    def write(self, rule: str, at: float, samples: Written) -> None:
+        now = {labels for labels, _ in samples}
+        ended = self._alive.get(rule, set()) - now
+        self._alive[rule] = now
+        for labels, value in (*samples, *((labels, math.nan) for labels in ended)):
             columns = self._by_name.setdefault(dict(labels)[NAME], {})
             if labels not in columns:
                 if self._count() >= MAX_SERIES:
@@ -90,18 +97,22 @@ class Results:
                 del columns[labels]
 
 
-class Lifetimes:
-    """Writes samples, and markers for series that the writer no longer has."""
+class HeadWriter:
+    """Results to the head, each rule as a target of its own: its samples have the time of its evaluation."""
 
-    def __init__(self) -> None:
-        self._alive: dict[str, set[Labels]] = {}
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self._layouts: dict[str, Layout] = {}
 
-    def with_ends(self, writer: str, samples: Written) -> Written:
-        """Return the samples of one writer with stale markers for the series that it wrote last time only."""
-        now = {labels for labels, _ in samples}
-        ended = self._alive.get(writer, set()) - now
-        self._alive[writer] = now
-        return [*samples, *((labels, np.nan) for labels in ended)]
+    def write(self, rule: str, at: float, samples: Written) -> None:
+        layout = self._layouts.get(rule)
+        labels = tuple(each for each, _ in samples)
+        if layout is None or layout.labels != labels:
+            if layout is None and not labels:
+                return
+            layout = self._layouts[rule] = Layout(labels)
+        values = np.fromiter((value for _, value in samples), np.float64, len(samples))
+        self._head.append(f"rule {rule}", at, Page(layout, values))
 
 
 def _matches(labels: Labels, matchers: Iterable[Matcher]) -> bool:

@@ -22,7 +22,7 @@ def _bucket(value: float, buckets: tuple[float, ...]) -> float:
 
 
 class SloSettings(_Section):
-    """What users were promised. The rules' `${slo.…}` are its `values`."""
+    """Promises to users. The rules' `${slo.…}` are its `values`."""
 
     ttft_seconds: float = Field(2.5, description="time to first token; a bucket of vLLM's histogram")
     tpot_seconds: float = Field(0.1, description="mean time per output token; a bucket of vLLM's histogram")

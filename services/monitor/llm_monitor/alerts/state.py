@@ -20,7 +20,7 @@ RESOLVED_RETENTION: Final = 900.0
 """Seconds for which a resolved alert is kept."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Alert:
     name: str
     labels: Labels

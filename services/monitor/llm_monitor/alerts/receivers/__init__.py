@@ -1,4 +1,4 @@
-"""Who is notified: a webhook, Slack, e-mail, Alertmanager.
+"""Receivers of notifications: a webhook, Slack, e-mail, Alertmanager.
 
 receiver   what they share: a notification, and how a delivery fails
 """

@@ -1,4 +1,4 @@
-"""What every receiver has in common."""
+"""Notifications, and the interface of all receivers."""
 
 from __future__ import annotations
 
