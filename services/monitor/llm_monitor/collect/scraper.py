@@ -17,6 +17,9 @@ from llm_monitor.series.head import Head
 from llm_monitor.series.page import Layout, Page
 from llm_monitor.series.selection import NAME, labels_of
 
+REPORT_SUFFIX = " report"
+"""End of the name under which the head has the report of a target's scrapes."""
+
 
 class Scraper:
     """One scrape at a time. A scrape that fails ends the target's series and reports that it is down."""
@@ -30,7 +33,7 @@ class Scraper:
         self._fetch = fetch
         self._head = head
         self._timeout = timeout
-        self._report_key = f"{target.url} report"
+        self._report_key = target.url + REPORT_SUFFIX
         self._report = np.zeros(len(names.SCRAPE_METRICS))
         self._date = ""
         self._scrapes = metrics.counter(names.SCRAPES)

@@ -1,0 +1,168 @@
+"""GPUs through an NVML that is made of Python."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from llm_contract.monitor_metrics import GPU_METRICS
+from llm_monitor.collect.exposition import Reader
+from llm_monitor.collect.fetch import ScrapeFailed
+from llm_monitor.collect.gpu import Gpus
+
+
+class NVMLError(Exception):
+    pass
+
+
+class FakeNvml:
+    """The functions of `pynvml` that the monitor calls."""
+
+    NVMLError = NVMLError
+    NVML_TEMPERATURE_GPU, NVML_CLOCK_SM, nvmlEventTypeXidCriticalError = 0, 1, 8
+
+    def __init__(self, gpus: int = 2) -> None:
+        self.gpus = gpus
+        self.opened = 0
+        self.lost: set[int] = set()
+        self.without_power = False
+        self.without_events = False
+        self.events: list[tuple[int, int]] = []
+
+    def nvmlInit(self) -> None:
+        self.opened += 1
+
+    def nvmlShutdown(self) -> None:
+        return
+
+    def nvmlDeviceGetCount(self) -> int:
+        return self.gpus
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        return index
+
+    def nvmlDeviceGetUUID(self, gpu: int) -> str:
+        return f"GPU-{gpu}"
+
+    def nvmlDeviceGetName(self, gpu: int) -> bytes:
+        return b'NVIDIA "H200"'
+
+    def nvmlDeviceGetUtilizationRates(self, gpu: int) -> Any:
+        return SimpleNamespace(gpu=self._of(gpu, 75))
+
+    def nvmlDeviceGetMemoryInfo(self, gpu: int) -> Any:
+        return SimpleNamespace(used=self._of(gpu, 2**30), total=2**37)
+
+    def nvmlDeviceGetPowerUsage(self, gpu: int) -> int:
+        if self.without_power:
+            raise NVMLError("Not Supported")
+        return self._of(gpu, 350_500)
+
+    def nvmlDeviceGetTemperature(self, gpu: int, sensor: int) -> int:
+        return self._of(gpu, 61)
+
+    def nvmlDeviceGetClockInfo(self, gpu: int, clock: int) -> int:
+        return self._of(gpu, 1980)
+
+    def nvmlEventSetCreate(self) -> str:
+        if self.without_events:
+            raise NVMLError("Not Supported")
+        return "set"
+
+    def nvmlDeviceRegisterEvents(self, gpu: int, kind: int, events: str) -> None:
+        return
+
+    def nvmlEventSetWait_v2(self, events: str, milliseconds: int) -> Any:
+        if not self.events:
+            raise NVMLError("Timeout")
+        gpu, xid = self.events.pop(0)
+        return SimpleNamespace(device=gpu, eventData=xid)
+
+    def _of(self, gpu: int, value: int) -> int:
+        if gpu in self.lost:
+            raise NVMLError("GPU is lost")
+        return value
+
+
+def values(gpus: Gpus, gpu: str = "0") -> dict[str, float]:
+    page = Reader({}).read(gpus.render())
+    assert page.layout.garbage == 0
+    return {
+        found["__name__"] + found.get("xid", ""): value
+        for labels, value in zip(page.layout.labels, page.values.tolist(), strict=True)
+        if (found := dict(labels))["gpu"] == gpu
+    }
+
+
+def test_all_fields_are_exported_in_the_units_of_their_names() -> None:
+    gpus = Gpus(FakeNvml())
+    assert values(gpus) == {
+        "gpu_utilization_ratio": 0.75,
+        "gpu_memory_used_bytes": 2**30,
+        "gpu_memory_total_bytes": 2**37,
+        "gpu_power_watts": 350.5,
+        "gpu_temperature_celsius": 61,
+        "gpu_sm_clock_hertz": 1.98e9,
+    }
+    (labels,) = {
+        tuple(sorted(pair for pair in one if pair[0] in ("gpu", "uuid", "name")))
+        for one in _labels(gpus)
+        if dict(one)["gpu"] == "1"
+    }
+    assert dict(labels) == {"gpu": "1", "uuid": "GPU-1", "name": 'NVIDIA "H200"'}
+
+
+def test_an_xid_error_is_an_increase_from_zero() -> None:
+    nvml = FakeNvml()
+    gpus = Gpus(nvml)
+    nvml.events += [(1, 79), (1, 79)]
+    assert values(gpus, "1")["gpu_xid_errors_total79"] == 0
+    assert values(gpus, "1")["gpu_xid_errors_total79"] == 2
+    nvml.events.append((1, 79))
+    assert values(gpus, "1")["gpu_xid_errors_total79"] == 3
+    assert not any("xid" in name for name in values(gpus, "0"))
+
+
+def test_a_field_without_support_and_a_lost_gpu_are_left_out() -> None:
+    nvml = FakeNvml()
+    nvml.without_power, nvml.without_events = True, True
+    gpus = Gpus(nvml)
+    assert "gpu_power_watts" not in values(gpus)
+    nvml.lost.add(1)
+    assert values(gpus, "1") == {}
+    assert values(gpus, "0")["gpu_temperature_celsius"] == 61
+
+
+def test_a_driver_that_is_gone_fails_the_scrape_and_is_opened_again() -> None:
+    nvml = FakeNvml()
+    gpus = Gpus(nvml)
+    nvml.lost |= {0, 1}
+    nvml.without_power = True
+    with pytest.raises(ScrapeFailed, match="NVML"):
+        gpus.render()
+    assert nvml.opened == 2
+    nvml.lost.clear()
+    assert values(gpus)["gpu_temperature_celsius"] == 61
+
+
+async def test_a_page_is_made_in_a_thread() -> None:
+    gpus = Gpus(FakeNvml())
+    answer = await gpus.fetch()
+    assert {name.decode() for name in answer.body.split() if name.startswith(b"gpu_")} >= {m.name for m in GPU_METRICS}
+    gpus.close()
+
+
+def test_a_machine_without_a_gpu_has_none() -> None:
+    class NoDriver(FakeNvml):
+        def nvmlInit(self) -> None:
+            raise NVMLError("Driver Not Loaded")
+
+    assert Gpus.find(NoDriver()) is None
+    assert Gpus.find(FakeNvml(gpus=0)) is None
+    assert Gpus.find(FakeNvml()) is not None
+
+
+def _labels(gpus: Gpus) -> tuple:
+    return Reader({}).read(gpus.render()).layout.labels
