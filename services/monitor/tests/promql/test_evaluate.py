@@ -1,4 +1,4 @@
-"""What the comparison with Prometheus cannot show: stale markers, the window's open start, limits, properties."""
+"""Cases that the comparison with Prometheus cannot show: stale markers, the window's open start, limits, properties."""
 
 from __future__ import annotations
 
