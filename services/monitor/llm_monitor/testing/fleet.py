@@ -197,10 +197,10 @@ def _handler(page: Callable[[], bytes]) -> Callable[[web.Request], object]:
 
 async def _serve(engines: int) -> None:
     fleet = ScriptedFleet(engines)
-    fleet.advance(TICK)
     server = Server([exporter.page for _, exporter in fleet.exporters])
     await server.start()
     fleet.names[:] = [url.removeprefix("http://") for url in server.urls[:engines]]
+    fleet.advance(TICK)
     print("\n".join(server.urls), flush=True)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -10,13 +10,10 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llm_monitor.alerts.engine import AlertEngine
-from llm_monitor.alerts.results import Written
 from llm_monitor.alerts.rules import Rule
 from llm_monitor.alerts.silences import InvalidSilence
 from llm_monitor.alerts.state import Alert
-from llm_monitor.series.head import Head
-from llm_monitor.series.page import Page
-from llm_monitor.series.selection import NAME, Matcher
+from llm_monitor.series.selection import Matcher
 from llm_monitor.web.api import BadData, json_response
 
 MAX_SILENCE_SECONDS = 30 * 86400.0
@@ -86,7 +83,7 @@ class AlertPages:
             "lastError": health.error,
             "evaluationTime": health.seconds,
             "lastEvaluation": _when(health.at),
-            "labels": {name: str(text) for name, text in rule.labels.items()},
+            "labels": {name: text.text for name, text in rule.labels.items()},
             "type": "alerting" if rule.alert else "recording",
         }
         if not rule.alert:
@@ -97,7 +94,7 @@ class AlertPages:
             "state": "firing" if "firing" in states else "pending" if states else "inactive",
             "duration": rule.hold,
             "keepFiringFor": rule.keep_firing_for,
-            "annotations": {name: str(text) for name, text in rule.annotations.items()},
+            "annotations": {name: text.text for name, text in rule.annotations.items()},
             "alerts": [self._alert(alert) for alert in active],
         }
 
@@ -121,28 +118,6 @@ class AlertPages:
         except KeyError:
             return json_response({"error": "there is no such silence"}, status=404)
         return web.Response(status=204)
-
-
-class RuleSeries:
-    """Puts what rules record, and ALERTS, into the head: each rule is a target of its own there."""
-
-    def __init__(self, head: Head) -> None:
-        self._head = head
-        self._at = 0.0
-        self._written: dict[str, int] = {}
-
-    def write(self, at: float, samples: Written) -> None:
-        """Take the samples of one rule. Its series of last time that are not among them end."""
-        if not samples:
-            return
-        if at != self._at:
-            self._at, self._written = at, {}
-        labels = dict(samples[0][0])
-        name = labels.get("alertname") or labels[NAME]
-        count = self._written[name] = self._written.get(name, 0) + 1  # rules can share a name
-        self._head.append(
-            f"rule {name} {count}", at, Page.of({each: value for each, value in samples if value == value})
-        )
 
 
 def _when(time: float) -> str:

@@ -61,8 +61,8 @@ class PrometheusApi:
                 app.router.add_route(method, f"/api/v1/{path}", _answering(handler))
 
     async def _query(self, form: MultiMapping[str], _: web.Request) -> dict[str, Any]:
-        at = _time(form, "time", self._queries.clock())
-        vector = await self._queries.instant(_text(form, "query"), at)
+        at = read_time(form, "time", self._queries.clock())
+        vector = await self._queries.instant(read_text(form, "query"), at)
         found = [
             {"metric": dict(labels), "value": [at, _number(values[-1])]}
             for labels, values, present in zip(vector.labels, vector.values.tolist(), vector.present, strict=True)
@@ -71,10 +71,10 @@ class PrometheusApi:
         return {"resultType": "vector", "result": found}
 
     async def _query_range(self, form: MultiMapping[str], _: web.Request) -> dict[str, Any]:
-        start, end = _time(form, "start"), _time(form, "end")
+        start, end = read_time(form, "start"), read_time(form, "end")
         if end < start:
             raise BadData("end is before start")
-        vector = await self._queries.range(_text(form, "query"), start, end, _seconds(_text(form, "step")))
+        vector = await self._queries.range(read_text(form, "query"), start, end, read_seconds(read_text(form, "step")))
         return {"resultType": "matrix", "result": _matrix(vector)}
 
     async def _series(self, form: MultiMapping[str], _: web.Request) -> list[dict[str, str]]:
@@ -92,8 +92,8 @@ class PrometheusApi:
     async def _found(self, form: MultiMapping[str], selectors: Sequence[str]) -> list[tuple[tuple[str, str], ...]]:
         if not selectors:
             raise BadData("match[] is missing; give a selector such as match[]=up")
-        end = _time(form, "end", self._queries.clock())
-        start = _time(form, "start", end - SERIES_SECONDS)
+        end = read_time(form, "end", self._queries.clock())
+        start = read_time(form, "start", end - SERIES_SECONDS)
         chosen = [matchers(text) for text in selectors]
         found = await asyncio.to_thread(lambda: [self._queries.past.select(each, start, end) for each in chosen])
         return sorted({series.labels for each in found for series in each})
@@ -171,13 +171,13 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 
-def _text(form: MultiMapping[str], name: str) -> str:
+def read_text(form: MultiMapping[str], name: str) -> str:
     if not (value := form.get(name, "")):
         raise BadData(f"{name} is missing")
     return value
 
 
-def _time(form: MultiMapping[str], name: str, default: float | None = None) -> float:
+def read_time(form: MultiMapping[str], name: str, default: float | None = None) -> float:
     """Read Unix seconds or RFC 3339."""
     if (value := form.get(name, "")) == "" and default is not None:
         return default
@@ -193,7 +193,7 @@ def _time(form: MultiMapping[str], name: str, default: float | None = None) -> f
     return found
 
 
-def _seconds(text: str) -> float:
+def read_seconds(text: str) -> float:
     """Read `15`, `0.25` or `1m30s`."""
     parts = _DURATION.findall(text)
     if parts and "".join(count + unit for count, unit in parts) == text:

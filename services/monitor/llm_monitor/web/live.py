@@ -37,9 +37,9 @@ RETRY = b"retry: 400\n\n"
 class Watched:
     """A view that someone looks at, with the message of its newest cycle."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, time: float) -> None:
         self.view = view
-        self.time = -math.inf
+        self.time = time
         self.before = -math.inf
         """Time of the cycle before: who has seen that one needs only `message`."""
         self.message = b""
@@ -104,7 +104,7 @@ class Hub:
     async def follow(self, view: View, *, since: float | None, span: float) -> AsyncIterator[bytes]:
         """Yield messages: first what came after `since` or within `span` seconds, then each cycle."""
         key = Key.of(view.board, view.choice)
-        watched = self._watched.setdefault(key, Watched(view))
+        watched = self._watched.setdefault(key, Watched(view, self._queries.clock()))
         watched.viewers += 1
         try:
             message, seen = self._past(watched, since, span)
@@ -128,16 +128,14 @@ class Hub:
 
     def _past(self, watched: Watched, since: float | None, span: float) -> tuple[bytes, float]:
         """Return what a viewer has not seen as one message, and its time."""
-        is_running = math.isfinite(watched.time)
-        end = watched.time if is_running else self._queries.clock()
+        end = watched.time
         start = end - span if since is None else max(since + self._interval, end - span)
         step = max(1, math.ceil((end - start) / POINTS / self._interval - 1e-9)) * self._interval
         start = end - step * max(0, math.floor((end - start) / step + 1e-9))  # the last step is the present
         times = steps(start, end, step)
         expressions = [text for _, _, text in watched.view.expressions]
         values = watched.view.put(self._queries.recent(expressions, start, end, step), len(times))
-        if is_running:  # the next message says what changed since these
-            values[: len(watched.values), -1] = watched.values
+        values[: len(watched.values), -1] = watched.values  # the next message says what changed since these
         return encode("past", end, block(watched.view, times, values) | {"sent": self._queries.clock()}), end
 
     def _wake(self) -> None:

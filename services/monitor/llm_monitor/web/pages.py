@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import resources
 from typing import Any
@@ -47,14 +47,21 @@ class Pages:
     """The handlers of /live and /api."""
 
     def __init__(
-        self, queries: Queries, hub: Hub, annotations: Annotations, known: Mapping[str, Exported], *, interval: float
+        self,
+        queries: Queries,
+        hub: Hub,
+        annotations: Annotations,
+        known: Mapping[str, Exported],
+        *,
+        interval: float,
+        dropped: Callable[[], None],
     ) -> None:
+        """`dropped` is called for each stream that is cut off."""
         self._queries = queries
         self._hub = hub
         self._annotations = annotations
         self._boards = {"interval": interval, "boards": [describe(one, known) for one in BOARDS]}
-        self.cut_off = 0
-        """Streams that were cut off since they took nothing."""
+        self._dropped = dropped
 
     def add_routes(self, app: web.Application) -> None:
         app.router.add_get("/live", self._live)
@@ -78,7 +85,7 @@ class Pages:
                 async with asyncio.timeout(PATIENCE):
                     await response.write(message)
         except TimeoutError:
-            self.cut_off += 1
+            self._dropped()
             if request.transport is not None:
                 request.transport.abort()
         finally:

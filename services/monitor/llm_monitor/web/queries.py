@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from llm_monitor.promql import Vector, instant, parse, query_range
 from llm_monitor.promql.evaluate import Shared
+from llm_monitor.promql.remote import Prometheus
 
 from llm_monitor.series.selection import Floats, Source
 
@@ -37,7 +38,7 @@ class Queries:
         head: Source,
         past: Past,
         *,
-        remote: Any | None = None,
+        remote: Prometheus | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.head = head

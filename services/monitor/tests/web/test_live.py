@@ -113,6 +113,8 @@ async def test_an_unchanged_value_is_not_sent_again() -> None:
     world.cycle(running=7)
     await Screen().read(stream, world.time)
     world.cycle(running=7)
+    await Screen().read(stream, world.time)
+    world.cycle(running=7)
     async with asyncio.timeout(5):
         message = await anext(stream)
         while b"event: now" not in message:
