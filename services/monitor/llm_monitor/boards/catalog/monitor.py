@@ -1,4 +1,4 @@
-"""The monitor itself: does it see every target, how fast, and how much does it hold."""
+"""Targets and the monitor itself: does it see every target, how fast, and how much does it hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CYCLE = "histogram_quantile({}, sum by (le) (rate({}_bucket[$window])))"
 
 MONITOR = Board(
     key="monitor",
-    title="Monitor",
+    title="Targets",
     sections=(
         Section(
             title="Scrapes",

@@ -18,12 +18,13 @@ export function blocksMap(instance) {
     const filled = used === null ? 0 : Math.min(cells, Math.ceil(used * cells - 1e-9));
     say(share, format(used, "share"));
     const count = blocks && used !== null ? `${whole.format(Math.round(used * blocks))} of ${whole.format(blocks)} blocks` : "";
-    say(facts, [count, size ? `${size} tokens each` : "", hits === null ? "" : `prefix hits ${format(hits, "share")}`,
+    say(facts, [count, hits === null ? "" : `hits ${format(hits, "share")}`,
       preempted ? `${whole.format(Math.ceil(preempted))} preempted` : ""].filter(Boolean).join(" · "));
     const state = `${cells} ${filled}`;
     if (state === last) return;
     last = state;
     canvas.setAttribute("aria-label", `${instance}: ${format(used, "share")} of the KV blocks in use`);
+    element.title = size ? `${size} tokens a block` : "";
     const rows = Math.ceil(cells / COLUMNS), width = COLUMNS * (CELL + GAP) - GAP, height = rows * (CELL + GAP) - GAP, ratio = 2;
     canvas.width = width * ratio;
     canvas.height = height * ratio;

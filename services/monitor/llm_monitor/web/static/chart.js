@@ -111,7 +111,7 @@ export class Chart {
         y: { range: (_, low, high) => this._extent(low, high) },
       },
       axes: [
-        { stroke: faint, font: FONT, size: 22, gap: 4, space: (_, __, low, high) => (high - low < 240 ? 72 : high - low > 86400 ? 64 : 52), grid: { show: false }, ticks: { show: false },
+        { stroke: faint, font: FONT, size: 22, gap: 4, space: (_, __, low, high) => (high - low < 240 ? 72 : high - low > 86400 ? 64 : 44), grid: { show: false }, ticks: { show: false },
           values: (_, splits, __, ___, step) => splits.map((time) => (step >= 86400 ? day(time) : clock(time, step < 60))) },
         { stroke: faint, font: FONT, size: (_, values) => Math.max(30, 10 + 6.2 * Math.max(0, ...(values ?? []).map((text) => text.length))),
           gap: 6, space: 34, ticks: { show: false }, grid: { stroke: rule, width: 1 },
