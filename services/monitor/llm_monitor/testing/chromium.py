@@ -58,7 +58,8 @@ class Tab:
 
     async def goto(self, url: str) -> None:
         self._loaded.clear()
-        await self.call("Page.navigate", url=url)
+        if problem := (await self.call("Page.navigate", url=url)).get("errorText"):
+            raise PageError(f"{url}: {problem}")
         async with asyncio.timeout(CALL_SECONDS):
             await self._loaded.wait()
 

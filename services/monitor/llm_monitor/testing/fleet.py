@@ -52,14 +52,15 @@ class ScriptedFleet:
         self.time += seconds
         wave = 0.55 + 0.3 * math.sin(self.time / 17) + 0.12 * math.sin(self.time / 3.1)
         load = min(1.0, max(0.05, wave + 0.06 * self._random.gauss(0, 1)))
-        for index, engine in enumerate(self.engines):
+        for index in range(len(self.engines)):
             if index not in self.frozen:
-                self._engine(engine, seconds, min(1.0, load * (0.86 + 0.1 * index)), index)
+                self.move_engine(index, seconds, min(1.0, load * (0.86 + 0.1 * index)))
         self._gateway(seconds, load)
         self._router(seconds, load)
 
-    def _engine(self, engine: Exporter, seconds: float, load: float, index: int) -> None:
-        labels, draw = (MODEL, "0"), self._random
+    def move_engine(self, index: int, seconds: float, load: float) -> None:
+        """Let one engine work for some seconds at a load of 0 to 1."""
+        engine, labels, draw = self.engines[index], (MODEL, "0"), self._random
         running = round(32 * load)
         waiting = round(max(0.0, load - 0.8) * 60)
         engine.set(metrics.REQUESTS_RUNNING, running, *labels)
