@@ -50,8 +50,9 @@ class Watched:
     def advance(self, results: Mapping[str, Evaluated], at: float, sent: float) -> None:
         """Take the results of a cycle; encode what changed, once for all viewers."""
         values = self.view.put(results, 1)[:, 0]
-        old = np.concatenate([self.values, np.full(len(values) - len(self.values), np.nan)])
-        changed = np.flatnonzero((values != old) & ~(np.isnan(values) & np.isnan(old)))
+        known = len(self.values)  # a viewer can have another value of the series that came since
+        is_same = (values[:known] == self.values) | (np.isnan(values[:known]) & np.isnan(self.values))
+        changed = np.concatenate([np.flatnonzero(~is_same), np.arange(known, len(values))])
         fresh = self.view.columns[self._announced :]
         self.message = encode(
             "now",
@@ -100,6 +101,10 @@ class Hub:
         """End all streams."""
         self._closing = True
         self._wake()
+
+    def reopen(self) -> None:
+        """Take viewers again after `close`."""
+        self._closing = False
 
     async def follow(self, view: View, *, since: float | None, span: float) -> AsyncIterator[bytes]:
         """Yield messages: first what came after `since` or within `span` seconds, then each cycle."""

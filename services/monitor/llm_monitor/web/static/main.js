@@ -50,7 +50,7 @@ function draw() {
     element.hidden = element.classList.contains("bare") && !text;
   }
   freshness();
-  document.dispatchEvent(new CustomEvent("drawn", { detail: { time: table.last } }));
+  document.dispatchEvent(new CustomEvent("drawn", { detail: { time: table.last, times: table.times } }));
 }
 
 // Give the rows of a section as equal a number of panels as they can have, four at most.
