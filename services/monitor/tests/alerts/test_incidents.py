@@ -182,23 +182,31 @@ async def test_an_engine_that_hangs_as_a_whole() -> None:
 
 async def test_an_engine_with_more_requests_than_it_can_run() -> None:
     flags = ("--max-running", "4", "--kv-tokens", "16000", "--gaps", "0.02")
-    async with engine(*flags) as well, engine(*flags) as victim, Watch(well.address, victim.address) as watch:
-        async with load(well.address, 3, 40):
-            begin = time.time()
-            async with load(victim.address, 16, 40):
-                await watch.expect("RequestsWaiting", victim.address, since=begin)
-            await watch.expect_resolved("RequestsWaiting")
+    async with (
+        engine(*flags) as well,
+        engine(*flags) as victim,
+        load(well.address, 3, 40),
+        Watch(well.address, victim.address) as watch,
+    ):
+        begin = time.time()
+        async with load(victim.address, 16, 40):
+            await watch.expect("RequestsWaiting", victim.address, since=begin)
+        await watch.expect_resolved("RequestsWaiting")
 
 
 async def test_an_engine_whose_kv_cache_is_full() -> None:
     flags = ("--kv-tokens", "1600", "--gaps", "0.02")
-    async with engine(*flags) as well, engine(*flags) as victim, Watch(well.address, victim.address) as watch:
-        async with load(well.address, 1, 100):
-            begin = time.time()
-            # Two requests of 795 tokens, "go on" and what they generate, fill 99% of it.
-            async with load(victim.address, 2, 790):
-                await watch.expect("KvCacheFull", victim.address, since=begin)
-            await watch.expect_resolved("KvCacheFull")
+    async with (
+        engine(*flags) as well,
+        engine(*flags) as victim,
+        load(well.address, 1, 100),
+        Watch(well.address, victim.address) as watch,
+    ):
+        begin = time.time()
+        # Two requests of 795 tokens, "go on" and what they generate, fill 99% of it.
+        async with load(victim.address, 2, 790):
+            await watch.expect("KvCacheFull", victim.address, since=begin)
+        await watch.expect_resolved("KvCacheFull")
 
 
 class Page:
@@ -246,11 +254,7 @@ async def test_an_engine_that_answers_scrapes_and_generates_nothing() -> None:
         def step() -> None:
             for page in pages:
                 moves = 0 if stalled[0] and page is pages[1] else 1
-                page.add(
-                    "vllm:num_requests_running",
-                    4 - page.values.get('vllm:num_requests_running{model_name="m"}', 0),
-                    model_name="m",
-                )
+                page.add("vllm:num_requests_running", 0 if page.values else 4, model_name="m")
                 page.add("vllm:generation_tokens_total", 4 * moves, model_name="m")
                 page.add("vllm:prompt_tokens_total", 9 * moves, model_name="m")
 
@@ -263,7 +267,8 @@ async def test_an_engine_that_answers_scrapes_and_generates_nothing() -> None:
 
 
 async def test_a_burst_of_errors_at_a_gateway() -> None:
-    async with exporter() as served, exporter() as other:
+    async with exporter() as served, exporter() as other, exporter() as idle_engine:
+        Page(idle_engine).add("vllm:num_requests_running", 0, model_name="m")
         pages, failing = [Page(served), Page(other)], [False]
 
         def step() -> None:
@@ -273,7 +278,7 @@ async def test_a_burst_of_errors_at_a_gateway() -> None:
                 page.add("gateway_requests_total", 2 * bad, **{"class": "chat", "outcome": "engine_failed"})
 
         step()
-        async with moving(step), Watch(served.address, other.address) as watch:
+        async with moving(step), Watch(served.address, other.address, idle_engine.address) as watch:
             failing[0], begin = True, time.time()
             await watch.expect("ErrorRatio", other.address, since=begin)
             failing[0] = False
