@@ -49,7 +49,7 @@ class CollectSettings(_Section):
     interval: float = Field(INTERVAL, ge=0.05, le=60, description="seconds between two scrapes of a target")
     patience: float = Field(PATIENCE, gt=0, description="seconds that a cycle waits for its targets")
     timeout: float = Field(TIMEOUT, gt=0, description="seconds that one scrape can take")
-    head_seconds: float = Field(600, ge=120, description="seconds of all samples in memory")
+    head_seconds: float = Field(330, ge=120, description="seconds of all samples in memory")
     max_series: int = Field(MAX_SERIES, ge=1, description="series in memory; more are dropped and counted")
     max_series_of_target: int = Field(MAX_SERIES_OF_TARGET, ge=1, description="the same of one target")
 

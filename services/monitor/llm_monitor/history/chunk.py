@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -70,6 +71,8 @@ class Chunk:
 
     def rows(self, chosen: Mask) -> Chunk:
         """Return the chosen rows, without the times at which none of them has a sample."""
+        if chosen.all() and self.mask.any(axis=0).all():
+            return self
         mask = self.mask[chosen]
         columns = mask.any(axis=0)
         return Chunk(self.ids[chosen], self.times[columns], self.values[np.ix_(chosen, columns)], mask[:, columns])
@@ -79,6 +82,13 @@ def merge(chunks: Sequence[Chunk]) -> Chunk:
     """Return one chunk with the series and times of all. Where two have a sample, the later one in the list counts."""
     if len(chunks) == 1:
         return chunks[0]
+    if _is_sequence(chunks):
+        return Chunk(
+            chunks[0].ids,
+            np.concatenate([chunk.times for chunk in chunks]),
+            np.concatenate([chunk.values for chunk in chunks], axis=1),
+            np.concatenate([chunk.mask for chunk in chunks], axis=1),
+        )
     ids = np.unique(np.concatenate([chunk.ids for chunk in chunks]))
     times = np.unique(np.concatenate([chunk.times for chunk in chunks]))
     values = np.zeros((len(ids), len(times)))
@@ -88,6 +98,14 @@ def merge(chunks: Sequence[Chunk]) -> Chunk:
         values[cells] = np.where(chunk.mask, chunk.values, values[cells])
         mask[cells] |= chunk.mask
     return Chunk(ids, times, values, mask)
+
+
+def _is_sequence(chunks: Sequence[Chunk]) -> bool:
+    """Return whether all have the same series, each at later times than the one before, which is the usual case."""
+    return all(
+        before.times[-1] < chunk.times[0] and np.array_equal(before.ids, chunk.ids)
+        for before, chunk in pairwise(chunks)
+    )
 
 
 def _filled(values: Floats, mask: Mask) -> Floats:

@@ -23,7 +23,7 @@ import orjson
 from llm_monitor.history.chunk import Chunk, Ids, merge
 from llm_monitor.history.database import connect, connect_reader, used_bytes
 from llm_monitor.history.levels import LEVELS, Level, to_ms
-from llm_monitor.history.thin import is_counter, samples_of, thin
+from llm_monitor.history.thin import is_counter, thin
 from llm_monitor.series.selection import NAME, Floats, Labels, Matcher, Series
 
 MAX_SERIES = 200_000
@@ -199,13 +199,23 @@ class Store:
     def select(self, level: int, matchers: Sequence[Matcher], start: float, end: float) -> list[Series]:
         """Return the level's samples of start < time <= end, as a `Source` does."""
         first, last = to_ms(start), to_ms(end)
-        found: dict[int, list[tuple[Floats, Floats]]] = {}
-        with self._reading:
-            for name, wanted in self._matching(matchers).items():
-                for chunk in self._chunks(self._reader, level, name, start=first, end=last):
-                    for row in np.flatnonzero(np.isin(chunk.ids, wanted)).tolist():
-                        found.setdefault(int(chunk.ids[row]), []).append(samples_of(chunk, row))
-        return [series for number, pieces in found.items() if (series := _joined(self._labels[number], pieces))]
+        found: list[Series] = []
+        for name, wanted in self._matching(matchers).items():
+            with self._reading:
+                chunks = list(self._chunks(self._reader, level, name, start=first, end=last))
+            parts = [part for chunk in chunks if len((part := chunk.rows(np.isin(chunk.ids, wanted))).times)]
+            if parts:
+                found += self._series_of(merge(parts))
+        return found
+
+    def _series_of(self, chunk: Chunk) -> Iterator[Series]:
+        """Yield the series that have a sample. Those that have one at each time share the array of times."""
+        shared, complete = chunk.times / 1000.0, np.all(chunk.mask, axis=1).tolist()
+        for row, number in enumerate(chunk.ids.tolist()):
+            kept = slice(None) if complete[row] else chunk.mask[row]
+            values, labels = chunk.values[row, kept], self._labels.get(number)
+            if labels is not None and not np.isnan(values).all():
+                yield Series(labels, shared[kept], values)
 
     def _matching(self, matchers: Sequence[Matcher]) -> dict[str, Ids]:
         """Return the numbers of the series that match, by metric."""
@@ -221,7 +231,7 @@ class Store:
         return found
 
     def _matches(self, number: int, matchers: Sequence[Matcher]) -> bool:
-        labels = dict(self._labels[number])
+        labels = dict(self._labels.get(number, ()))  # the writer can forget a series at any time
         return all(matcher.matches(labels.get(matcher.name, "")) for matcher in matchers)
 
     def _chunks(
@@ -261,14 +271,3 @@ class _Transaction:
             self._connection.rollback()
             raise
         self._new.clear()
-
-
-def _joined(labels: Labels, pieces: list[tuple[Floats, Floats]]) -> Series | None:
-    """Return the pieces as one series; None if it has no sample."""
-    times, values = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
-    if np.isnan(values).all():
-        return None
-    if (times[1:] <= times[:-1]).any():  # the clock was set back: of two samples at one time, the newer one counts
-        times, last = np.unique(times[::-1], return_index=True)
-        values = values[::-1][last]
-    return Series(labels, times, values)

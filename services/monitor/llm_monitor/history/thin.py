@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 from llm_monitor.history.chunk import Chunk, Mask
-from llm_monitor.series.selection import Floats
 
 COUNTER_SUFFIXES = ("_total", "_bucket", "_count", "_sum")
 """Endings of the names of series that only rise, by convention."""
@@ -80,9 +79,3 @@ def _steps(times: npt.NDArray[np.int64], step: int) -> Iterator[slice]:
     starts = [0, *bounds.tolist(), len(times)]
     for start, end in pairwise(starts):
         yield slice(start, end)
-
-
-def samples_of(chunk: Chunk, row: int) -> tuple[Floats, Floats]:
-    """Return times in seconds and values of a row."""
-    kept = chunk.mask[row]
-    return chunk.times[kept] / 1000.0, chunk.values[row, kept]

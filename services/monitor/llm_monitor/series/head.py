@@ -38,6 +38,7 @@ class Head:
         self.dropped: Counter[str] = Counter()
         """Series that were refused, by target, since the start."""
         self._began = math.inf
+        self._series = 0
         self._blocks: dict[str, Block] = {}
         self._metadata: dict[str, Description] = {}
         self._lock = Lock()
@@ -45,7 +46,7 @@ class Head:
     @property
     def series(self) -> int:
         """Number of series in memory."""
-        return sum(len(block.labels) for block in self._blocks.values())
+        return self._series
 
     def begin(self, now: float) -> float:
         """Return the time after which all samples are in memory; infinite before the first."""
@@ -76,12 +77,13 @@ class Head:
             block = self._blocks.get(target)
             if block is None:
                 block = self._blocks[target] = Block(target, self.seconds)
-            room = max(0, min(self.max_series - self.series, self.max_series_of_target - len(block.labels)))
+            room = max(0, min(self.max_series - self._series, self.max_series_of_target - len(block.labels)))
             before, layout = len(block.labels), block.layout
             if refused := block.append(time, page, room):
                 self.dropped[target] += refused
             if page.layout is not layout:
                 self._describe(page.layout.metadata)
+            self._series += len(block.labels) - before
             if len(block.labels) < before:
                 self._reconsider()
 
@@ -96,7 +98,7 @@ class Head:
         with self._lock:
             old = [name for name, block in self._blocks.items() if block.last_time <= now - self.seconds]
             for name in old:
-                del self._blocks[name]
+                self._series -= len(self._blocks.pop(name).labels)
                 self.dropped.pop(name, None)
             if old:
                 self._reconsider()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from types import SimpleNamespace
 from typing import Any
 
+import pynvml
 import pytest
 
 from llm_contract.monitor_metrics import GPU_METRICS
@@ -84,6 +86,16 @@ class FakeNvml:
         if gpu in self.lost:
             raise NVMLError("GPU is lost")
         return value
+
+
+@pytest.mark.parametrize("name", [name for name in vars(FakeNvml) if name.startswith(("nvml", "NVML"))])
+def test_the_library_has_what_the_fake_has(name: str) -> None:
+    ours, theirs = getattr(FakeNvml, name), getattr(pynvml, name)
+    if callable(ours) and not isinstance(ours, type):
+        wanted, found = signature(ours).parameters, signature(theirs).parameters
+        assert len(wanted) - 1 == len([one for one in found.values() if one.default is one.empty])
+    elif not isinstance(ours, type):
+        assert ours == theirs
 
 
 def values(gpus: Gpus, gpu: str = "0") -> dict[str, float]:
