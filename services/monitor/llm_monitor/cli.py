@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 
 PROG = "llm-monitor"
-USAGE = f"""usage: {PROG} serve [--config FILE] [flags]    the dashboard, the alerts, the history; `serve --help` lists the flags
-       {PROG} check URL ...                   one look at some targets; status 1 if something is wrong
-       {PROG} record FILE [flags]             what targets export, into one file
-       {PROG} replay FILE [flags]             such a file in the dashboard
-       {PROG} rules [FILE ...]                check rule files; --prometheus prints the rules for a Prometheus"""
+USAGE = f"""usage: {PROG} serve [flags]          the dashboard, the alerts, the history; `serve --help` lists the flags
+       {PROG} check URL ...          one look at some targets; status 1 if something is wrong
+       {PROG} record FILE URL ...    all that targets export, into one file
+       {PROG} replay FILE [flags]    such a file in the dashboard
+       {PROG} rules [FILE ...]       check rule files; --prometheus prints the rules for a Prometheus"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,19 +23,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         serve(arguments[1:])
     elif command == "check":
-        from llm_monitor.alerts.check import main as check
+        from llm_monitor.commands.check import main as check
 
         raise SystemExit(check(arguments[1:]))
     elif command == "record":
-        from llm_monitor.history.recording import main as record
+        from llm_monitor.commands.record import main as record
 
-        raise SystemExit(record(arguments))
+        raise SystemExit(record(arguments[1:]))
     elif command == "replay":
         from llm_monitor.server import replay
 
         raise SystemExit(replay(arguments[1:]))
     elif command == "rules":
-        from llm_monitor.alerts.command import main as rules
+        from llm_monitor.commands.rules import main as rules
 
         raise SystemExit(rules(arguments[1:]))
     else:

@@ -42,14 +42,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("files", nargs="*", type=Path, help="rule files, besides the built-in ones")
     parser.add_argument("--config", type=Path, help="the monitor's configuration; its section `alerts` counts")
     parser.add_argument("--prometheus", action="store_true", help="print all rules as a file for Prometheus")
-    parser.add_argument(
-        "--test",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="run a test file of `promtool test rules`",
-    )
+    tests = "run a test file of `promtool test rules`"
+    parser.add_argument("--test", type=Path, action="append", default=[], metavar="FILE", help=tests)
     return parser.parse_args(argv)
 
 

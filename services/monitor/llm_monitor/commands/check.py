@@ -29,12 +29,13 @@ from llm_monitor.series import Source
 from llm_monitor.series.head import Head
 
 PROG = "llm-monitor check"
+REQUESTS: Final = "vllm:request_success_total|gateway_requests_total|router_requests_total"
 COLUMNS: Final = {
     "running": "sum by (instance) (vllm:num_requests_running)",
     "waiting": "sum by (instance) (vllm:num_requests_waiting or gateway_queue_depth or router_queue_depth)",
     "KV %": "100 * max by (instance) (vllm:kv_cache_usage_perc)",
-    "tokens/s": "sum by (instance) (rate(vllm:generation_tokens_total[{window}s]))",
-    "requests/s": 'sum by (instance) (rate({{__name__=~"vllm:request_success_total|gateway_requests_total|router_requests_total"}}[{window}s]))',
+    "tokens/s": "sum by (instance) (rate(vllm:generation_tokens_total[1m]))",
+    "requests/s": f"sum by (instance) (rate({{__name__=~'{REQUESTS}'}}[1m]))",
 }
 
 
@@ -77,7 +78,7 @@ async def look(targets: Sequence[Target], seconds: float) -> Finding:
         await finished.wait()
         at = time.time()
         engine.evaluate(at)
-        values = {name: _by_instance(text.format(window=seconds + 1), head, at) for name, text in COLUMNS.items()}
+        values = {name: _by_instance(text, head, at) for name, text in COLUMNS.items()}
         return Finding(list(collector.states()), values, [alert for alert in engine.alerts() if alert.active])
     finally:
         running.cancel()
@@ -94,6 +95,7 @@ def _by_instance(text: str, source: Source, at: float) -> dict[str, float]:
 
 def _show(finding: Finding, console: Console) -> None:
     table = Table("target", "job", "state", *COLUMNS, "scrape ms", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
     for state in finding.states:
         values = [finding.values[name].get(state.instance) for name in COLUMNS]
         shown = ["" if value is None else humanize(round(value, 1)) for value in values]
