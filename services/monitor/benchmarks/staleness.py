@@ -40,7 +40,7 @@ BUSY, LOAD = 10, 0.7
 SETTLE = 10.0
 LATE = 5.0
 """Seconds after the last change in which it has to be seen."""
-SIZE = {"width": 1600, "height": 2600}
+WIDTH, HEIGHT = 1600, 2600
 WATCH = """() => {
   window.seen = [];
   const shown = document.querySelector('[data-panel=running] .value');
@@ -62,7 +62,7 @@ class Changes:
 
     def __init__(self, targets: int) -> None:
         self._fleet = ScriptedFleet(targets)
-        self._random = random.Random(7)  # noqa: S311
+        self._random = random.Random(7)
         self._values = [1.0] * targets
         for index in range(targets):
             self._fleet.move_engine(index, 1.0, LOAD)
@@ -119,7 +119,7 @@ async def measure(targets: int, seconds: float) -> dict[str, Any]:
 
 async def _watch(server: Server, changes: Changes, targets: int, seconds: float) -> dict[str, Any]:
     async with chromium() as browser:
-        tab = await browser.tab(f"{server.url}/engines", **SIZE)
+        tab = await browser.tab(f"{server.url}/engines", width=WIDTH, height=HEIGHT)
         await tab.until("document.querySelectorAll('.panel:not(.empty) canvas').length >= 20", 60)
         panels = await tab.evaluate("document.querySelectorAll('.panel:not(.empty)').length")
         await asyncio.sleep(SETTLE)

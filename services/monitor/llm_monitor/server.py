@@ -85,7 +85,7 @@ async def monitor(settings: MonitorSettings, recording: Path | None = None) -> A
             settings.data.mkdir(parents=True, exist_ok=True)
         metrics, head = MonitorMetrics(), settings.collect.head()
         jobs: list[Awaitable[None]] = []
-        samples = _samples(settings, recording, head, metrics, stack, jobs)
+        samples = _samples(settings, recording=recording, head=head, metrics=metrics, stack=stack, jobs=jobs)
         store = _store(settings, stack)
         if store is not None and recording is None:
             jobs.append(History(store, head, metrics=metrics, max_bytes=settings.history.max_bytes).run())
@@ -94,7 +94,14 @@ async def monitor(settings: MonitorSettings, recording: Path | None = None) -> A
         engine, notifier = _alerts(settings, head, storage, session)
         jobs += [engine.run(), notifier.run()]
         remote = Prometheus(settings.prometheus, session) if settings.prometheus else None
-        parts = _parts(settings, head, Queries(head, storage, remote=remote), engine, samples, metrics)
+        parts = _parts(
+            settings,
+            head=head,
+            queries=Queries(head, storage, remote=remote),
+            engine=engine,
+            samples=samples,
+            metrics=metrics,
+        )
         app = make_app(parts.all, host=settings.host, names=settings.web.names, keys=settings.web.keys)
         samples.on_cycle(parts.hub.cycle)
         url = await _listen(app, settings, stack)
@@ -106,6 +113,7 @@ async def monitor(settings: MonitorSettings, recording: Path | None = None) -> A
 
 def _samples(
     settings: MonitorSettings,
+    *,
     recording: Path | None,
     head: Head,
     metrics: MonitorMetrics,
@@ -172,6 +180,7 @@ class _Parts:
 
 def _parts(
     settings: MonitorSettings,
+    *,
     head: Head,
     queries: Queries,
     engine: AlertEngine,
@@ -202,7 +211,7 @@ def _parts(
 
 
 def _target(state: TargetState, head: Head) -> dict[str, Any]:
-    """Return a target's state for the page, without what changes in each cycle, so that it is sent when it tells news."""
+    """Return a target's state for the page, without the values that change in each cycle: it is sent when it changed."""
     return {
         "url": state.url,
         "job": state.job,

@@ -6,12 +6,14 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
 import yaml
+from tests.web.test_traces import TRACE, batch
 
 from llm_contract.settings import InvalidSettings, read
 from llm_monitor.boards.catalog import BOARDS
@@ -20,7 +22,6 @@ from llm_monitor.settings import MonitorSettings
 from llm_monitor.testing.chromium import Browser, Tab, chromium
 from llm_monitor.testing.fleet import TICK, ScriptedFleet, Server
 from llm_monitor.web.security import hash_key
-from tests.web.test_traces import TRACE, batch
 
 EXAMPLE = Path(__file__).parents[1] / "monitor.example.yaml"
 PAGE_BYTES = 200_000
@@ -99,7 +100,7 @@ async def test_a_stream_that_breaks_goes_on_without_a_gap(world: World, browser:
     before = await tab.evaluate("window.times.size")
     await tab.until(f"window.times.size > {before} + 8")
     times = await tab.evaluate("[...window.times]")
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     cycles = await ask(world, "/api/v1/query?query=sum(monitor_cycles_skipped_total)")
     skipped = float(cycles["data"]["result"][0]["value"][1])
     assert max(gaps) <= 0.25 * (2 + skipped), gaps
@@ -109,7 +110,7 @@ async def record_times(tab: Tab) -> None:
     """Record the times of all values that the page gets."""
     script = """(() => {
       window.times = new Set();
-      document.addEventListener('drawn', (event) => { for (const time of event.detail.times.slice(-40)) window.times.add(time); });
+      document.addEventListener('drawn', ({detail}) => detail.times.slice(-40).forEach((time) => window.times.add(time)));
     })()"""
     await tab.evaluate(script)
 

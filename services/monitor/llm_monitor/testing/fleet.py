@@ -12,7 +12,7 @@ import asyncio
 import math
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -33,7 +33,7 @@ class ScriptedFleet:
     """The targets, moved by `advance`."""
 
     def __init__(self, engines: int = 4, *, seed: int = 1) -> None:
-        self._random = random.Random(seed)  # noqa: S311
+        self._random = random.Random(seed)
         self.time = 0.0
         self.engines = [Exporter((*metrics.ENGINE_METRICS, *SPECULATION_METRICS)) for _ in range(engines)]
         self.gateway = Exporter(gateway_metrics.GATEWAY_METRICS)
@@ -189,8 +189,8 @@ class Server:
             await runner.cleanup()
 
 
-def _handler(page: Callable[[], bytes]) -> Callable[[web.Request], object]:
-    async def metrics_page(_: web.Request) -> web.Response:
+def _handler(page: Callable[[], bytes]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def metrics_page(_: web.Request) -> web.StreamResponse:
         return web.Response(body=page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     return metrics_page

@@ -5,7 +5,7 @@ and gets what it missed from the head. A viewer that reads slowly takes the same
 finds newer cycles than the next one, and gets them as one message. Who takes nothing for `PATIENCE` is cut off.
 
     event: past     {"columns": […], "times": […], "values": [[…] per series], "hidden": {…}, "sent": …}
-    event: now      {"t": …, "from": n, "new": [columns], "i": [series], "v": [values], "hidden": {…}, "sent": …}   changes only
+    event: now      {"t": …, "from": n, "new": [columns], "i": [series], "v": [values], "hidden": {…}, "sent": …}
     event: state    {"targets": […], "alerts": …}   when it changed
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -106,7 +106,7 @@ class Hub:
         """Take viewers again after `close`."""
         self._closing = False
 
-    async def follow(self, view: View, *, since: float | None, span: float) -> AsyncIterator[bytes]:
+    async def follow(self, view: View, *, since: float | None, span: float) -> AsyncGenerator[bytes, None]:
         """Yield messages: first what came after `since` or within `span` seconds, then each cycle."""
         key = Key.of(view.board, view.choice)
         watched = self._watched.setdefault(key, Watched(view, self._queries.clock()))

@@ -1,4 +1,4 @@
-"""What the page asks for besides the live stream: boards, ranges, filters, marks, export, silences.
+"""Handlers for the page: the live stream, boards, ranges, filters and marks.
 
 A viewer's choice is in the query string, the same as in the page's address:
 `?model=main&engine=host:port&class=interactive&tenant=a&by=engine&window=10`; a filter can appear several times.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import resources
@@ -161,7 +160,7 @@ def _view(query: MultiMapping[str]) -> View:
         chosen = board(query.get("board", "overview"))
     except KeyError as error:
         raise BadData(f"there is no board {error}; there are {', '.join(one.key for one in BOARDS)}") from None
-    filters = {name: tuple(query.getall(name, [])[:MAX_CHOSEN]) for name in FILTERS}
+    filters: dict[str, tuple[str, ...]] = {name: tuple(query.getall(name, [])[:MAX_CHOSEN]) for name in FILTERS}
     by = query.get("by", "")
     if by and by not in FILTERS:
         raise BadData(f"by is {by!r}; group by {', '.join(FILTERS)} or nothing")
@@ -182,10 +181,11 @@ def _number(query: MultiMapping[str], name: str, default: float | None = None) -
     return value
 
 
+TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
+
+
 class StaticFiles:
     """The page's files, read once: one HTML page for all boards, modules, styles."""
-
-    _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
 
     def __init__(self, theme: str) -> None:
         folder = resources.files("llm_monitor.web").joinpath("static")
@@ -193,13 +193,14 @@ class StaticFiles:
             path.name: path.read_bytes()
             for place in (folder, folder.joinpath("vendor"))
             for path in place.iterdir()
-            if path.name[path.name.rfind(".") :] in self._TYPES
+            if path.name[path.name.rfind(".") :] in TYPES
         }
         self.files["theme.css"] = theme.encode()
 
     def add_routes(self, app: web.Application) -> None:
         app.router.add_get("/", self._page)
-        app.router.add_get(r"/{board:%s}" % "|".join(re.escape(one.key) for one in BOARDS), self._page)
+        for one in BOARDS:
+            app.router.add_get(f"/{one.key}", self._page)
         app.router.add_get("/static/{name}", self._file)
 
     async def _page(self, _: web.Request) -> web.Response:
@@ -211,6 +212,6 @@ class StaticFiles:
         return self._response(name)
 
     def _response(self, name: str) -> web.Response:
-        kind = self._TYPES[name[name.rfind(".") :]]
+        kind = TYPES[name[name.rfind(".") :]]
         headers = {"Cache-Control": "no-cache"}
         return web.Response(body=self.files[name], content_type=kind, charset="utf-8", headers=headers)

@@ -12,7 +12,6 @@ import numpy as np
 from llm_monitor.promql import Vector, instant, parse, query_range
 from llm_monitor.promql.evaluate import Shared
 from llm_monitor.promql.remote import Prometheus
-
 from llm_monitor.series.selection import Floats, Source
 
 MAX_STEPS = 11_000
@@ -86,4 +85,4 @@ class Queries:
 
 def steps(start: float, end: float, step: float) -> Floats:
     """Return the times of a range query's steps."""
-    return start + step * np.arange(int((end - start) / step + 1e-9) + 1)
+    return start + step * np.arange(int((end - start) / step + 1e-9) + 1, dtype=float)

@@ -19,7 +19,7 @@ def _checked(key: str) -> str:
 
 
 class WebSettings(BaseModel):
-    """Who may look."""
+    """Access to the dashboard and the API."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

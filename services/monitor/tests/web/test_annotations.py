@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.support_samples import BEGIN, Samples
+
 from llm_monitor.web.annotations import MAX_KEPT, Annotation, Annotations, marks
 from llm_monitor.web.queries import Queries
-from tests.support_samples import BEGIN, Samples
 
 
 def test_reported_annotations_survive(tmp_path: Path) -> None:

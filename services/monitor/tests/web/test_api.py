@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from tests.support_samples import BEGIN, Samples
 
 from llm_monitor.boards.metrics import exported
 from llm_monitor.web.api import PrometheusApi
 from llm_monitor.web.app import make_app
 from llm_monitor.web.export import ExportPages
 from llm_monitor.web.queries import Queries
-from tests.support_samples import BEGIN, Samples
 
 END = BEGIN + 10
 

@@ -1,4 +1,4 @@
-"""Who may read and write, and the headers of every answer."""
+"""Access with and without keys, foreign names, and the headers of every answer."""
 
 from __future__ import annotations
 
