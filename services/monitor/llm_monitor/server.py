@@ -211,7 +211,7 @@ def _parts(
 
 
 def _target(state: TargetState, head: Head) -> dict[str, Any]:
-    """Return a target's state for the page, without the values that change in each cycle: it is sent when it changed."""
+    """Return a target's state for the page, without what changes in each cycle: it is sent when it changed."""
     return {
         "url": state.url,
         "job": state.job,

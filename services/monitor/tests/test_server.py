@@ -110,7 +110,7 @@ async def record_times(tab: Tab) -> None:
     """Record the times of all values that the page gets."""
     script = """(() => {
       window.times = new Set();
-      document.addEventListener('drawn', ({detail}) => detail.times.slice(-40).forEach((time) => window.times.add(time)));
+      document.addEventListener('drawn', ({detail}) => detail.times.slice(-40).forEach((at) => window.times.add(at)));
     })()"""
     await tab.evaluate(script)
 
