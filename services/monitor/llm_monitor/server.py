@@ -53,6 +53,8 @@ from llm_monitor.web.traces import Traces
 
 PROG = "llm-monitor"
 STOP_SECONDS = 2.0
+WINDOW_SECONDS = 30.0
+"""Part of the head that the windows of rates at the begin of a live range need."""
 OWN_URL, GPU_URL = "monitor:", "gpu:"
 log = logging.getLogger(__name__)
 
@@ -204,7 +206,15 @@ def _parts(
     annotations = Annotations(settings.data / "annotations.jsonl" if settings.data is not None else None)
     traces = Traces(settings.web.max_traces)
     dropped = metrics.counter(names.VIEWERS_DROPPED)
-    pages = Pages(queries, hub, annotations, known, interval=settings.collect.interval, dropped=dropped.inc)
+    pages = Pages(
+        queries,
+        hub,
+        annotations,
+        known,
+        interval=settings.collect.interval,
+        live_seconds=settings.collect.head_seconds - WINDOW_SECONDS,
+        dropped=dropped.inc,
+    )
     api = PrometheusApi(queries, known, targets=lambda: _active(samples), rules=alerts.rules, alerts=alerts.alerts)
     own = OwnPages(metrics, samples)
     return _Parts(hub, traces, (StaticFiles(style_sheet()), pages, api, alerts, ExportPages(queries), traces, own))

@@ -30,7 +30,6 @@ from llm_monitor.web.view import View
 
 WINDOWS = (1.0, 3600.0)
 """Shortest and longest window of rates, in seconds."""
-MAX_SPAN = 600.0
 MAX_CHOSEN = 100
 """Most values of one filter."""
 FILTER_SECONDS = 60.0
@@ -53,13 +52,19 @@ class Pages:
         known: Mapping[str, Exported],
         *,
         interval: float,
+        live_seconds: float,
         dropped: Callable[[], None],
     ) -> None:
-        """`dropped` is called for each stream that is cut off."""
+        """`live_seconds` is the longest range of a stream; `dropped` is called for each stream that is cut off."""
         self._queries = queries
         self._hub = hub
         self._annotations = annotations
-        self._boards = {"interval": interval, "boards": [describe(one, known) for one in BOARDS]}
+        self._boards = {
+            "interval": interval,
+            "live": live_seconds,
+            "boards": [describe(one, known) for one in BOARDS],
+        }
+        self._live_seconds = live_seconds
         self._dropped = dropped
 
     def add_routes(self, app: web.Application) -> None:
@@ -73,7 +78,7 @@ class Pages:
     async def _live(self, request: web.Request) -> web.StreamResponse:
         """Handle GET /live?board=…: the stream of `web.live`."""
         view = _view(request.query)
-        span = min(MAX_SPAN, max(1.0, _number(request.query, "span", 300.0)))
+        span = min(self._live_seconds, max(1.0, _number(request.query, "span", 300.0)))
         text = request.headers.get("Last-Event-ID") or request.query.get("since", "")
         since = int(text) / 1000 if text.isdigit() and len(text) < 16 else None
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})

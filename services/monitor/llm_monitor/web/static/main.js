@@ -1,6 +1,6 @@
 // The page: one board at a time, fed by the live stream or, for a range in the past, by queries.
 
-import { choice, go, isLive, onChange, read, state } from "./address.js";
+import { choice, go, isLive, onChange, read, setLiveMost, state } from "./address.js";
 import { AlertList } from "./alerts.js";
 import { refreshFilters, showControls } from "./controls.js";
 import { Table } from "./data.js";
@@ -204,7 +204,9 @@ async function start() {
   read();
   $("help").append(make("h2", { text: "Keyboard" }), make("dl", {}, ...KEYS.flatMap(([key, text]) => [make("dt", { text: key }), make("dd", { text })])),
     make("form", { method: "dialog" }, make("button", { text: "Close" })));
-  ({ boards, interval } = await getJson("/api/boards"));
+  const found = await getJson("/api/boards");
+  ({ boards, interval } = found);
+  setLiveMost(found.live);
   $("boards").append(...boards.map((each) => make("a", { href: each.key === "overview" ? "/" : `/${each.key}`, "data-board": each.key,
     onclick: (event) => { if (!event.ctrlKey && !event.metaKey) { event.preventDefault(); go({ board: each.key, panel: "", trace: "" }); } } },
     each.title, each.key === "alerts" ? make("span", { class: "count", hidden: true }) : null)));
