@@ -112,7 +112,11 @@ function build() {
   $("board").replaceChildren(...(view && !alone ? [view.element] : []), ...sections.map((section) => section.element));
   for (const panel of shown) watcher.observe(panel.element);
   view?.update(fleet);
-  for (const link of $("boards").children) link.toggleAttribute("aria-current", link.dataset.board === chosen.key);
+  for (const link of $("boards").children) {
+    const isCurrent = link.dataset.board === chosen.key;
+    link.toggleAttribute("aria-current", isCurrent);
+    if (isCurrent) $("boards").scrollLeft = link.offsetLeft - $("boards").offsetLeft - 40;
+  }
   showControls(chosen);
 }
 
