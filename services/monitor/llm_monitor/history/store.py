@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 
 from llm_monitor.history.chunk import Chunk, Ids, merge
-from llm_monitor.history.database import connect, connect_reader, used_bytes
+from llm_monitor.history.database import connect, connect_reader, lock, used_bytes
 from llm_monitor.history.levels import LEVELS, Level, to_ms
 from llm_monitor.history.thin import is_counter, thin
 from llm_monitor.series.selection import NAME, Floats, Labels, Matcher, Series
@@ -52,6 +52,7 @@ class Store:
         self.levels = tuple(levels)
         self._max_series = max_series
         self._writer = connect(path)
+        self._lock = lock(path)
         self._reader = connect_reader(path)
         self._reading = Lock()
         self._ids: dict[Labels, int] = {}
@@ -66,6 +67,7 @@ class Store:
     def close(self) -> None:
         self._reader.close()
         self._writer.close()
+        self._lock.close()
 
     @property
     def series(self) -> int:

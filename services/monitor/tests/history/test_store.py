@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import sqlite3
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.support_history import BEGIN, LEVELS, World, read
+from tests.support_exporter import until
+from tests.support_history import BEGIN, LEVELS, World, page, read
 
 from llm_monitor.history.database import HistoryError
 from llm_monitor.history.store import Store
-from llm_monitor.series import Matcher
+from llm_monitor.history.writer import History
+from llm_monitor.series import Head, Matcher
 
 
 @pytest.fixture
@@ -203,6 +206,28 @@ def test_a_file_that_is_no_history_is_refused_and_stays_as_it_is(tmp_path: Path,
     with pytest.raises(HistoryError, match="no history"):
         Store(path)
     assert path.read_bytes() == content
+
+
+def test_a_history_that_another_monitor_writes_is_refused(tmp_path: Path) -> None:
+    first = Store(tmp_path / "history.db")
+    with pytest.raises(HistoryError, match="another monitor"):
+        Store(tmp_path / "history.db")
+    first.close()
+    Store(tmp_path / "history.db").close()
+
+
+async def test_the_writer_writes_what_is_left_when_it_is_stopped(tmp_path: Path) -> None:
+    store, head, now = Store(tmp_path / "history.db"), Head(), BEGIN
+    history = History(store, head, now=lambda: now)
+    task = asyncio.create_task(history.run())
+    head.append("a", BEGIN - 1, page({"x": 1.0}))
+    await until(lambda: len(list(store.read_journal())) == 1)
+    now = BEGIN + 1
+    head.append("a", BEGIN + 0.5, page({"x": 2.0}))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert [entry.values.tolist() for entry in store.read_journal()] == [[1.0], [2.0]]
+    assert history.error == ""
 
 
 def test_a_folder_that_is_missing_is_said(tmp_path: Path) -> None:
