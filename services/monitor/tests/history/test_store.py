@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sqlite3
+import zlib
 from itertools import pairwise
 from pathlib import Path
 
@@ -185,6 +186,16 @@ def test_a_full_disk_stops_the_history_alone_and_is_said(tmp_path: Path) -> None
     times = [time for time, _ in read(world.storage, "constant", BEGIN)]
     assert times[-1] == 180
     assert max(b - a for a, b in pairwise(times)) <= 62, "what the head still has is written later"
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", zlib.compress(b"short")])
+def test_a_damaged_chunk_is_said_and_the_present_goes_on(world: World, damage: bytes) -> None:
+    world.run(100, wave)
+    world.store._writer.execute("UPDATE chunk SET data = ? WHERE name = 'gauge'", (damage,))
+    with pytest.raises(HistoryError, match=r"history\.db cannot be read"):
+        read(world.storage, "gauge", BEGIN)
+    assert read(world.storage, "gauge", world.now - 10)[-1][0] == 100
+    assert read(world.storage, "constant", BEGIN)[0][0] <= 5
 
 
 def test_a_newer_file_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
