@@ -120,6 +120,15 @@ def test_series_that_are_long_gone_give_up_their_numbers(tmp_path: Path) -> None
     assert Store(tmp_path / "history.db", LEVELS).series <= 24
 
 
+def test_targets_that_are_gone_are_forgotten(world: World) -> None:
+    for part in range(20):
+        world.run(10, lambda time: {"x": time}, target=f"t{part}")
+        world.head.end(f"t{part}", world.now)
+        world.head.prune(world.now)
+    assert len(world.history._written) <= 6
+    assert len(world.head._blocks) <= 6
+
+
 def test_series_over_the_limit_are_not_stored(tmp_path: Path) -> None:
     world = World(tmp_path / "history.db")
     world.store._max_series = 2
