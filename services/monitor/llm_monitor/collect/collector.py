@@ -19,7 +19,7 @@ from functools import partial
 
 from llm_contract import monitor_metrics as names
 from llm_monitor.collect.fetch import Fetch, Fetcher
-from llm_monitor.collect.scraper import Scraper
+from llm_monitor.collect.scraper import MOST_REST, Scraper
 from llm_monitor.collect.targets import Target, TargetState
 from llm_monitor.metrics import MonitorMetrics
 from llm_monitor.series.head import Head
@@ -119,7 +119,7 @@ class Collector:
 
     def _begin(self, scraper: Scraper, at: float) -> asyncio.Task[None] | None:
         """Start a scrape, if the last one has ended. Return it if the cycle waits for it."""
-        if scraper.busy:
+        if scraper.busy or at < scraper.rests_until <= at + MOST_REST:
             return None
         scraper.busy = True
         task = asyncio.create_task(scraper.scrape(at))

@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.collect.test_gpu import FakeNvml
 from tests.support_exporter import exporter, samples, until
+from tests.support_nvml import FakeNvml
 
 from llm_monitor.collect import collection
 from llm_monitor.collect.collection import Collection
