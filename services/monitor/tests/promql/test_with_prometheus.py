@@ -6,36 +6,30 @@ Skipped where the programs are not installed; Debian's package `prometheus` has 
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import random
-import shutil
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support_prometheus import INSTALLED, Steps, prometheus
 from tests.support_promql import Memory
+from tests.support_samples import BEGIN as FLEET_BEGIN
+from tests.support_samples import recorded as fleet_run
 
-from llm_monitor.promql import EvaluationError, Vector, instant, parse, query_range
-from llm_monitor.promql.vectors import show
-from llm_monitor.series import labels_of
+from llm_monitor.alerts import AlertEngine, AlertSettings, load
+from llm_monitor.promql import EvaluationError, instant, parse
+from llm_monitor.series import Matcher, Series
+from llm_monitor.series.selection import NAME
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("prometheus") and shutil.which("promtool")), reason="Prometheus is not installed"
-)
+pytestmark = pytest.mark.skipif(not INSTALLED, reason="Prometheus is not installed")
 
 # Neither samples nor steps lie on whole seconds: Prometheus 2 counts a sample at a window's very start, 3 does not.
 BEGIN = 1_760_000_000.0
 SECONDS = 900
-START, END, STEP = BEGIN + 430.123, BEGIN + 880.0, 37.0
+STEPS = Steps(BEGIN + 430.123, BEGIN + 880.0, 37.0)
 BOUNDS = ("0.1", "0.25", "0.5", "1.0", "2.5", "+Inf")
-Samples = dict[str, dict[int, float]]
 
 
 def recorded() -> Memory:
@@ -238,117 +232,47 @@ def memory() -> Memory:
 
 
 @pytest.fixture(scope="module")
-def prometheus(memory: Memory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("prometheus")
-    page, data = folder / "samples.txt", folder / "data"
-    lines = []
-    for each in memory.series:
-        labels = show(each.labels).replace('", ', '",')
-        lines += [f"{labels} {_number(v)} {t:.3f}" for t, v in zip(each.times, each.values, strict=True)]
-    page.write_text("\n".join([*lines, "# EOF"]) + "\n")
-    subprocess.run(
-        ["promtool", "tsdb", "create-blocks-from", "openmetrics", page, data], check=True, capture_output=True
-    )
-    (folder / "prometheus.yml").write_text("global: {evaluation_interval: 1m}\n")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [
-            "prometheus",
-            f"--config.file={folder}/prometheus.yml",
-            f"--storage.tsdb.path={data}",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--storage.tsdb.retention.time=100y",
-            "--enable-feature=promql-negative-offset,promql-at-modifier",
-        ],
-        stderr=subprocess.DEVNULL,
-    )
+def address(memory: Memory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with prometheus(memory.series, tmp_path_factory.mktemp("prometheus")) as served:
+        yield served
+
+
+def refused(text: str, memory: Memory) -> bool:
     try:
-        _ready(f"http://127.0.0.1:{port}/-/ready")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+        instant(parse(text), memory, STEPS.start)
+    except EvaluationError:
+        return True
+    return False
 
 
-def _ready(address: str) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, "Prometheus did not become ready"
-            time.sleep(0.1)
-
-
-def _number(value: float) -> str:
-    return "+Inf" if value == math.inf else repr(float(value))
-
-
-def _ask(address: str, path: str, **parameters: object) -> Samples | None:
-    """Return Prometheus's answer by series and step's number; None if it refuses to evaluate."""
-    url = f"{address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-    try:
-        with urllib.request.urlopen(url, timeout=30) as response:
-            data = json.load(response)["data"]
-    except urllib.error.HTTPError as error:
-        if error.code in (400, 422):
-            return None
-        raise
-    if data["resultType"] == "scalar":
-        return {"{}": {0: float(data["result"][1])}}
-    return {
-        show(labels_of(each["metric"])): {
-            round((float(t) - START) / STEP): float(v) for t, v in each.get("values", [each.get("value")])
-        }
-        for each in data["result"]
-    }
-
-
-def _samples(vector: Vector) -> Samples:
-    return {
-        show(labels): {int(step): float(values[step]) for step in np.flatnonzero(present)}
-        for labels, values, present in zip(vector.labels, vector.values, vector.present, strict=True)
-    }
-
-
-def _difference(ours: Samples | None, theirs: Samples | None) -> str | None:
-    if ours is None or theirs is None:
-        return None if ours is theirs else f"refused by one: ours {ours}, theirs {theirs}"
-    if ours.keys() != theirs.keys():
-        return f"series: ours {sorted(ours)}, theirs {sorted(theirs)}"
-    for labels, own in ours.items():
-        other = theirs[labels]
-        if own.keys() != other.keys():
-            return f"steps of {labels}: {sorted(own)} {sorted(other)}"
-        for step, value in own.items():
-            if not math.isclose(value, other[step], rel_tol=1e-7, abs_tol=1e-9) and not (
-                math.isnan(value) and math.isnan(other[step])
-            ):
-                return f"{labels} at step {step}: ours {value}, theirs {other[step]}"
-    return None
-
-
-def test_every_expression_has_the_same_result_in_prometheus(memory: Memory, prometheus: str) -> None:
-    wrong = []
+def test_every_expression_has_the_same_result_in_prometheus(memory: Memory, address: str) -> None:
     every = expressions()
-    refused = 0
-    for text in every:
-        theirs = _ask(prometheus, "query_range", query=text, start=START, end=END, step=STEP)
-        theirs_now = _ask(prometheus, "query", query=text, time=START)
-        try:
-            ours: Samples | None = _samples(query_range(parse(text), memory, START, END, step=STEP))
-            ours_now: Samples | None = _samples(instant(parse(text), memory, START))
-        except EvaluationError:
-            ours = ours_now = None
-        refused += ours is None
-        difference = _difference(ours, theirs) or (None if ours is None else _difference(ours_now, theirs_now))
-        wrong += [f"{text}\n    {difference}"] if difference else []
+    differences = {text: STEPS.difference(parse(text), memory, address) for text in every}
+    wrong = [f"{text}\n    {difference}" for text, difference in differences.items() if difference]
     assert not wrong, f"{len(wrong)} of {len(every)} differ:\n" + "\n".join(wrong[:15])
     assert len(every) > 500
-    assert refused < 40
+    assert sum(refused(text, memory) for text in every) < 40
 
 
-def test_prometheus_takes_what_we_take(prometheus: str) -> None:
-    assert _ask(prometheus, "query", query="sum(") is None
+def fleet_with_results(seconds: int) -> Memory:
+    """Return what a scripted fleet exports, one scrape a second, and what the rules record of it."""
+    fleet, everything = Memory(), [Matcher(NAME, "=~", ".+")]
+    fleet.series = fleet_run(seconds, engines=2).select(everything, 0, math.inf)
+    engine = AlertEngine(load(AlertSettings()), fleet)
+    for second in range(0, seconds, 5):
+        engine.evaluate(FLEET_BEGIN + second + 0.25)
+    memory = Memory()
+    for each in engine.source.select(everything, 0, math.inf):
+        kept = ~np.isnan(each.values)  # a stale marker cannot be written as text
+        memory.series.append(Series(each.labels, each.times[kept], each.values[kept]))
+    return memory
+
+
+def test_every_built_in_rule_has_the_same_result_in_prometheus(tmp_path: Path) -> None:
+    """The rules' expressions on a recorded run, and the series that they record among the samples."""
+    memory, steps = fleet_with_results(240), Steps(FLEET_BEGIN + 150.6, FLEET_BEGIN + 235, 7.0)
+    rules = list(load(AlertSettings()))
+    with prometheus([each for each in memory.series if each.times.size], tmp_path) as served:
+        differences = {rule.name: steps.difference(rule.expr, memory, served) for rule in rules}
+    assert {name: difference for name, difference in differences.items() if difference} == {}
+    assert sum(bool(instant(rule.expr, memory, steps.start).labels) for rule in rules) > 10
