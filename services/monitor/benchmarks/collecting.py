@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import sys
 import tempfile
 import time
@@ -34,6 +33,8 @@ from llm_monitor.series import Head
 HZ = 4
 COUNTS = (1, 10, 100)
 WARM_SECONDS = 3.0
+HOUR_PAGES = 600
+"""Pages after which the counters of the hour begin anew."""
 BAR_PERCENT = 0.5
 BAR_MIB = 200.0
 MIB = 2**20
@@ -75,7 +76,7 @@ async def scrape(url: str, count: int, seconds: float, history_file: Path | None
 
 def an_hour(targets: int, folder: Path) -> dict[str, Any]:
     """Let an hour pass. Return the resident memory, and the CPU time a second of that hour."""
-    rendered = pages()
+    rendered = pages(HOUR_PAGES)
     clock = [BEGIN]
     head = Head()
     store = Store(folder / "hour.db")
@@ -83,9 +84,10 @@ def an_hour(targets: int, folder: Path) -> dict[str, Any]:
     readers = [Reader({"job": "engine", "instance": f"e{number}"}) for number in range(targets)]
     process, memory, writing = psutil.Process(), [], 0.0
     began = time.process_time()
-    for step, page in zip(range(3600 * HZ), itertools.cycle(rendered)):
+    for step in range(3600 * HZ):
         clock[0] = BEGIN + (step + 1) / HZ
         for number, reader in enumerate(readers):
+            page = rendered[(step + 7 * number) % len(rendered)]  # the engines do not do the same at the same time
             head.append(f"e{number}", clock[0], reader.read(page))
         if step % HZ == HZ - 1:
             before = time.process_time()

@@ -35,10 +35,12 @@ LIMITS = {10: 500.0, 100: 1000.0}
 """P99 in milliseconds by number of targets."""
 GAP = (0.5, 1.5)
 """Seconds between two changes."""
+BUSY, LOAD = 10, 0.7
+"""Engines that serve requests, and how much."""
 SETTLE = 10.0
 LATE = 5.0
 """Seconds after the last change in which it has to be seen."""
-SIZE = {"width": 1600, "height": 2600}
+WIDTH, HEIGHT = 1600, 2600
 WATCH = """() => {
   window.seen = [];
   const shown = document.querySelector('[data-panel=running] .value');
@@ -60,11 +62,10 @@ class Changes:
 
     def __init__(self, targets: int) -> None:
         self._fleet = ScriptedFleet(targets)
-        self._random = random.Random(7)  # noqa: S311
+        self._random = random.Random(7)
         self._values = [1.0] * targets
-        for _ in range(4):
-            self._fleet.advance(0.25)
         for index in range(targets):
+            self._fleet.move_engine(index, 1.0, LOAD)
             self._set(index)
         self.times: list[tuple[float, float]] = []
         """(sum, Unix seconds)."""
@@ -72,6 +73,14 @@ class Changes:
     @property
     def pages(self) -> list[Callable[[], bytes]]:
         return [engine.page for engine in self._fleet.engines]
+
+    async def work(self) -> None:
+        """Let some engines serve requests, one after the other, so that no panel is empty. Run until cancelled."""
+        while True:
+            for index in range(min(BUSY, len(self._values))):
+                await asyncio.sleep(1 / BUSY)
+                self._fleet.move_engine(index, 1.0, LOAD)
+                self._set(index)
 
     async def run(self, seconds: float) -> None:
         """Raise a random engine's value now and then."""
@@ -93,23 +102,24 @@ async def measure(targets: int, seconds: float) -> dict[str, Any]:
     changes = Changes(targets)
     exporters = Exporters(changes.pages)
     await exporters.start()
+    working = asyncio.create_task(changes.work())
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "monitor.yaml"
         settings = {"port": 0, "data": folder, "collect": {"targets": exporters.urls, "gpus": False}}
         config.write_text(yaml.safe_dump(settings))
-        starting = asyncio.to_thread(python("-m", "llm_monitor", "serve", "--config", str(config)).__enter__)
-        server = await starting
+        starting = python("-m", "llm_monitor", "serve", "--config", str(config))
+        server = await asyncio.to_thread(starting.__enter__)
         try:
             return await _watch(server, changes, targets, seconds)
         finally:
-            server.process.terminate()
-            await asyncio.to_thread(server.process.wait)
+            await asyncio.to_thread(starting.__exit__, None, None, None)
+            working.cancel()
             await exporters.stop()
 
 
 async def _watch(server: Server, changes: Changes, targets: int, seconds: float) -> dict[str, Any]:
     async with chromium() as browser:
-        tab = await browser.tab(f"{server.url}/engines", **SIZE)
+        tab = await browser.tab(f"{server.url}/engines", width=WIDTH, height=HEIGHT)
         await tab.until("document.querySelectorAll('.panel:not(.empty) canvas').length >= 20", 60)
         panels = await tab.evaluate("document.querySelectorAll('.panel:not(.empty)').length")
         await asyncio.sleep(SETTLE)

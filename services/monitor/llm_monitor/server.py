@@ -30,13 +30,11 @@ from llm_monitor.alerts.receivers import make as make_receivers
 from llm_monitor.alerts.results import HeadWriter
 from llm_monitor.alerts.store import NewerState, StateFile
 from llm_monitor.boards.metrics import exported
-from llm_monitor.collect import Collector, TargetState
-from llm_monitor.collect.discovery import Discovery
-from llm_monitor.collect.fetch import Answer, Fetch
-from llm_monitor.collect.gpu import Gpus
-from llm_monitor.collect.targets import Target
+from llm_monitor.collect import TargetState
+from llm_monitor.collect.collection import Collection
 from llm_monitor.history import History, HistoryError, Storage, Store
-from llm_monitor.history.recording import InvalidRecording, Replay
+from llm_monitor.history.recording import InvalidRecording
+from llm_monitor.history.replay import Replay
 from llm_monitor.metrics import CONTENT_TYPE, MonitorMetrics
 from llm_monitor.promql.remote import Prometheus
 from llm_monitor.series.head import Head
@@ -53,7 +51,8 @@ from llm_monitor.web.traces import Traces
 
 PROG = "llm-monitor"
 STOP_SECONDS = 2.0
-OWN_URL, GPU_URL = "monitor:", "gpu:"
+WINDOW_SECONDS = 30.0
+"""Part of the head that the windows of rates at the begin of a live range need."""
 log = logging.getLogger(__name__)
 
 
@@ -62,7 +61,6 @@ class Samples(Protocol):
 
     def on_cycle(self, callback: Callable[[float], None]) -> None: ...
     def states(self) -> list[TargetState]: ...
-    async def run(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +81,11 @@ async def monitor(settings: MonitorSettings, recording: Path | None = None) -> A
     async with AsyncExitStack() as stack:
         if settings.data is not None:
             settings.data.mkdir(parents=True, exist_ok=True)
-        metrics, head = MonitorMetrics(), settings.collect.head()
-        jobs: list[Awaitable[None]] = []
-        samples = _samples(settings, recording, head, metrics, stack, jobs)
+        collection = Collection(settings.collect)
+        metrics, head = collection.metrics, collection.head
+        replay = None if recording is None else Replay(recording, head)
+        samples: Samples = replay or collection.collector
+        jobs: list[Awaitable[None]] = [replay.run() if replay else collection.run()]
         store = _store(settings, stack)
         if store is not None and recording is None:
             jobs.append(History(store, head, metrics=metrics, max_bytes=settings.history.max_bytes).run())
@@ -94,7 +94,14 @@ async def monitor(settings: MonitorSettings, recording: Path | None = None) -> A
         engine, notifier = _alerts(settings, head, storage, session)
         jobs += [engine.run(), notifier.run()]
         remote = Prometheus(settings.prometheus, session) if settings.prometheus else None
-        parts = _parts(settings, head, Queries(head, storage, remote=remote), engine, samples, metrics)
+        parts = _parts(
+            settings,
+            head=head,
+            queries=Queries(head, storage, remote=remote),
+            engine=engine,
+            samples=samples,
+            metrics=metrics,
+        )
         app = make_app(parts.all, host=settings.host, names=settings.web.names, keys=settings.web.keys)
         samples.on_cycle(parts.hub.cycle)
         url = await _listen(app, settings, stack)
@@ -102,45 +109,6 @@ async def monitor(settings: MonitorSettings, recording: Path | None = None) -> A
         stack.push_async_callback(_cancel, tasks)
         stack.callback(parts.hub.close)
         yield Running(url, head, engine, parts.hub, parts.traces, tuple(tasks))
-
-
-def _samples(
-    settings: MonitorSettings,
-    recording: Path | None,
-    head: Head,
-    metrics: MonitorMetrics,
-    stack: AsyncExitStack,
-    jobs: list[Awaitable[None]],
-) -> Samples:
-    """Return what fills the head, and add its jobs."""
-    if recording is not None:
-        replay = Replay(recording, head)
-        jobs.append(replay.run())
-        return replay
-    collect = settings.collect
-    local: dict[Target, Fetch] = {Target(OWN_URL, "monitor", (("instance", "monitor"),)): _own_page(metrics)}
-    if collect.gpus and (gpus := Gpus.find()) is not None:
-        stack.callback(gpus.close)
-        local[Target(GPU_URL, "gpu", (("instance", "gpus"),))] = gpus.fetch
-    collector = Collector(
-        collect.static_targets(),
-        head,
-        local=local,
-        metrics=metrics,
-        interval=collect.interval,
-        patience=collect.patience,
-        timeout=collect.timeout,
-    )
-    discovery = Discovery(collect.sources(), collector.watch, static=collect.static_targets(), metrics=metrics)
-    jobs += [collector.run(), discovery.run()]
-    return collector
-
-
-def _own_page(metrics: MonitorMetrics) -> Fetch:
-    async def fetch() -> Answer:
-        return Answer(metrics.render())
-
-    return fetch
 
 
 def _store(settings: MonitorSettings, stack: AsyncExitStack) -> Store | None:
@@ -172,6 +140,7 @@ class _Parts:
 
 def _parts(
     settings: MonitorSettings,
+    *,
     head: Head,
     queries: Queries,
     engine: AlertEngine,
@@ -195,14 +164,22 @@ def _parts(
     annotations = Annotations(settings.data / "annotations.jsonl" if settings.data is not None else None)
     traces = Traces(settings.web.max_traces)
     dropped = metrics.counter(names.VIEWERS_DROPPED)
-    pages = Pages(queries, hub, annotations, known, interval=settings.collect.interval, dropped=dropped.inc)
+    pages = Pages(
+        queries,
+        hub,
+        annotations,
+        known,
+        interval=settings.collect.interval,
+        live_seconds=settings.collect.head_seconds - WINDOW_SECONDS,
+        dropped=dropped.inc,
+    )
     api = PrometheusApi(queries, known, targets=lambda: _active(samples), rules=alerts.rules, alerts=alerts.alerts)
     own = OwnPages(metrics, samples)
     return _Parts(hub, traces, (StaticFiles(style_sheet()), pages, api, alerts, ExportPages(queries), traces, own))
 
 
 def _target(state: TargetState, head: Head) -> dict[str, Any]:
-    """Return a target's state for the page, without what changes in each cycle, so that it is sent when it tells news."""
+    """Return a target's state for the page, without what changes in each cycle: it is sent when it changed."""
     return {
         "url": state.url,
         "job": state.job,

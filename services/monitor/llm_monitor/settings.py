@@ -31,7 +31,8 @@ class MonitorSettings(ServiceSettings, env_prefix="LLM_MONITOR_"):
     def _guarded(self) -> Self:
         if not is_loopback(self.host) and not self.web.keys:
             raise ValueError(
-                f"host {self.host} is open to others, so web.keys must name a key; `llm-monitor key` makes one"
+                f"host {self.host} is open to others, so web.keys must name a key; "
+                "`python -m llm_monitor.web.keys` makes one"
             )
         return self
 

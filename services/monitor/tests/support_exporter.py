@@ -74,6 +74,13 @@ class Exporter:
             await asyncio.sleep(0)
 
 
+async def until(condition: Callable[[], bool], timeout: float = 20.0) -> None:
+    """Wait until the condition holds."""
+    async with asyncio.timeout(timeout):
+        while not condition():  # noqa: ASYNC110  it depends on other processes and on clocks
+            await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
 async def exporter() -> AsyncIterator[Exporter]:
     served = Exporter()

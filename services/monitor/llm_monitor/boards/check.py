@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-
 from llm_monitor.boards.metrics import Exported, exported
 from llm_monitor.boards.panel import Board, Choice, expand
 from llm_monitor.promql import parse, tree
@@ -32,7 +31,7 @@ def undefined(boards: Sequence[Board], known: Mapping[str, Exported]) -> list[st
 def faults(expression: str, known: Mapping[str, Exported]) -> Iterator[str]:
     """Yield what is wrong with one expression, with every filter and grouping in use."""
     for by in ("", "model", "engine", "class", "tenant"):
-        every = Choice({name: ("x",) for name in ("model", "engine", "class", "tenant")}, by)
+        every = Choice(dict.fromkeys(("model", "engine", "class", "tenant"), ("x",)), by)
         nodes = list(tree.walk(parse(expand(expression, every)).root))
         labels: set[str] = set()
         for name, matched in _selectors(nodes):

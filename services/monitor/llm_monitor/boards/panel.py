@@ -55,11 +55,11 @@ class Panel:
     queries: tuple[Query, ...]
     unit: Unit
     shows: str
-    """What the panel shows, in one or two sentences."""
+    """Explanation in one or two sentences."""
     source: str
     """Where the number comes from."""
     cannot: str = ""
-    """What it cannot know."""
+    """Limits of the number: things it cannot know."""
     kind: Kind = "lines"
     needs: str = ""
     """Feature without which no target exports the metrics; the panel is then hidden."""
@@ -91,7 +91,7 @@ class Board:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a viewer chose: values by filter, the label to group by, and the window of rates."""
+    """A viewer's choice: values by filter, the label to group by, and the window of rates."""
 
     filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     by: str = ""

@@ -5,6 +5,9 @@ exposition   Prometheus's text format, read fast
 fetch        one bounded HTTP request
 scraper      the scrapes of one target
 collector    the loop over all targets
+collection   collector, discovery, GPUs and the monitor itself, as the settings say
+discovery    targets in files, at routers and in Kubernetes
+gpu          the machine's GPUs
 """
 
 from llm_monitor.collect.collector import Collector

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from llm_contract import monitor_metrics as names
 from llm_monitor.collect.fetch import Fetch, Fetcher
-from llm_monitor.collect.scraper import Scraper
+from llm_monitor.collect.scraper import MOST_REST, Scraper
 from llm_monitor.collect.targets import Target, TargetState
 from llm_monitor.metrics import MonitorMetrics
 from llm_monitor.series.head import Head
@@ -99,7 +100,7 @@ class Collector:
 
     async def cycle(self) -> None:
         """Scrape all targets once, wait for them with patience, and tell the listeners."""
-        began, at = time.perf_counter(), round(self._now(), 3)  # the history has whole milliseconds
+        began, at = time.perf_counter(), self._time()
         if at >= self._pruned + PRUNE_SECONDS or at < self._pruned:
             self._pruned = at
             self.head.prune(at)
@@ -118,7 +119,7 @@ class Collector:
 
     def _begin(self, scraper: Scraper, at: float) -> asyncio.Task[None] | None:
         """Start a scrape, if the last one has ended. Return it if the cycle waits for it."""
-        if scraper.busy:
+        if scraper.busy or at < scraper.rests_until <= at + MOST_REST:
             return None
         scraper.busy = True
         task = asyncio.create_task(scraper.scrape(at))
@@ -162,10 +163,14 @@ class Collector:
                 self._metrics.counter(names.SERIES_DROPPED).labels(self._scrapers[url].state.instance).inc(new)
                 self._dropped_shown[url] = count
 
+    def _time(self) -> float:
+        """Return the time in whole milliseconds, as the history has them."""
+        return math.floor(self._now() * 1000) / 1000
+
     async def _stop(self) -> None:
         tasks = list(self._running)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for scraper in self._scrapers.values():
-            scraper.end(round(self._now(), 3))
+            scraper.end(self._time())

@@ -7,6 +7,9 @@ chunk      one metric's series of some minutes, compressed
 thin       which samples a coarser resolution keeps
 levels     the resolutions
 database   the SQLite file
+recording  an incident in one file
+replay     such a file in place of a collector
+export     CSV and Parquet
 """
 
 from llm_monitor.history.database import HistoryError

@@ -6,8 +6,10 @@ the last seconds, since only checkpoints wait for the disk (`synchronous = NORMA
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 from pathlib import Path
+from typing import BinaryIO
 
 APPLICATION_ID = 0x4C4D4D48  # "LMMH"
 VERSION = 1
@@ -35,6 +37,8 @@ class HistoryError(Exception):
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the file, or create it. Raises HistoryError. A file of a newer version, or not ours, stays as it is."""
+    if not path.parent.is_dir():
+        raise HistoryError(f"{path}: the folder is missing; make it, or name another file")
     is_new = not path.exists() or path.stat().st_size == 0
     if not is_new:
         _check(path)
@@ -49,6 +53,20 @@ def connect(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise HistoryError(f"{path}: {error}; move the file away to begin a new history") from error
     return connection
+
+
+def lock(path: Path) -> BinaryIO:
+    """Return a file that is locked while it is open. Raises HistoryError if another monitor writes this history.
+
+    It is a file of its own: closing the database's file would release the locks that SQLite has on it.
+    """
+    file = path.with_name(f"{path.name}.lock").open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise HistoryError(f"another monitor writes the history at {path}; name another file") from None
+    return file
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:

@@ -1,10 +1,6 @@
-"""An incident in one file: all samples of the head, and how to live through them again.
+"""An incident in one file: all samples that the head gets.
 
-    recorder = Recorder(Path("incident.llmrec"), head)      # next to a collector
-    await recorder.run()
-
-    replay = Replay(Path("incident.llmrec"), Head())        # instead of a collector
-    await replay.run()
+    llm-monitor record incident.llmrec 127.0.0.1:8000 127.0.0.1:8080 --seconds 600
 
 A file is a line of JSON, then records of a few seconds of one target each: the lengths of both parts, a header in JSON,
 and a chunk. The last record of a process that was killed can be incomplete; it is left out.
@@ -12,24 +8,26 @@ and a chunk. The last record of a process that was killed can be incomplete; it 
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import signal
 import struct
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import orjson
 
-from llm_contract import monitor_metrics as names
-from llm_monitor.collect.scraper import REPORT_SUFFIX
-from llm_monitor.collect.targets import TargetState
+from llm_monitor.collect.collection import Collection
+from llm_monitor.collect.settings import CollectSettings
 from llm_monitor.history.chunk import Chunk
 from llm_monitor.series.block import Frame
 from llm_monitor.series.head import Head
-from llm_monitor.series.page import Layout, Page
-from llm_monitor.series.selection import NAME, Floats, Labels, labels_of
+from llm_monitor.series.selection import Floats, Labels, labels_of
 
 FORMAT, VERSION = "llm-monitor recording", 1
 WRITE_SECONDS = 5.0
@@ -150,86 +148,37 @@ def _time_of(moment: Moment) -> float:
     return moment.time
 
 
-class Replay:
-    """A recording in place of a `Collector`. Its samples come as they came, at the same distances in time.
+def main(argv: Sequence[str]) -> int:
+    """Run `llm-monitor record`. Return the exit status."""
+    parser = argparse.ArgumentParser(prog="llm-monitor record", description="Record what targets export into one file.")
+    parser.add_argument("file", type=Path, help="a new file")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="host:port or URL")
+    parser.add_argument(
+        "--router", action="append", default=[], help="a router whose engines to record; can be repeated"
+    )
+    parser.add_argument("--seconds", type=float, help="how long; until SIGINT or SIGTERM if it is not given")
+    arguments = parser.parse_args(argv[1:] if argv[:1] == ["record"] else argv)
+    if not arguments.targets and not arguments.router:
+        parser.error("name a target or a router")
+    try:
+        settings = CollectSettings(targets=arguments.targets, routers=arguments.router)
+        asyncio.run(_record(settings, arguments.file, arguments.seconds))
+    except (OSError, ValueError) as error:
+        print(f"llm-monitor record: {error}", file=sys.stderr)
+        return 2
+    print(f"{arguments.file}: {arguments.file.stat().st_size} bytes")
+    return 0
 
-    The recording begins when `run` does. At another speed than 1, the others have to use its clock, `now`.
-    """
 
-    def __init__(self, path: Path, head: Head, *, speed: float = 1.0, clock: Callable[[], float] = time.time) -> None:
-        """Raises InvalidRecording."""
-        self.head = head
-        self._begin, self._recorded = read_recording(path)
-        self._speed = speed
-        self._clock = clock
-        self._started = clock()
-        self._callbacks: list[Callable[[float], None]] = []
-        self._layouts: dict[tuple[str, bytes], tuple[object, Layout]] = {}
-        self._states: dict[str, TargetState] = {}
-
-    def on_cycle(self, callback: Callable[[float], None]) -> None:
-        """Call `callback` with the time after the samples of each cycle."""
-        self._callbacks.append(callback)
-
-    def states(self) -> list[TargetState]:
-        return list(self._states.values())
-
-    def now(self) -> float:
-        """Return the time in the replay."""
-        return self._started + (self._clock() - self._started) * self._speed
-
-    async def run(self) -> None:
-        """Replay to the end, then end all series."""
-        self._started = self._clock()
-        at, targets = self._started, set()
-        for moment in self._recorded:
-            time_of_moment = round(self._started + moment.time - self._begin, 3)
-            if time_of_moment != at:
-                self._tell(at)
-                at = time_of_moment
-                await asyncio.sleep(max(0.0, (at - self.now()) / self._speed))
-            targets.add(moment.target)
-            self._append(at, moment)
-        self._tell(at)
-        for target in targets:
-            self.head.end(target, at + 0.001)
-
-    def _append(self, at: float, moment: Moment) -> None:
-        live = ~np.isnan(moment.values)
-        if not live.any():
-            self.head.end(moment.target, at)
-            return
-        key = (moment.target, np.packbits(live).tobytes())
-        known = self._layouts.get(key)
-        if known is None or known[0] is not moment.labels:
-            layout = Layout(
-                tuple(labels for labels, is_live in zip(moment.labels, live.tolist(), strict=True) if is_live)
-            )
-            self._layouts[key] = known = moment.labels, layout
-        page = Page(known[1], moment.values[live])
-        self.head.append(moment.target, at, page)
-        self._note(at, moment.target, page)
-
-    def _note(self, at: float, target: str, page: Page) -> None:
-        """Update the state of a target from the report of its scrape."""
-        if not target.endswith(REPORT_SUFFIX):
-            return
-        labels = dict(page.layout.labels[0])
-        series = zip(page.layout.labels, page.values.tolist(), strict=True)
-        reported = {dict(one)[NAME]: value for one, value in series}
-        up = reported.get(names.UP.name) == 1
-        self._states[target] = TargetState(
-            url=target.removesuffix(REPORT_SUFFIX),
-            job=labels.get("job", ""),
-            instance=labels.get("instance", ""),
-            labels={name: text for name, text in labels.items() if name not in (NAME, "job", "instance")},
-            up=up,
-            error="" if up else "it was down in the recording",
-            last_scrape=at,
-            duration=reported.get(names.SCRAPE_DURATION.name, 0.0),
-            samples=int(reported.get(names.SCRAPE_SAMPLES.name, 0)),
-        )
-
-    def _tell(self, at: float) -> None:
-        for callback in self._callbacks:
-            callback(at)
+async def _record(settings: CollectSettings, path: Path, seconds: float | None) -> None:
+    """Record until the time is over or a signal comes."""
+    collection, stop = Collection(settings), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    recorder = Recorder(path, collection.head)
+    running = [asyncio.create_task(collection.run()), asyncio.create_task(recorder.run())]
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+    for task in running:  # the collector first, so that the recording shows the end of all series
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -12,6 +12,8 @@ samples that a coarser level keeps.
 from __future__ import annotations
 
 import sqlite3
+import struct
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
@@ -21,7 +23,7 @@ import numpy as np
 import orjson
 
 from llm_monitor.history.chunk import Chunk, Ids, merge
-from llm_monitor.history.database import connect, connect_reader, used_bytes
+from llm_monitor.history.database import HistoryError, connect, connect_reader, lock, used_bytes
 from llm_monitor.history.levels import LEVELS, Level, to_ms
 from llm_monitor.history.thin import is_counter, thin
 from llm_monitor.series.selection import NAME, Floats, Labels, Matcher, Series
@@ -52,6 +54,7 @@ class Store:
         self.levels = tuple(levels)
         self._max_series = max_series
         self._writer = connect(path)
+        self._lock = lock(path)
         self._reader = connect_reader(path)
         self._reading = Lock()
         self._ids: dict[Labels, int] = {}
@@ -66,6 +69,7 @@ class Store:
     def close(self) -> None:
         self._reader.close()
         self._writer.close()
+        self._lock.close()
 
     @property
     def series(self) -> int:
@@ -197,8 +201,13 @@ class Store:
     # --- read -----------------------------------------------------------------------------------------------------
 
     def select(self, level: int, matchers: Sequence[Matcher], start: float, end: float) -> list[Series]:
-        """Return the level's samples of start < time <= end, as a `Source` does."""
-        first, last = to_ms(start), to_ms(end)
+        """Return the level's samples of start < time <= end, as a `Source` does. Raises HistoryError."""
+        try:
+            return self._select(level, matchers, to_ms(start), to_ms(end))
+        except (sqlite3.Error, zlib.error, struct.error, ValueError) as error:
+            raise HistoryError(f"the history at {self.path} cannot be read: {error}") from error
+
+    def _select(self, level: int, matchers: Sequence[Matcher], first: int, last: int) -> list[Series]:
         found: list[Series] = []
         for name, wanted in self._matching(matchers).items():
             with self._reading:

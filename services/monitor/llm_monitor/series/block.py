@@ -97,6 +97,7 @@ class Block:
         """Write stale markers to all series, once."""
         if self.ended:
             return
+        time = max(time, self.last_time + 0.001)
         self._open_column(time)
         self._times[self._columns] = time
         self._columns += 1

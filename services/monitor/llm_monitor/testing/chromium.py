@@ -34,6 +34,7 @@ FLAGS = (
 )
 START_SECONDS = 60.0
 CALL_SECONDS = 60.0
+POLL_SECONDS = 0.05
 MAX_MESSAGE = 64 * 1024 * 1024
 
 
@@ -58,7 +59,8 @@ class Tab:
 
     async def goto(self, url: str) -> None:
         self._loaded.clear()
-        await self.call("Page.navigate", url=url)
+        if problem := (await self.call("Page.navigate", url=url)).get("errorText"):
+            raise PageError(f"{url}: {problem}")
         async with asyncio.timeout(CALL_SECONDS):
             await self._loaded.wait()
 
@@ -72,8 +74,8 @@ class Tab:
     async def until(self, condition: str, seconds: float = 20.0) -> None:
         """Wait until an expression is true. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
-            while not await self.evaluate(f"Boolean({condition})"):
-                await asyncio.sleep(0.05)
+            while not await self.evaluate(f"Boolean({condition})"):  # noqa: ASYNC110  another process decides
+                await asyncio.sleep(POLL_SECONDS)
 
     async def resize(self, width: int, height: int, *, dark: bool = False) -> None:
         is_phone = width < 640
@@ -89,7 +91,7 @@ class Tab:
 
     async def screenshot(self, path: Path, *, whole: bool = False) -> None:
         shot = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        path.write_bytes(base64.b64decode(shot["data"]))
+        await asyncio.to_thread(path.write_bytes, base64.b64decode(shot["data"]))
 
     async def press(self, key: str) -> None:
         text = key if len(key) == 1 else ""
@@ -210,9 +212,13 @@ async def chromium(*flags: str) -> AsyncIterator[Browser]:
 async def _address(file: Path, process: asyncio.subprocess.Process) -> str:
     async with asyncio.timeout(START_SECONDS):
         while True:
-            lines = file.read_text().splitlines() if file.exists() else []
+            lines = _lines(file)
             if len(lines) > 1:
                 return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
             if process.returncode is not None:
                 raise RuntimeError(f"Chromium ended with status {process.returncode}")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from llm_contract.metrics import Metric
 
 TOKEN_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
-"""Of histograms whose buckets follow from the context length."""
+"""Buckets of histograms for which vLLM takes them from the context length."""
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 

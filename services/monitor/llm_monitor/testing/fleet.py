@@ -12,7 +12,7 @@ import asyncio
 import math
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -33,7 +33,7 @@ class ScriptedFleet:
     """The targets, moved by `advance`."""
 
     def __init__(self, engines: int = 4, *, seed: int = 1) -> None:
-        self._random = random.Random(seed)  # noqa: S311
+        self._random = random.Random(seed)
         self.time = 0.0
         self.engines = [Exporter((*metrics.ENGINE_METRICS, *SPECULATION_METRICS)) for _ in range(engines)]
         self.gateway = Exporter(gateway_metrics.GATEWAY_METRICS)
@@ -52,14 +52,15 @@ class ScriptedFleet:
         self.time += seconds
         wave = 0.55 + 0.3 * math.sin(self.time / 17) + 0.12 * math.sin(self.time / 3.1)
         load = min(1.0, max(0.05, wave + 0.06 * self._random.gauss(0, 1)))
-        for index, engine in enumerate(self.engines):
+        for index in range(len(self.engines)):
             if index not in self.frozen:
-                self._engine(engine, seconds, min(1.0, load * (0.86 + 0.1 * index)), index)
+                self.move_engine(index, seconds, min(1.0, load * (0.86 + 0.1 * index)))
         self._gateway(seconds, load)
         self._router(seconds, load)
 
-    def _engine(self, engine: Exporter, seconds: float, load: float, index: int) -> None:
-        labels, draw = (MODEL, "0"), self._random
+    def move_engine(self, index: int, seconds: float, load: float) -> None:
+        """Let one engine work for some seconds at a load of 0 to 1."""
+        engine, labels, draw = self.engines[index], (MODEL, "0"), self._random
         running = round(32 * load)
         waiting = round(max(0.0, load - 0.8) * 60)
         engine.set(metrics.REQUESTS_RUNNING, running, *labels)
@@ -188,8 +189,8 @@ class Server:
             await runner.cleanup()
 
 
-def _handler(page: Callable[[], bytes]) -> Callable[[web.Request], object]:
-    async def metrics_page(_: web.Request) -> web.Response:
+def _handler(page: Callable[[], bytes]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def metrics_page(_: web.Request) -> web.StreamResponse:
         return web.Response(body=page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     return metrics_page

@@ -30,7 +30,7 @@ class SilenceRequest(BaseModel):
 
 
 class AlertPages:
-    """What the engine knows, as JSON."""
+    """The engine's rules, alerts and silences, as JSON."""
 
     def __init__(self, engine: AlertEngine, clock: Callable[[], float]) -> None:
         self._engine = engine

@@ -29,7 +29,7 @@ Kind = Literal["deploy", "note"]
 
 
 class Annotation(BaseModel):
-    """What a deploy script reports."""
+    """A mark that a deploy script reports."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-from multidict import MultiMapping
+from multidict import MultiDict, MultiMapping
 
 from llm_monitor.boards.metrics import Exported
-from llm_monitor.series.selection import Matcher
 from llm_monitor.promql import Vector, parse, tree
+from llm_monitor.series.selection import Matcher
 from llm_monitor.web.queries import Queries
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
@@ -137,7 +137,7 @@ def _answering(handler: Callable[[MultiMapping[str], web.Request], Awaitable[Any
     async def answer(request: web.Request) -> web.Response:
         form: Any = request.query
         if request.method == "POST":
-            form = request.query.copy()
+            form = MultiDict(request.query)
             form.extend({name: value for name, value in (await request.post()).items() if isinstance(value, str)})
         try:
             return json_response({"status": "success", "data": await handler(form, request)})

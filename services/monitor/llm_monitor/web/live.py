@@ -5,7 +5,7 @@ and gets what it missed from the head. A viewer that reads slowly takes the same
 finds newer cycles than the next one, and gets them as one message. Who takes nothing for `PATIENCE` is cut off.
 
     event: past     {"columns": […], "times": […], "values": [[…] per series], "hidden": {…}, "sent": …}
-    event: now      {"t": …, "from": n, "new": [columns], "i": [series], "v": [values], "hidden": {…}, "sent": …}   changes only
+    event: now      {"t": …, "from": n, "new": [columns], "i": [series], "v": [values], "hidden": {…}, "sent": …}
     event: state    {"targets": […], "alerts": …}   when it changed
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -26,6 +26,8 @@ from llm_monitor.web.view import Evaluated, Key, View, numbers
 
 POINTS = 600
 """Most points of what a viewer gets at first."""
+INLINE_STEPS = 20
+"""Most steps of a range that is evaluated on the event loop."""
 PATIENCE = 10.0
 """Seconds that a viewer can take nothing."""
 SILENCE = 10.0
@@ -50,8 +52,9 @@ class Watched:
     def advance(self, results: Mapping[str, Evaluated], at: float, sent: float) -> None:
         """Take the results of a cycle; encode what changed, once for all viewers."""
         values = self.view.put(results, 1)[:, 0]
-        old = np.concatenate([self.values, np.full(len(values) - len(self.values), np.nan)])
-        changed = np.flatnonzero((values != old) & ~(np.isnan(values) & np.isnan(old)))
+        known = len(self.values)  # a viewer can have another value of the series that came since
+        is_same = (values[:known] == self.values) | (np.isnan(values[:known]) & np.isnan(self.values))
+        changed = np.concatenate([np.flatnonzero(~is_same), np.arange(known, len(values))])
         fresh = self.view.columns[self._announced :]
         self.message = encode(
             "now",
@@ -101,13 +104,17 @@ class Hub:
         self._closing = True
         self._wake()
 
-    async def follow(self, view: View, *, since: float | None, span: float) -> AsyncIterator[bytes]:
+    def reopen(self) -> None:
+        """Take viewers again after `close`."""
+        self._closing = False
+
+    async def follow(self, view: View, *, since: float | None, span: float) -> AsyncGenerator[bytes, None]:
         """Yield messages: first what came after `since` or within `span` seconds, then each cycle."""
         key = Key.of(view.board, view.choice)
         watched = self._watched.setdefault(key, Watched(view, self._queries.clock()))
         watched.viewers += 1
         try:
-            message, seen = self._past(watched, since, span)
+            message, seen = await self._past(watched, since, span)
             yield RETRY + message
             state = b""
             while not self._closing:
@@ -116,8 +123,10 @@ class Hub:
                     state = self._shown_state
                     yield b"event: state\ndata: " + state + b"\n\n"
                 if watched.time > seen:
-                    fits = seen == watched.before
-                    message, seen = (watched.message, watched.time) if fits else self._past(watched, seen, span)
+                    if seen == watched.before:
+                        message, seen = watched.message, watched.time
+                    else:
+                        message, seen = await self._past(watched, seen, span)
                     yield message
                 elif not await _within(woken.wait(), SILENCE):
                     yield b": alive\n\n"
@@ -126,16 +135,24 @@ class Hub:
             if not watched.viewers:
                 self._watched.pop(key, None)
 
-    def _past(self, watched: Watched, since: float | None, span: float) -> tuple[bytes, float]:
-        """Return what a viewer has not seen as one message, and its time."""
+    async def _past(self, watched: Watched, since: float | None, span: float) -> tuple[bytes, float]:
+        """Return what a viewer has not seen as one message, and its time.
+
+        A long range is evaluated in a thread, so that a new viewer delays no other. Cycles can pass meanwhile.
+        """
         end = watched.time
         start = end - span if since is None else max(since + self._interval, end - span)
         step = max(1, math.ceil((end - start) / POINTS / self._interval - 1e-9)) * self._interval
         start = end - step * max(0, math.floor((end - start) / step + 1e-9))  # the last step is the present
         times = steps(start, end, step)
         expressions = [text for _, _, text in watched.view.expressions]
-        values = watched.view.put(self._queries.recent(expressions, start, end, step), len(times))
-        values[: len(watched.values), -1] = watched.values  # the next message says what changed since these
+        if len(times) > INLINE_STEPS:
+            results = await asyncio.to_thread(self._queries.recent, expressions, start, end, step)
+        else:
+            results = self._queries.recent(expressions, start, end, step)
+        values = watched.view.put(results, len(times))
+        if watched.time == end:  # the next message says what changed since these values
+            values[: len(watched.values), -1] = watched.values
         return encode("past", end, block(watched.view, times, values) | {"sent": self._queries.clock()}), end
 
     def _wake(self) -> None:

@@ -1,4 +1,4 @@
-"""What the page asks for besides the live stream: boards, ranges, filters, marks, export, silences.
+"""Handlers for the page: the live stream, boards, ranges, filters and marks.
 
 A viewer's choice is in the query string, the same as in the page's address:
 `?model=main&engine=host:port&class=interactive&tenant=a&by=engine&window=10`; a filter can appear several times.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import resources
@@ -31,7 +30,6 @@ from llm_monitor.web.view import View
 
 WINDOWS = (1.0, 3600.0)
 """Shortest and longest window of rates, in seconds."""
-MAX_SPAN = 600.0
 MAX_CHOSEN = 100
 """Most values of one filter."""
 FILTER_SECONDS = 60.0
@@ -54,13 +52,19 @@ class Pages:
         known: Mapping[str, Exported],
         *,
         interval: float,
+        live_seconds: float,
         dropped: Callable[[], None],
     ) -> None:
-        """`dropped` is called for each stream that is cut off."""
+        """`live_seconds` is the longest range of a stream; `dropped` is called for each stream that is cut off."""
         self._queries = queries
         self._hub = hub
         self._annotations = annotations
-        self._boards = {"interval": interval, "boards": [describe(one, known) for one in BOARDS]}
+        self._boards = {
+            "interval": interval,
+            "live": live_seconds,
+            "boards": [describe(one, known) for one in BOARDS],
+        }
+        self._live_seconds = live_seconds
         self._dropped = dropped
 
     def add_routes(self, app: web.Application) -> None:
@@ -74,7 +78,7 @@ class Pages:
     async def _live(self, request: web.Request) -> web.StreamResponse:
         """Handle GET /live?board=…: the stream of `web.live`."""
         view = _view(request.query)
-        span = min(MAX_SPAN, max(1.0, _number(request.query, "span", 300.0)))
+        span = min(self._live_seconds, max(1.0, _number(request.query, "span", 300.0)))
         text = request.headers.get("Last-Event-ID") or request.query.get("since", "")
         since = int(text) / 1000 if text.isdigit() and len(text) < 16 else None
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
@@ -161,7 +165,7 @@ def _view(query: MultiMapping[str]) -> View:
         chosen = board(query.get("board", "overview"))
     except KeyError as error:
         raise BadData(f"there is no board {error}; there are {', '.join(one.key for one in BOARDS)}") from None
-    filters = {name: tuple(query.getall(name, [])[:MAX_CHOSEN]) for name in FILTERS}
+    filters: dict[str, tuple[str, ...]] = {name: tuple(query.getall(name, [])[:MAX_CHOSEN]) for name in FILTERS}
     by = query.get("by", "")
     if by and by not in FILTERS:
         raise BadData(f"by is {by!r}; group by {', '.join(FILTERS)} or nothing")
@@ -182,10 +186,11 @@ def _number(query: MultiMapping[str], name: str, default: float | None = None) -
     return value
 
 
+TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
+
+
 class StaticFiles:
     """The page's files, read once: one HTML page for all boards, modules, styles."""
-
-    _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
 
     def __init__(self, theme: str) -> None:
         folder = resources.files("llm_monitor.web").joinpath("static")
@@ -193,13 +198,14 @@ class StaticFiles:
             path.name: path.read_bytes()
             for place in (folder, folder.joinpath("vendor"))
             for path in place.iterdir()
-            if path.name[path.name.rfind(".") :] in self._TYPES
+            if path.name[path.name.rfind(".") :] in TYPES
         }
         self.files["theme.css"] = theme.encode()
 
     def add_routes(self, app: web.Application) -> None:
         app.router.add_get("/", self._page)
-        app.router.add_get(r"/{board:%s}" % "|".join(re.escape(one.key) for one in BOARDS), self._page)
+        for one in BOARDS:
+            app.router.add_get(f"/{one.key}", self._page)
         app.router.add_get("/static/{name}", self._file)
 
     async def _page(self, _: web.Request) -> web.Response:
@@ -211,6 +217,6 @@ class StaticFiles:
         return self._response(name)
 
     def _response(self, name: str) -> web.Response:
-        kind = self._TYPES[name[name.rfind(".") :]]
+        kind = TYPES[name[name.rfind(".") :]]
         headers = {"Cache-Control": "no-cache"}
         return web.Response(body=self.files[name], content_type=kind, charset="utf-8", headers=headers)

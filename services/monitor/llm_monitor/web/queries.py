@@ -12,7 +12,6 @@ import numpy as np
 from llm_monitor.promql import Vector, instant, parse, query_range
 from llm_monitor.promql.evaluate import Shared
 from llm_monitor.promql.remote import Prometheus
-
 from llm_monitor.series.selection import Floats, Source
 
 MAX_STEPS = 11_000
@@ -52,8 +51,9 @@ class Queries:
         return {text: instant(parse(text), self.head, at, shared=shared) for text in dict.fromkeys(expressions)}
 
     def recent(self, expressions: Iterable[str], start: float, end: float, step: float) -> dict[str, Vector]:
-        """Evaluate over a range in memory, e.g. what a viewer missed."""
-        return {text: query_range(parse(text), self.head, start, end, step=step) for text in dict.fromkeys(expressions)}
+        """Evaluate over a recent range, e.g. what a viewer missed: in memory, and after a restart from the history."""
+        source = self.past if self.past.resolution(start) else self.head
+        return {text: query_range(parse(text), source, start, end, step=step) for text in dict.fromkeys(expressions)}
 
     def window(self, start: float, step: float, wanted: float) -> float:
         """Return a window of rates that has samples at the resolution of a range, and leaves none of them out."""
@@ -86,4 +86,4 @@ class Queries:
 
 def steps(start: float, end: float, step: float) -> Floats:
     """Return the times of a range query's steps."""
-    return start + step * np.arange(int((end - start) / step + 1e-9) + 1)
+    return start + step * np.arange(int((end - start) / step + 1e-9) + 1, dtype=float)

@@ -1,4 +1,4 @@
-"""Who may read and write, and the headers of every answer.
+"""Access to the monitor, and the headers of every answer.
 
 On loopback everyone may read, and write what a page writes: silences and annotations. On any other address each request
 needs a key, as `Authorization: Bearer KEY` or as the password of HTTP Basic, which browsers ask for by themselves.
@@ -22,7 +22,7 @@ from aiohttp.typedefs import Handler
 from llm_monitor.web.api import json_response
 
 OPEN_PATHS = ("/health", "/ready")
-"""What a probe asks for needs no key."""
+"""Paths of probes, which have no key."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -99,7 +99,7 @@ def _has_key(request: web.Request, keys: Sequence[str]) -> bool:
     elif scheme.lower() != "bearer":
         return False
     given = hash_key(value)
-    return any([hmac.compare_digest(given, key) for key in keys])
+    return sum(hmac.compare_digest(given, key) for key in keys) > 0  # compares all, whichever matches
 
 
 def _refuse(status: int, message: str) -> web.Response:

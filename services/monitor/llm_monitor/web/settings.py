@@ -12,12 +12,14 @@ _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 
 def _checked(key: str) -> str:
     if not _HASH.fullmatch(key):
-        raise ValueError("a key is given by its hash, sha256: and 64 hex digits; `llm-monitor key` makes one")
+        raise ValueError(
+            "a key is given by its hash, sha256: and 64 hex digits; `python -m llm_monitor.web.keys` makes one"
+        )
     return key
 
 
 class WebSettings(BaseModel):
-    """Who may look."""
+    """Access to the dashboard and the API."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -33,7 +33,7 @@ class Evaluated(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What makes two viewers see the same: the board and the choice."""
+    """The board and the choice: viewers with equal keys see the same."""
 
     board: str
     filters: tuple[tuple[str, tuple[str, ...]], ...]
@@ -101,7 +101,7 @@ class View:
         return values
 
     def _rows(self, panel: str, query: int, found: Evaluated) -> list[tuple[int, Floats]]:
-        present = np.isfinite(found.values).any(axis=1)
+        present = [bool(np.isfinite(row).any()) for row in found.values]
         rows, fresh = [], []
         for index, labels in enumerate(found.labels):
             number = self._numbers.get((panel, query, labels))

@@ -122,6 +122,19 @@ async def test_cycles_go_on_while_a_target_is_silent() -> None:
             assert samples(cycles.collector.head, "up", instance=bad.address) == []
 
 
+async def test_a_page_that_is_expensive_to_read_is_read_less_often() -> None:
+    """The loop reads pages, so a page of 8 MB of garbage four times a second would delay all others."""
+    async with exporter() as good, exporter() as bad:
+        bad.body = (b"y" * 79 + b"\n") * 100_000
+        async with Cycles(collector(good.address, bad.address)) as cycles:
+            await cycles.more(1)
+            await cycles.until(lambda: state(cycles, bad.address).error != "")
+            seen = bad.requests
+            await cycles.more(20)
+            assert bad.requests <= seen + 1
+            assert "none of the 100000 lines" in state(cycles, bad.address).error
+
+
 async def test_listeners_are_told_after_the_samples_are_there_and_may_fail(caplog: pytest.LogCaptureFixture) -> None:
     async with exporter() as served:
         running = collector(served.address)

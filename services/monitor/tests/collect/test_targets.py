@@ -45,5 +45,12 @@ def test_clock_skew_is_none_within_the_headers_second() -> None:
     assert clock_skew(date, 99.5) == 0.5
     assert clock_skew(date, 111.0) == -10
     assert clock_skew(date, 111.0, duration=1.0) == -9
-    assert clock_skew("nonsense", 100.0) == 0
+    for nonsense in (
+        "",
+        "nonsense",
+        "Thu, 01 Jan 99999 00:00:00 GMT",
+        "Thu, 32 Foo 1970 00:01:40 GMT",
+        "1 Jan 1 0:0:0 +9999",
+    ):
+        assert isinstance(clock_skew(nonsense, 100.0), float)
     assert clock_skew("", 100.0) == 0

@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.support_exporter import exporter, until
 from tests.support_history import BEGIN, page, read
 
-from llm_monitor.history.recording import InvalidRecording, Recorder, Replay, read_recording
+from llm_monitor.history.recording import InvalidRecording, Recorder, main, read_recording
+from llm_monitor.history.replay import Replay
 from llm_monitor.series import Head, Page, labels_of
 
 
@@ -131,3 +136,29 @@ def test_a_newer_recording_is_refused(tmp_path: Path) -> None:
     (tmp_path / "r").write_bytes(b'{"format": "llm-monitor recording", "version": 2, "begin": 1}\n')
     with pytest.raises(InvalidRecording, match="newer"):
         read_recording(tmp_path / "r")
+
+
+async def test_the_command_records_a_target_until_it_is_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "r"
+    async with exporter() as served:
+        code = "import sys; from llm_monitor.history.recording import main; sys.exit(main(sys.argv[1:]))"
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, "record", str(path), served.address)
+        await until(lambda: served.requests >= 5)
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+    moments = [moment for moment in read_recording(path)[1] if moment.target == f"http://{served.address}/metrics"]
+    assert [moment.values.tolist() for moment in moments][:4] == [[1.0]] * 4
+    assert math.isnan(moments[-1].values[0]), "the end of the series is in the recording"
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [(["record", "r"], "name a target"), (["r", "ftp://x"], "no target"), (["/no/r", "x:1"], "No such")],
+)
+def test_the_command_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: list[str], reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with suppress(SystemExit):
+        assert main(argv) == 2
+    assert reason in capsys.readouterr().err

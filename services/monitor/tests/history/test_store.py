@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import sqlite3
+import zlib
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.support_history import BEGIN, LEVELS, World, read
+from tests.support_exporter import until
+from tests.support_history import BEGIN, LEVELS, World, page, read
 
 from llm_monitor.history.database import HistoryError
 from llm_monitor.history.store import Store
-from llm_monitor.series import Matcher
+from llm_monitor.history.writer import History
+from llm_monitor.series import Head, Matcher
 
 
 @pytest.fixture
@@ -116,6 +120,15 @@ def test_series_that_are_long_gone_give_up_their_numbers(tmp_path: Path) -> None
     assert Store(tmp_path / "history.db", LEVELS).series <= 24
 
 
+def test_targets_that_are_gone_are_forgotten(world: World) -> None:
+    for part in range(20):
+        world.run(10, lambda time: {"x": time}, target=f"t{part}")
+        world.head.end(f"t{part}", world.now)
+        world.head.prune(world.now)
+    assert len(world.history._written) <= 6
+    assert len(world.head._blocks) <= 6
+
+
 def test_series_over_the_limit_are_not_stored(tmp_path: Path) -> None:
     world = World(tmp_path / "history.db")
     world.store._max_series = 2
@@ -184,6 +197,16 @@ def test_a_full_disk_stops_the_history_alone_and_is_said(tmp_path: Path) -> None
     assert max(b - a for a, b in pairwise(times)) <= 62, "what the head still has is written later"
 
 
+@pytest.mark.parametrize("damage", [b"", b"garbage", zlib.compress(b"short")])
+def test_a_damaged_chunk_is_said_and_the_present_goes_on(world: World, damage: bytes) -> None:
+    world.run(100, wave)
+    world.store._writer.execute("UPDATE chunk SET data = ? WHERE name = 'gauge'", (damage,))
+    with pytest.raises(HistoryError, match=r"history\.db cannot be read"):
+        read(world.storage, "gauge", BEGIN)
+    assert read(world.storage, "gauge", world.now - 10)[-1][0] == 100
+    assert read(world.storage, "constant", BEGIN)[0][0] <= 5
+
+
 def test_a_newer_file_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     Store(path).close()
@@ -205,6 +228,28 @@ def test_a_file_that_is_no_history_is_refused_and_stays_as_it_is(tmp_path: Path,
     assert path.read_bytes() == content
 
 
+def test_a_history_that_another_monitor_writes_is_refused(tmp_path: Path) -> None:
+    first = Store(tmp_path / "history.db")
+    with pytest.raises(HistoryError, match="another monitor"):
+        Store(tmp_path / "history.db")
+    first.close()
+    Store(tmp_path / "history.db").close()
+
+
+async def test_the_writer_writes_what_is_left_when_it_is_stopped(tmp_path: Path) -> None:
+    store, head, now = Store(tmp_path / "history.db"), Head(), BEGIN
+    history = History(store, head, now=lambda: now)
+    task = asyncio.create_task(history.run())
+    head.append("a", BEGIN - 1, page({"x": 1.0}))
+    await until(lambda: len(list(store.read_journal())) == 1)
+    now = BEGIN + 1
+    head.append("a", BEGIN + 0.5, page({"x": 2.0}))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert [entry.values.tolist() for entry in store.read_journal()] == [[1.0], [2.0]]
+    assert history.error == ""
+
+
 def test_a_folder_that_is_missing_is_said(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="missing"):
         Store(tmp_path / "missing" / "history.db")
@@ -222,3 +267,12 @@ class _At:
 
 def _increase(values: list[float]) -> float:
     return sum(now - before if now >= before else now for before, now in pairwise(values))
+
+
+def test_a_rule_without_results_does_not_stop_the_history(world: World) -> None:
+    """A rule that held once, and then yields nothing, has pages without series."""
+    world.run(5, lambda _: {"ALERTS": 1.0}, "rule")
+    world.run(60, lambda _: {}, "rule")
+    assert read(world.storage, "ALERTS")[0] == (5.0, 1.0)
+    world.run(20, lambda _: {"ALERTS": 1.0}, "rule")
+    assert read(world.storage, "ALERTS")[-1] == (85.0, 1.0)

@@ -67,6 +67,13 @@ def test_the_end_of_a_target_is_written_once_and_a_page_goes_on() -> None:
     assert samples(head) == {"x": [(1, 1), (2, None), (4, 7)]}
 
 
+def test_an_end_at_the_time_of_the_last_sample_keeps_the_sample() -> None:
+    head = Head()
+    head.append("a", 5, page(x=1))
+    head.end("a", 5)
+    assert samples(head) == {"x": [(5, 1), (5.001, None)]}
+
+
 def test_matchers_select_by_any_label() -> None:
     head = Head()
     head.append("a", 1, Page.of({series("x", job="engine"): 1, series("x", job="router"): 2, series("y"): 3}))
@@ -194,6 +201,7 @@ def test_any_history_reads_as_a_dictionary_of_samples_would(steps: list, spans: 
         values = {} if step == "end" else step
         if step == "end":
             head.end("a", time)
+            time = max([time, *(at + 0.001 for points in model.values() for at in points)])
             if all(_ended(points) for points in model.values()):
                 continue
         else:

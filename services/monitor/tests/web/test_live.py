@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import orjson
@@ -43,12 +43,12 @@ class World:
             self.samples.put(self.time, "vllm:num_requests_running", value, **labels)
         self.hub.cycle(self.time)
 
-    def follow(self, *, since: float | None = None, by: str = "") -> AsyncIterator[bytes]:
+    def follow(self, *, since: float | None = None, by: str = "") -> AsyncGenerator[bytes, None]:
         return self.hub.follow(View(board("engines"), Choice(by=by)), since=since, span=60.0)
 
 
 class Screen:
-    """What a page makes of the messages: for each series its values by time."""
+    """The values by time that a page reads from the messages, for each series."""
 
     def __init__(self) -> None:
         self.columns: list[dict[str, Any]] = []
@@ -56,7 +56,7 @@ class Screen:
         self.last = 0.0
         self.events: list[str] = []
 
-    async def read(self, stream: AsyncIterator[bytes], until: float) -> None:
+    async def read(self, stream: AsyncGenerator[bytes, None], until: float) -> None:
         async with asyncio.timeout(5):
             while self.last < until:
                 for message in (await anext(stream)).split(b"\n\n"):
@@ -127,7 +127,7 @@ async def test_a_reconnect_has_no_gap_and_nothing_twice() -> None:
     first = world.follow()
     world.cycle()
     await screen.read(first, world.time)
-    await first.aclose()  # type: ignore[attr-defined]
+    await first.aclose()
     since = screen.last
     for _ in range(5):
         world.cycle()
@@ -170,7 +170,7 @@ async def test_nobody_looks_nothing_is_evaluated() -> None:
     stream = world.follow()
     world.cycle()
     await Screen().read(stream, world.time)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     before = world.evaluations
     world.cycle()
     assert (world.evaluations, world.hub.viewers) == (before, 0)

@@ -71,7 +71,7 @@ MONITOR = Board(
                     title="Cycles skipped",
                     unit="per_second",
                     queries=(Query(expression=f"sum(rate({names.CYCLES_SKIPPED.name}[$window]))"),),
-                    shows="Cycles that did not take place, since the one before took too long. The screen is later then.",
+                    shows="Cycles left out, since the one before took too long. The screen is later then.",
                     source="Counter of the monitor, over the window.",
                 ),
                 Panel(

@@ -1,14 +1,15 @@
 // What the viewer chose, in the page's address: to share it is to share the view.
 
 export const FILTERS = ["model", "engine", "class", "tenant"];
-export const LIVE_MOST = 600; // seconds that the monitor holds in memory
-
 const DEFAULTS = { window: 10, range: 300, by: "", compare: 0 };
 const listeners = new Set();
 
 export const state = { board: "overview", filters: {}, by: "", window: 10, range: 300, start: null, end: null, compare: 0, panel: "", trace: "" };
 
-export const isLive = () => state.start === null && state.range <= LIVE_MOST;
+let liveMost = 300; // seconds of a live range: what the monitor holds in memory
+export const setLiveMost = (seconds) => { liveMost = seconds; };
+
+export const isLive = () => state.start === null && state.range <= liveMost;
 
 export function read() {
   const query = new URLSearchParams(location.search);

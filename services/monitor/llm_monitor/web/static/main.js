@@ -1,6 +1,6 @@
 // The page: one board at a time, fed by the live stream or, for a range in the past, by queries.
 
-import { choice, go, isLive, onChange, read, state } from "./address.js";
+import { choice, go, isLive, onChange, read, setLiveMost, state } from "./address.js";
 import { AlertList } from "./alerts.js";
 import { refreshFilters, showControls } from "./controls.js";
 import { Table } from "./data.js";
@@ -50,7 +50,7 @@ function draw() {
     element.hidden = element.classList.contains("bare") && !text;
   }
   freshness();
-  document.dispatchEvent(new CustomEvent("drawn", { detail: { time: table.last } }));
+  document.dispatchEvent(new CustomEvent("drawn", { detail: { time: table.last, times: table.times } }));
 }
 
 // Give the rows of a section as equal a number of panels as they can have, four at most.
@@ -112,7 +112,11 @@ function build() {
   $("board").replaceChildren(...(view && !alone ? [view.element] : []), ...sections.map((section) => section.element));
   for (const panel of shown) watcher.observe(panel.element);
   view?.update(fleet);
-  for (const link of $("boards").children) link.toggleAttribute("aria-current", link.dataset.board === chosen.key);
+  for (const link of $("boards").children) {
+    const isCurrent = link.dataset.board === chosen.key;
+    link.toggleAttribute("aria-current", isCurrent);
+    if (isCurrent) $("boards").scrollLeft = link.offsetLeft - $("boards").offsetLeft - 40;
+  }
   showControls(chosen);
 }
 
@@ -204,7 +208,9 @@ async function start() {
   read();
   $("help").append(make("h2", { text: "Keyboard" }), make("dl", {}, ...KEYS.flatMap(([key, text]) => [make("dt", { text: key }), make("dd", { text })])),
     make("form", { method: "dialog" }, make("button", { text: "Close" })));
-  ({ boards, interval } = await getJson("/api/boards"));
+  const found = await getJson("/api/boards");
+  ({ boards, interval } = found);
+  setLiveMost(found.live);
   $("boards").append(...boards.map((each) => make("a", { href: each.key === "overview" ? "/" : `/${each.key}`, "data-board": each.key,
     onclick: (event) => { if (!event.ctrlKey && !event.metaKey) { event.preventDefault(); go({ board: each.key, panel: "", trace: "" }); } } },
     each.title, each.key === "alerts" ? make("span", { class: "count", hidden: true }) : null)));

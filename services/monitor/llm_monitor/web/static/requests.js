@@ -12,7 +12,7 @@ export class RequestList {
     this.rows = make("tbody");
     this.empty = make("p", { class: "note", text: "No trace has arrived. Point tracing.otlp_endpoint of gateway and router at this monitor: /v1/traces." });
     this.table = make("div", { class: "scroll", hidden: true }, make("table", {},
-      make("thead", {}, make("tr", {}, ...["Started", "Request", "Model", "Class", "Outcome", "Spans", "Duration"].map((text) => make("th", { text })))), this.rows));
+      make("thead", {}, make("tr", {}, ...["Started", "Request", "Model", "Class", "Outcome", "Spans", "Duration"].map((text, place) => make("th", { text, class: place < 5 ? "left" : "" })))), this.rows));
     this.order = "";
     this.waterfall = make("div", { class: "waterfall", hidden: true });
     const find = make("input", { type: "search", placeholder: "Trace id, 32 hex digits", "aria-label": "Trace id", spellcheck: "false",
@@ -44,7 +44,7 @@ export class RequestList {
       return make("tr", { class: trace.id === state.trace ? "chosen" : "", tabindex: 0, onclick: () => go({ trace: trace.id }),
         onkeydown: (event) => { if (event.key === "Enter") go({ trace: trace.id }); } },
         make("td", { text: clock(trace.start) }), make("td", { class: "left", text: trace.name }), make("td", { class: "left", text: of("gen_ai.request.model") }),
-        make("td", { class: "left", text: of("llm_gateway.class") }), make("td", { class: trace.failed ? "left bad" : "left", text: outcome }),
+        make("td", { class: "left", text: of("llm_gateway.class") }), make("td", { class: trace.failed || outcome !== "ok" ? "left bad" : "left", text: outcome }),
         make("td", { text: String(trace.spans) }), make("td", { text: format(trace.seconds, "seconds") }));
     }));
   }
