@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import signal
 import sys
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 import yaml
+from aiohttp import web
 from tests.web.test_traces import TRACE, batch
 
 from llm_contract.settings import InvalidSettings, read
@@ -230,3 +232,17 @@ async def test_a_process_serves_a_recording_and_ends_at_once(tmp_path: Path, wor
     async with asyncio.timeout(10):
         assert await process.wait() == 0
     assert {one["metric"]["job"] for one in found} == {"engine"}
+
+
+async def test_a_viewer_that_hangs_up_in_mid_message_leaves_no_trace(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def write(*_: object) -> None:
+        raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+
+    monkeypatch.setattr(web.StreamResponse, "write", write)
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{world.running.url}/live?board=engines&span=60") as response:
+            assert await response.content.read() == b""
+    assert world.running.hub.viewers == 0
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []

@@ -7,6 +7,7 @@ A viewer's choice is in the query string, the same as in the page's address:
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -27,6 +28,8 @@ from llm_monitor.web.api import BadData, json_response
 from llm_monitor.web.live import MAX_VIEWS, PATIENCE, Hub, block
 from llm_monitor.web.queries import Queries, steps
 from llm_monitor.web.view import View
+
+log = logging.getLogger(__name__)
 
 WINDOWS = (1.0, 3600.0)
 """Shortest and longest window of rates, in seconds."""
@@ -90,6 +93,8 @@ class Pages:
             async for message in stream:
                 async with asyncio.timeout(PATIENCE):
                     await response.write(message)
+        except ConnectionError:
+            log.debug("a viewer hung up")
         except TimeoutError:
             self._dropped()
             if request.transport is not None:
