@@ -241,8 +241,8 @@ async def test_a_viewer_that_hangs_up_in_mid_message_leaves_no_trace(
         raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
 
     monkeypatch.setattr(web.StreamResponse, "write", write)
-    async with aiohttp.ClientSession() as session:
-        async with session.get(f"{world.running.url}/live?board=engines&span=60") as response:
-            assert await response.content.read() == b""
+    path = f"{world.running.url}/live?board=engines&span=60"
+    async with aiohttp.ClientSession() as session, session.get(path) as response:
+        assert await response.content.read() == b""
     assert world.running.hub.viewers == 0
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
