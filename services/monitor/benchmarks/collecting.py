@@ -3,7 +3,7 @@
     .venv/bin/python services/monitor/benchmarks/collecting.py [--seconds 30]
 
 Part 1 scrapes 1, 10 and 100 busy engines four times a second over loopback; the exporters are a process of their own.
-The CPU time is that of this process: the loop, HTTP, the reader and the head, and with the history its writer, too.
+The CPU time is that of this process: the loop, HTTP, the reader and the head, and the writer in runs with history.
 
 Part 2 lets an hour pass for 10 targets on a clock of its own: every scrape is read, appended, and written to the
 history, without HTTP. Memory is read every 5 minutes of that hour.

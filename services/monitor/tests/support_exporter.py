@@ -12,7 +12,7 @@ from llm_monitor.series import Matcher, Source
 
 
 class Exporter:
-    """A server that writes raw bytes, so that it can break HTTP, too. It serves `body` unless `raw` is set."""
+    """A server that writes raw bytes, so that it can also break HTTP. It serves `body` unless `raw` is set."""
 
     def __init__(self) -> None:
         self.body = b"x 1\n"
@@ -123,7 +123,7 @@ class Cycles:
                 await self._passed.wait()
 
     async def more(self, count: int) -> None:
-        """Wait for so many more cycles."""
+        """Wait for `count` more cycles."""
         wanted = len(self.times) + count
         await self.until(lambda: len(self.times) >= wanted)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -43,6 +45,11 @@ class World:
                     self.given.setdefault(name, []).append((self.now, value))
             if step % 4 == 3:
                 self.history.tick()
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a child process that imports what this one can."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def page(values: Values, target: str = "a") -> Page:

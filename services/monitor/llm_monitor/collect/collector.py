@@ -118,14 +118,14 @@ class Collector:
                 log.exception("a listener failed after a cycle")
 
     def _begin(self, scraper: Scraper, at: float) -> asyncio.Task[None] | None:
-        """Start a scrape, if the last one has ended. Return it if the cycle waits for it."""
+        """Start a scrape, if the last one has ended. Return it if the cycle waits for it: not if the last timed out."""
         if scraper.busy or at < scraper.rests_until <= at + MOST_REST:
             return None
         scraper.busy = True
         task = asyncio.create_task(scraper.scrape(at))
         self._running[task] = scraper.target.url
         task.add_done_callback(self._forget)
-        return task if scraper.state.duration <= self._patience else None
+        return task if scraper.state.duration < self._timeout else None
 
     def _take_targets(self, at: float) -> None:
         self._changed = False

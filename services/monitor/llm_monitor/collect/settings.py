@@ -29,7 +29,7 @@ class TargetSettings(_Section):
     """A target that is known from the start."""
 
     address: Address = Field(description="host:port or URL; its path is /metrics if it has none")
-    job: str = Field("", description="engine, gateway, router, gpu, … ; empty: told by the names that it exports")
+    job: str = Field("", description="engine, gateway, router, gpu, … ; empty: detected from the names that it exports")
     labels: dict[str, str] = Field({}, description="labels of all its series; `instance` names it")
 
 

@@ -11,6 +11,7 @@ samples that a coarser level keeps.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import struct
 import zlib
@@ -28,6 +29,10 @@ from llm_monitor.history.levels import LEVELS, Level, to_ms
 from llm_monitor.history.thin import is_counter, thin
 from llm_monitor.series.selection import NAME, Floats, Labels, Matcher, Series
 
+log = logging.getLogger(__name__)
+
+DAMAGED = (zlib.error, struct.error, ValueError, IndexError)
+"""Errors of decoding bytes that are no chunk."""
 MAX_SERIES = 200_000
 MAX_BYTES = 2**30
 REFUSED = -1
@@ -133,7 +138,10 @@ class Store:
         rows: list[tuple[int, str, int, int, bytes]] = []
         seen: set[int] = set()
         for name in self._names(finer, begin, end):
-            merged = merge(list(self._chunks(self._writer, finer, name, start=begin, end=end)))
+            chunks = list(self._chunks(self._writer, finer, name, start=begin, end=end))
+            if not chunks:
+                continue
+            merged = merge(chunks)
             seen.update(merged.ids.tolist())
             rows += self._by_metric(thin(merged, spec.step, np.full(len(merged.ids), is_counter(name))), level)
         # After a pause of days there is nothing to compact: go on where the next chunk begins.
@@ -204,7 +212,7 @@ class Store:
         """Return the level's samples of start < time <= end, as a `Source` does. Raises HistoryError."""
         try:
             return self._select(level, matchers, to_ms(start), to_ms(end))
-        except (sqlite3.Error, zlib.error, struct.error, ValueError) as error:
+        except (sqlite3.Error, *DAMAGED) as error:
             raise HistoryError(f"the history at {self.path} cannot be read: {error}") from error
 
     def _select(self, level: int, matchers: Sequence[Matcher], first: int, last: int) -> list[Series]:
@@ -249,7 +257,13 @@ class Store:
         """Yield a metric's chunks, cut to start < time <= end."""
         query = "SELECT data FROM chunk WHERE level = ? AND name = ? AND end > ? AND start <= ? ORDER BY end"
         for (data,) in connection.execute(query, (level, name, start, end)):
-            chunk = Chunk.decode(data)
+            try:
+                chunk = Chunk.decode(data)
+            except DAMAGED:
+                if connection is self._reader:
+                    raise
+                log.warning("a damaged chunk of %s is left out of the coarser history", name)
+                continue
             a, b = np.searchsorted(chunk.times, (start, end), side="right")
             if b > a:
                 yield Chunk(chunk.ids, chunk.times[a:b], chunk.values[:, a:b], chunk.mask[:, a:b])

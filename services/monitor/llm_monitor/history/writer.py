@@ -93,9 +93,9 @@ class History:
         try:
             self._write(now)
             self.error = ""
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:  # whatever happens here, the live path goes on
             if not self.error:
-                log.warning("the history is not written: %s", error)
+                log.warning("the history is not written: %s", error, exc_info=not isinstance(error, sqlite3.Error))
             self.error = f"the history at {self.store.path} is not written: {error}"
             self._retry_at = now + RETRY_SECONDS
             self._written.clear()  # the next entries are full ones
@@ -119,7 +119,7 @@ class History:
             self._bytes.set(self.store.size)
 
     def _entries(self, now: float) -> Iterator[Entry]:
-        """Yield the last values of each target that has new ones. Of series that end, yield the sample before, too."""
+        """Yield the last values of each target that has new ones, and the values before them if a series ends."""
         for frame in self._head.frames(now - LATE_SECONDS, now):
             ended = len(frame.times) > 1 and (np.isnan(frame.values[:, -1]) & ~np.isnan(frame.values[:, -2])).any()
             for column in (-2, -1) if ended else (-1,):

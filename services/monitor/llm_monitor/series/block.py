@@ -49,7 +49,7 @@ class Block:
         self._seconds = seconds
         self._columns = 0
         self._dropped_columns = 0
-        """Number of columns that were discarded at the beginning. `_first` and `_last` count them, too."""
+        """Number of columns that were discarded at the beginning. `_first` and `_last` include them."""
         # Blocks that start together must not all move in the same cycle, so each starts with another size.
         self._times = np.zeros(FIRST_COLUMNS + zlib.crc32(target.encode()) % FIRST_COLUMNS)
         self._values = np.full((0, len(self._times)), np.nan)

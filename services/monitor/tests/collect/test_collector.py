@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import time
 from itertools import pairwise
@@ -13,7 +14,7 @@ from llm_contract.testing.scripted_engine import ScriptedEngine
 from llm_monitor.collect import Collector, Target, TargetState, target_of
 from llm_monitor.collect.fetch import MAX_PAGE_BYTES, Answer
 from llm_monitor.metrics import MonitorMetrics
-from llm_monitor.series import Head
+from llm_monitor.series import Head, Matcher
 
 INTERVAL = 0.02
 
@@ -120,6 +121,27 @@ async def test_cycles_go_on_while_a_target_is_silent() -> None:
             await cycles.until(lambda: len(samples(cycles.collector.head, "x", instance=good.address)) >= 20)
             assert bad.requests == 1
             assert samples(cycles.collector.head, "up", instance=bad.address) == []
+
+
+async def test_a_cycle_waits_again_for_a_target_that_timed_out_once_it_answers() -> None:
+    gate, complete = asyncio.Event(), []
+
+    async def page() -> Answer:
+        await gate.wait()
+        return Answer(b"x 1\n")
+
+    running = collector(local={Target("local:slow", "other"): page}, timeout=0.05, patience=0.04)
+
+    def note(at: float) -> None:
+        found = running.head.select([Matcher("__name__", "=", "x")], at - 0.001, at)
+        complete.append(bool(found))
+
+    running.on_cycle(note)
+    async with Cycles(running) as cycles:
+        await cycles.until(lambda: 0 in samples(running.head, "up"))
+        assert not any(complete)
+        gate.set()
+        await cycles.until(lambda: complete[-3:] == [True] * 3)
 
 
 async def test_a_page_that_is_expensive_to_read_is_read_less_often() -> None:

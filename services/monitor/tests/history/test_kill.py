@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.support_history import BEGIN, World, read
+from tests.support_history import BEGIN, World, environment, read
 
 WRITER = """
 import sys
@@ -24,7 +24,8 @@ while True:
 @pytest.mark.parametrize("seconds", [3, 17, 45, 64, 130])
 def test_nothing_is_lost_but_the_gap(tmp_path: Path, seconds: int) -> None:
     path = tmp_path / "history.db"
-    process = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", WRITER, str(path)]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         for _ in range(seconds):

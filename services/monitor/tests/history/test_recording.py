@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support_exporter import exporter, until
-from tests.support_history import BEGIN, page, read
+from tests.support_history import BEGIN, environment, page, read
 
 from llm_monitor.history.recording import InvalidRecording, Recorder, main, read_recording
 from llm_monitor.history.replay import Replay
@@ -142,7 +142,8 @@ async def test_the_command_records_a_target_until_it_is_stopped(tmp_path: Path) 
     path = tmp_path / "r"
     async with exporter() as served:
         code = "import sys; from llm_monitor.history.recording import main; sys.exit(main(sys.argv[1:]))"
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, "record", str(path), served.address)
+        command = (sys.executable, "-c", code, "record", str(path), served.address)
+        process = await asyncio.create_subprocess_exec(*command, env=environment())
         await until(lambda: served.requests >= 5)
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0

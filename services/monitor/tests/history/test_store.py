@@ -205,6 +205,10 @@ def test_a_damaged_chunk_is_said_and_the_present_goes_on(world: World, damage: b
         read(world.storage, "gauge", BEGIN)
     assert read(world.storage, "gauge", world.now - 10)[-1][0] == 100
     assert read(world.storage, "constant", BEGIN)[0][0] <= 5
+    closed = world.store.closed(1)
+    world.run(100, wave)
+    assert world.history.error == ""
+    assert world.store.closed(1) >= closed + 90_000, "the coarser level goes on without it"
 
 
 def test_a_newer_file_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ async def test_an_address_is_asked() -> None:
         assert HttpSource(f"{url}/-/targets").name == f"{url}/-/targets"
 
 
-class Told:
+class Recorded:
     def __init__(self) -> None:
         self.targets: list[list[str]] = []
 
@@ -89,10 +89,10 @@ class Told:
 
 
 async def test_a_source_that_fails_keeps_its_targets_and_says_why(tmp_path: Path) -> None:
-    path, told, metrics = tmp_path / "targets.yaml", Told(), MonitorMetrics()
+    path, changes, metrics = tmp_path / "targets.yaml", Recorded(), MonitorMetrics()
     path.write_text("- targets: [a:1]\n")
     source = FileSource(path)
-    discovery = Discovery([source], told, static=[target_of("s:1")], metrics=metrics)
+    discovery = Discovery([source], changes, static=[target_of("s:1")], metrics=metrics)
     await discovery.look(source)
     await discovery.look(source)
     for broken in ("- targets: [", "- targets: 7\n", "\x00"):
@@ -102,12 +102,12 @@ async def test_a_source_that_fails_keeps_its_targets_and_says_why(tmp_path: Path
     path.unlink()
     await discovery.look(source)
     assert "No such file" in discovery.errors[source.name]
-    assert told.targets == [["http://s:1/metrics", "http://a:1/metrics"]], "told once, and nothing is taken away"
+    assert changes.targets == [["http://s:1/metrics", "http://a:1/metrics"]], "one call, and nothing is taken away"
     assert f'monitor_discovery_failures_total{{source="{path}"}} 4.0' in metrics.render().decode()
     path.write_text("- targets: [b:1]\n")
     await discovery.look(source)
     assert discovery.errors == {}
-    assert told.targets[-1] == ["http://s:1/metrics", "http://b:1/metrics"]
+    assert changes.targets[-1] == ["http://s:1/metrics", "http://b:1/metrics"]
 
 
 @pytest.mark.parametrize(("status", "body"), [(500, b"[]"), (200, b"<html>"), (200, b"[" * 5_000_000), (302, b"")])
@@ -116,7 +116,7 @@ async def test_an_address_that_answers_badly_fails(status: int, body: bytes) -> 
         return web.Response(status=status, body=body)
 
     async with served(answer) as url:
-        discovery = Discovery([], Told())
+        discovery = Discovery([], Recorded())
         await discovery.look(HttpSource(url))
         assert url in discovery.errors[f"{url}/-/targets"]
 
@@ -177,7 +177,7 @@ async def test_a_cluster_is_asked_page_by_page_with_the_mounted_account(tmp_path
         assert [found.instance for found in await source.find()] == ["10.1.2.3:9000", "10.1.2.4:9000"]
         assert asked == [("/api/v1/namespaces/llm/pods", ""), ("/api/v1/namespaces/llm/pods", "more")]
         (tmp_path / "token").write_text("old")
-        discovery = Discovery([], Told())
+        discovery = Discovery([], Recorded())
         await discovery.look(KubernetesSource(["*"], label_selector="a=b", account=tmp_path, address=url))
         assert discovery.errors == {"kubernetes": "kubernetes: the API answered with status 401 to /api/v1/pods"}
 
