@@ -90,7 +90,17 @@ class Queries:
         return await asyncio.to_thread(query_range, tree, source, start, end, step=step)  # it can take seconds
 
     async def ranges(self, expressions: Iterable[str], start: float, end: float, step: float) -> Mapping[str, Vector]:
-        return {text: await self.range(text, start, end, step) for text in dict.fromkeys(expressions)}
+        """Evaluate each distinct expression. One that cannot be evaluated has no result. Raise if none can."""
+        found: dict[str, Vector] = {}
+        failed: EvaluationError | None = None
+        for text in dict.fromkeys(expressions):
+            try:
+                found[text] = await self.range(text, start, end, step)
+            except EvaluationError as error:
+                failed = error
+        if failed is not None and not found:
+            raise failed
+        return found
 
 
 def steps(start: float, end: float, step: float) -> Floats:

@@ -114,7 +114,7 @@ function build() {
   view?.update(fleet);
   for (const link of $("boards").children) {
     const isCurrent = link.dataset.board === chosen.key;
-    link.toggleAttribute("aria-current", isCurrent);
+    if (isCurrent) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
     if (isCurrent) $("boards").scrollLeft = link.offsetLeft - $("boards").offsetLeft - 40;
   }
   showControls(chosen);
