@@ -8,6 +8,7 @@ import logging
 import re
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
@@ -20,8 +21,10 @@ from aiohttp import web
 from tests.web.test_traces import TRACE, batch
 
 from llm_contract.settings import InvalidSettings, read
+from llm_monitor.alerts import Alert
 from llm_monitor.boards.catalog import BOARDS
 from llm_monitor.history.recording import Recorder
+from llm_monitor.series.selection import labels_of
 from llm_monitor.server import Running, monitor
 from llm_monitor.settings import MonitorSettings
 from llm_monitor.testing.chromium import Browser, Tab, chromium
@@ -153,19 +156,34 @@ async def test_a_trace_is_a_waterfall(world: World, browser: Browser) -> None:
     assert await tab.evaluate("document.querySelector('.waterfall .value').textContent") == "1.00 s"
 
 
-async def test_a_target_that_dies_is_said_and_its_alert_can_be_silenced(world: World, browser: Browser) -> None:
+async def test_an_alert_is_silenced_and_heard_again_on_the_page(world: World, browser: Browser) -> None:
+    labels = labels_of({"alertname": "PreemptionRate", "instance": "a", "severity": "warning"})
+    rule = next(each for each in world.running.engine.rules.alerts if each.alert == "PreemptionRate")
+    alert = Alert(name="PreemptionRate", labels=labels, since=time.time() - 60, value=1.0, state="firing")
+    alerts_of = world.running.engine.alerts_of
+    world.running.engine.alerts = lambda: [alert]  # type: ignore[method-assign]
+    world.running.engine.alerts_of = lambda each: [alert] if each is rule else alerts_of(each)  # type: ignore[method-assign]
+    tab = await browser.tab(f"{world.running.url}/alerts")
+    await tab.until("document.querySelector('.alert.firing button')?.textContent === 'Silence for an hour'")
+    await tab.until("document.querySelector('.count').textContent === '1'")
+    await tab.evaluate("document.querySelector('.alert button').click()")
+    await tab.until("document.querySelector('.alert .pill').textContent === 'silenced'")
+    await tab.until("document.querySelector('.count').hidden")
+    await tab.evaluate("document.querySelector('.alert button').click()")
+    await tab.until("document.querySelector('.alert .pill').textContent === 'firing'")
+    assert tab.complaints == []
+
+
+async def test_targets_and_rules_are_listed(world: World, browser: Browser) -> None:
     tab = await browser.tab(f"{world.running.url}/monitor")
     await tab.until("document.querySelectorAll('td.good').length >= 5")
-    alerts = await ask(world, "/api/v1/rules")
-    assert len(alerts["data"]["groups"]) > 0
-    body = {"matchers": {"alertname": "TargetDown"}, "seconds": 60}
+    groups = (await ask(world, "/api/v1/rules"))["data"]["groups"]
+    assert {rule["name"] for group in groups for rule in group["rules"]} >= {"TargetDown", "EngineStalled"}
     async with aiohttp.ClientSession() as session:
-        async with session.post(f"{world.running.url}/api/silences", json=body) as made:
-            silence = await made.json()
-        async with session.delete(f"{world.running.url}/api/silences/{silence['id']}") as ended:
-            assert ended.status == 204
-        async with session.post(f"{world.running.url}/api/silences", json={"matchers": {}}) as refused:
+        async with session.post(f"{world.running.url}/api/silences", json={"matchers": {}, "seconds": 1}) as refused:
             assert refused.status == 400
+        async with session.delete(f"{world.running.url}/api/silences/none") as missing:
+            assert missing.status == 404
 
 
 async def test_keys_change_boards(world: World, browser: Browser) -> None:

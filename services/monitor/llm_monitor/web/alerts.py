@@ -71,7 +71,7 @@ class AlertPages:
             "state": alert.state,
             "activeAt": _when(alert.since),
             "value": f"{alert.value:.6g}",
-            "silenced": bool(self._engine.silences.muted_by(alert.labels, self._clock())),
+            "silencedBy": self._engine.silences.muted_by(alert.labels, self._clock()),
         }
 
     def _rule(self, rule: Rule) -> dict[str, Any]:

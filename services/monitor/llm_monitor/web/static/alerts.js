@@ -39,10 +39,11 @@ export class AlertList {
   card(alert) {
     const labels = Object.entries(alert.labels).filter(([name]) => !["alertname", "severity"].includes(name));
     const since = Date.parse(alert.activeAt) / 1000, value = Number(alert.value);
-    const silence = alert.state === "firing" && !alert.silenced
-      ? make("button", { text: "Silence for an hour", onclick: () => this.silence(alert) }) : null;
+    const muted = alert.silencedBy.length > 0;
+    const silence = muted ? make("button", { text: "End the silence", onclick: () => this.unmute(alert) })
+      : alert.state === "firing" ? make("button", { text: "Silence for an hour", onclick: () => this.silence(alert) }) : null;
     return make("article", { class: `alert ${alert.state}` },
-      make("header", {}, make("span", { class: `pill ${alert.state}`, text: alert.silenced ? "silenced" : alert.state }), make("h3", { text: alert.labels.alertname }),
+      make("header", {}, make("span", { class: `pill ${alert.state}`, text: muted ? "silenced" : alert.state }), make("h3", { text: alert.labels.alertname }),
         make("span", { class: "since", text: `since ${clock(since)} · ${span(Math.max(1, Math.round(Date.now() / 1000 - since)))}` })),
       make("p", { text: alert.annotations.summary ?? "" }),
       make("p", { class: "labels" }, ...labels.map(([name, each]) => make("span", { text: `${name} ${each}` })),
@@ -53,6 +54,12 @@ export class AlertList {
   async silence(alert) {
     const body = JSON.stringify({ matchers: alert.labels, seconds: SILENCE_SECONDS });
     await fetch("/api/silences", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+    this.shown = "";
+    this.refresh();
+  }
+
+  async unmute(alert) {
+    await Promise.all(alert.silencedBy.map((id) => fetch(`/api/silences/${id}`, { method: "DELETE" })));
     this.shown = "";
     this.refresh();
   }
