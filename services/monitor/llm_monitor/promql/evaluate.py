@@ -24,6 +24,8 @@ LOOKBACK: Final = 300.0
 SUBQUERY_STEP: Final = 60.0
 MAX_STEPS: Final = 11_000
 """Most steps of a range query, Prometheus's limit."""
+MAX_POINTS: Final = 2_000_000
+"""Most steps of all series of a selector together, so that a query takes tens of megabytes at most."""
 
 
 Shared = dict[tuple[tree.Node, float, float, int], Vector]
@@ -40,9 +42,18 @@ class _Query:
 
     def moments(self, shift: tree.Shift) -> Floats:
         """Return the moment that a selector looks from at each step."""
-        fixed = {"start": self.start, "end": self.end}.get(shift.at, shift.at) if shift.at is not None else None  # type: ignore[arg-type]
-        base = self.times if fixed is None else np.full(len(self.times), fixed)
-        return base - shift.offset
+        if shift.at is None:
+            return self.times - shift.offset
+        at = self.start if shift.at == "start" else self.end if shift.at == "end" else shift.at
+        return np.full(len(self.times), at - shift.offset)
+
+    def select(self, node: tree.Selector, moments: Floats, reach: float) -> list[Series]:
+        """Return the selected series with their samples of up to `reach` seconds before each moment."""
+        series = self.source.select(node.matchers, float(moments.min()) - reach, float(moments.max()))
+        if len(series) * len(self.times) > MAX_POINTS:
+            size = f"{len(series)} series at {len(self.times)} steps"
+            raise EvaluationError(f"{size} are more than {MAX_POINTS} points; take a larger step, or fewer series")
+        return series
 
 
 def instant(expression: Expression, source: Source, at: float, *, shared: Shared | None = None) -> Vector:
@@ -119,13 +130,14 @@ def _text(node: tree.Node) -> str:
 
 def _select(node: tree.Selector, query: _Query) -> tuple[Vector, Floats]:
     moments = query.moments(node.shift)
-    series = query.source.select(node.matchers, float(moments.min()) - LOOKBACK, float(moments.max()))
-    vector, taken = latest(series, moments, lookback=LOOKBACK, times=query.times)
-    return vector, taken
+    return latest(query.select(node, moments, LOOKBACK), moments, lookback=LOOKBACK, times=query.times)
 
 
 def _binary(node: tree.Binary, query: _Query) -> Vector | Floats:
-    left, right = _evaluate(node.left, query), _evaluate(node.right, query)
+    left = _evaluate(node.left, query)
+    if node.operator != "or" and isinstance(left, Vector) and not left.labels:
+        return left
+    right = _evaluate(node.right, query)
     if isinstance(left, Vector):
         if isinstance(right, Vector):
             return binary.vectors(node, left, right)
@@ -139,8 +151,7 @@ def _ranges(node: tree.Node, query: _Query) -> list[Windows]:
     """Return the windows of a range vector."""
     if isinstance(node, tree.Selector):
         moments = query.moments(node.shift)
-        series = query.source.select(node.matchers, float(moments.min()) - node.window, float(moments.max()))
-        return list(windows(series, moments, node.window))
+        return list(windows(query.select(node, moments, node.window), moments, node.window))
     if not isinstance(node, tree.Subquery):
         raise EvaluationError("a range vector is needed")
     moments = query.moments(node.shift)

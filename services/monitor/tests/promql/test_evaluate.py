@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support_promql import Memory
 
 from llm_monitor.promql import EvaluationError, Vector, instant, parse, query_range
-from llm_monitor.promql.evaluate import LOOKBACK, MAX_STEPS, Shared
+from llm_monitor.promql.evaluate import LOOKBACK, MAX_POINTS, MAX_STEPS, Shared
 from llm_monitor.series import labels_of
 
 
@@ -113,6 +113,16 @@ def test_what_cannot_be_evaluated_is_said(text: str, says: str) -> None:
 def test_too_many_steps_are_refused() -> None:
     with pytest.raises(EvaluationError, match=str(MAX_STEPS)):
         query_range(parse("x"), Memory(), 0, MAX_STEPS, step=1)
+
+
+def test_too_many_points_are_refused() -> None:
+    memory = Memory()
+    for number in range(MAX_POINTS // 10_000 + 1):
+        memory.add("x", [(0, 1)], i=str(number))
+    for text in ("x", "rate(x[1m])"):
+        with pytest.raises(EvaluationError, match="fewer series"):
+            query_range(parse(text), memory, 0, 9_999, step=1)
+        query_range(parse(text), memory, 0, 99, step=1)
 
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=40), st.integers(2, 60), st.integers(1, 50))
