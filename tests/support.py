@@ -68,7 +68,7 @@ def kill(running: Running) -> None:
     os.waitpid(running.pid, 0)
 
 
-def eventually(condition: Callable[[], bool], timeout: float = 10.0) -> bool:
+def eventually(condition: Callable[[], bool], timeout: float = 30.0) -> bool:
     """Return whether `condition` becomes true within `timeout` seconds, as soon as it does."""
     deadline = time.monotonic() + timeout
     while not condition():
