@@ -21,6 +21,7 @@ SYSTEMS = (
     "services/engine",
     "services/gateway",
     "services/router",
+    "services/monitor",
     "bench",
     "quantize",
     "kernels",
@@ -41,7 +42,7 @@ def navigation(root: Path, course: Syllabus) -> str:
         {"Course": [*_folder(root, "course"), {"Syllabus": SYLLABUS}, {"Exercises": EXERCISE_INDEX}, {"Map": MAP}]},
         {"Modules": ["modules/index.md", *(_module(root, module) for module in course.modules)]},
         {"Systems": _systems(root)},
-        {"Reference": [{"Glossary": "glossary.md"}, {"Decisions": _decisions(root)}]},
+        {"Reference": [{"Glossary": "glossary.md"}, {"Runbooks": _runbooks(root)}, {"Decisions": _decisions(root)}]},
     ]
     return yaml.safe_dump({"nav": tree}, sort_keys=False, allow_unicode=True)
 
@@ -88,6 +89,11 @@ def _section(folder: str, names: Iterable[str], named: Any) -> Entry:
         is_own = posixpath.dirname(name) == folder and name.endswith("README.md")
         pages.append(f"{COPIES}/{name}" if is_own else {named[name]: f"{COPIES}/{name}"})
     return {posixpath.basename(folder).capitalize(): pages}
+
+
+def _runbooks(root: Path) -> list[str]:
+    files = sorted(file.relative_to(root / "docs").as_posix() for file in (root / "docs" / "runbooks").glob("[A-Z]*.md"))
+    return ["runbooks/README.md", *(file for file in files if not file.endswith("README.md"))]
 
 
 def _decisions(root: Path) -> list[Any]:
