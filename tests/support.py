@@ -9,12 +9,16 @@ import socket
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from llm_lab import service
 from llm_lab.ports import HOST
 from llm_lab.service import Running
 
@@ -33,6 +37,39 @@ class Stack:
     def url(self, edge: str) -> str:
         """Return the URL of "engine" or of "gateway"."""
         return {"engine": self.engine, "gateway": self.gateway}[edge].url
+
+
+@dataclass(frozen=True)
+class MonitorClient:
+    """A monitor's HTTP API, which is Prometheus's."""
+
+    url: str
+
+    def value(self, expression: str) -> float | None:
+        """Return the first value of an expression now; None if it has none."""
+        result = self._get(f"query?{urllib.parse.urlencode({'query': expression})}")["result"]
+        return float(result[0]["value"][1]) if result else None
+
+    def firing(self) -> dict[str, dict[str, str]]:
+        """Return the labels of the alerts that fire, by name."""
+        alerts = self._get("alerts")["alerts"]
+        return {one["labels"]["alertname"]: one["labels"] for one in alerts if one["state"] == "firing"}
+
+    def _get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}", timeout=60) as response:
+            return json.load(response)["data"]
+
+
+def run_monitor(start: Callable[..., Running], folder: Path, targets: Mapping[str, str]) -> MonitorClient:
+    """Run a monitor over targets, name -> URL, and wait until it is ready."""
+    port = any_port()
+    addresses = [{"address": url, "labels": {"instance": name}} for name, url in targets.items()]
+    config = folder / "monitor.yaml"
+    collect = {"targets": addresses, "gpus": False}
+    config.write_text(yaml.safe_dump({"port": port, "data": str(folder / "monitor"), "collect": collect}))
+    running = start("monitor", port, "-m", "llm_monitor", "serve", "--config", str(config))
+    service.wait_until_ready([running], READY_TIMEOUT)
+    return MonitorClient(running.url)
 
 
 def any_port() -> int:
