@@ -8,6 +8,7 @@ exposition        Prometheus' text format, read
 metrics           vLLM's metric names, with their labels and buckets
 gateway_metrics   the gateway's own
 router_metrics    the router's own
+monitor_metrics   the monitor's, about its targets, GPUs and itself
 settings          one configuration model per service, from YAML, environment and flags
 testing           test doubles; no service imports them
 """
