@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
+import sys
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +19,7 @@ from tests.web.test_traces import TRACE, batch
 
 from llm_contract.settings import InvalidSettings, read
 from llm_monitor.boards.catalog import BOARDS
+from llm_monitor.history.recording import Recorder
 from llm_monitor.server import Running, monitor
 from llm_monitor.settings import MonitorSettings
 from llm_monitor.testing.chromium import Browser, Tab, chromium
@@ -66,6 +69,15 @@ async def browser() -> AsyncIterator[Browser]:
 async def ask(world: World, path: str) -> Any:
     async with aiohttp.ClientSession() as session, session.get(world.running.url + path) as response:
         return await response.json()
+
+
+async def samples(world: World) -> None:
+    """Wait until rates have values."""
+    async with asyncio.timeout(30):
+        found: list[Any] = []
+        while not found:
+            await asyncio.sleep(0.1)
+            found = (await ask(world, "/api/v1/query?query=rate(vllm:generation_tokens_total[5s])"))["data"]["result"]
 
 
 async def test_every_board_is_clean_on_desktop_phone_and_in_the_dark(world: World, browser: Browser) -> None:
@@ -164,12 +176,7 @@ async def test_keys_change_boards(world: World, browser: Browser) -> None:
 
 
 async def test_no_series_of_the_scripted_fleet_is_missing(world: World) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            found = await ask(world, "/api/v1/query?query=sum(rate(vllm:generation_tokens_total[10s]))")
-            if found["data"]["result"]:
-                break
-            await asyncio.sleep(0.2)
+    await samples(world)
     filters = await ask(world, "/api/filters")
     assert filters["model"] == ["main"]
     assert filters["engine"] == sorted(world.fleet.names)
@@ -201,3 +208,25 @@ def test_off_loopback_keys_are_needed() -> None:
         read(MonitorSettings, prog="llm-monitor", argv=["--host", "0.0.0.0"])
     keys = json.dumps({"keys": [hash_key("k")]})
     assert read(MonitorSettings, prog="llm-monitor", argv=["--host", "0.0.0.0", "--web", keys]).host == "0.0.0.0"
+
+
+async def test_a_process_serves_a_recording_and_ends_at_once(tmp_path: Path, world: World) -> None:
+    recording = tmp_path / "incident.llmrec"
+    recorder = Recorder(recording, world.running.head, begin=0.0)
+    await samples(world)
+    recorder.close()
+    command = (sys.executable, "-m", "llm_monitor", "replay", str(recording), "--port", "0")
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    url = (await process.stdout.readline()).decode().strip()
+    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+        found: list[Any] = []
+        while not found:
+            async with session.get(
+                f"{url}/api/v1/query?query=count_over_time(vllm:num_requests_running[5m])"
+            ) as response:
+                found = (await response.json())["data"]["result"]
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(10):
+        assert await process.wait() == 0
+    assert {one["metric"]["job"] for one in found} == {"engine"}

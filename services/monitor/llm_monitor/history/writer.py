@@ -155,7 +155,8 @@ class History:
         self.store.write_minute(chunks, end)
         self._minute = end
         for chunk in chunks:
-            self._live[chunk.ids] = ~np.isnan(chunk.values[:, -1])
+            if len(chunk.times):  # none if all that a target had was markers, such as a rule that yields nothing
+                self._live[chunk.ids] = ~np.isnan(chunk.values[:, -1])
         oldest = end - to_ms(self._head.seconds)
         self._written = {target: written for target, written in self._written.items() if written.time > oldest}
 
