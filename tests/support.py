@@ -7,12 +7,14 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,13 @@ class MonitorClient:
     """A monitor's HTTP API, which is Prometheus's."""
 
     url: str
+    had_values: set[str] = field(default_factory=set)
+
+    def seen(self, expression: str) -> bool:
+        """Return whether an expression has a value now, or had one when it was asked before."""
+        if expression not in self.had_values and self.value(expression) is not None:
+            self.had_values.add(expression)
+        return expression in self.had_values
 
     def value(self, expression: str) -> float | None:
         """Return the first value of an expression now; None if it has none."""
@@ -88,6 +97,24 @@ def post(url: str, body: bytes | dict[str, Any], path: str = "/v1/completions") 
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
+
+
+@contextmanager
+def loaded(url: str, body: dict[str, Any]) -> Iterator[None]:
+    """Send requests one after the other while the `with` block runs."""
+    ended = threading.Event()
+
+    def send() -> None:
+        while not ended.is_set():
+            post(url, body)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        sender.join()
 
 
 def metric(url: str, name: str) -> float:

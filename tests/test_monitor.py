@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import MonitorClient, Stack, any_port, eventually, kill, post, run_monitor
+from support import MonitorClient, Stack, any_port, eventually, kill, loaded, post, run_monitor
 
 from llm_lab import service
 from llm_lab.service import Running
@@ -35,7 +35,8 @@ def test_tokens_are_counted_exactly_and_every_panel_has_data(monitor: MonitorCli
 
     boards = [board for board in BOARDS if board.key in WATCHED]
     assert {board.key for board in boards} == set(WATCHED)
-    assert empty(boards, lambda expression: monitor.value(expression) is not None) == []
+    with loaded(stack.gateway.url, BODY):
+        assert eventually(lambda: not empty(boards, monitor.seen)), empty(boards, monitor.seen)
 
 
 def test_a_dead_engine_raises_its_alert_and_a_new_one_resolves_it(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import eventually, post, run_monitor
+from support import eventually, loaded, post, run_monitor
 
 from llm_lab.service import Running
 from llm_monitor.boards.catalog import BOARDS
@@ -31,7 +31,8 @@ def test_every_panel_about_engines_has_data(
     assert eventually(lambda: monitor.value(counted) == before + tokens)
 
     (engines,) = (board for board in BOARDS if board.key == "engines")
-    assert empty([engines], lambda expression: monitor.value(expression) is not None) == []
+    with loaded(servers[0].url, BODY):
+        assert eventually(lambda: not empty([engines], monitor.seen)), empty([engines], monitor.seen)
 
 
 def test_one_look_at_them_says_that_all_is_well(servers: list[Running]) -> None:

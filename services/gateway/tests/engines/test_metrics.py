@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import cast
 
 from llm_gateway.classes import DEFAULT_CLASSES
@@ -12,7 +13,7 @@ from llm_gateway.waiting import Waiting
 
 def watched(*engines: EngineSettings) -> tuple[EnginePool, GatewayMetrics]:
     metrics = GatewayMetrics()
-    pool = EnginePool(engines, on_removed=metrics.forget_engine)
+    pool = EnginePool(engines, on_added=metrics.expect_engine, on_removed=metrics.forget_engine)
     metrics.observe_scheduler(cast(RequestQueue, None), pool, ())  # without classes it is not looked at
     return pool, metrics
 
@@ -55,3 +56,14 @@ def test_what_is_shed_is_counted() -> None:
     metrics = GatewayMetrics()
     metrics.shed("batch")
     assert metrics.value("gateway_shed_total", {"class": "batch"}) == 1
+
+
+def test_rare_events_are_exported_as_0_before_the_first_one() -> None:
+    metrics = GatewayMetrics()
+    pool = EnginePool([EngineSettings(url="http://a", name="a")], on_added=metrics.expect_engine)
+    metrics.observe_scheduler(cast(RequestQueue, SimpleNamespace(depth=lambda name: 0)), pool, ("batch",))
+    text = metrics.text().decode()
+    for reason in ("preempted", "retry", "hedge", "resume"):
+        assert f'gateway_reattempts_total{{class="batch",reason="{reason}"}} 0.0' in text
+    assert 'gateway_shed_total{class="batch"} 0.0' in text
+    assert 'gateway_engine_failures_total{engine="a",phase="connect"} 0.0' in text

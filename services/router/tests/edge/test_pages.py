@@ -129,6 +129,9 @@ async def test_every_metric_is_exported_under_its_name(client: aiohttp.ClientSes
         assert f'router_requests_total{{model="{MODEL}",outcome="ok",policy="prefix"}} 1.0' in page
         assert f'router_engine_up{{engine="e0",model="{MODEL}"}} 1.0' in page
         assert 'router_attempts_total{engine="e0"' in page
+        assert f'router_ejections_total{{cause="reset",engine="e0",model="{MODEL}"}} 0.0' in page
+        assert f'router_broken_streams_total{{ending="error",model="{MODEL}"}} 0.0' in page
+        assert f'router_reattempts_total{{model="{MODEL}",reason="retry"}} 0.0' in page
         edge.list()  # the series of an engine that is gone end with it
         _, page = await get(client, edge.url + "/metrics")
         assert 'engine="e0"' not in page
