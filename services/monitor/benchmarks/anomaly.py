@@ -33,13 +33,17 @@ METRICS = {
     "TpotAnomaly": ("instance:tpot_seconds:mean5m", "instance:tpot_seconds:usual", 0.03),
     "TtftAnomaly": ("instance:ttft_seconds:mean5m", "instance:ttft_seconds:usual", 0.3),
 }
+REQUESTS = ("vllm:request_time_per_output_token_seconds_count", "vllm:time_to_first_token_seconds_count")
+REQUESTS_A_MINUTE = 60
 
 
 class Samples:
-    """Series of one sample a minute."""
+    """Series of one sample a minute; all engines have enough requests."""
 
-    def __init__(self) -> None:
+    def __init__(self, engines: int, minutes: int) -> None:
         self.series: list[Series] = []
+        for name in REQUESTS:
+            self.add(name, np.tile(REQUESTS_A_MINUTE * np.arange(minutes, dtype=float), (engines, 1)))
 
     def add(self, name: str, values: Floats) -> None:
         times = MINUTE * np.arange(values.shape[1], dtype=float)
@@ -128,7 +132,7 @@ def measure(alert: str, seed: int, engines: int) -> dict[str, object]:
     rule = next(rule for rule in load(AlertSettings()).alerts if rule.name == alert)
     hold, keep = int(rule.hold / MINUTE), int(rule.keep_firing_for / MINUTE)
     values = quiet(np.random.default_rng(seed), engines, base, WARM_UP + WEEK + DAY)
-    samples = Samples()
+    samples = Samples(*values.shape)
     samples.add(metric, values)
     for name in (usual, f"{usual}_high"):
         record(samples, name, WARM_UP, WEEK + DAY)
@@ -150,7 +154,7 @@ def _noticed(rule: Rule, values: Floats, change: float) -> dict[str, object]:
     begin = WARM_UP + WEEK
     minutes = np.arange(DAY)
     changed[:, begin:] *= change or 1 + 0.5 * minutes / 60
-    samples = Samples()
+    samples = Samples(*values.shape)
     samples.add(metric, changed)
     for name in (usual, f"{usual}_high"):
         record(samples, name, begin, DAY)

@@ -1,6 +1,7 @@
 """Seconds from an incident to its alert, with the built-in rules as they are, on live targets scraped at 4 Hz.
 
     python services/monitor/benchmarks/incidents.py                    # writes results/incidents.json, ten minutes
+    python services/monitor/benchmarks/incidents.py --quiet 3600       # writes results/quiet.json
 
 Rules are evaluated once a second, as in the service. Each incident runs alone: some calm, the incident until its alert
 fires, its end until the alert resolves.
@@ -14,8 +15,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from llm_monitor.testing.incidents import INCIDENTS
-from llm_monitor.testing.watch import observe
+from llm_monitor.testing.incidents import DRIFTS, INCIDENTS
+from llm_monitor.testing.watch import observe, quiet
 
 RESULTS = Path(__file__).parent / "results" / "incidents.json"
 LIMIT = 5.0
@@ -25,8 +26,12 @@ LIMIT = 5.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--quiet", type=float, metavar="SECONDS", help="cause no incident, and count the alerts")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    if arguments.quiet:
+        _quiet(arguments.quiet)
+        return
     rows = []
     for name, (alert, incident) in INCIDENTS.items():
         for _ in range(arguments.runs):
@@ -36,6 +41,14 @@ def main() -> None:
             print(json.dumps(rows[-1]), flush=True)
     arguments.output.parent.mkdir(exist_ok=True)
     arguments.output.write_text(json.dumps({"limit_after_for": LIMIT, "incidents": rows}, indent=1) + "\n")
+
+
+def _quiet(seconds: float) -> None:
+    """Watch all targets at once while nothing happens to them, and write results/quiet.json."""
+    incidents = [incident() for _, incident in (*INCIDENTS.values(), *DRIFTS.values())]
+    result = {"seconds": seconds, "alerts": asyncio.run(quiet(incidents, seconds))}
+    RESULTS.with_name("quiet.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

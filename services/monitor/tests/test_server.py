@@ -212,7 +212,7 @@ def test_off_loopback_keys_are_needed() -> None:
 
 async def test_a_process_serves_a_recording_and_ends_at_once(tmp_path: Path, world: World) -> None:
     recording = tmp_path / "incident.llmrec"
-    recorder = Recorder(recording, world.running.head, begin=0.0)
+    recorder = Recorder(recording, world.running.head)
     await samples(world)
     recorder.close()
     command = (sys.executable, "-m", "llm_monitor", "replay", str(recording), "--port", "0")

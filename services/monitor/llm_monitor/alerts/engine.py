@@ -83,35 +83,74 @@ class AlertEngine:
 
     def evaluate(self, at: float) -> None:
         """Evaluate the groups that are due, write their results, and hand the alerts to the notifier."""
-        for group in self.rules.groups:
-            if at >= self._due.get(id(group), at):
-                self._due[id(group)] = at - at % group.interval + group.interval
-                self._evaluate_group(group, at)
-        self.silences.forget(at)
-        if self._notifier is not None:
-            self._notifier.update([a for a in self.alerts() if not self.silences.muted_by(a.labels, at)], at)
+        for group in self._due_groups(at):
+            for number, rule in enumerate(group.rules):
+                self._take(rule, f"{group.name}/{number}", self._compute(rule, at), at)
+        self._tell(at)
         if self._state is not None:
             self._state.save(self._dump(at))
 
     async def run(self) -> None:
-        """Evaluate each second until cancelled."""
+        """Evaluate each second until cancelled.
+
+        Groups with a longer interval look far back, into the history on disk, so a thread computes them.
+        """
         while True:
-            self.evaluate(self._now())
+            at = self._now()
+            for group in self._due_groups(at):
+                for number, rule in enumerate(group.rules):
+                    slow = group.interval > INTERVAL
+                    result = await asyncio.to_thread(self._compute, rule, at) if slow else self._compute(rule, at)
+                    self._take(rule, f"{group.name}/{number}", result, at)
+            self._tell(at)
+            if self._state is not None:
+                await asyncio.to_thread(self._state.save, self._dump(at))
             await asyncio.sleep(INTERVAL - self._now() % INTERVAL)
 
-    def _evaluate_group(self, group: RuleGroup, at: float) -> None:
-        for number, rule in enumerate(group.rules):
-            health, begin = self.health[id(rule)], time.perf_counter()
-            health.error = ""
-            try:
-                vector = instant(rule.expr, self.source, at)
-                written = self._alert(rule, vector, at) if rule.alert else _recorded(rule, vector)
-                self._write(f"{group.name}/{number}", at, written)
-            except EvaluationError as error:
-                # States stay as they are: a rule in error neither fires nor resolves.
-                health.error = str(error)
-                logger.warning("rule %s cannot be evaluated: %s", rule.name, error)
+    def _due_groups(self, at: float) -> list[RuleGroup]:
+        """Return the groups to evaluate now, the frequent ones first: they do not wait for the slow ones."""
+        due = []
+        for group in self.rules.groups:
+            next_time = self._due.get(id(group), at)
+            if at >= next_time or at < next_time - group.interval:  # the clock was set back
+                self._due[id(group)] = at - at % group.interval + group.interval
+                due.append(group)
+        return sorted(due, key=lambda group: group.interval)
+
+    def _compute(self, rule: Rule, at: float) -> Vector | None:
+        """Return the result of a rule's expression; None if it is in error."""
+        health, begin = self.health[id(rule)], time.perf_counter()
+        try:
+            return instant(rule.expr, self.source, at)
+        except EvaluationError as error:
+            self._failed(rule, str(error))
+        except Exception as error:
+            logger.exception("rule %s", rule.name)
+            health.error = f"{type(error).__name__}: {error}"
+        finally:
             health.at, health.seconds = at, time.perf_counter() - begin
+        return None
+
+    def _take(self, rule: Rule, writer: str, vector: Vector | None, at: float) -> None:
+        """Use a result. Without one, states stay as they are: a rule in error neither fires nor resolves."""
+        if vector is None:
+            return
+        try:
+            self._write(writer, at, self._alert(rule, vector, at) if rule.alert else _recorded(rule, vector))
+            self.health[id(rule)].error = ""
+        except EvaluationError as error:
+            self._failed(rule, str(error))
+
+    def _failed(self, rule: Rule, error: str) -> None:
+        health = self.health[id(rule)]
+        if health.error != error:
+            logger.warning("rule %s cannot be evaluated: %s", rule.name, error)
+        health.error = error
+
+    def _tell(self, at: float) -> None:
+        self.silences.forget(at)
+        if self._notifier is not None:
+            self._notifier.update([a for a in self.alerts() if not self.silences.muted_by(a.labels, at)], at)
 
     def _alert(self, rule: Rule, vector: Vector, at: float) -> Written:
         """Bring the alerts of a rule to the present and return its `ALERTS` samples."""

@@ -75,9 +75,12 @@ class GroupingNotifier:
     def _update_group(self, key: GroupKey, members: Sequence[Alert], at: float) -> None:
         group = self._groups.get(key)
         if group is None:
-            if all(alert.state == "resolved" for alert in members):
+            if all(alert.state == "resolved" and not alert.notified for alert in members):
                 return
             group = self._groups[key] = _Group(due=at + self._settings.group_wait)
+            # Notified by the process before this one.
+            group.sent = {_identity(alert): "firing" for alert in members if alert.notified}
+            group.sent_at = at if group.sent else None
         # A resolution is news only to those who heard of the alert.
         news = [a for a in members if a.state == "firing" or group.sent.get(_identity(a)) == "firing"]
         states = {_identity(alert): alert.state for alert in news}
@@ -88,6 +91,8 @@ class GroupingNotifier:
             return
         group.sent = {_identity(a): a.state for a in members if _identity(a) in states or _identity(a) in group.sent}
         group.sent_at, group.due = at, at + self._settings.group_interval
+        for alert in news:
+            alert.notified = alert.state == "firing"
         notification = _notification(key, news, at, self._settings.external_url)
         for delivery in self.deliveries:
             delivery.put(notification)

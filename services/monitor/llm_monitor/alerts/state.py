@@ -32,6 +32,8 @@ class Alert:
     fired_at: float | None = None
     resolved_at: float | None = None
     annotations: dict[str, str] = field(default_factory=dict)
+    notified: bool = False
+    """Whether a notification says that it fires."""
     kept_since: float | None = None
     """When the condition of a firing alert ended; None while it holds."""
 

@@ -84,6 +84,8 @@ class TestFile(_Model):
     __test__ = False
     rule_files: Sequence[Path]
     evaluation_interval: Duration = 60.0
+    group_eval_order: Sequence[str] = ()
+    """Groups in the order of evaluation. promtool's order is random without it; here it is that of the rules."""
     tests: Sequence[Case]
 
 
@@ -94,11 +96,8 @@ def run_file(path: Path) -> list[str]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InvalidTest(f"{path}: {error}") from None
     rules = load_files(path.parent / rule_file for rule_file in file.rule_files)
-    return run(file, rules)
-
-
-def run(file: TestFile, rules: Rules) -> list[str]:
-    """Return what fails when the tests of a file are run on the given rules."""
+    order = {name: number for number, name in enumerate(file.group_eval_order)}
+    rules = Rules(tuple(sorted(rules.groups, key=lambda group: order.get(group.name, -1))))
     failures = []
     for number, case in enumerate(file.tests):
         name = case.name or f"test {number + 1}"

@@ -151,12 +151,13 @@ class History:
             known = ids != REFUSED
             chunk = self._chunk(ids[known], np.rint(frame.times * 1000).astype(np.int64), frame.values[known])
             counters = np.array([is_counter(dict(labels)[NAME]) for labels in frame.labels], np.bool_)
-            chunks.append(thin(chunk, self.store.levels[0].step, counters[known]))
+            chunk = thin(chunk, self.store.levels[0].step, counters[known])
+            if len(chunk.times):  # none if all that a target had was markers, such as a rule that yields nothing
+                chunks.append(chunk)
         self.store.write_minute(chunks, end)
         self._minute = end
         for chunk in chunks:
-            if len(chunk.times):  # none if all that a target had was markers, such as a rule that yields nothing
-                self._live[chunk.ids] = ~np.isnan(chunk.values[:, -1])
+            self._live[chunk.ids] = ~np.isnan(chunk.values[:, -1])
         oldest = end - to_ms(self._head.seconds)
         self._written = {target: written for target, written in self._written.items() if written.time > oldest}
 

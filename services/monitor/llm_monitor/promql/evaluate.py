@@ -125,7 +125,10 @@ def _select(node: tree.Selector, query: _Query) -> tuple[Vector, Floats]:
 
 
 def _binary(node: tree.Binary, query: _Query) -> Vector | Floats:
-    left, right = _evaluate(node.left, query), _evaluate(node.right, query)
+    left = _evaluate(node.left, query)
+    if node.operator != "or" and isinstance(left, Vector) and not left.labels:
+        return left
+    right = _evaluate(node.right, query)
     if isinstance(left, Vector):
         if isinstance(right, Vector):
             return binary.vectors(node, left, right)

@@ -6,7 +6,7 @@ A step without a sample is not the same as a sample whose value is NaN (0/0 is o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -38,11 +38,14 @@ class Vector:
     def of(labels: Sequence[Labels], values: Floats, times: Floats, present: Bools | None = None) -> Vector:
         """Return a vector whose values are NaN wherever nothing is present; by default all is."""
         shape = (len(labels), len(times))
+        if values.shape != shape:
+            values = np.broadcast_to(values, shape)
         if present is None:
-            return Vector(list(labels), np.broadcast_to(values, shape), times, np.ones(shape, bool))
-        present = np.broadcast_to(present, shape)
+            return Vector(list(labels), values, times, np.ones(shape, bool))
+        if present.shape != shape:
+            present = np.broadcast_to(present, shape)
         if present.all():
-            return Vector(list(labels), np.broadcast_to(values, shape), times, present)
+            return Vector(list(labels), values, times, present)
         return Vector(list(labels), np.where(present, values, np.nan), times, present)
 
     def rows(self, index: Sequence[int] | Ints | Bools) -> Vector:
@@ -61,12 +64,15 @@ class Vector:
 
     def compact(self) -> Vector:
         """Return the vector without series that have no sample."""
+        if not self.labels:
+            return self
         some = np.asarray(self.present.any(axis=1))
         return self if some.all() else self.rows(some)
 
     def relabelled(self, change: Callable[[Labels], Labels]) -> Vector:
         """Return the vector with changed labels; series that become equal are joined."""
-        return replace(self, labels=[change(each) for each in self.labels]).joined()
+        labels = [change(each) for each in self.labels]
+        return Vector(labels, self.values, self.times, self.present).joined()
 
     def without_name(self) -> Vector:
         return self.relabelled(without_name)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Self
 
@@ -72,6 +72,15 @@ class Watch:
             if alert.state == "firing":
                 self.fired.setdefault(alert.name, alert)
         self._changed.set()
+
+
+async def quiet(incidents: Sequence[AbstractAsyncContextManager[Incident]], seconds: float) -> list[str]:
+    """Watch the targets of several incidents that do not happen; return the alerts that fire."""
+    async with AsyncExitStack() as stack:
+        targets = [target for each in incidents for target in (await stack.enter_async_context(each)).targets]
+        watch = await stack.enter_async_context(Watch(hasty_rules(1.0, 1.0), tuple(targets)))
+        await watch.seconds(seconds)
+        return sorted(watch.fired)
 
 
 async def observe(

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import math
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from llm_monitor.alerts.settings import SloSettings
 from llm_monitor.alerts.state import RESOLVED_RETENTION, Alert
 from llm_monitor.alerts.store import NewerState, StateFile
 from llm_monitor.promql import instant, parse
-from llm_monitor.series import Matcher
+from llm_monitor.series import Matcher, Series
 from llm_monitor.series.head import Head
 
 DOWN = """
@@ -132,6 +135,58 @@ def test_a_rule_in_error_keeps_its_states_and_says_why() -> None:
     (rule,) = engine.rules.alerts
     assert "several series match" in engine.health[id(rule)].error
     assert [alert.state for alert in engine.alerts()] == ["firing"]
+
+
+def test_an_error_is_logged_once_and_gone_when_the_rule_works_again(caplog: pytest.LogCaptureFixture) -> None:
+    memory = Memory().add("x", [(0, 1)], i="a").add("x", [(3, 1), (6, math.nan)], i="b").add("y", [(0, 1)])
+    engine = AlertEngine(rules("groups: [{name: a, rules: [{alert: X, expr: y * on () x}]}]"), memory)
+    errors = []
+    for at in range(9):
+        engine.evaluate(at)
+        errors.append(bool(engine.health[id(engine.rules.alerts[0])].error))
+    assert errors == [False] * 3 + [True] * 3 + [False] * 3
+    assert len(caplog.records) == 1
+
+
+class Broken:
+    def select(self, *_: object) -> list[Series]:
+        raise OSError("the disk is gone")
+
+
+def test_a_source_that_fails_is_an_error_of_the_rule() -> None:
+    engine = AlertEngine(rules(), Broken())
+    engine.evaluate(1)
+    assert "the disk is gone" in engine.health[id(engine.rules.alerts[0])].error
+
+
+def test_a_clock_that_was_set_back_does_not_stop_the_alerts() -> None:
+    engine = AlertEngine(rules(), outage(0, 100))
+    engine.evaluate(3600)
+    assert states(engine, 20) == {0: "pending", 10: "firing"}
+
+
+async def test_slow_groups_run_in_a_thread() -> None:
+    threads: dict[str, bool] = {}
+    loop, both = asyncio.get_running_loop(), asyncio.Event()
+
+    class Watched(Memory):
+        def select(self, matchers: Sequence[Matcher], start: float, end: float) -> list[Series]:
+            threads[matchers[0].value] = threading.current_thread() is threading.main_thread()
+            if len(threads) == 2:
+                loop.call_soon_threadsafe(both.set)
+            return super().select(matchers, start, end)
+
+    text = """
+groups:
+- {name: slow, interval: 30s, rules: [{record: a, expr: slow_metric}]}
+- {name: quick, rules: [{record: b, expr: quick_metric}]}
+"""
+    running = asyncio.create_task(AlertEngine(rules(text), Watched()).run())
+    await asyncio.wait_for(both.wait(), 20)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert threads == {"quick_metric": True, "slow_metric": False}
+    assert list(threads) == ["quick_metric", "slow_metric"]
 
 
 def test_two_series_that_become_the_same_alert_are_an_error() -> None:

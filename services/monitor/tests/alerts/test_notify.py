@@ -84,6 +84,29 @@ async def test_an_alert_that_resolves_before_it_was_sent_is_no_news() -> None:
     assert fake.sent == []
 
 
+async def test_after_a_restart_nobody_is_told_twice_and_everybody_of_the_end() -> None:
+    fake = Fake()
+    notifier = GroupingNotifier(SETTINGS, {"fake": fake})
+    restored = alert("a")
+    restored.notified = True
+    for at in range(50):
+        restored.state = "firing" if at < 20 else "resolved"
+        notifier.update([restored], at)
+    await deliver(notifier)
+    assert fake.sent == [(20, ["a resolved"])]
+
+
+async def test_an_alert_that_ended_while_no_monitor_ran_is_resolved() -> None:
+    fake = Fake()
+    notifier = GroupingNotifier(SETTINGS, {"fake": fake})
+    restored = alert("a", "resolved")
+    restored.notified = True
+    for at in range(50):
+        notifier.update([restored], at)
+    await deliver(notifier)
+    assert fake.sent == [(5, ["a resolved"])]
+
+
 async def test_an_alert_that_fires_again_is_news() -> None:
     fake = Fake()
     notifier = GroupingNotifier(SETTINGS, {"fake": fake})

@@ -38,7 +38,7 @@ async def test_check_finds_what_is_wrong_and_names_it() -> None:
     async with exporter() as well, exporter() as stalled:
         well.body, stalled.body = ENGINE % 0, ENGINE % 4
         targets = [target_of(each) for each in (well.address, stalled.address, "127.0.0.1:9")]
-        finding = await check.look(targets, 1.0)
+        finding = await check.look(targets, 3.0)
     found = {(alert.name, dict(alert.labels)["instance"]) for alert in finding.alerts}
     assert found == {("EngineStalled", stalled.address), ("TargetDown", "127.0.0.1:9")}
     assert finding.values["running"] == {well.address: 0, stalled.address: 4}

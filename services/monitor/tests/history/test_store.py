@@ -272,7 +272,12 @@ def _increase(values: list[float]) -> float:
 def test_a_rule_without_results_does_not_stop_the_history(world: World) -> None:
     """A rule that held once, and then yields nothing, has pages without series."""
     world.run(5, lambda _: {"ALERTS": 1.0}, "rule")
-    world.run(60, lambda _: {}, "rule")
+
+    def nothing(time: float) -> dict[str, float]:
+        world.head.append("b", world.now, page({"gauge": time}, "b"))
+        return {}
+
+    world.run(60, nothing, "rule")
     assert read(world.storage, "ALERTS")[0] == (5.0, 1.0)
     world.run(20, lambda _: {"ALERTS": 1.0}, "rule")
     assert read(world.storage, "ALERTS")[-1] == (85.0, 1.0)

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import numpy as np
 import pytest
 from tests.support_prometheus import INSTALLED, Steps, prometheus
@@ -19,7 +20,8 @@ from tests.support_samples import BEGIN as FLEET_BEGIN
 from tests.support_samples import recorded as fleet_run
 
 from llm_monitor.alerts import AlertEngine, AlertSettings, load
-from llm_monitor.promql import EvaluationError, instant, parse
+from llm_monitor.promql import EvaluationError, instant, parse, query_range
+from llm_monitor.promql.remote import Prometheus
 from llm_monitor.series import Matcher, Series
 from llm_monitor.series.selection import NAME
 
@@ -252,6 +254,24 @@ def test_every_expression_has_the_same_result_in_prometheus(memory: Memory, addr
     assert not wrong, f"{len(wrong)} of {len(every)} differ:\n" + "\n".join(wrong[:15])
     assert len(every) > 500
     assert sum(refused(text, memory) for text in every) < 40
+
+
+REMOTE = ["running", "sum by (le) (rate(ttft_bucket[2m]))", "running > 3", "time()", "0 / (running - running)"]
+
+
+@pytest.mark.parametrize("text", REMOTE)
+async def test_the_remote_queries_have_the_same_results(memory: Memory, address: str, text: str) -> None:
+    expression = parse(text)
+    ours = query_range(expression, memory, STEPS.start, STEPS.end, step=STEPS.step)
+    async with aiohttp.ClientSession() as session:
+        served = Prometheus(address, session)
+        theirs = await served.query_range(expression, STEPS.start, STEPS.end, step=STEPS.step)
+        now = await served.instant(expression, STEPS.start)
+    order = [theirs.labels.index(labels) for labels in ours.labels]
+    assert len(order) == len(theirs.labels)
+    assert (theirs.present[order] == ours.present).all()
+    np.testing.assert_allclose(theirs.values[order], ours.values)
+    assert sorted(now.labels) == sorted(instant(expression, memory, STEPS.start).labels)
 
 
 def fleet_with_results(seconds: int) -> Memory:
