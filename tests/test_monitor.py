@@ -1,4 +1,4 @@
-"""The monitor before a real engine and gateway: counts are exact, no panel is empty, and a dead engine raises an alert."""
+"""The monitor before a real engine and gateway: exact counts, no empty panel, an alert when the engine dies."""
 
 from __future__ import annotations
 

@@ -92,10 +92,13 @@ def _section(folder: str, names: Iterable[str], named: Any) -> Entry:
 
 
 def _runbooks(root: Path) -> list[str]:
-    files = sorted(file.relative_to(root / "docs").as_posix() for file in (root / "docs" / "runbooks").glob("[A-Z]*.md"))
-    return ["runbooks/README.md", *(file for file in files if not file.endswith("README.md"))]
+    folder = root / "docs" / "runbooks"
+    return ["runbooks/README.md", *(f"runbooks/{name}.md" for name in _stems(folder) if name != "README")]
 
 
 def _decisions(root: Path) -> list[Any]:
-    files = sorted(file.relative_to(root / "docs").as_posix() for file in (root / "docs" / "adr").glob("0*.md"))
-    return ["adr/README.md", *files]
+    return ["adr/README.md", *(f"adr/{name}.md" for name in _stems(root / "docs" / "adr") if name != "README")]
+
+
+def _stems(folder: Path) -> list[str]:
+    return sorted(file.stem for file in folder.glob("*.md"))

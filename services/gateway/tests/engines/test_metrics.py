@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from types import SimpleNamespace
 from typing import cast
 
@@ -19,8 +20,13 @@ def watched(*engines: EngineSettings) -> tuple[EnginePool, GatewayMetrics]:
 
 
 def series(metrics: GatewayMetrics, engine: str) -> dict[str, float]:
-    lines = [line.split() for line in metrics.text().decode().splitlines() if f'{{engine="{engine}"' in line]
-    return {name.partition("{")[0]: float(value) for name, value in lines}
+    """Return the metrics of an engine by name, each summed over its other labels."""
+    found: Counter[str] = Counter()
+    for line in metrics.text().decode().splitlines():
+        if f'{{engine="{engine}"' in line:
+            name, value = line.split()
+            found[name.partition("{")[0]] += float(value)
+    return dict(found)
 
 
 async def test_an_engine_appears_when_it_is_added_and_disappears_when_it_is_gone() -> None:
