@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from types import SimpleNamespace
 from typing import cast
 
@@ -21,7 +21,7 @@ def watched(*engines: EngineSettings) -> tuple[EnginePool, GatewayMetrics]:
 
 def series(metrics: GatewayMetrics, engine: str) -> dict[str, float]:
     """Return the metrics of an engine by name, each summed over its other labels."""
-    found: Counter[str] = Counter()
+    found: defaultdict[str, float] = defaultdict(float)
     for line in metrics.text().decode().splitlines():
         if f'{{engine="{engine}"' in line:
             name, value = line.split()
