@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import yaml
@@ -104,6 +105,13 @@ def start_monitor(watched: Sequence[Running], started: list[Running]) -> Running
     config.write_text(yaml.safe_dump(settings, sort_keys=False))
     argv = (str(paths.PYTHON), "-m", "llm_monitor", "serve", "--config", str(config))
     return service.start(Service(MONITOR, argv, f"http://{HOST}:{port}"), started)
+
+
+def start_recorder(watched: Sequence[Running], file: Path, started: list[Running]) -> Running:
+    """Record what services export, until it is stopped, into a file that the monitor replays."""
+    file.unlink(missing_ok=True)
+    argv = (str(paths.PYTHON), "-m", "llm_monitor", "record", str(file), *(each.url for each in watched))
+    return service.start(Service("recorder", argv, watched[0].url), started)
 
 
 def _engines_of(backend: Running) -> int:
