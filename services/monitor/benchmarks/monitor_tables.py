@@ -47,9 +47,10 @@ def collecting(found: Found) -> str:
         for run in found["scrapes"]
     ]
     hour = found["hour"]
+    resident, disk = hour["memory_mib_every_5_minutes"][-1], hour["history_mib"]
     memory = (
         f"With {hour['targets']} targets and ten minutes of samples in memory, head and history stay at "
-        f"{hour['memory_mib_every_5_minutes'][-1]:.0f} MiB over an hour, which takes {hour['history_mib']:.0f} MiB on disk."
+        f"{resident:.0f} MiB over an hour, which takes {disk:.0f} MiB on disk."
     )
     heads = ("", "series", "CPU of a core, each", "a scrape")
     return f"{table(heads, rows)}\n\n{memory} {missed(found)}{measured_on(found)}"

@@ -23,6 +23,7 @@ from llm_monitor.promql import Expression, parse
 
 BUILTIN: Final = "rules.yaml"
 DEFAULT_INTERVAL: Final = 1.0
+_ZERO = re.compile(r"0+(ms|[smhdwy])?")
 _PLACEHOLDER = re.compile(r"\$\{slo\.(\w+)\}")
 
 
@@ -36,8 +37,8 @@ class UnknownPlaceholder(ValueError):
 
 def _seconds(value: Any) -> float:
     """Return a duration of Prometheus, such as 1m30s, in seconds."""
-    if value in ("0", 0):
-        return 0.0
+    if _ZERO.fullmatch(str(value)):
+        return 0.0  # which the library refuses
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is no duration; write it with its unit, as in 30s or 1m30s")
     try:

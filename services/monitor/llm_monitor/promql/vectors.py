@@ -108,18 +108,18 @@ def concatenate(parts: Sequence[Vector], times: Floats) -> Vector:
     )
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=32768)
 def without_name(labels: Labels) -> Labels:
     return tuple(pair for pair in labels if pair[0] != NAME)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=32768)
 def only(labels: Labels, names: tuple[str, ...]) -> Labels:
     """Return the labels of the given names."""
     return tuple(pair for pair in labels if pair[0] in names)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=32768)
 def without(labels: Labels, names: tuple[str, ...]) -> Labels:
     """Return the labels of all other names, the metric's name left out as well."""
     return tuple(pair for pair in labels if pair[0] not in names and pair[0] != NAME)
