@@ -26,6 +26,8 @@ from llm_monitor.web.view import Evaluated, Key, View, numbers
 
 POINTS = 600
 """Most points of what a viewer gets at first."""
+MAX_VIEWS = 50
+"""Most views that differ in board, filters, grouping or window. Viewers of the same view are not limited."""
 INLINE_STEPS = 20
 """Most steps of a range that is evaluated on the event loop."""
 PATIENCE = 10.0
@@ -88,6 +90,10 @@ class Hub:
     @property
     def viewers(self) -> int:
         return sum(one.viewers for one in self._watched.values())
+
+    def has_room(self, view: View) -> bool:
+        """Return whether a viewer can be taken: each view that differs costs an evaluation a cycle."""
+        return Key.of(view.board, view.choice) in self._watched or len(self._watched) < MAX_VIEWS
 
     def cycle(self, at: float) -> None:
         """Evaluate the views as of `at` and wake their viewers. The collector calls it when a cycle is complete."""

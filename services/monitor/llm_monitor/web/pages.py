@@ -24,7 +24,7 @@ from llm_monitor.boards.panel import FILTERS, SCOPES, Board, Choice, Panel
 from llm_monitor.series.selection import Matcher
 from llm_monitor.web.annotations import Annotation, Annotations, marks
 from llm_monitor.web.api import BadData, json_response
-from llm_monitor.web.live import PATIENCE, Hub, block
+from llm_monitor.web.live import MAX_VIEWS, PATIENCE, Hub, block
 from llm_monitor.web.queries import Queries, steps
 from llm_monitor.web.view import View
 
@@ -77,7 +77,9 @@ class Pages:
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
         """Handle GET /live?board=…: the stream of `web.live`."""
-        view = _view(request.query)
+        view = view_of(request.query)
+        if not self._hub.has_room(view):
+            return json_response({"error": f"{MAX_VIEWS} different views are watched already"}, status=503)
         span = min(self._live_seconds, max(1.0, _number(request.query, "span", 300.0)))
         text = request.headers.get("Last-Event-ID") or request.query.get("since", "")
         since = int(text) / 1000 if text.isdigit() and len(text) < 16 else None
@@ -105,7 +107,7 @@ class Pages:
         if not start < end:
             raise BadData("start must be before end")
         step = max(0.25, _number(request.query, "step", (end - start) / RANGE_POINTS))
-        view = _view(request.query)
+        view = view_of(request.query)
         window = self._queries.window(start, step, view.choice.window)
         view = View(view.board, replace(view.choice, window=window))
         expressions = [text for _, _, text in view.expressions]
@@ -159,7 +161,7 @@ def _panel(panel: Panel, known: Mapping[str, Exported]) -> dict[str, Any]:
     }
 
 
-def _view(query: MultiMapping[str]) -> View:
+def view_of(query: MultiMapping[str]) -> View:
     """Return the view that the query string asks for. Raises BadData."""
     try:
         chosen = board(query.get("board", "overview"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 import numpy as np
 
-from llm_monitor.promql import Vector, instant, parse, query_range
+from llm_monitor.promql import EvaluationError, Vector, instant, parse, query_range
 from llm_monitor.promql.evaluate import Shared
 from llm_monitor.promql.remote import Prometheus
 from llm_monitor.series.selection import Floats, Source
@@ -46,14 +47,22 @@ class Queries:
         self.clock = clock
 
     def now(self, expressions: Iterable[str], at: float) -> dict[str, Vector]:
-        """Evaluate each distinct expression once, in memory."""
+        """Evaluate each distinct expression once, in memory. One that cannot be evaluated now has no result."""
         shared: Shared = {}
-        return {text: instant(parse(text), self.head, at, shared=shared) for text in dict.fromkeys(expressions)}
+        found = {}
+        for text in dict.fromkeys(expressions):
+            with suppress(EvaluationError):
+                found[text] = instant(parse(text), self.head, at, shared=shared)
+        return found
 
     def recent(self, expressions: Iterable[str], start: float, end: float, step: float) -> dict[str, Vector]:
         """Evaluate over a recent range, e.g. what a viewer missed: in memory, and after a restart from the history."""
         source = self.past if self.past.resolution(start) else self.head
-        return {text: query_range(parse(text), source, start, end, step=step) for text in dict.fromkeys(expressions)}
+        found = {}
+        for text in dict.fromkeys(expressions):
+            with suppress(EvaluationError):
+                found[text] = query_range(parse(text), source, start, end, step=step)
+        return found
 
     def window(self, start: float, step: float, wanted: float) -> float:
         """Return a window of rates that has samples at the resolution of a range, and leaves none of them out."""
@@ -74,11 +83,11 @@ class Queries:
         if step <= 0 or (end - start) / step > MAX_STEPS:
             raise TooManySteps(f"a range has at most {MAX_STEPS} steps; take a longer step")
         tree = parse(expression)
-        if not self.past.resolution(start):
-            return query_range(tree, self.head, start, end, step=step)
-        if self._remote is not None:
+        is_past = self.past.resolution(start) > 0
+        if is_past and self._remote is not None:
             return await self._remote.query_range(tree, start, end, step=step)
-        return await asyncio.to_thread(query_range, tree, self.past, start, end, step=step)
+        source = self.past if is_past else self.head
+        return await asyncio.to_thread(query_range, tree, source, start, end, step=step)  # it can take seconds
 
     async def ranges(self, expressions: Iterable[str], start: float, end: float, step: float) -> Mapping[str, Vector]:
         return {text: await self.range(text, start, end, step) for text in dict.fromkeys(expressions)}

@@ -112,6 +112,11 @@ async def test_export_as_csv_and_parquet(client: TestClient[Any, Any]) -> None:
     assert [line.split(",")[1] for line in evaluated.splitlines()[1:]] == ["0.0", "5.0", "10.0"]
     parquet = await (await client.get("/api/export", params={**query, "format": "parquet"})).read()
     assert parquet[:4] == b"PAR1"
+    shown = {"board": "engines", "panel": "running", "by": "engine", "start": str(BEGIN), "end": str(END)}
+    panel = await (await client.get("/api/export", params=shown)).text()
+    assert panel.splitlines()[0] == "time,value,metric,instance"
+    assert panel.splitlines()[1].endswith(",0.0,running,a")
+    assert (await client.get("/api/export", params={**shown, "panel": "none"})).status == 400
     refused = await client.get("/api/export", params={**query, "format": "xlsx"})
     assert refused.status == 400
 

@@ -10,7 +10,7 @@ import orjson
 from tests.support_samples import BEGIN, Samples
 
 from llm_monitor.boards.catalog import board
-from llm_monitor.boards.panel import Choice
+from llm_monitor.boards.panel import Board, Choice, Panel, Query, Section
 from llm_monitor.web.live import Hub
 from llm_monitor.web.queries import Queries
 from llm_monitor.web.view import View
@@ -210,3 +210,31 @@ async def test_closing_the_hub_ends_the_streams() -> None:
     await Screen().read(stream, world.time)
     world.hub.close()
     assert [message async for message in stream if b"event: now" in message] == []
+
+
+async def test_the_number_of_different_views_is_bounded() -> None:
+    world = World()
+    streams = [
+        world.hub.follow(View(board("engines"), Choice(window=1.0 + n)), since=None, span=1.0) for n in range(50)
+    ]
+    for stream in streams:
+        await anext(stream)
+    assert not world.hub.has_room(View(board("engines"), Choice(window=99.0)))
+    assert world.hub.has_room(View(board("engines"), Choice(window=3.0)))
+
+
+async def test_an_expression_that_fails_leaves_the_others_alone() -> None:
+    world = World()
+    panels = tuple(
+        Panel(key=key, title=key, queries=(Query(expression=text),), unit="count", shows="", source="")
+        for key, text in (("bad", "up * on (job) up"), ("running", "vllm:num_requests_running"))
+    )
+    view = View(Board(key="engines", title="", sections=(Section(title="", panels=panels),)), Choice())
+    stream, screen = world.hub.follow(view, since=None, span=60.0), Screen()
+    for instance in ("a", "b"):
+        world.samples.put(BEGIN + STEP, "up", 1.0, job="engine", instance=instance)
+    world.cycle()
+    await screen.read(stream, world.time)
+    world.cycle()
+    await screen.read(stream, world.time)
+    assert [column["panel"] for column in screen.columns] == ["running"]

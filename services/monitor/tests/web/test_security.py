@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from pydantic import ValidationError
 
+from llm_monitor.web import keys
 from llm_monitor.web.app import make_app
 from llm_monitor.web.security import hash_key, is_loopback
+from llm_monitor.web.settings import WebSettings
 
 KEY = "a-key"
 
@@ -27,8 +30,8 @@ class Echo:
 
 
 @asynccontextmanager
-async def served(host: str = "127.0.0.1", keys: tuple[str, ...] = ()) -> AsyncIterator[TestClient[Any, Any]]:
-    app = make_app([Echo()], host=host, names=["monitor.example"], keys=[hash_key(key) for key in keys])
+async def served(host: str = "127.0.0.1", hashed: tuple[str, ...] = ()) -> AsyncIterator[TestClient[Any, Any]]:
+    app = make_app([Echo()], host=host, names=["monitor.example"], keys=[hash_key(key) for key in hashed])
     async with TestClient(TestServer(app)) as client:
         yield client
 
@@ -94,3 +97,12 @@ async def test_another_site_cannot_write() -> None:
         assert (await client.post("/api/silences", headers={"Sec-Fetch-Site": "same-origin"})).status == 200
         assert (await client.post("/api/silences")).status == 200  # a script, not a browser
         assert (await client.post("/api/v1/query", headers=foreign)).status == 200  # it only reads
+
+
+def test_a_new_key_and_its_hash(capsys: pytest.CaptureFixture[str]) -> None:
+    keys.main()
+    key, line = (row.split()[-1] for row in capsys.readouterr().out.splitlines())
+    assert hash_key(key) == line.strip('"')
+    assert WebSettings(keys=[hash_key(key)]).keys
+    with pytest.raises(ValidationError, match="sha256: and 64 hex digits"):
+        WebSettings(keys=[key])

@@ -1,6 +1,6 @@
 // Panels: a chart with its legend, or a figure with its spark line. Each says where its number comes from.
 
-import { go, state } from "./address.js";
+import { choice, go, state } from "./address.js";
 import { blocksMap } from "./blocks.js";
 import { Chart, looks } from "./chart.js";
 import { aligned } from "./data.js";
@@ -32,6 +32,17 @@ function shown(panel, value) {
   return format(value, panel.unit);
 }
 
+// The address of what a panel shows, as a file.
+function exported(panel, kind) {
+  const query = choice(), now = Date.now() / 1000;
+  query.set("board", state.board);
+  query.set("panel", panel.key);
+  query.set("start", state.start ?? now - state.range);
+  query.set("end", state.end ?? now);
+  query.set("format", kind);
+  return `/api/export?${query}`;
+}
+
 // The button with a panel's origin, and what it opens.
 function origin(panel, expanded) {
   const id = `about-${(opened += 1)}`;
@@ -40,7 +51,9 @@ function origin(panel, expanded) {
     make("p", {}, make("b", { text: "From " }), panel.source),
     panel.cannot ? make("p", {}, make("b", { text: "Cannot know " }), panel.cannot) : null,
     panel.needs ? make("p", {}, make("b", { text: "Needs " }), `${panel.needs}.`) : null,
-    ...panel.queries.map((query) => make("code", { text: query.expression })));
+    ...panel.queries.map((query) => make("code", { text: query.expression })),
+    make("p", { class: "export" }, ...["csv", "parquet"].map((kind) => make("button", { text: kind.toUpperCase(), title: "What the panel shows, as a file",
+      onclick: () => location.assign(exported(panel, kind)) }))));
   const ask = make("button", { class: "icon", "aria-expanded": "false", "aria-controls": id, title: "Where the number comes from",
     "aria-label": `About ${panel.title}`, text: "i", onclick: () => {
       about.hidden = !about.hidden;
