@@ -7,14 +7,20 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from llm_lab import service
 from llm_lab.ports import HOST
 from llm_lab.service import Running
 
@@ -35,6 +41,46 @@ class Stack:
         return {"engine": self.engine, "gateway": self.gateway}[edge].url
 
 
+@dataclass(frozen=True)
+class MonitorClient:
+    """A monitor's HTTP API, which is Prometheus's."""
+
+    url: str
+    had_values: set[str] = field(default_factory=set)
+
+    def seen(self, expression: str) -> bool:
+        """Return whether an expression has a value now, or had one when it was asked before."""
+        if expression not in self.had_values and self.value(expression) is not None:
+            self.had_values.add(expression)
+        return expression in self.had_values
+
+    def value(self, expression: str) -> float | None:
+        """Return the first value of an expression now; None if it has none."""
+        result = self._get(f"query?{urllib.parse.urlencode({'query': expression})}")["result"]
+        return float(result[0]["value"][1]) if result else None
+
+    def firing(self) -> dict[str, dict[str, str]]:
+        """Return the labels of the alerts that fire, by name."""
+        alerts = self._get("alerts")["alerts"]
+        return {one["labels"]["alertname"]: one["labels"] for one in alerts if one["state"] == "firing"}
+
+    def _get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}", timeout=60) as response:
+            return json.load(response)["data"]
+
+
+def run_monitor(start: Callable[..., Running], folder: Path, targets: Mapping[str, str]) -> MonitorClient:
+    """Run a monitor over targets, name -> URL, and wait until it is ready."""
+    port = any_port()
+    addresses = [{"address": url, "labels": {"instance": name}} for name, url in targets.items()]
+    config = folder / "monitor.yaml"
+    collect = {"targets": addresses, "gpus": False}
+    config.write_text(yaml.safe_dump({"port": port, "data": str(folder / "monitor"), "collect": collect}))
+    running = start("monitor", port, "-m", "llm_monitor", "serve", "--config", str(config))
+    service.wait_until_ready([running], READY_TIMEOUT)
+    return MonitorClient(running.url)
+
+
 def any_port() -> int:
     """Return a port that the kernel picks, so that parallel tests do not collide."""
     with socket.socket() as probe:
@@ -53,6 +99,24 @@ def post(url: str, body: bytes | dict[str, Any], path: str = "/v1/completions") 
         return error.code, json.load(error)
 
 
+@contextmanager
+def loaded(url: str, body: dict[str, Any]) -> Iterator[None]:
+    """Send requests one after the other while the `with` block runs."""
+    ended = threading.Event()
+
+    def send() -> None:
+        while not ended.is_set():
+            post(url, body)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        sender.join()
+
+
 def metric(url: str, name: str) -> float:
     """Return a metric's sum over all label sets."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=10) as response:
@@ -68,7 +132,7 @@ def kill(running: Running) -> None:
     os.waitpid(running.pid, 0)
 
 
-def eventually(condition: Callable[[], bool], timeout: float = 10.0) -> bool:
+def eventually(condition: Callable[[], bool], timeout: float = 30.0) -> bool:
     """Return whether `condition` becomes true within `timeout` seconds, as soon as it does."""
     deadline = time.monotonic() + timeout
     while not condition():

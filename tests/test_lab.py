@@ -27,5 +27,5 @@ def test_an_interrupted_demo_leaves_no_process_behind(number: signal.Signals, tm
     family = process.children(recursive=True)
     os.killpg(demo.pid, number)  # as a terminal does
     assert demo.wait(timeout=30) == 130
-    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert psutil.wait_procs(family, timeout=20)[1] == []
     assert "interrupted" in (tmp_path / "output").read_text()

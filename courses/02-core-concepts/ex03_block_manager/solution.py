@@ -2,8 +2,8 @@
 
 A block is in exactly one of three states:
 
-    free     nobody owns it, and what it holds is worth nothing
-    cached   nobody owns it, but its content is known and can be taken up again
+    free     no sequence owns it, and its content is worthless
+    cached   no sequence owns it, but its content is known and can be reused
     owned    `ref_counts[block]` block tables name it
 
 Between two calls, a sequence's table has exactly the blocks that its computed tokens fill.

@@ -28,7 +28,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """A model of time: so many seconds for each step, whatever is in it, and for each token in it."""
+    """A model of time: fixed seconds for each step, and more for each token in it."""
 
     per_step: float
     per_token: float

@@ -1,7 +1,7 @@
-"""Writes what the site shows and nobody writes by hand: docs/generated and docs/assets/generated, which git ignores.
+"""Write the generated part of the site: docs/generated and docs/assets/generated, which git ignores.
 
 A producer is a function of the repository's root that returns path below docs/ -> content. Files that no producer names
-any more are deleted; a file whose content is the same is left alone, so that a server that watches it stays calm.
+any more are deleted. A file whose content is the same is left alone, so that a server that watches it does not reload.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ SYSTEMS = (
     "services/engine",
     "services/gateway",
     "services/router",
+    "services/monitor",
     "bench",
     "quantize",
     "kernels",
@@ -41,7 +42,7 @@ def navigation(root: Path, course: Syllabus) -> str:
         {"Course": [*_folder(root, "course"), {"Syllabus": SYLLABUS}, {"Exercises": EXERCISE_INDEX}, {"Map": MAP}]},
         {"Modules": ["modules/index.md", *(_module(root, module) for module in course.modules)]},
         {"Systems": _systems(root)},
-        {"Reference": [{"Glossary": "glossary.md"}, {"Decisions": _decisions(root)}]},
+        {"Reference": [{"Glossary": "glossary.md"}, {"Runbooks": _runbooks(root)}, {"Decisions": _decisions(root)}]},
     ]
     return yaml.safe_dump({"nav": tree}, sort_keys=False, allow_unicode=True)
 
@@ -90,6 +91,14 @@ def _section(folder: str, names: Iterable[str], named: Any) -> Entry:
     return {posixpath.basename(folder).capitalize(): pages}
 
 
+def _runbooks(root: Path) -> list[str]:
+    folder = root / "docs" / "runbooks"
+    return ["runbooks/README.md", *(f"runbooks/{name}.md" for name in _stems(folder) if name != "README")]
+
+
 def _decisions(root: Path) -> list[Any]:
-    files = sorted(file.relative_to(root / "docs").as_posix() for file in (root / "docs" / "adr").glob("0*.md"))
-    return ["adr/README.md", *files]
+    return ["adr/README.md", *(f"adr/{name}.md" for name in _stems(root / "docs" / "adr") if name != "README")]
+
+
+def _stems(folder: Path) -> list[str]:
+    return sorted(file.stem for file in folder.glob("*.md"))

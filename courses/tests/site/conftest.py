@@ -58,6 +58,7 @@ def root(tmp_path: Path) -> Path:
         "docs/glossary.md": "# Glossary\n",
         "docs/course/how-to.md": "---\ntitle: How to\norder: 1\n---\n\n# How to\n",
         "docs/adr/README.md": "# Decisions\n",
+        "docs/runbooks/README.md": "# Runbooks\n",
         "docs/modules/02-core-concepts/index.md": "# Core\n",
         "docs/modules/02-core-concepts/why-blocks.md": PAGE,
         "courses/02-core-concepts/ex03_block_manager/task.md": "# Task\n\n[pool](../../../services/engine/pool.py)\n",

@@ -29,7 +29,7 @@ async def test_every_answer_of_an_undisturbed_engine_is_good() -> None:
 
 async def test_a_client_that_thinks_sends_nothing_and_does_not_hold_up_the_end() -> None:
     async with ScriptedEngine(SCRIPT) as engine:
-        async with asyncio.timeout(10), Traffic(engine.url, unary=1, streams=2, tokens=2, think=60) as traffic:
+        async with asyncio.timeout(30), Traffic(engine.url, unary=1, streams=2, tokens=2, think=60) as traffic:
             learnt = len(engine.received)
             while len(traffic.answers) < 3:  # noqa: ASYNC110 - nothing tells of an answer
                 await asyncio.sleep(0.01)

@@ -56,7 +56,7 @@ class Memory(Protocol):
 
     @property
     def taken(self) -> int:
-        """Slots that nobody else can have."""
+        """Slots that no other sequence can have."""
 
 
 @dataclass

@@ -43,7 +43,7 @@ def served(models: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         yield process, line.split()[-1]
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(30)
 
 
 def test_sigterm_lets_a_stream_finish_and_then_exits_well(served: tuple[subprocess.Popen[str], str]) -> None:

@@ -120,6 +120,7 @@ class Gateway:
             balancing=settings.balancing,
             anonymous=self.monitoring.closed,
             clock=clock,
+            on_added=self.metrics.expect_engine,
             on_removed=self.metrics.forget_engine,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
@@ -58,10 +58,13 @@ class GatewayMetrics:
         self.sla_dropped = self._counter(names.SLA_DROPPED)
 
     def observe_scheduler(self, queue: RequestQueue, pool: EnginePool, class_names: Iterable[str]) -> None:
-        """Export the state of the queue by class and of the pool by engine."""
+        """Export the state of the queue by class and of the pool by engine. Counters by class start at 0."""
         depth = self._gauge(names.QUEUE_DEPTH)
         for name in class_names:
             depth.labels(name).set_function(partial(queue.depth, name))
+            self._shed.labels(name)
+            for reason in get_args(Reattempt):
+                self._reattempts.labels(name, reason)
         self._registry.register(EngineCollector(pool))
 
     def observe_wait_bound(self, bound: WaitBound, class_names: Iterable[str]) -> None:
@@ -106,6 +109,11 @@ class GatewayMetrics:
 
     def engine_failed(self, engine_name: str, phase: str) -> None:
         self._engine_failures.labels(engine_name, phase).inc()
+
+    def expect_engine(self, engine_name: str) -> None:
+        """Export the counters of a new engine as 0."""
+        for phase in names.ENGINE_FAILURE_PHASES:
+            self._engine_failures.labels(engine_name, phase)
 
     def forget_engine(self, engine_name: str) -> None:
         """Delete the series of an engine that was removed for good."""

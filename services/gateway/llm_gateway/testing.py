@@ -52,7 +52,7 @@ class RunningGateway:
     def in_flight(self) -> int:
         return sum(engine.in_flight for engine in self.parts.pool.engines)
 
-    async def until(self, condition: Callable[[Self], bool], timeout: float = 10.0) -> None:
+    async def until(self, condition: Callable[[Self], bool], timeout: float = 30.0) -> None:
         """Wait until `condition(self)` holds."""
         async with asyncio.timeout(timeout):
             while not condition(self):  # noqa: ASYNC110 - the gateway's parts have no event for a test

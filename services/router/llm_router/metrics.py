@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -22,6 +22,7 @@ from llm_router.fleet import Engine, Fleet
 from llm_router.fleet.fleet import Cause, FleetListener
 
 Reattempt = Literal["retry", "replay"]
+Ending = Literal["replayed", "error"]
 Labels = tuple[str, ...]
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -40,6 +41,11 @@ class Count(Counter[Labels]):
         for labels, value in self.items():
             family.add_metric(labels, value)
         return family
+
+    def expect(self, labels: Iterable[Labels]) -> None:
+        """Count from 0 for labels that have no event yet."""
+        for one in labels:
+            self.setdefault(one, 0)
 
     def forget(self, place: int, label: str) -> None:
         """Delete the series with the label at that place."""
@@ -103,7 +109,7 @@ class RouterMetrics(FleetListener, Collector):
     def reattempted(self, model: str, reason: Reattempt) -> None:
         self._reattempts[model, reason] += 1
 
-    def stream_broke(self, model: str, ending: Literal["replayed", "error"]) -> None:
+    def stream_broke(self, model: str, ending: Ending) -> None:
         self._broken_streams[model, ending] += 1
 
     def waited(self, model: str, seconds: float) -> None:
@@ -128,6 +134,7 @@ class RouterMetrics(FleetListener, Collector):
         return self._registry.get_sample_value(name, labels) or 0.0
 
     def collect(self) -> Iterator[Family]:
+        self._start_at_zero()
         for count in (self._requests, self._attempts, self._reattempts, self._broken_streams, self._ejections):
             yield count.family()
         for distribution in (self._queue_wait, self._time_to_first_byte, self._request_seconds):
@@ -136,6 +143,15 @@ class RouterMetrics(FleetListener, Collector):
         engines = self._fleet.engines()
         for metric, value in ENGINE_VALUES:
             yield _gauge(metric, {(one.info.model, one.shown): float(value(one)) for one in engines})
+
+
+    def _start_at_zero(self) -> None:
+        """Export counters of rare events before the first one: a series that begins at 1 has no rate."""
+        for model in self._fleet.models:
+            self._reattempts.expect((model, reason) for reason in get_args(Reattempt))
+            self._broken_streams.expect((model, ending) for ending in get_args(Ending))
+        for engine in self._fleet.engines():
+            self._ejections.expect((engine.info.model, engine.shown, cause) for cause in get_args(Cause))
 
 
 ENGINE_VALUES: tuple[tuple[Metric, Callable[[Engine], float]], ...] = (

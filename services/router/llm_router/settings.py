@@ -63,7 +63,7 @@ class ModelSettings(_Section):
 
 
 class EngineFields(_Section):
-    """The settings of one model's engines: the fields that a flag of `llm-router serve` sets, too."""
+    """The settings of one model's engines: the fields that `llm-router serve` also has flags for."""
 
     engine_command: str = Field(
         description="command that starts an engine server; it must listen on {port}, with {host} also for other nodes"

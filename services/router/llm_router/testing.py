@@ -81,7 +81,7 @@ class RunningEdge:
     def in_flight(self) -> int:
         return sum(engine.in_flight for engine in self.fleet.watched())
 
-    async def until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool], timeout: float = 30.0) -> None:
         """Wait until `condition()` holds."""
         async with asyncio.timeout(timeout):
             while not condition():  # noqa: ASYNC110 - the edge's parts have no event for a test

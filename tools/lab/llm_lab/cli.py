@@ -96,6 +96,8 @@ def _up(arguments: argparse.Namespace) -> None:
                 flags=arguments.flags,
                 environment=environment,
             )
+            monitor = stack.start_monitor(tuple(running), running)
+            service.wait_until_ready([monitor])
         stack.save(running)
     except BaseException:
         service.stop(reversed(running))
@@ -105,6 +107,8 @@ def _up(arguments: argparse.Namespace) -> None:
 Try it:
   curl {gateway.url}/v1/completions -H 'Content-Type: application/json' -H 'x-priority: interactive' \\
     -d '{{"model": "{model.name}", "prompt": "def fibonacci(n):", "max_tokens": 64, "temperature": 0}}'
+Watch it:
+  {monitor.url}
 Stop it:
   ./lab down""")
 
@@ -259,7 +263,7 @@ def _add_demo(commands: Commands) -> None:
 
 
 def _add_stack(commands: Commands) -> None:
-    up = commands.add_parser("up", help="start two engines and the gateway, and leave them running")
+    up = commands.add_parser("up", help="start two engines, the gateway and the monitor, and leave them running")
     up.add_argument("--policy", choices=("priority", "fcfs"), default="priority")
     _add_engine(up)
     _add_router(up)

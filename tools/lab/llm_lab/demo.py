@@ -5,7 +5,7 @@
 3. A closed loop measures what the stack can do.
 4. An open loop of 1.2 times that rate runs under `fcfs` and under `priority`: same arrivals, same lengths. If the queue
    did not grow, the machine was slow when it was measured: 3 and the run under `fcfs` are repeated once.
-5. Tables, out/demo/report.html and report.json; everything is stopped.
+5. Tables, out/demo/report.html and report.json, and a recording of all metrics for the monitor; everything is stopped.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from llm_lab.stack import GatewayPolicy
 
 OVERLOAD = 1.2
 """Asked rate over measured capacity."""
+RECORDING = "run.llmrec"
 ATTEMPTS = 2
 """At a load that is one. Machines shared with others change their speed between the measurement and the load."""
 PROMPT = 'def fibonacci(n):\n    """Return the n-th Fibonacci number."""\n'
@@ -50,10 +51,13 @@ QUICK = Lengths(capacity=8, load=12)
 def demo(kind: EngineKind, model: Model, *, quick: bool, router: bool, console: Console) -> None:
     lengths = QUICK if quick else FULL
     out = paths.OUT / "demo"
+    out.mkdir(parents=True, exist_ok=True)
     running: list[Running] = []
     try:
         with console.status(stack.announcement(kind, model, router=router)):
             gateway = stack.start(kind, POLICIES[0], running, model=model, router=router, flags=ENGINE_FLAGS)
+            backends = [each for each in running if each is not gateway]
+            stack.start_recorder((*backends, gateway), out / RECORDING, running)
         _show_completion(gateway.url, model, console)
         for _ in range(ATTEMPTS):
             rate = OVERLOAD * _capacity(gateway.url, model, lengths.capacity, console)
@@ -63,13 +67,14 @@ def demo(kind: EngineKind, model: Model, *, quick: bool, router: bool, console: 
             console.print("The stack kept up with that: this machine is faster now than it was when it was measured.")
         service.stop([gateway])
         running.remove(gateway)
-        gateway = stack.start_gateway(running, POLICIES[1], running)
+        gateway = stack.start_gateway(backends, POLICIES[1], running)
         service.wait_until_ready([gateway])
         priority = load.run(gateway.url, POLICIES[1], rate=rate, seconds=lengths.load, out=out, model=model)
         _report((fcfs, priority), out, rate)
     finally:
         service.stop(reversed(running))
     console.print(f"\nReport: [bold]{_shown(out / 'report.html')}[/]   data: {_shown(out / 'report.json')}")
+    console.print(f"Watch it again: .venv/bin/python -m llm_monitor replay {_shown(out / RECORDING)}")
 
 
 def _show_completion(url: str, model: Model, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""Engines and the gateway in front of them, with or without a router in between, on free ports.
+"""Engines, the gateway in front of them, with or without a router in between, and a monitor, on free ports.
 
 The stack is remembered on disk, so that another command can stop it.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import yaml
@@ -24,6 +25,8 @@ SCHEDULED_BY: dict[GatewayPolicy, str] = {"fcfs": "fcfs", "priority": "composite
 GATEWAY_PORT = 8080
 ROUTER = "router"
 ROUTER_PORT = 8000
+MONITOR = "monitor"
+MONITOR_PORT = 9600
 ENGINE_PORT = 8101
 REPLICAS = 2
 ROUTED_REPLICAS = 4
@@ -84,6 +87,31 @@ def start_gateway(backends: Sequence[Running], policy: GatewayPolicy, started: l
     config.write_text(yaml.safe_dump(settings, sort_keys=False))
     argv = (str(paths.PYTHON), "-m", "llm_gateway", "--config", str(config))
     return service.start(Service("gateway", argv, f"http://{HOST}:{port}"), started)
+
+
+def start_monitor(watched: Sequence[Running], started: list[Running]) -> Running:
+    """Start a monitor of the services, and add it to `started`. It is not yet ready; .lab/monitor keeps its history."""
+    port = next(free_ports(MONITOR_PORT))
+    config = paths.STATE / "monitor.yaml"
+    config.parent.mkdir(exist_ok=True)
+    targets = [{"address": each.url, "labels": {"instance": each.name}} for each in watched]
+    routers = [each.url for each in watched if each.name == ROUTER]
+    settings = {
+        "host": HOST,
+        "port": port,
+        "data": str(paths.STATE / MONITOR),
+        "collect": {"targets": targets, "routers": routers},
+    }
+    config.write_text(yaml.safe_dump(settings, sort_keys=False))
+    argv = (str(paths.PYTHON), "-m", "llm_monitor", "serve", "--config", str(config))
+    return service.start(Service(MONITOR, argv, f"http://{HOST}:{port}"), started)
+
+
+def start_recorder(watched: Sequence[Running], file: Path, started: list[Running]) -> Running:
+    """Record what services export, until it is stopped, into a file that the monitor replays."""
+    file.unlink(missing_ok=True)
+    argv = (str(paths.PYTHON), "-m", "llm_monitor", "record", str(file), *(each.url for each in watched))
+    return service.start(Service("recorder", argv, watched[0].url), started)
 
 
 def _engines_of(backend: Running) -> int:

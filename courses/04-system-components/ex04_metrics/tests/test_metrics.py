@@ -117,7 +117,7 @@ def sequence(name: str = "a", prompt: int = 4, **fields: Any) -> Sequence:
 
 
 def step_of(*parts: tuple[Sequence, int], admitted: tuple[Sequence, ...] = ()) -> Step:
-    """Return a step that computes so many tokens of each sequence, from its computed ones on."""
+    """Return a step that computes the given number of tokens of each sequence, after those it has computed."""
     step = Step(64)
     for each, num_tokens in parts:
         step.take(each, num_tokens)

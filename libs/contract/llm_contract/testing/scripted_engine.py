@@ -134,7 +134,7 @@ class ScriptedEngine:
             runner, self._runner = self._runner, None
             await runner.cleanup()
 
-    async def until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool], timeout: float = 30.0) -> None:
         """Wait until `condition()` holds; it is evaluated whenever a request's state changes."""
         async with asyncio.timeout(timeout):
             while not condition():

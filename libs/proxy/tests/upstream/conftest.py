@@ -16,7 +16,7 @@ Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - a socket's end has no event here
             await asyncio.sleep(0.001)
 
@@ -46,14 +46,14 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(answer: Answer | bytes, silence: float = 5.0) -> AsyncIterator[tuple[Server, HttpClient, URL]]:
+async def serving(answer: Answer | bytes, silence: float = 30.0) -> AsyncIterator[tuple[Server, HttpClient, URL]]:
     async def write(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert isinstance(answer, bytes)
         writer.write(answer)
 
     server = Server(write if isinstance(answer, bytes) else answer)
     listener = await asyncio.start_server(server.handle, "127.0.0.1", 0)
-    client = HttpClient(connect_timeout=2.0, silence_timeout=silence)
+    client = HttpClient(connect_timeout=30.0, silence_timeout=silence)
     try:
         yield server, client, URL(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
     finally:

@@ -29,7 +29,7 @@ class Turns:
             await self.gate.wait()
 
     async def until(self, name: str, count: int) -> None:
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(30.0):
             while self.seen.count(name) < count:
                 self.changed.clear()
                 await self.changed.wait()

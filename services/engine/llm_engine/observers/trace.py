@@ -182,7 +182,7 @@ class StepTrace:
 
 
 class KnownBlocks:
-    """The blocks that the prefix cache knows, each with its key, and the changes that nobody has taken yet."""
+    """The blocks that the prefix cache knows, each with its key, and the changes not taken yet."""
 
     def __init__(self) -> None:
         self._key_of: dict[int, bytes] = {}

@@ -27,7 +27,7 @@ async def started(engine: Engine) -> AsyncIterator[AsyncEngine]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - the condition belongs to another thread
             await asyncio.sleep(0.005)
 

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 class EnginePool:
     """The engines and the permits for their slots. `clock` is monotonic, in seconds.
 
-    `on_removed` is called with the name of an engine once its last permit is back after its removal.
+    `on_added` is called with the name of a new engine, `on_removed` once its last permit is back after its removal.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class EnginePool:
         anonymous: bool = False,
         clock: Callable[[], float] = time.monotonic,
         source: random.Random | None = None,
+        on_added: Callable[[str], None] = lambda name: None,
         on_removed: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._limit = limit or LimitSettings()
@@ -59,6 +60,7 @@ class EnginePool:
         self._clock = clock
         self._sharers = 1
         self._anonymous = anonymous
+        self._on_added, self._on_removed = on_added, on_removed
         self._numbers: dict[str, int] = {}
         """Number by engine name, shown to clients in place of the address. An engine that returns keeps its number."""
         self.engines = [self._make(one) for one in engines]
@@ -73,7 +75,6 @@ class EnginePool:
         self.on_release: Listeners[[Permit]] = Listeners()
         """Emitted with each permit that is given back, before `on_change`."""
         self._paused = False
-        self._on_removed = on_removed
 
     def _make(self, settings: EngineSettings) -> Engine:
         limit = AdaptiveLimit(self._limit, settings.max_in_flight) if self._limit.kind == "adaptive" else None
@@ -81,6 +82,7 @@ class EnginePool:
         engine = Engine(settings, limit, budget, Breaker(self._breaker, self._clock))
         engine.sharers = self._sharers
         self._show(engine)
+        self._on_added(engine.name)
         return engine
 
     def anonymise(self, anonymous: bool) -> None:

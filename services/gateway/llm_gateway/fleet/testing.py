@@ -153,7 +153,7 @@ class Replica:
         return next((name for name, limit in self.limits().items() if held[name] < self.client.share(limit)), None)
 
 
-async def until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], timeout: float = 30.0) -> None:
     """Poll until `condition()` holds: other processes have no event here."""
     async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110

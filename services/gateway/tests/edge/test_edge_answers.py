@@ -204,7 +204,7 @@ async def test_a_client_that_closes_is_gone_at_once(stream: bool, chunks: int) -
             await connection.reader.readuntil(b"w0")
         await engine.until(lambda: gate.parked == 1)
         connection.writer.close()
-        await engine.until(lambda: len(engine.aborted) == 1, timeout=2.0)
+        await engine.until(lambda: len(engine.aborted) == 1)
         await gateway.until(lambda running: running.in_flight == 0)
         gate.open()
 

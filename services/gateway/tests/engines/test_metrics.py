@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import defaultdict
+from types import SimpleNamespace
 from typing import cast
 
 from llm_gateway.classes import DEFAULT_CLASSES
@@ -12,14 +14,19 @@ from llm_gateway.waiting import Waiting
 
 def watched(*engines: EngineSettings) -> tuple[EnginePool, GatewayMetrics]:
     metrics = GatewayMetrics()
-    pool = EnginePool(engines, on_removed=metrics.forget_engine)
+    pool = EnginePool(engines, on_added=metrics.expect_engine, on_removed=metrics.forget_engine)
     metrics.observe_scheduler(cast(RequestQueue, None), pool, ())  # without classes it is not looked at
     return pool, metrics
 
 
 def series(metrics: GatewayMetrics, engine: str) -> dict[str, float]:
-    lines = [line.split() for line in metrics.text().decode().splitlines() if f'{{engine="{engine}"' in line]
-    return {name.partition("{")[0]: float(value) for name, value in lines}
+    """Return the metrics of an engine by name, each summed over its other labels."""
+    found: defaultdict[str, float] = defaultdict(float)
+    for line in metrics.text().decode().splitlines():
+        if f'{{engine="{engine}"' in line:
+            name, value = line.split()
+            found[name.partition("{")[0]] += float(value)
+    return dict(found)
 
 
 async def test_an_engine_appears_when_it_is_added_and_disappears_when_it_is_gone() -> None:
@@ -55,3 +62,14 @@ def test_what_is_shed_is_counted() -> None:
     metrics = GatewayMetrics()
     metrics.shed("batch")
     assert metrics.value("gateway_shed_total", {"class": "batch"}) == 1
+
+
+def test_rare_events_are_exported_as_0_before_the_first_one() -> None:
+    metrics = GatewayMetrics()
+    pool = EnginePool([EngineSettings(url="http://a", name="a")], on_added=metrics.expect_engine)
+    metrics.observe_scheduler(cast(RequestQueue, SimpleNamespace(depth=lambda name: 0)), pool, ("batch",))
+    text = metrics.text().decode()
+    for reason in ("preempted", "retry", "hedge", "resume"):
+        assert f'gateway_reattempts_total{{class="batch",reason="{reason}"}} 0.0' in text
+    assert 'gateway_shed_total{class="batch"} 0.0' in text
+    assert 'gateway_engine_failures_total{engine="a",phase="connect"} 0.0' in text

@@ -63,7 +63,7 @@ async def used(redis: RedisServer) -> dict[str, int]:
 
 async def until_known(redis: RedisServer, waiting: int) -> None:
     """Wait until Redis knows exactly that many waiting requests: it cannot order a request that it does not know."""
-    async with asyncio.timeout(10), Redis.from_url(redis.url) as client:
+    async with asyncio.timeout(30), Redis.from_url(redis.url) as client:
         while await bids(client) != waiting:  # noqa: ASYNC110 - Redis has no event for it
             await asyncio.sleep(POLL_SECONDS)
 
@@ -73,7 +73,7 @@ async def bids(client: Redis) -> int:
 
 
 async def until_used(redis: RedisServer, permits: dict[str, int]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await used(redis) != permits:  # noqa: ASYNC110 - Redis has no event for it
             await asyncio.sleep(POLL_SECONDS)
 

@@ -67,7 +67,7 @@ async def test_an_odd_reply_of_redis_leaves_the_local_limit(redis: RedisServer, 
         return reply
 
     one._script = odd  # type: ignore[assignment]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         grants = [await one.acquire("t", Limits(None, 10), 5) for _ in range(2)]
     assert [grant.open for grant in grants] == [True, False]
     await one.close()

@@ -131,7 +131,7 @@ async def test_stopping_the_engine_in_mid_stream_is_the_same(client: aiohttp.Cli
         task = asyncio.create_task(stream(client, gateway))
         await engine.until(lambda: engine.chunk_gate.parked == 1)
         await engine.stop()
-        events = await asyncio.wait_for(task, 5.0)
+        events = await asyncio.wait_for(task, 30.0)
         assert events[-1]["error"]["code"] == "engine_failed"
         assert gateway.in_flight == 0
 

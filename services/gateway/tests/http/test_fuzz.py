@@ -113,7 +113,7 @@ async def fuzzed(**settings: Any) -> AsyncIterator[tuple[ScriptedEngine, Running
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - sockets and tasks end without an event
             await asyncio.sleep(0.01)
 

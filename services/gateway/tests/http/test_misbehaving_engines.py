@@ -193,7 +193,7 @@ async def test_an_event_is_passed_on_when_it_is_whole_and_not_before() -> None:
         for _ in pieces:
             await engine.until(lambda: engine.chunk_gate.parked == 1)
             engine.chunk_gate.release(1)
-        answer = await asyncio.wait_for(task, 10)
+        answer = await asyncio.wait_for(task, 30.0)
     assert answer.body == b"".join(events)
 
 

@@ -155,6 +155,6 @@ class Watched:
         await self._parked()
 
     async def _parked(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not self._gate.parked:  # noqa: ASYNC110 - a gate has no event for a test
                 await asyncio.sleep(0.001)

@@ -62,7 +62,7 @@ async def test_a_full_batch_is_written_at_once_and_a_small_one_soon(monkeypatch:
     monkeypatch.setattr(sla_tracker, "FLUSH_SECONDS", 0.01)
     async with tracking() as (tracker, _):
         tracker.record(record())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while tracker._waiting:  # noqa: ASYNC110
                 await asyncio.sleep(0.002)
 

@@ -101,7 +101,7 @@ _SERVED = (
         key="errors",
         title="Failed requests",
         unit="share",
-        queries=(Query(expression=share(_FAILED, _ENDED)),),
+        queries=(Query(expression=share(f"({_FAILED} or 0 * {_ENDED})", _ENDED)),),
         limit=0.01,
         shows="Part of the requests at the gateway that failed: neither ok, nor the client's own error or hang-up.",
         source="gateway_requests_total by outcome, over the window.",

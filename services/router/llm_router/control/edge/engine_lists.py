@@ -1,7 +1,7 @@
 """The engines of every model, kept up to date in one edge.
 
-Each second the controller is asked which `engines` applications exist. A handle for each of them, which nobody needs
-to call, brings the list of its replicas by Serve's long poll.
+Each second the controller is asked which `engines` applications exist. A handle for each of them, which is never
+called, brings the list of its replicas by Serve's long poll.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from llm_router.control.engine.child import Child, EngineFailed, command_of
 SLEEPS = [sys.executable, "-c", "import signal; print('up', flush=True); signal.pause()"]
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"
@@ -66,7 +66,7 @@ def test_the_end_of_the_engine_is_reported_at_once(start: Callable[..., Child]) 
     child = start(SLEEPS)
     child.call_at_end(ended.set)
     os.kill(child.pid, signal.SIGKILL)
-    assert ended.wait(1)
+    assert ended.wait(10)
     assert child.exit_code == -signal.SIGKILL
 
 
@@ -164,7 +164,7 @@ def test_a_killed_supervisor_takes_the_engine_with_it(start: Callable[..., Child
     child = start(SLEEPS)
     child.call_at_end(ended.set)
     os.kill(psutil.Process(child.pid).ppid(), signal.SIGKILL)
-    assert ended.wait(1)
+    assert ended.wait(10)
     until(lambda: not psutil.pid_exists(child.pid))
 
 
