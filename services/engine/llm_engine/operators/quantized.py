@@ -39,7 +39,7 @@ class QuantizedWeight:
     groups: Tensor
     """[in] int64: the group of each input."""
     zeros: Tensor | None = None
-    """[out, groups] uint8; None: 0."""
+    """[out, groups] uint8 or, as the values, int8; None: 0."""
     rounds_inputs: bool = False
     """Whether inputs are quantised to the values' type before the multiplication, with one scale per token."""
 
@@ -102,10 +102,16 @@ def quantized_linear(weight: QuantizedWeight, bias: Tensor | None, dtype: torch.
 
 
 def cpu_linear(weight: QuantizedWeight, bias: Tensor | None) -> PackedLinear | None:
-    """Pack a quantised weight for the CPU's kernels; None if its groups cannot be divided into words of 8 inputs."""
+    """Pack a quantised weight for the CPU's kernels.
+
+    None if they cannot read it: 4-bit groups that cannot be divided into words of 8 inputs, and 8-bit weights that have
+    more than one scale for an output, or a zero point.
+    """
     from llm_kernels import cpu
 
     if weight.values.dtype is not torch.uint8:
+        if weight.scales.shape[1] > 1 or (weight.zeros is not None and bool(weight.zeros.any())):
+            return None
         pack = cpu.pack_int8 if weight.values.dtype is torch.int8 else cpu.pack_fp8
         packed = pack(weight.values, weight.scales.squeeze(1), rounds_inputs=weight.rounds_inputs)
         return cpu.PackedLinear(packed, bias)

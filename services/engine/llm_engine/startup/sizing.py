@@ -78,7 +78,9 @@ def memory(config: EngineConfig, models: Sequence[DecoderConfig], dtype: torch.d
     """Estimate the memory from the models' shapes and the largest step, before anything is loaded."""
     weights = 0
     for model in models:  # on a CPU, the torch backend dequantises weights
-        bits = 8 * dtype.itemsize if model.quantization is None or device.type == "cpu" else model.quantization.bits
+        bits = 8 * dtype.itemsize
+        if model.quantization is not None and device.type != "cpu":
+            bits = model.quantization.resident_bits(bits)
         weights += model.num_linear_parameters * bits // 8 + model.num_embedding_parameters * dtype.itemsize
     rows = config.max_num_seqs * (1 + (config.speculative_config or {}).get("num_speculative_tokens", 0))
     activations = max(

@@ -28,12 +28,12 @@ PROMPT = list(range(5, 45))
 
 @pytest.fixture(scope="module")
 def rounded(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
-    """rounded(family, format): the folder and its dequantised weights."""
+    """rounded(family, format, head=False): the folder and its dequantised weights."""
 
     @cache
-    def make(family: str, name: str) -> tuple[Path, dict[str, Tensor]]:
+    def make(family: str, name: str, *, head: bool = False) -> tuple[Path, dict[str, Tensor]]:
         target = tmp_path_factory.mktemp("quantized") / "model"
-        return target, round_model(models / "zoo" / family, target, name)
+        return target, round_model(models / "zoo" / family, target, name, head=head)
 
     return make
 
@@ -48,12 +48,17 @@ def greedy(folder: Path, **settings: Any) -> list[int]:
 
 
 def reference(models: Path, family: str, meant: dict[str, Tensor], rounds_to: torch.dtype | None) -> list[int]:
-    """Run transformers with the dequantised weights, quantising each projection's inputs token by token."""
-    model = AutoModelForCausalLM.from_pretrained(models / "zoo" / family, dtype=torch.float32)
+    """Run transformers with the dequantised weights, quantising each projection's inputs token by token.
+
+    The head is one of the projections if the weights have one.
+    """
+    projections = ("_proj", "lm_head") if "lm_head.weight" in meant else ("_proj",)
+    tied = {} if "lm_head.weight" not in meant else {"tie_word_embeddings": False}
+    model = AutoModelForCausalLM.from_pretrained(models / "zoo" / family, dtype=torch.float32, **tied)
     model.load_state_dict(meant, strict=False)
     if rounds_to is not None:
         for name, module in model.named_modules():
-            if isinstance(module, nn.Linear) and name.endswith("_proj"):
+            if isinstance(module, nn.Linear) and name.endswith(projections):
                 module.register_forward_pre_hook(lambda module, inputs: (by_token(inputs[0], rounds_to),))
     ids = torch.tensor([PROMPT])
     out = model.generate(
@@ -86,6 +91,16 @@ def test_it_writes_what_its_weights_mean(models: Path, rounded: Checkpoints, fam
     assert greedy(folder, attention_backend="triton") == expected  # through the references of the kernels
 
 
+@pytest.mark.parametrize("name", ["gptq", "int2", "int4, asymmetric", "int8, packed", "int8", "fp8"])
+def test_the_head_is_quantised_as_well(models: Path, rounded: Checkpoints, name: str) -> None:
+    """The embedding stays as it was, although the model that was quantised ties the head to it."""
+    folder, meant = rounded("llama", name, head=True)
+    expected = reference(models, "llama", meant, ROUNDED_INPUTS.get(name))
+    assert greedy(folder) == expected
+    assert greedy(folder, attention_backend="triton") == expected
+    assert greedy(folder, tensor_parallel_size=2) == expected
+
+
 @pytest.mark.parametrize("name", ["int4, act-order", "int8"])
 def test_two_ranks_write_the_same(rounded: Checkpoints, name: str) -> None:
     """Split the MLP's 96 inputs, in groups of 32, in the middle of a group."""
@@ -102,6 +117,12 @@ def weight(groups: list[int], out: int = 16, seed: int = 0) -> QuantizedWeight:
         groups=torch.tensor(groups),
         zeros=torch.randint(0, 16, shape, generator=generator, dtype=torch.uint8),
     )
+
+
+def weight_of_8_bits(groups: int = 1, zero: int = 0) -> QuantizedWeight:
+    values = torch.randint(-128, 128, (16, 64), generator=torch.Generator().manual_seed(0), dtype=torch.int8)
+    zeros = torch.full((16, groups), zero, dtype=torch.int8)
+    return QuantizedWeight(values, torch.rand(16, groups) + 0.1, torch.arange(64) // (64 // groups), zeros)
 
 
 IN_ORDER = [0] * 128 + [1] * 128
@@ -143,7 +164,14 @@ def test_the_kernel_gets_the_same_weight(groups: list[int], biased: bool) -> Non
     torch.testing.assert_close(packed(x), plain(x), atol=1e-3, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("gptq", Type.INT4), ("awq", Type.INT4), ("int8", Type.INT8)])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, Type.INT4) for name in ("gptq", "awq", "int2", "int3, asymmetric")),
+        ("int8", Type.INT8),
+        ("int8, packed, channels", Type.INT8),
+    ],
+)
 def test_a_cpu_reads_packed_weights_in_one_call(rounded: Checkpoints, name: str, kind: Type) -> None:
     """The layers are read as the checkpoint has them, the head in 16 bits, and the forward pass is still one call."""
     folder, _ = rounded("llama", name)
@@ -178,6 +206,14 @@ def test_the_cpus_kernel_gets_the_same_weight(item: QuantizedWeight) -> None:
     torch.testing.assert_close(packed(x), x @ item.dequantize().T + bias, atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.parametrize("item", [weight_of_8_bits(groups=4), weight_of_8_bits(zero=3)], ids=["groups", "zero points"])
+def test_what_the_cpus_8_bit_kernel_cannot_read_is_dequantised(item: QuantizedWeight) -> None:
+    packed = quantized_linear(item, None, torch.float32, "cpp")
+    assert isinstance(packed, PackedLinear)
+    assert packed.weight.type in (Type.FLOAT32, Type.BFLOAT16)
+    torch.testing.assert_close(packed(torch.eye(64)).T, item.dequantize())
+
+
 def test_groups_that_share_words_are_dequantised_on_a_cpu() -> None:
     item = weight([0] * 12 + [1] * 12)
     packed = quantized_linear(item, None, torch.float32, "cpp")
@@ -207,7 +243,7 @@ CHANNEL = {"num_bits": 8, "type": "int", "strategy": "channel"}
     ("config", "message"),
     [
         ({"quant_method": "fbgemm_fp8"}, "'fbgemm_fp8' is not supported; supported: compressed-tensors, gptq, awq"),
-        ({"quant_method": "gptq", "bits": 8, "group_size": 32}, "bits of gptq is 8; supported: 4"),
+        ({"quant_method": "gptq", "bits": 3, "group_size": 32}, "bits of gptq is 3; supported: 2 or 4 or 8"),
         ({"quant_method": "gptq", "bits": 4}, "lacks 'group_size'"),
         ({"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemv"}, "version of awq is 'gemv'"),
         ({**COMPRESSED, "format": "marlin-24"}, "format is 'marlin-24'; supported: 'pack-quantized' or 'int-q"),
