@@ -30,6 +30,8 @@ class Quantization:
     """Whether 8-bit values are fp8 (e4m3) and not int8."""
     rounds_inputs: bool = False
     """Whether inputs are quantised as well, with one scale per token."""
+    has_kv_scales: bool = False
+    """Whether the checkpoint has scales of an FP8 KV cache."""
     zero_offset: int = 1
     """Number that GPTQ subtracts from zero points before it stores them: 1, or 0 in the second version."""
 
@@ -89,7 +91,10 @@ def _awq(config: dict[str, Any]) -> Quantization:
 def _compressed_tensors(config: dict[str, Any]) -> Quantization:
     form, groups = config["format"], list(config["config_groups"].values())
     _require("format", form, *COMPRESSED_FORMATS)
-    _require("kv_cache_scheme", config.get("kv_cache_scheme"), None)
+    cache = config.get("kv_cache_scheme")
+    if cache is not None:
+        known = {name: cache.get(name) for name in KV_CACHE}
+        _require("kv_cache_scheme", known, KV_CACHE)
     _require("number of config_groups", len(groups), 1)
     _require("targets", groups[0].get("targets", ["Linear"]), ["Linear"])
     _require("output_activations", groups[0].get("output_activations"), None)
@@ -110,6 +115,7 @@ def _compressed_tensors(config: dict[str, Any]) -> Quantization:
         has_zero_points=not weights.get("symmetric", True),
         is_float=kind == "float",
         rounds_inputs=inputs is not None,
+        has_kv_scales=cache is not None,
     )
 
 
@@ -119,6 +125,8 @@ COMPRESSED_FORMATS = {
     "float-quantized": ((8,), "float", ("channel",)),
 }
 """Format -> bits, type and strategies of the weights."""
+KV_CACHE = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False, "symmetric": True}
+"""FP8 (e4m3), with one scale for a layer's keys and one for its values."""
 METHODS = {"compressed-tensors": _compressed_tensors, "gptq": _gptq, "awq": _awq}
 
 

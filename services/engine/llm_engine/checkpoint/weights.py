@@ -83,6 +83,7 @@ def _layer(fused: _Fused, norm: _NormReader, prefix: str, config: DecoderConfig)
         mlp_norm=norm.get(f"{prefix}.post_attention_layernorm.weight", hidden),
         gate_up=fused.columns(mlp, "gate_up_proj", gate_up, hidden, bias=config.mlp_bias),
         down=fused.rows(f"{mlp}.down_proj", hidden, inner, config.mlp_bias),
+        kv_scales=fused.kv_scales(attention),
     )
 
 
@@ -140,6 +141,13 @@ class _Fused:
         if self._quantization is None:
             return None
         return read_quantized(self._source, self._quantization, name, out_features, in_features=in_features)
+
+    def kv_scales(self, attention: str) -> Tensor | None:
+        """Return the scales of a layer's keys and values in an FP8 cache, [2, 1], or None if there are none."""
+        if f"{attention}.k_scale" not in self._source:
+            return None
+        scales = [self._source.get(f"{attention}.{name}", 1, raw=True) for name in ("k_scale", "v_scale")]
+        return torch.stack(scales).float()
 
     def linear(self, weight: Weight, bias: Tensor | None) -> Linear:
         if isinstance(weight, Tensor):
