@@ -22,11 +22,14 @@ from llm_quantize.evaluation.reference import Reference
 from llm_quantize.evaluation.scores import PUBLIC_PREFIX, Scores, find_benchmark
 from llm_quantize.evaluation.source_tasks import TASKS
 from llm_quantize.evaluation.windows import score_windows
+from llm_quantize.memory import explain_memory
 
 HELD_OUT = ROOT / "models" / "eval" / "heldout.txt"
 WINDOWED = ("perplexity", "next-token", "kl")
 DEFAULT = (*WINDOWED, *TASKS)
 SCHEMA_VERSION = 1
+MORE_MEMORY = "it holds the model in float32, so give it more memory or another --device"
+WITHOUT_KL = f"{MORE_MEMORY}, or leave out the benchmark kl, for which it loads the full model as well"
 
 Progress = Callable[[str, int, int], None] | None
 """Called with the benchmark, the items done and the items there are."""
@@ -101,22 +104,25 @@ def evaluate(
     names = _check(benchmarks, None if own else full)
     content = _read_text(text or HELD_OUT)
     started = time.perf_counter()
-    loaded = own.loaded() if own else load(model, device)
     compared = full if "kl" in names else None
     scores: dict[str, Scores] = {}
-    if set(names) & set(WINDOWED):
-        predict = own.predictions if own else None
-        scores |= score_windows(loaded, content, reference=compared, predict=predict, items=items, progress=progress)
-    if full:
-        full.release()
-    for name in names:
-        if name in TASKS:
-            scores[name] = score_choices(loaded, name, content, items=items, progress=progress)
-        elif name.startswith(PUBLIC_PREFIX):
-            scores[name] = score_public_task(loaded, name, items=items, folder=tasks)
-        elif name not in WINDOWED:
-            score = score_likelihood if name == "humaneval-likelihood" else score_pass_at_1
-            scores[name] = score(loaded, read_problems(problems)[:items], progress=progress)
+    with explain_memory(f"the evaluation of {model}", WITHOUT_KL if compared else MORE_MEMORY):
+        loaded = own.loaded() if own else load(model, device)
+        if set(names) & set(WINDOWED):
+            predict = own.predictions if own else None
+            scores |= score_windows(
+                loaded, content, reference=compared, predict=predict, items=items, progress=progress
+            )
+        if full:
+            full.release()
+        for name in names:
+            if name in TASKS:
+                scores[name] = score_choices(loaded, name, content, items=items, progress=progress)
+            elif name.startswith(PUBLIC_PREFIX):
+                scores[name] = score_public_task(loaded, name, items=items, folder=tasks)
+            elif name not in WINDOWED:
+                score = score_likelihood if name == "humaneval-likelihood" else score_pass_at_1
+                scores[name] = score(loaded, read_problems(problems)[:items], progress=progress)
     return Evaluation(
         name=model.resolve().name,
         reference=compared.folder.resolve().name if compared else None,

@@ -15,8 +15,7 @@ from typing import IO
 import torch
 from torch import Tensor
 
-from llm_quantize.evaluation.model import Loaded, load
-from llm_quantize.evaluation.windows import predictions, token_row
+from llm_quantize.evaluation.model import Loaded, load, predictions, token_row
 
 MOST_BYTES = 4 * 2**30
 """Size of the file beyond which further windows are computed again."""

@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from llm_quantize.errors import EvaluationError
-from llm_quantize.evaluation.model import Loaded, split_documents
+from llm_quantize.evaluation.model import Loaded, predictions, token_row
+from llm_quantize.evaluation.reference import Reference
 from llm_quantize.evaluation.scores import ScoreList, Scores, item_name
-
-if TYPE_CHECKING:
-    from llm_quantize.evaluation.reference import Reference
 
 WINDOW = 2048
 PIECE = 256
@@ -77,17 +74,6 @@ def score_windows(
     return {name: scores.finish(FEWEST_DOCUMENTS) for name, scores in found.items()}
 
 
-def token_row(loaded: Loaded, text: str) -> tuple[list[int], list[int]]:
-    """Return the tokens of all documents, each after the mark, and the document of each token."""
-    row: list[int] = []
-    documents: list[int] = []
-    for number, document in enumerate(split_documents(text)):
-        tokens = loaded.tokens(loaded.mark + document)
-        row += tokens
-        documents += [number] * len(tokens)
-    return row, documents
-
-
 def cut_pieces(documents: Sequence[int], width: int) -> list[Piece]:
     """Cut the positions from 1 on into pieces that cross no window, no document, and have at most PIECE tokens."""
     pieces: list[Piece] = []
@@ -107,12 +93,6 @@ def spread_windows(pieces: Sequence[Piece], items: int | None) -> list[int]:
         return windows
     count = max(1, round(items * len(windows) / len(pieces)))
     return [windows[int((place + 0.5) * len(windows) / count)] for place in range(count)]
-
-
-def predictions(loaded: Loaded, ids: Tensor) -> Tensor:
-    """Return the logits for each token of a window but its first."""
-    start = torch.tensor(loaded.start, dtype=ids.dtype)
-    return loaded.logits(torch.cat([start, ids[:-1]]))[len(start) :]
 
 
 def _measure(logits: Tensor, targets: Tensor, expected: Tensor | None) -> dict[str, float]:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_quantize.errors import EvaluationError
-from llm_quantize.evaluation.model import Loaded, load
+from llm_quantize.evaluation.model import Loaded, load, token_row
 from llm_quantize.evaluation.reference import Reference
-from llm_quantize.evaluation.windows import PIECE, cut_pieces, score_windows, spread_windows, token_row
+from llm_quantize.evaluation.windows import PIECE, cut_pieces, score_windows, spread_windows
 
 
 @pytest.fixture(scope="module")

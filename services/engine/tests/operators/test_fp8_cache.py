@@ -21,7 +21,7 @@ from llm_engine.testing.rounding import round_model
 PROMPT = list(range(5, 45))
 NEW_TOKENS = 20
 SCALES = (0.005, 0.0005)
-"""Of keys and values: so small that some are clipped, which changes the tokens of all three models."""
+"""Scales of keys and values: so small that some are clipped, which changes the tokens of all three models."""
 SCHEME = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False, "symmetric": True}
 
 
