@@ -40,6 +40,7 @@ def round_model(source: Path, target: Path, name: str, group_size: int = 32, *, 
     tensors = load_file(target / "model.safetensors")
     if head:
         config["tie_word_embeddings"] = False
+        config["quantization_config"] |= {"ignore": [], "lm_head": True}
         tensors["lm_head.weight"] = tensors.get("lm_head.weight", tensors["model.embed_tokens.weight"])
     (target / "config.json").write_text(json.dumps(config))
     written: Tensors = {}
