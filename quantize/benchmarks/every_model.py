@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="llm-quantize-") as scratch:
         out = asked.out or Path(scratch)
         for model in models:
-            said = f"{model.name} "
-            run_study(study(model, out), Listener(done=lambda method, what, said=said: print(said + method, what)))
+            run_study(study(model, out), Listener(done=partial(print, model.name, flush=True)))
         for judgement in judge(read_results(out)):
             full = judgement.full
             found["models"][judgement.model] = {

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from llm_quantize import QuantizeError, Recipe, make_recipe, study
 from llm_quantize.cli import main
@@ -38,7 +39,12 @@ def test_from_a_model_to_a_report(
     monkeypatch.setattr(study, "measure", measured)
     passes: list[str] = []
     logits = Loaded.logits
-    monkeypatch.setattr(Loaded, "logits", lambda one, ids: (passes.append(one.folder.name), logits(one, ids))[1])
+
+    def noted(loaded: Loaded, ids: Tensor) -> Tensor:
+        passes.append(loaded.folder.name)
+        return logits(loaded, ids)
+
+    monkeypatch.setattr(Loaded, "logits", noted)
     asked = ["run", MODEL, "--methods", "rtn,w8a8", "--group-size", "32", *FEW, "--bench", "--out", str(tmp_path)]
     assert main(asked) == 0
     first = capsys.readouterr().out.splitlines()
