@@ -4,7 +4,8 @@
     gptq                 2, 4 or 8 bits in groups, with or without act-order
     awq                  4 bits in groups, asymmetric ("gemm")
 
-The tensors themselves show which layers are quantised. A scheme that this engine cannot compute exactly is refused.
+The tensors themselves show which layers are quantised, whatever a config's `targets` and `ignore` say. A scheme that
+this engine cannot compute exactly is refused.
 """
 
 from __future__ import annotations
@@ -96,7 +97,6 @@ def _compressed_tensors(config: dict[str, Any]) -> Quantization:
         known = {name: cache.get(name) for name in KV_CACHE}
         _require("kv_cache_scheme", known, KV_CACHE)
     _require("number of config_groups", len(groups), 1)
-    _require("targets", groups[0].get("targets", ["Linear"]), ["Linear"])
     _require("output_activations", groups[0].get("output_activations"), None)
     weights, inputs = groups[0]["weights"], groups[0].get("input_activations")
     widths, kind, strategies = COMPRESSED_FORMATS[form]

@@ -40,7 +40,7 @@ def round_model(source: Path, target: Path, name: str, group_size: int = 32, *, 
     tensors = load_file(target / "model.safetensors")
     if head:
         config["tie_word_embeddings"] = False
-        config["quantization_config"] |= {"ignore": [], "lm_head": True}
+        _name_head(config["quantization_config"])
         tensors["lm_head.weight"] = tensors.get("lm_head.weight", tensors["model.embed_tokens.weight"])
     (target / "config.json").write_text(json.dumps(config))
     written: Tensors = {}
@@ -159,6 +159,14 @@ def _compressed(form: str, group_size: int = -1, **changes: Any) -> dict[str, An
         "kv_cache_scheme": None,
         "config_groups": {"group_0": group},
     }
+
+
+def _name_head(quantization: dict[str, Any]) -> None:
+    """Say in a `quantization_config` that the output head is quantised, as vLLM wants to be told."""
+    quantization["lm_head"] = True  # gptq
+    quantization["ignore"] = []
+    for group in quantization.get("config_groups", {}).values():
+        group["targets"].append("lm_head")
 
 
 def _gptq_config(group_size: int, act_order: bool = False, bits: int = 4) -> dict[str, Any]:
