@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -119,10 +120,12 @@ def weight(groups: list[int], out: int = 16, seed: int = 0) -> QuantizedWeight:
     )
 
 
-def weight_of_8_bits(groups: int = 1, zero: int = 0) -> QuantizedWeight:
-    values = torch.randint(-128, 128, (16, 64), generator=torch.Generator().manual_seed(0), dtype=torch.int8)
-    zeros = torch.full((16, groups), zero, dtype=torch.int8)
-    return QuantizedWeight(values, torch.rand(16, groups) + 0.1, torch.arange(64) // (64 // groups), zeros)
+def eight_bits(item: QuantizedWeight, zero: int | None = None) -> QuantizedWeight:
+    """Return a weight of 8 bits with the scales and groups of another; `zero`: all zero points, None: many."""
+    values = torch.randint(-128, 128, item.shape, generator=torch.Generator().manual_seed(1), dtype=torch.int8)
+    assert item.zeros is not None
+    zeros = item.zeros.to(torch.int8) if zero is None else torch.full_like(item.scales, zero, dtype=torch.int8)
+    return replace(item, values=values, zeros=zeros)
 
 
 IN_ORDER = [0] * 128 + [1] * 128
@@ -168,8 +171,7 @@ def test_the_kernel_gets_the_same_weight(groups: list[int], biased: bool) -> Non
     ("name", "kind"),
     [
         *((name, Type.INT4) for name in ("gptq", "awq", "int2", "int3, asymmetric")),
-        ("int8", Type.INT8),
-        ("int8, packed, channels", Type.INT8),
+        *((f"int8{how}", Type.INT8) for how in ("", ", packed", ", packed, asymmetric", ", packed, channels")),
     ],
 )
 def test_a_cpu_reads_packed_weights_in_one_call(rounded: Checkpoints, name: str, kind: Type) -> None:
@@ -198,20 +200,15 @@ def test_a_cpu_reads_packed_weights_in_one_call(rounded: Checkpoints, name: str,
     ],
     ids=["in order", "act-order", "cut groups", "cut act-order", "one short group", "some outputs"],
 )
-def test_the_cpus_kernel_gets_the_same_weight(item: QuantizedWeight) -> None:
+@pytest.mark.parametrize("bits", ["4 bits", "8 bits", "8 bits, symmetric"])
+def test_the_cpus_kernel_gets_the_same_weight(item: QuantizedWeight, bits: str) -> None:
+    if bits != "4 bits":
+        item = eight_bits(item, 0 if "symmetric" in bits else None)
     x, bias = torch.randn(3, item.shape[1], generator=torch.Generator().manual_seed(2)), torch.arange(item.shape[0])
     packed = quantized_linear(item, bias.float(), torch.float32, "cpp")
     assert isinstance(packed, PackedLinear)
-    assert packed.weight.type is Type.INT4
+    assert packed.weight.type is (Type.INT4 if bits == "4 bits" else Type.INT8)
     torch.testing.assert_close(packed(x), x @ item.dequantize().T + bias, atol=1e-3, rtol=1e-4)
-
-
-@pytest.mark.parametrize("item", [weight_of_8_bits(groups=4), weight_of_8_bits(zero=3)], ids=["groups", "zero points"])
-def test_what_the_cpus_8_bit_kernel_cannot_read_is_dequantised(item: QuantizedWeight) -> None:
-    packed = quantized_linear(item, None, torch.float32, "cpp")
-    assert isinstance(packed, PackedLinear)
-    assert packed.weight.type in (Type.FLOAT32, Type.BFLOAT16)
-    torch.testing.assert_close(packed(torch.eye(64)).T, item.dequantize())
 
 
 def test_groups_that_share_words_are_dequantised_on_a_cpu() -> None:
