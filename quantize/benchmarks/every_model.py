@@ -2,9 +2,9 @@
 
     python quantize/benchmarks/every_model.py [--out DIR] [MODEL ...]
 
-Groups have 128 inputs, or 32 for the zoo, whose layers are too narrow. Every model reads the whole held-out text.
-`--out` keeps the quantised models, and a run that was interrupted goes on. MODEL is the folder of another model; its
-groups have 64 inputs and it reads a part of the text.
+Groups have 128 inputs, or 32 for the zoo, whose layers are too narrow; 32 x 512 calibration tokens. The main model
+reads the whole held-out text, the others a part of it. `--out` keeps the quantised models, and a run that was
+interrupted goes on. MODEL is the folder of another model; its groups have 64 inputs.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from llm_quantize.study import EvaluationSettings, Listener, Study, run_study
 
 MAIN = ROOT / "models" / "main"
 FAMILIES = ("gemma", "llama", "mistral", "phi3", "qwen2", "qwen3")
-OTHER_ITEMS = 64
-"""Pieces of text for a model that is not shipped, such as SmolLM2, which is slow on a CPU."""
+ITEMS = {MAIN.parent: None, MAIN.parent / "zoo": 128}
+"""Pieces of text for the models of a folder; None: all."""
+OTHER_ITEMS = 32
+"""For a model that is not shipped, such as SmolLM2, which is slow on a CPU."""
+SAMPLES = 32
 
 
 def group_size(model: Path) -> int:
@@ -35,11 +38,14 @@ def group_size(model: Path) -> int:
 def study(model: Path, out: Path) -> Study:
     """Return the study of a model: all methods with their defaults."""
     sizes = {name: None if method.inputs else group_size(model) for name, method in METHODS.items()}
-    items = None if model.is_relative_to(ROOT / "models") and model.name != "smollm2" else OTHER_ITEMS
+    items = OTHER_ITEMS if group_size(model) == 64 else ITEMS[model.parent]
+    calibration = {"samples": SAMPLES}
     return Study(
         model=model,
         out=out,
-        recipes={name: make_recipe(method=name, group_size=size) for name, size in sizes.items()},
+        recipes={
+            name: make_recipe(method=name, group_size=size, calibration=calibration) for name, size in sizes.items()
+        },
         evaluation=EvaluationSettings(benchmarks=("perplexity",), items=items),
     )
 

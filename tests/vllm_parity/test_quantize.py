@@ -1,12 +1,14 @@
 """Models that `llm-quantize` wrote: real vLLM and our engine load every method and format with equal greedy tokens.
 
 Each format with each kind of weights is tested once, and each family once. W8A8 is SmoothQuant's format without scales.
-`--every-case` tests all families by the methods that treat layers differently.
+`--every-case` tests each family by each of them.
 
 Two cases are compared by log-probabilities up to the first token that differs. GPTQ's and AWQ's formats run in float16
-in vLLM and in float32 here, so a near tie can fall either way. Where inputs are rounded as well (W8A8, FP8), or keys
-and values (FP8 cache), the last bit of a float can round to another integer and grow from layer to layer.
+in vLLM and in float32 here, so a near tie can fall either way. Where inputs are rounded as well (W8A8, FP8), the last
+bit of a float can round to another integer and grow from layer to layer.
 
+Keys and values of an FP8 cache are rounded to the nearest value here and by vLLM's kernels for GPUs, but towards 0 by
+its kernel for CPUs, which loses three times as much. For the comparison our engine rounds towards 0 as well.
 vLLM has no kernel for 8-bit weights with 16-bit inputs on a CPU, and loads no weights of 2 or 3 bits.
 """
 
@@ -19,17 +21,20 @@ from statistics import mean
 from typing import Any, cast
 
 import pytest
+import torch
+from torch import Tensor
 
 from llm_engine import LLM, SamplingParams
+from llm_engine.operators import fp8_cache
 from llm_lab import paths, vllm
 from llm_quantize import make_recipe, quantize
 
 NEW_TOKENS = 24
 CALIBRATION = {"samples": 16, "length": 128}
-ROUNDED_INPUTS = ("w8a8", "smoothquant", "fp8", "fp8 cache")
-"""Recipes with rounded inputs of layers, or of attention."""
-TOLERANCE = {"float32": 1e-3, "float16": 0.03}
-"""Between two log-probabilities."""
+ROUNDED_INPUTS = ("w8a8", "smoothquant", "fp8")
+TOLERANCE = {"float32": 1e-3, "float16": 0.05}
+"""Between two log-probabilities. float16 moves those of the unquantised qwen3 by up to 0.025, by 0.003 on average."""
+MEAN_OF_FLOAT16 = 0.01
 MEAN_TOLERANCE = 0.15
 """Limit of the mean difference of log-probabilities where inputs are rounded."""
 SCRIPT = Path(__file__).with_name("generate_with_vllm.py")
@@ -53,9 +58,7 @@ CASES: list[Case] = [("main", name) for name in RECIPES if name not in ("gptq", 
     *(("gemma", "awq in awq"), ("mistral", "fp8"), ("phi3", "gptq in gptq")),
     *(("qwen2", "smoothquant"), ("qwen3", "gptq")),
 ]  # fmt: skip
-EVERY_CASE: list[Case] = [("main", name) for name in RECIPES] + [
-    (family, name) for family in FAMILIES for name in ("gptq", "gptq in gptq", "awq in awq", "smoothquant", "fp8")
-]
+EVERY_CASE: list[Case] = [(model, name) for model in ("main", *FAMILIES) for name in RECIPES]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -89,7 +92,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     cases = [cast(Case, one.callspec.params["case"]) for one in tests]
     for number, (model, name) in enumerate(cases):
         found[model, name] = root / str(number)
-        grouped = name not in ("w8a8", "smoothquant", "fp8")
+        grouped = name not in ROUNDED_INPUTS
         small = {"group_size": 32} if model != "main" and grouped else {}
         quantize(folder_of(model), found[model, name], make_recipe(**RECIPES[name], **small, calibration=CALIBRATION))
     return found
@@ -112,9 +115,23 @@ def theirs(
     return dict(zip(folders, answers, strict=True))
 
 
+def towards_zero(kv: Tensor, scales: Tensor | None) -> Tensor:
+    """Do the same as `fp8_cache.rounded`, but cut off what e4m3 does not hold."""
+    assert scales is not None
+    pairs = (kv.view(len(kv), 2, -1) / scales).clamp(-fp8_cache.LARGEST, fp8_cache.LARGEST)
+    mantissa = 2**20 - 1  # of float32, behind e4m3's three bits
+    cut = (pairs.view(torch.int32) & ~mantissa).view(torch.float32)
+    return cut.to(fp8_cache.TYPE).view(torch.uint8).view(kv.shape)
+
+
 def test_equal_greedy_tokens(
-    case: Case, folders: dict[Case, Path], prompts: list[list[int]], theirs: dict[Case, Any]
+    case: Case,
+    folders: dict[Case, Path],
+    prompts: list[list[int]],
+    theirs: dict[Case, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(fp8_cache, "rounded", towards_zero)
     cache = "fp8" if "kv_cache" in RECIPES[case[1]] else "auto"
     llm = LLM(str(folders[case]), num_gpu_blocks_override=200, kv_cache_dtype=cache)
     params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, logprobs=20, ignore_eos=True)
@@ -130,3 +147,4 @@ def test_equal_greedy_tokens(
         assert mean(differences) < MEAN_TOLERANCE
     else:
         assert max(differences) < TOLERANCE[dtype]
+        assert dtype == "float32" or mean(differences) < MEAN_OF_FLOAT16
