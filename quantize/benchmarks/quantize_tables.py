@@ -69,10 +69,9 @@ def _method_cells(one: dict[str, Any]) -> list[str]:
 def models() -> str:
     """Return what `every_model` found: a row for each model, the change of its perplexity by each method."""
     found = json.loads((RESULTS / "every_model.json").read_text())
-    names = list(dict.fromkeys(name for one in found["models"].values() for name in one["methods"]))
-    rows = [
-        [name, f"{one['perplexity']:.3f}", *_changes(one["methods"], names)] for name, one in found["models"].items()
-    ]
+    measured = sorted(found["models"].items(), key=lambda one: one[0] != "main")
+    names = list(dict.fromkeys(name for _, one in measured for name in one["methods"]))
+    rows = [[model, f"{one['perplexity']:.3f}", *_changes(one["methods"], names)] for model, one in measured]
     return f"{table(['model', 'full', *names], rows)}\n\n{measured_on(found).strip('()')}."
 
 
