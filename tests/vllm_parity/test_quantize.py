@@ -94,7 +94,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         found[model, name] = root / str(number)
         grouped = name not in ROUNDED_INPUTS
         small = {"group_size": 32} if model != "main" and grouped else {}
-        quantize(folder_of(model), found[model, name], make_recipe(**RECIPES[name], **small, calibration=CALIBRATION))
+        recipe = make_recipe(**(small | RECIPES[name]), calibration=CALIBRATION)
+        quantize(folder_of(model), found[model, name], recipe)
     return found
 
 
