@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from math import inf
 from pathlib import Path
 from statistics import mean
 from typing import Any, cast
@@ -32,11 +33,12 @@ from llm_quantize import make_recipe, quantize
 NEW_TOKENS = 24
 CALIBRATION = {"samples": 16, "length": 128}
 ROUNDED_INPUTS = ("w8a8", "smoothquant", "fp8")
-TOLERANCE = {"float32": 1e-3, "float16": 0.05}
-"""Between two log-probabilities. float16 moves those of the unquantised qwen3 by up to 0.025, by 0.003 on average."""
-MEAN_OF_FLOAT16 = 0.01
-MEAN_TOLERANCE = 0.15
-"""Limit of the mean difference of log-probabilities where inputs are rounded."""
+EXACT, IN_FLOAT16, WITH_ROUNDED_CACHE, WITH_ROUNDED_INPUTS = (1e-3, 1e-3), (0.05, 0.01), (0.02, 1e-3), (inf, 0.15)
+"""Limits of the largest and of the mean difference between two log-probabilities.
+
+float16 moves those of the unquantised qwen3 by up to 0.025, and by 0.003 on average. One key in thousands lies so near
+the edge of a step of e4m3 that its last bit decides.
+"""
 SCRIPT = Path(__file__).with_name("generate_with_vllm.py")
 FAMILIES = ("gemma", "llama", "mistral", "phi3", "qwen2", "qwen3")
 RECIPES: dict[str, dict[str, Any]] = {
@@ -74,6 +76,14 @@ def folder_of(model: str) -> Path:
 def dtype_of(name: str) -> str:
     """Return vLLM's type: 16 bits for the formats that were made for it."""
     return "float16" if " in " in name else "float32"
+
+
+def limits_of(name: str) -> tuple[float, float]:
+    if name in ROUNDED_INPUTS:
+        return WITH_ROUNDED_INPUTS
+    if "kv_cache" in RECIPES[name]:
+        return WITH_ROUNDED_CACHE
+    return IN_FLOAT16 if dtype_of(name) == "float16" else EXACT
 
 
 @pytest.fixture(scope="module")
@@ -137,15 +147,12 @@ def test_equal_greedy_tokens(
     llm = LLM(str(folders[case]), num_gpu_blocks_override=200, kv_cache_dtype=cache)
     params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, logprobs=20, ignore_eos=True)
     outputs = [output.outputs[0] for output in llm.generate(prompts, params, use_tqdm=False)]
-    dtype = dtype_of(case[1])
+    limits = limits_of(case[1])
     differences = []
     for output, (tokens, logprobs) in zip(outputs, theirs[case], strict=True):
         same = next((at for at in range(NEW_TOKENS) if output.token_ids[at] != tokens[at]), NEW_TOKENS)
-        assert same == NEW_TOKENS or dtype == "float16" or case[1] in ROUNDED_INPUTS
+        assert same == NEW_TOKENS or limits in (IN_FLOAT16, WITH_ROUNDED_INPUTS)
         for mine, other in zip((output.logprobs or [])[: same + 1], logprobs, strict=False):
             differences += [abs(mine[int(t)].logprob - logprob) for t, logprob in other.items() if int(t) in mine]
-    if case[1] in ROUNDED_INPUTS:
-        assert mean(differences) < MEAN_TOLERANCE
-    else:
-        assert max(differences) < TOLERANCE[dtype]
-        assert dtype == "float32" or mean(differences) < MEAN_OF_FLOAT16
+    assert max(differences) < limits[0]
+    assert mean(differences) < limits[1]
