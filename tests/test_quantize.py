@@ -25,12 +25,19 @@ RECIPES: dict[str, dict[str, Any]] = {
     "groups": {"method": "gptq", "group_size": 32},
     "asymmetric groups": {"method": "rtn", "group_size": 32, "symmetric": False},
     "channels": {"method": "rtn", "group_size": -1},
+    "2 bits": {"method": "gptq", "bits": 2, "group_size": 32},
+    "3 bits": {"method": "rtn", "bits": 3, "group_size": 32, "symmetric": False},
+    "8 bits": {"method": "gptq", "bits": 8, "group_size": 32},
+    "8 bits, channels": {"method": "rtn", "bits": 8, "group_size": -1},
     "gptq": {"method": "gptq", "group_size": 32, "format": "gptq"},
+    "gptq, 2 bits": {"method": "rtn", "bits": 2, "group_size": 32, "format": "gptq"},
+    "gptq, 8 bits": {"method": "rtn", "bits": 8, "group_size": 32, "format": "gptq"},
     "awq": {"method": "awq", "group_size": 32, "format": "awq"},
     "rotation": {"method": "rotation", "group_size": 32},
     "mixed": {"method": "rtn", "group_size": 32, "keep": 0.3},
     "smoothquant": {"method": "smoothquant"},
     "fp8": {"method": "fp8"},
+    "fp8 cache": {"method": "rtn", "group_size": 32, "kv_cache": "fp8"},
 }
 CALIBRATION = {"samples": 8, "length": 64, "text": Path("models/eval/heldout.txt")}
 

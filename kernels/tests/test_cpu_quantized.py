@@ -18,7 +18,8 @@ pytestmark = pytest.mark.skipif(
 ROWS = [1, 2, 3, 4, 7, 9, 16, 49, 100]
 SHAPES = [(1, 8), (16, 32), (70, 136), (129, 256), (48, 33)]
 """[out, in]"""
-KINDS = ["int4", "int4 with zeros", "int8", "int8 inputs", "fp8", "fp8 inputs"]
+GROUPED = ["int4", "int4 with zeros", "int8 groups", "int8 groups with zeros"]
+KINDS = [*GROUPED, "int8", "int8 inputs", "fp8", "fp8 inputs"]
 
 
 def random(*shape, seed=0):
@@ -29,15 +30,17 @@ def integers(low, high, *shape, seed=0, dtype=torch.int64):
     return torch.randint(low, high, shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def int4(outputs, inputs, group_size=32, zeros=False, order=None):
+def in_groups(kind, outputs, inputs, group_size=32, order=None):
     """Return a packed weight, and what it means: [out, in] float64."""
     groups = -(-inputs // group_size)
-    values = integers(0, 16, outputs, inputs, seed=1, dtype=torch.uint8)
+    is_int4 = kind.startswith("int4")
+    low, high, dtype = (0, 16, torch.uint8) if is_int4 else (-128, 128, torch.int8)
+    values = integers(low, high, outputs, inputs, seed=1, dtype=dtype)
     scales = random(outputs, groups, seed=2).abs() + 0.1
-    points = integers(0, 16, outputs, groups, seed=3, dtype=torch.uint8) if zeros else None
-    packed = cpu.pack_int4(values, scales, points, group_size, order)
+    points = integers(low, high, outputs, groups, seed=3, dtype=dtype) if "zeros" in kind else None
+    packed = (cpu.pack_int4 if is_int4 else cpu.pack_int8_groups)(values, scales, points, group_size, order)
     group = torch.arange(inputs) // group_size
-    zero = 8 if points is None else points[:, group].double()
+    zero = (8 if is_int4 else 0) if points is None else points[:, group].double()
     meant = (values.double() - zero) * scales.double()[:, group]
     if order is not None:
         meant = torch.empty_like(meant).index_copy_(1, order, meant)
@@ -57,8 +60,8 @@ def eight_bits(outputs, inputs, kind):
 
 
 def weight(outputs, inputs, kind):
-    if kind.startswith("int4"):
-        return int4(outputs, inputs, zeros="zeros" in kind)
+    if kind in GROUPED:
+        return in_groups(kind, outputs, inputs)
     return eight_bits(outputs, inputs, kind)
 
 
@@ -104,17 +107,18 @@ def test_threads_divide_the_work(kind):
     assert all(torch.equal(result, results[0]) for result in results)
 
 
-@pytest.mark.parametrize("zeros", [False, True])
+@pytest.mark.parametrize("kind", GROUPED)
 @pytest.mark.parametrize("group_size", [8, 32, 64, 128, 200])
-def test_groups_of_any_size(group_size, zeros):
-    packed, meant = int4(50, 320, group_size, zeros)  # the last group is short
+def test_groups_of_any_size(group_size, kind):
+    packed, meant = in_groups(kind, 50, 320, group_size)  # the last group is short
     x = random(5, 320)
     assert_is_product(cpu.linear(x, packed), x.double(), meant)
 
 
-def test_inputs_are_read_in_the_weights_order():
+@pytest.mark.parametrize("kind", GROUPED)
+def test_inputs_are_read_in_the_weights_order(kind):
     order = torch.randperm(96, generator=torch.Generator().manual_seed(5))
-    packed, meant = int4(40, 96, order=order)
+    packed, meant = in_groups(kind, 40, 96, order=order)
     for rows in (1, 3, 60):
         x = random(rows, 96)
         assert_is_product(cpu.linear(x, packed), x.double(), meant)
@@ -180,8 +184,9 @@ def test_what_is_not_a_number_stays_visible():
 
 @pytest.mark.parametrize(("group_size", "groups"), [(12, 8), (32, 2)])
 def test_groups_that_do_not_fit_are_refused(group_size, groups):
-    with pytest.raises(UnsupportedInput, match="groups of a multiple of 8"):
-        cpu.pack_int4(torch.zeros(16, 96, dtype=torch.uint8), torch.ones(16, groups), None, group_size)
+    for pack, dtype in ((cpu.pack_int4, torch.uint8), (cpu.pack_int8_groups, torch.int8)):
+        with pytest.raises(UnsupportedInput, match="groups of a multiple of 8"):
+            pack(torch.zeros(16, 96, dtype=dtype), torch.ones(16, groups), None, group_size)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="these are names of x86-64 processors")
@@ -223,5 +228,5 @@ def test_weights_share_chunks_of_huge_pages():
 
 def test_float32_reference_is_within_tolerance():
     """The tolerance above is one that torch's own product keeps as well."""
-    x, (_, meant) = random(5, 256), int4(64, 256)
+    x, (_, meant) = random(5, 256), in_groups("int4", 64, 256)
     assert_is_product(F.linear(x, meant.float()), x.double(), meant)

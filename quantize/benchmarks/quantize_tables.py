@@ -2,6 +2,7 @@
 
 python quantize/benchmarks/quantize_tables.py peers
 python quantize/benchmarks/quantize_tables.py methods
+python quantize/benchmarks/quantize_tables.py models
 """
 
 from __future__ import annotations
@@ -65,5 +66,20 @@ def _method_cells(one: dict[str, Any]) -> list[str]:
     return [units.size(one["weight_bytes"]), f"{one['perplexity']:.3f}", *change]
 
 
+def models() -> str:
+    """Return what `every_model` found: a row for each model, the change of its perplexity by each method."""
+    found = json.loads((RESULTS / "every_model.json").read_text())
+    measured = sorted(found["models"].items(), key=lambda one: one[0] != "main")
+    names = list(dict.fromkeys(name for _, one in measured for name in one["methods"]))
+    rows = [[model, f"{one['perplexity']:.3f}", *_changes(one["methods"], names)] for model, one in measured]
+    return f"{table(['model', 'full', *names], rows)}\n\n{measured_on(found).strip('()')}."
+
+
+def _changes(methods: dict[str, Any], names: list[str]) -> list[str]:
+    """Return the changes; one that is not shown is in parentheses."""
+    shown = [(units.change(methods[name]["change"][0]), methods[name]["shown"]) for name in names]
+    return [change if is_shown else f"({change})" for change, is_shown in shown]
+
+
 if __name__ == "__main__":
-    print({"peers": peers, "methods": methods}[sys.argv[1]]())
+    print({"peers": peers, "methods": methods, "models": models}[sys.argv[1]]())

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from llm_quantize.errors import EvaluationError, OutputError
 from llm_quantize.evaluation import evaluate
 from llm_quantize.evaluation.evaluation import HELD_OUT
 from llm_quantize.evaluation.model import weight_bytes
+from llm_quantize.evaluation.reference import Reference
 from llm_quantize.files import write_file
 from llm_quantize.performance import measure
 from llm_quantize.performance.measure import BATCHES, RUNS, SECONDS
@@ -93,15 +95,19 @@ def run_study(study: Study, listener: Listener | None = None) -> Path | None:
     for method, recipe in study.recipes.items():
         if not (study.root / method / RECORD).exists():
             listener.done(method, _quantize(study, method, recipe, listener))
-    for method in (FULL, *study.recipes):
-        for file, make in _missing(study, method):
-            listener.done(method, make(study, method, file, listener))
+    with Reference.keeping(study.model, study.device, study.root) as full:
+        for method in (FULL, *study.recipes):
+            for file, make in _missing(study, method, full):
+                listener.done(method, make(study, method, file, listener))
     return write_report(study.out, read_results(study.out)) if study.evaluation else None
 
 
-def _missing(study: Study, method: str) -> Iterator[tuple[Path, Callable[[Study, str, Path, Listener], str]]]:
+def _missing(
+    study: Study, method: str, full: Reference
+) -> Iterator[tuple[Path, Callable[[Study, str, Path, Listener], str]]]:
     """Yield the files that a method still lacks, and the function that makes each."""
-    for name, wanted, make in ((EVALUATION, study.evaluation, _evaluate), (PERFORMANCE, study.load, _measure)):
+    evaluation = partial(_evaluate, full=full)
+    for name, wanted, make in ((EVALUATION, study.evaluation, evaluation), (PERFORMANCE, study.load, _measure)):
         if wanted is not None and not (study.root / method / name).exists():
             yield study.root / method / name, make
 
@@ -114,18 +120,18 @@ def _quantize(study: Study, method: str, recipe: Recipe, listener: Listener) -> 
     return f"quantised in {record.seconds:.1f} s to {record.weight_bytes / 1e6:,.1f} MB"
 
 
-def _evaluate(study: Study, method: str, file: Path, listener: Listener) -> str:
+def _evaluate(study: Study, method: str, file: Path, listener: Listener, *, full: Reference) -> str:
     def show(benchmark: str, done: int, total: int) -> None:
         listener.progress(f"{method}, {benchmark}", done + 1, total)
 
     wanted = study.evaluation or EvaluationSettings()
-    is_compared = method != FULL and (wanted.benchmarks is None or "kl" in wanted.benchmarks)
+    is_compared = wanted.benchmarks is None or "kl" in wanted.benchmarks
     benchmarks = wanted.benchmarks
     if method == FULL and benchmarks is not None:
         benchmarks = tuple(name for name in benchmarks if name != "kl")
     found = evaluate(
         study.folder(method),
-        reference=study.model if is_compared else None,
+        reference=full if is_compared else None,
         benchmarks=benchmarks,
         text=wanted.text,
         items=wanted.items,

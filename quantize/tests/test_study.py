@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from llm_quantize import QuantizeError, Recipe, make_recipe, study
 from llm_quantize.cli import main
+from llm_quantize.evaluation.model import Loaded
 from llm_quantize.performance import BatchFigures, Performance, Spread
 from llm_quantize.study import EvaluationSettings, Listener, LoadSettings, Study, run_study
 
@@ -35,6 +37,14 @@ def test_from_a_model_to_a_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(study, "measure", measured)
+    passes: list[str] = []
+    logits = Loaded.logits
+
+    def noted(loaded: Loaded, ids: Tensor) -> Tensor:
+        passes.append(loaded.folder.name)
+        return logits(loaded, ids)
+
+    monkeypatch.setattr(Loaded, "logits", noted)
     asked = ["run", MODEL, "--methods", "rtn,w8a8", "--group-size", "32", *FEW, "--bench", "--out", str(tmp_path)]
     assert main(asked) == 0
     first = capsys.readouterr().out.splitlines()
@@ -51,6 +61,7 @@ def test_from_a_model_to_a_report(
         for name in ("full", "rtn", "w8a8")
     }
     assert losses["full"] != losses["w8a8"] != losses["rtn"]  # inputs are rounded as well
+    assert passes.count("llama") == passes.count("rtn") == passes.count("w8a8") > 0
 
     assert main(asked) == 0
     assert capsys.readouterr().out.splitlines() == first[-1:]

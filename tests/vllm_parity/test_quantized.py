@@ -29,11 +29,15 @@ FORMATS = {
     # vLLM's type: for gptq and awq one of 16 bits
     "int4": "float32",
     "int4, asymmetric": "float32",
+    "int4, asymmetric, with head": "float32",
     "gptq": "float16",
+    "gptq, with head": "float16",
     "awq": "float16",
     "int8, 7 bits": "float32",
     "fp8": "float32",
 }
+HEAD = ", with head"
+"""Name of a format whose output head is quantised as well."""
 ROUNDED_INPUTS = ("int8, 7 bits", "fp8")
 TOLERANCE = {"float32": 1e-3, "float16": 0.03}
 """Between two log-probabilities."""
@@ -55,7 +59,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path
     root: Path = tmp_path_factory.mktemp("quantized")
     found = {name: root / str(number) for number, name in enumerate(FORMATS)}
     for name, folder in found.items():
-        round_model(paths.MODEL, folder, name, group_size=128)
+        round_model(paths.MODEL, folder, name.removesuffix(HEAD), group_size=128, head=name.endswith(HEAD))
     yield found
     shutil.rmtree(root)
 

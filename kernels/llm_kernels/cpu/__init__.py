@@ -15,7 +15,7 @@ from torch import Tensor
 
 from llm_kernels.cpu.build import why_not
 from llm_kernels.cpu.library import function, pointer
-from llm_kernels.cpu.packing import WORD, PackedWeight, pack, pack_fp8, pack_int4, pack_int8
+from llm_kernels.cpu.packing import WORD, PackedWeight, pack, pack_fp8, pack_int4, pack_int8, pack_int8_groups
 
 __all__ = [
     "WORD",
@@ -28,6 +28,7 @@ __all__ = [
     "pack_fp8",
     "pack_int4",
     "pack_int8",
+    "pack_int8_groups",
     "paged_attention",
     "rms_norm",
     "rope_paged_kv_write",

@@ -13,7 +13,7 @@ struct Linear {
   const float* scales;   // [outputs], each result is multiplied by its own, or none
   const int64_t* order;  // [inputs]: input i of the panels is the caller's input order[i]; or none: as they are
   int outputs, inputs, type;
-  int group, zeros;  // of int4: inputs of a group, a multiple of 8; whether groups have offsets
+  int group, zeros;  // inputs of a group, a multiple of 8, always of int4, or 0; whether groups have zero points
   int rounding;      // of each row's inputs, by a scale of its own, before they are multiplied
 };
 

@@ -45,7 +45,7 @@ struct Panels {
  private:
   static long size(const Linear& w) {
     const int step = 1 << w.type;  // inputs of a word
-    const long groups = w.type == INT4 ? (w.inputs + w.group - 1) / w.group : 0;
+    const long groups = w.group ? (w.inputs + w.group - 1) / w.group : 0;
     return ((w.inputs + step - 1) / step + groups * (w.zeros ? 2 : 1)) * LINE;
   }
 };
@@ -58,6 +58,8 @@ static void tile(Rows rows, const Panels& panels, float* out, long stride, int c
   if (rows.bytes) multiply_bytes(rows, panels.at(), panels.bytes, w, sum, ahead);
   else if (w.type == INT4 && w.zeros) multiply<Int4, true>(rows, panels.at(), panels.bytes, w, sum, ahead);
   else if (w.type == INT4) multiply<Int4, false>(rows, panels.at(), panels.bytes, w, sum, ahead);
+  else if (w.group && w.zeros) multiply<Int8Groups, true>(rows, panels.at(), panels.bytes, w, sum, ahead);
+  else if (w.group) multiply<Int8Groups, false>(rows, panels.at(), panels.bytes, w, sum, ahead);
   else if (w.type == INT8) multiply<Int8, false>(rows, panels.at(), panels.bytes, w, sum, ahead);
   else if (w.type == BFLOAT16) multiply<Bfloat16, false>(rows, panels.at(), panels.bytes, w, sum, ahead);
   else multiply<Float32, false>(rows, panels.at(), panels.bytes, w, sum, ahead);

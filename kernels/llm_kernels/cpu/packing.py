@@ -4,6 +4,7 @@ pack         float32, or 16 bits if that loses nothing
 pack_int8    one scale per output; inputs as they are, or rounded to 8 bits row by row
 pack_fp8     the same for values of e4m3, which are kept in 16 bits
 pack_int4    scales and zero points per group of inputs
+pack_int8_groups   the same for 8 bits, with inputs as they are
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from llm_kernels.errors import UnsupportedInput
 from llm_kernels.layouts import pack_nibbles
 
 WORD = 8
-"""Inputs of a word of 4-bit weights: a group is a multiple of them."""
+"""Inputs of a word of 4-bit weights: a group is a multiple of them, also of 8 bits."""
 
 
 class Type(IntEnum):
@@ -52,7 +53,7 @@ class PackedWeight:
     order: Tensor | None = None
     """[in] int64: input i of the panels is the caller's input order[i]; None: as they are."""
     group_size: int = 0
-    """Number of inputs that share a scale, for 4-bit weights."""
+    """Number of inputs that share a scale; 0: all of them, by `scales`."""
     has_zeros: bool = False
     rounding: Rounding = Rounding.NONE
 
@@ -112,27 +113,55 @@ def pack_int4(
     scales [out, groups] float32; zeros [out, groups] integers, or None: 8. The last group can be short. `order` [in]
     permutes the caller's inputs. UnsupportedInput unless the group size is a multiple of 8.
     """
-    rows, columns = values.shape
-    groups = -(-columns // group_size)
-    if group_size % WORD or scales.shape != (rows, groups):
-        raise UnsupportedInput(
-            f"4-bit weight [{rows}, {columns}] with scales {tuple(scales.shape)} in groups of {group_size}; "
-            f"the kernels for the CPU take groups of a multiple of {WORD} inputs"
+    groups = _Groups(Type.INT4, tuple(values.shape), scales, None if zeros is None else zeros.float() - 8, group_size)
+    return groups.pack(pack_nibbles(_padded(values ^ 8, group_size), 1), order)  # two's complement of value - 8
+
+
+def pack_int8_groups(
+    values: Tensor, scales: Tensor, zeros: Tensor | None, group_size: int, order: Tensor | None = None
+) -> PackedWeight:
+    """Do the same as `pack_int4` for int8 values; zeros None: 0."""
+    groups = _Groups(Type.INT8, tuple(values.shape), scales, None if zeros is None else zeros.float(), group_size)
+    return groups.pack(_padded(values, group_size).view(torch.int32), order)
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """Scales and zero points of a weight [out, in], to be laid out before the words of each group."""
+
+    type: Type
+    shape: tuple[int, ...]
+    scales: Tensor
+    zeros: Tensor | None
+    size: int
+
+    def __post_init__(self) -> None:
+        rows, columns = self.shape
+        if self.size % WORD or self.scales.shape != (rows, -(-columns // self.size)):
+            raise UnsupportedInput(
+                f"weight [{rows}, {columns}] with scales {tuple(self.scales.shape)} in groups of {self.size}; "
+                f"the kernels for the CPU take groups of a multiple of {WORD} inputs"
+            )
+
+    def pack(self, words: Tensor, order: Tensor | None) -> PackedWeight:
+        """Return the weight of words [out, in / per word] int32, both filled up to whole panels and groups."""
+        rows, columns = self.shape
+        per_word = 1 << self.type
+        per_group = [self.scales] if self.zeros is None else [self.scales, self.zeros]
+        heads = [_lines(_padded(t.float(), 1).view(torch.int32)).unsqueeze(2) for t in per_group]
+        bodies = _lines(words)
+        count = self.scales.shape[1]
+        bodies = bodies.view(len(bodies), count, self.size // per_word, -1)
+        lines = torch.cat([*heads, bodies], dim=2).flatten(1, 2)
+        return PackedWeight(
+            panels=memory.placed(lines[:, : count * len(heads) + -(-columns // per_word)]),
+            out_features=rows,
+            in_features=columns,
+            type=self.type,
+            order=None if order is None else order.contiguous(),
+            group_size=self.size,
+            has_zeros=self.zeros is not None,
         )
-    per_group = [scales] if zeros is None else [scales, zeros.float() - 8]
-    heads = [_lines(_padded(t.float(), 1).view(torch.int32)).unsqueeze(2) for t in per_group]
-    words = _lines(pack_nibbles(_padded(values ^ 8, group_size), 1))  # two's complement of value - 8
-    lines = torch.cat([*heads, words.view(len(words), groups, group_size // WORD, -1)], dim=2).flatten(1, 2)
-    used = groups * len(heads) + -(-columns // WORD)
-    return PackedWeight(
-        panels=memory.placed(lines[:, :used]),
-        out_features=rows,
-        in_features=columns,
-        type=Type.INT4,
-        order=None if order is None else order.contiguous(),
-        group_size=group_size,
-        has_zeros=zeros is not None,
-    )
 
 
 def _padded(x: Tensor, columns: int) -> Tensor:

@@ -3,8 +3,9 @@
 // A panel holds 16 outputs and is walked through once. It is a sequence of vectors of sixteen 32-bit words, word j of
 // each belongs to output j. A word holds the weights of one input (float32), two (bfloat16), four (int8) or eight
 // (int4), lowest bits first, so that one load serves several inputs: shifts, masks and conversions make vectors of 16
-// floats of them in registers. Int4 weights, -8 to 7, are divided into groups of inputs; a group's scales, and zero points
-// if there are any, lie before its words: weight = (value - zero point) * scale. A scale is applied to a group's sum.
+// floats of them in registers. Int4 weights, -8 to 7, are divided into groups of inputs, and int8 weights can be. A
+// group's scales, and zero points if there are any, lie before its words: weight = (value - zero point) * scale. A scale
+// is applied to a group's sum.
 //
 // An output is summed over its inputs in order, however many rows and panels a tile has: a row's result does not depend
 // on the rows beside it.
@@ -65,6 +66,10 @@ struct Int8 {
   static constexpr bool GROUPED = false;
   static Word load(const char* at) { return words(at); }
   static Wide weight(Word word, int i) { return byte(word, i); }
+};
+
+struct Int8Groups : Int8 {
+  static constexpr bool GROUPED = true;
 };
 
 struct Int4 {

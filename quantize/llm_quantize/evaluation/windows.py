@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from llm_quantize.errors import EvaluationError
-from llm_quantize.evaluation.model import Loaded, split_documents
+from llm_quantize.evaluation.model import Loaded, predictions, token_row
+from llm_quantize.evaluation.reference import Reference
 from llm_quantize.evaluation.scores import ScoreList, Scores, item_name
 
 WINDOW = 2048
@@ -36,16 +38,19 @@ def score_windows(
     loaded: Loaded,
     text: str,
     *,
-    reference: Loaded | None = None,
+    reference: Reference | None = None,
+    predict: Callable[[Tensor], Tensor] | None = None,
     items: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Scores]:
     """Return `perplexity`, `next-token` and, against a reference, `kl`.
 
+    `predict`: returns the model's logits for each token of a window but its first; None: `predictions`.
     `items`: at most about this many pieces, in windows that are spread evenly over the text.
     """
     row, documents = token_row(loaded, text)
-    if reference is not None and token_row(reference, text)[0] != row:
+    predict = predict or partial(predictions, loaded)
+    if reference is not None and reference.row(text) != row:
         raise EvaluationError(
             f"{reference.folder.name} and {loaded.folder.name} have different tokens; KL needs one tokenizer"
         )
@@ -58,8 +63,8 @@ def score_windows(
             progress("perplexity", number, len(windows))
         begin = window * width
         ids = torch.tensor(row[begin : begin + width + 1])
-        logits = _predictions(loaded, ids)
-        expected = _predictions(reference, ids) if reference else None
+        logits = predict(ids)
+        expected = reference.predictions(ids) if reference else None
         for piece in (piece for piece in pieces if piece.window == window):
             part = slice(piece.first - begin - 1, piece.last - begin - 1)
             name, size = item_name(row[piece.first : piece.last], [piece.first]), piece.last - piece.first
@@ -67,17 +72,6 @@ def score_windows(
             for benchmark, value in values.items():
                 found[benchmark].add(name, value, weight=size, group=f"document {piece.document}")
     return {name: scores.finish(FEWEST_DOCUMENTS) for name, scores in found.items()}
-
-
-def token_row(loaded: Loaded, text: str) -> tuple[list[int], list[int]]:
-    """Return the tokens of all documents, each after the mark, and the document of each token."""
-    row: list[int] = []
-    documents: list[int] = []
-    for number, document in enumerate(split_documents(text)):
-        tokens = loaded.tokens(loaded.mark + document)
-        row += tokens
-        documents += [number] * len(tokens)
-    return row, documents
 
 
 def cut_pieces(documents: Sequence[int], width: int) -> list[Piece]:
@@ -99,12 +93,6 @@ def spread_windows(pieces: Sequence[Piece], items: int | None) -> list[int]:
         return windows
     count = max(1, round(items * len(windows) / len(pieces)))
     return [windows[int((place + 0.5) * len(windows) / count)] for place in range(count)]
-
-
-def _predictions(loaded: Loaded, ids: Tensor) -> Tensor:
-    """Return the logits for each token of a window but its first."""
-    start = torch.tensor(loaded.start, dtype=ids.dtype)
-    return loaded.logits(torch.cat([start, ids[:-1]]))[len(start) :]
 
 
 def _measure(logits: Tensor, targets: Tensor, expected: Tensor | None) -> dict[str, float]:

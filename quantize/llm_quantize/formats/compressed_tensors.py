@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llm_kernels.words import pack_words, unpack_words
 from llm_quantize.algorithms.grid import Grid, QuantizedWeight
-from llm_quantize.formats.packing import pack, unpack
 from llm_quantize.settings import Recipe
 
 NAME = "compressed-tensors"
@@ -35,12 +35,12 @@ def write(weight: QuantizedWeight, inputs: str | None = None) -> dict[str, Tenso
         signed = weight.codes.to(torch.int16) - grid.middle
         return {"weight": signed.to(torch.int8), "weight_scale": weight.scales}
     tensors = {
-        "weight_packed": pack(weight.codes, grid.bits, 1),
+        "weight_packed": pack_words(weight.codes, grid.bits, 1),
         "weight_scale": weight.scales,
         "weight_shape": torch.tensor(weight.codes.shape),
     }
     if not grid.symmetric:
-        tensors["weight_zero_point"] = pack(weight.zeros, grid.bits, 0)
+        tensors["weight_zero_point"] = pack_words(weight.zeros, grid.bits, 0)
     return tensors
 
 
@@ -48,11 +48,11 @@ def read(tensors: dict[str, Tensor], grid: Grid) -> QuantizedWeight | None:
     """Return the weight of a layer's tensors, or None if it is not quantised."""
     if "weight_packed" in tensors:
         out, inputs = (int(size) for size in tensors["weight_shape"])
-        codes = unpack(tensors["weight_packed"], grid.bits, 1, inputs)
+        codes = unpack_words(tensors["weight_packed"], grid.bits, 1, inputs)
         scales = tensors["weight_scale"]
         zeros = torch.full(scales.shape, grid.middle, dtype=torch.uint8)
         if "weight_zero_point" in tensors:
-            zeros = unpack(tensors["weight_zero_point"], grid.bits, 0, out)
+            zeros = unpack_words(tensors["weight_zero_point"], grid.bits, 0, out)
         return QuantizedWeight(codes, scales, zeros, grid)
     if "weight_scale" not in tensors:
         return None

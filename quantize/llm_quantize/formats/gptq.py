@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llm_kernels.words import pack_words, unpack_words
 from llm_quantize.algorithms.grid import Grid, QuantizedWeight
-from llm_quantize.formats.packing import pack, unpack
 from llm_quantize.settings import Recipe
 
 NAME = "gptq"
@@ -28,8 +28,8 @@ def write(weight: QuantizedWeight, inputs: str | None = None) -> dict[str, Tenso
     bits, count = weight.grid.bits, weight.codes.shape[1]
     assert weight.zeros is not None
     return {
-        "qweight": pack(weight.codes.T, bits, 0),
-        "qzeros": pack(weight.zeros.T - 1, bits, 1),
+        "qweight": pack_words(weight.codes.T, bits, 0),
+        "qzeros": pack_words(weight.zeros.T - 1, bits, 1),
         "scales": weight.scales.T.contiguous(),
         "g_idx": (torch.arange(count) // weight.grid.width(count)).int(),
     }
@@ -40,8 +40,8 @@ def read(tensors: dict[str, Tensor], grid: Grid) -> QuantizedWeight | None:
     if "qweight" not in tensors:
         return None
     inputs, out = len(tensors["g_idx"]), tensors["scales"].shape[1]
-    codes = unpack(tensors["qweight"], grid.bits, 0, inputs).T.contiguous()
-    zeros = unpack(tensors["qzeros"], grid.bits, 1, out).T + 1
+    codes = unpack_words(tensors["qweight"], grid.bits, 0, inputs).T.contiguous()
+    zeros = unpack_words(tensors["qzeros"], grid.bits, 1, out).T + 1
     return QuantizedWeight(codes, tensors["scales"].T.contiguous(), zeros.contiguous(), grid)
 
 

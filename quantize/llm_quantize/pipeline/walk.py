@@ -9,8 +9,8 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,7 @@ from llm_quantize.calibration.checks import check_hidden
 from llm_quantize.checkpoint import Checkpoint, Weights, read_json
 from llm_quantize.errors import QuantizeError
 from llm_quantize.formats import FORMATS
+from llm_quantize.memory import explain_memory
 from llm_quantize.pipeline.block import BATCH_TOKENS
 from llm_quantize.pipeline.methods import check_shapes
 from llm_quantize.pipeline.mixed import measure
@@ -70,9 +71,10 @@ def quantize(
     forget_peak()
     walk = Walk(model, recipe, find_device(device))
     output = OutputFolder(out, walk.identity(), shards=len(walk.skeleton) + 1, resume=resume)
-    walk.begin(output)
+    with explain_memory("the embedding", memory_advice(recipe)):
+        walk.begin(output)
     for index, name in enumerate(walk.skeleton.block_names()):
-        with explain_memory(name, recipe):
+        with explain_memory(name, memory_advice(recipe)):
             error = walk.block(index, output)
         if progress is not None:
             progress(Progress(index + 1, len(walk.skeleton), time.perf_counter() - started, error))
@@ -119,8 +121,7 @@ class Walk:
         if self._sequences is None:
             return
         rows = max(1, BATCH_TOKENS // self._sequences.tokens.shape[1])
-        with explain_memory("the embedding", self._recipe):
-            self._hidden, self._arguments = self.skeleton.start(self._weights, self._sequences.tokens, rows)
+        self._hidden, self._arguments = self.skeleton.start(self._weights, self._sequences.tokens, rows)
         check_hidden(self._hidden, "the embedding")
         if self._recipe.keep:
             self._step = replace(self._step, kept=self._step.kept | self._most_sensitive())
@@ -172,9 +173,10 @@ class Walk:
         """Return the layers that keep 16 bits, after a pass over the whole model with full weights."""
         assert self._hidden is not None
         hidden, found = self._hidden, list[Sensitivity]()
-        for index in range(len(self.skeleton)):
-            block = self.skeleton.load(index, self._weights, self._arguments[index])
-            hidden, groups = measure(block, hidden, self._recipe, self._step.grid)
+        for index, name in enumerate(self.skeleton.block_names()):
+            with explain_memory(name, memory_advice(self._recipe)):
+                block = self.skeleton.load(index, self._weights, self._arguments[index])
+                hidden, groups = measure(block, hidden, self._recipe, self._step.grid)
             found += groups
             self.skeleton.drop(index)
         return set(choose_kept(found, self._recipe.keep))
@@ -195,20 +197,16 @@ class Walk:
         }
 
 
-@contextmanager
-def explain_memory(where: str, recipe: Recipe) -> Iterator[None]:
-    """Turn an allocation that fails into an error that says what to lower."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-        if not is_memory:
-            raise
-        given = recipe.calibration
-        raise QuantizeError(
-            f"out of memory at {where}; lower calibration.samples (now {given.samples}) or calibration.length "
-            f"(now {given.length}), and use --resume"
-        ) from None
+def memory_advice(recipe: Recipe) -> str:
+    """Return what to do if memory runs out. A run with other calibration begins anew, so it cannot resume."""
+    freed = "free some and go on with --resume"
+    if not recipe.calibrates:
+        return f"a block has to fit, and {recipe.method} holds nothing else, so {freed}"
+    given = recipe.calibration
+    return (
+        f"{freed}, or begin anew with lower calibration.samples (now {given.samples}) or calibration.length "
+        f"(now {given.length})"
+    )
 
 
 def find_device(name: str) -> torch.device:

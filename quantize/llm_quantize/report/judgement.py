@@ -1,5 +1,9 @@
 """Each method against the full model of the same name, and what follows from it.
 
+"A loss is shown" holds over all comparisons of a model: verdicts are corrected for its methods and benchmarks together
+(Holm 1979), so that with 95% probability none of them is wrong. Intervals are those of single comparisons, so of k
+methods that lose 5% each, one is taken for acceptable with a probability of at most k times 2.5%.
+
 A method is acceptable if its loss of perplexity is shown to be below 5%: the whole interval lies below it. No other
 benchmark may show a loss of 5% or 5 points. The recommended method is the smallest acceptable one. Of methods within 2%
 of its size, those count whose time of a token at batch 1 is within 20% of the fastest one's, since runs minutes apart
@@ -13,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llm_quantize.errors import EvaluationError
-from llm_quantize.evaluation import Comparison, compare
+from llm_quantize.evaluation import Comparison, compare, corrected
 from llm_quantize.report.results import FULL, ModelResult
 from llm_report import units
 
@@ -95,14 +99,22 @@ def judge(results: Sequence[ModelResult]) -> list[ModelJudgement]:
         if full is None:
             raise EvaluationError(f"{model}: no result of the method {FULL!r}, which all others are compared with")
         recipes: dict[str, list[Judged]] = {}
-        for one in of_model:
-            if one is not full:
-                comparisons = {each.benchmark: each for each in compare(full.evaluation, one.evaluation)}
-                recipes.setdefault(one.recipe, []).append(Judged(one, full, comparisons))
+        for each in _judged(full, [one for one in of_model if one is not full]):
+            recipes.setdefault(each.result.recipe, []).append(each)
         methods = sorted((group[0] for group in recipes.values()), key=lambda one: one.primary.loss.value)
         calibrations = {group[0].method: group for group in recipes.values() if len(group) > 1}
         found.append(ModelJudgement(model, full, methods, calibrations))
     return found
+
+
+def _judged(full: ModelResult, others: Sequence[ModelResult]) -> list[Judged]:
+    """Compare all methods with the full model; their verdicts are one family."""
+    found = [(one, each) for one in others for each in compare(full.evaluation, one.evaluation)]
+    family = corrected([each for _, each in found])
+    comparisons: dict[str, dict[str, Comparison]] = {one.method: {} for one in others}
+    for (one, _), each in zip(found, family, strict=True):
+        comparisons[one.method][each.benchmark] = each
+    return [Judged(one, full, comparisons[one.method]) for one in others]
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:

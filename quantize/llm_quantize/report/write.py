@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from llm_quantize.errors import EvaluationError
+from llm_quantize.files import write_file
 from llm_quantize.performance import KernelTable
 from llm_quantize.report.judgement import judge
 from llm_quantize.report.markdown import render_markdown
@@ -25,7 +25,7 @@ def write_report(
     title: str = "Quantization report",
     kernels: KernelTable | None = None,
 ) -> Path:
-    """Write the report into a folder and return the page's path.
+    """Write the report into a folder and return the page's path. OutputError if it cannot be written.
 
     `kernels`: times recorded on a GPU, for a section of their own.
     """
@@ -33,10 +33,6 @@ def write_report(
     files = {PAGE: render_page(judgements, title, kernels), MARKDOWN: render_markdown(judgements, title, kernels)}
     for figure in all_figures(judgements):
         files[f"{FIGURES}/{re.sub(r'[^A-Za-z0-9._-]+', '-', figure.name)}.svg"] = figure.drawing.file()
-    try:
-        for name, content in files.items():
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            (out / name).write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise EvaluationError(f"{out}: the report cannot be written: {error}") from error
+    for name, content in files.items():
+        write_file(out / name, content)
     return out / PAGE

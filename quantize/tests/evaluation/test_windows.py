@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_quantize.errors import EvaluationError
-from llm_quantize.evaluation.model import Loaded, load
-from llm_quantize.evaluation.windows import PIECE, cut_pieces, score_windows, spread_windows, token_row
+from llm_quantize.evaluation.model import Loaded, load, token_row
+from llm_quantize.evaluation.reference import Reference
+from llm_quantize.evaluation.windows import PIECE, cut_pieces, score_windows, spread_windows
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_kl_is_zero_to_itself_and_grows_with_coarser_weights(
     loaded: Loaded, tiny: Path, text: str, make_rounded: Callable[[Path, int], Path]
 ) -> None:
     def kl(model: Loaded) -> float:
-        return score_windows(model, text, reference=loaded, items=20)["kl"].figure().value
+        return score_windows(model, text, reference=Reference(tiny), items=20)["kl"].figure().value
 
     to_itself, eight, four = kl(loaded), kl(load(make_rounded(tiny, 8))), kl(load(make_rounded(tiny, 4)))
     assert abs(to_itself) < 1e-6
@@ -74,7 +75,7 @@ def test_fewer_items_come_from_windows_all_over_the_text() -> None:
 def test_another_tokenizer_has_no_kl(loaded: Loaded) -> None:
     text = "cafe\u0301 = 1\n" * 50  # qwen2's normalises it
     with pytest.raises(EvaluationError, match="needs one tokenizer"):
-        score_windows(loaded, text, reference=load(loaded.folder.parent / "qwen2"))
+        score_windows(loaded, text, reference=Reference(loaded.folder.parent / "qwen2"))
 
 
 def test_broken_weights_are_said(tiny: Path) -> None:

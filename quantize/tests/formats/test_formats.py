@@ -4,37 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from llm_kernels import layouts
 from llm_quantize.algorithms.fp8 import fp8
 from llm_quantize.algorithms.grid import Grid, QuantizedWeight
 from llm_quantize.algorithms.rtn import rtn
 from llm_quantize.formats import FORMATS
-from llm_quantize.formats.packing import pack, unpack
-
-
-@given(
-    bits=st.sampled_from([2, 3, 4, 8]),
-    count=st.integers(1, 40),
-    others=st.integers(1, 5),
-    dim=st.integers(0, 1),
-    seed=st.integers(0, 999),
-)
-def test_packed_codes_come_back(*, bits: int, count: int, others: int, dim: int, seed: int) -> None:
-    shape = (count, others) if dim == 0 else (others, count)
-    codes = torch.randint(0, 2**bits, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
-    packed = pack(codes, bits, dim)
-    assert packed.shape[dim] == -(-count // (32 // bits))
-    assert torch.equal(unpack(packed, bits, dim, count), codes)
-
-
-def test_four_bits_are_packed_as_the_kernels_read_them() -> None:
-    codes = torch.randint(0, 16, (8, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    assert torch.equal(pack(codes, 4, 1), layouts.pack_weight(codes, "compressed-tensors"))
-    assert torch.equal(pack(codes.T, 4, 0), layouts.pack_weight(codes, "gptq"))
-
 
 CASES = [
     *(("compressed-tensors", Grid(bits, 16, symmetric)) for bits in (2, 3, 4, 8) for symmetric in (True, False)),

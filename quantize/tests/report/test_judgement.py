@@ -93,6 +93,18 @@ def test_a_loss_in_another_benchmark_rules_a_method_out(make_result: Make, one_m
     assert "bad is smaller still but loses +33% of lines" in one_model(bad, good)
 
 
+def test_a_loss_is_shown_over_all_methods_together(make_result: Make, full: ModelResult) -> None:
+    """Eight items of one sign have p = 0.008: enough for two comparisons, and not for eight."""
+    bad, others = make_result("main", "bad", misses=8), [make_result("main", f"same {name}") for name in range(3)]
+
+    def verdict(*results: ModelResult) -> str:
+        (judgement,) = judge([full, *results])
+        return next(one for one in judgement.methods if one.method == "bad").comparisons["lines"].verdict
+
+    assert verdict(bad) == "worse"
+    assert verdict(bad, *others) == "no difference shown"
+
+
 def test_speeds_of_two_machines_are_never_compared(
     make_result: Make, make_performance: Make, full: ModelResult
 ) -> None:

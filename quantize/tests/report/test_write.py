@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from llm_quantize.errors import EvaluationError
+from llm_quantize.errors import EvaluationError, OutputError
 from llm_quantize.performance import Performance, read_kernel_table
 from llm_quantize.report import ModelResult, read_results, write_report
 
@@ -158,5 +158,5 @@ def test_results_are_read_from_folders(results: list[ModelResult], tmp_path: Pat
 
 def test_a_folder_that_cannot_be_written_is_said(results: list[ModelResult], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(EvaluationError, match="the report cannot be written"):
+    with pytest.raises(OutputError, match=r"page\.html cannot be written"):
         write_report(tmp_path / "file", results)

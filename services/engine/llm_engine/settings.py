@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 from llm_engine.errors import EngineError
 
 DType = Literal["auto", "float32", "bfloat16"]
+KVCacheDType = Literal["auto", "fp8"]
 AttentionBackend = Literal["auto", "torch", "triton", "cpp"]
 LoadFormat = Literal["auto", "dummy"]
 QuantizationMethod = Literal["compressed-tensors", "gptq", "awq"]
@@ -98,7 +99,11 @@ class EngineConfig:
         0, "KV blocks in host memory, to which preempted sequences are swapped; 0: recompute them", Bounds(at_least=0)
     )
     dtype: DType = setting(
-        "auto", "type of weights and KV cache; auto: float32 on a CPU (exact), the checkpoint's type on a GPU"
+        "auto", "type of the weights; auto: float32 on a CPU (exact), the checkpoint's type on a GPU"
+    )
+    kv_cache_dtype: KVCacheDType = setting(
+        "auto",
+        "type of the KV cache; auto: the weights'; fp8: e4m3 with the checkpoint's scales, in the torch backend only",
     )
     device: str = setting("auto", "cpu or cuda; auto: cuda if there is a GPU")
     load_format: LoadFormat = setting("auto", "dummy: random weights, for measurements with no more than a config.json")

@@ -37,39 +37,55 @@ class _Reader:
         self._num_groups = -(-in_features // group_size)
 
     def gptq(self) -> QuantizedWeight:
-        from llm_kernels.layouts import unpack_nibbles, unpack_weight
-
-        words = self._get("qweight", _words(self._in), self._out)
-        zeros = unpack_nibbles(self._get("qzeros", self._num_groups, _words(self._out)), 1)
-        zeros = (zeros + self._scheme.zero_offset) & 15
+        codes = self._codes("qweight", 0, self._in, self._out).T
+        zeros = self._codes("qzeros", 1, self._out, self._num_groups).T + self._scheme.zero_offset
         scales = self._get("scales", self._num_groups, self._out)
-        return self._weight(unpack_weight(words, "gptq"), scales.T, zeros.T, self._groups("g_idx"))
+        return self._packed(codes, scales.T, zeros & self._scheme.largest_code, self._groups("g_idx"))
 
     def awq(self) -> QuantizedWeight:
         from llm_kernels.layouts import AWQ_ORDER, unpack_nibbles, unpack_weight
+        from llm_kernels.words import num_words
 
-        words = self._get("qweight", self._in, _words(self._out))
-        zeros = unpack_nibbles(self._get("qzeros", self._num_groups, _words(self._out)), 1, AWQ_ORDER)
+        words = self._get("qweight", self._in, num_words(self._out, 4))
+        zeros = unpack_nibbles(self._get("qzeros", self._num_groups, num_words(self._out, 4)), 1, AWQ_ORDER)
         scales = self._get("scales", self._num_groups, self._out)
-        return self._weight(unpack_weight(words, "awq"), scales.T, zeros.T, None)
+        return self._packed(unpack_weight(words, "awq"), scales.T, zeros.T, None)
 
     def packed(self) -> QuantizedWeight:
-        from llm_kernels.layouts import unpack_nibbles, unpack_weight
-
-        values = unpack_weight(self._get("weight_packed", self._out, _words(self._in)), "compressed-tensors")
         scales = self._get("weight_scale", self._out, self._num_groups)
         if self._scheme.has_zero_points:
-            zeros = unpack_nibbles(self._get("weight_zero_point", _words(self._out), self._num_groups), 0)
+            zeros = self._codes("weight_zero_point", 0, self._out, self._num_groups)
         else:
-            zeros = torch.full_like(scales, 8, dtype=torch.uint8)
-        return self._weight(values[:, : self._in], scales, zeros[: self._out], self._groups("weight_g_idx"))
+            zeros = torch.full_like(scales, self._scheme.middle, dtype=torch.uint8)
+        codes = self._codes("weight_packed", 1, self._in, self._out)
+        return self._packed(codes, scales, zeros, self._groups("weight_g_idx"))
 
     def channels(self) -> QuantizedWeight:
         """Read 8-bit values with one scale per output channel."""
-        values, wanted = self._get("weight", self._out, self._in), self._scheme.value_type
+        values = self._get("weight", self._out, self._in)
+        wanted = torch.float8_e4m3fn if self._scheme.is_float else torch.int8
         if values.dtype is not wanted:
             raise ModelError(f"{self._name}.weight is {values.dtype}, but quantization_config asks for {wanted}")
         return self._weight(values, self._get("weight_scale", self._out, 1), None, None)
+
+    def _packed(self, codes: Tensor, scales: Tensor, zeros: Tensor, groups: Tensor | None) -> QuantizedWeight:
+        """Return the weight of unsigned codes: as 4-bit values if they have 4 bits or fewer, else as int8.
+
+        Only the difference between a code and its zero point counts, so codes of 2 and 3 bits are moved up until their
+        middle is that of 4 bits, and codes of 8 bits are moved down until theirs is 0.
+        """
+        middle = self._scheme.middle
+        if self._scheme.bits == 8:
+            return self._weight((codes ^ middle).view(torch.int8), scales, (zeros ^ middle).view(torch.int8), groups)
+        return self._weight(codes + (8 - middle), scales, zeros + (8 - middle), groups)
+
+    def _codes(self, tensor: str, dim: int, count: int, others: int) -> Tensor:
+        """Return `count` codes along `dim` of a tensor of packed words, uint8."""
+        from llm_kernels.words import num_words, unpack_words
+
+        words = num_words(count, self._scheme.bits)
+        packed = self._get(tensor, *((words, others) if dim == 0 else (others, words)))
+        return unpack_words(packed, self._scheme.bits, dim, count)
 
     def _weight(self, values: Tensor, scales: Tensor, zeros: Tensor | None, groups: Tensor | None) -> QuantizedWeight:
         if groups is None:
@@ -88,8 +104,3 @@ class _Reader:
 
     def _get(self, tensor: str, *shape: int) -> Tensor:
         return self._source.get(f"{self._name}.{tensor}", *shape, raw=True)
-
-
-def _words(count: int) -> int:
-    """Return how many int32 words hold `count` nibbles."""
-    return -(-count // 8)

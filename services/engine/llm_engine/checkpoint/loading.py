@@ -31,9 +31,16 @@ def load_decoder(
     shard = shard or Shard()
     model = parse_config(read_json(folder / "config.json"))
     dtype = sizing.dtype(config, model, device)
-    name = backend.choose(config.attention_backend, model, dtype, device)
+    name = backend.choose(config, model, dtype, device)
     source = (RandomWeights if config.load_format == "dummy" else partial(Checkpoint, folder))(dtype, device)
     weights = load_weights(source, model, shard, name)
     part, max_model_len = shard.config(model), sizing.max_model_len(config, model)
     operators = backend.make(name, part, max_model_len, block_size=config.block_size, dtype=dtype, device=device)
-    return DecoderModel(part, weights, operators, config.block_size, collectives=collectives)
+    return DecoderModel(
+        part,
+        weights,
+        operators,
+        config.block_size,
+        kv_dtype=sizing.kv_dtype(config, dtype),
+        collectives=collectives,
+    )

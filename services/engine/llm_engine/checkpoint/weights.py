@@ -19,7 +19,7 @@ from llm_engine.checkpoint.quantization import Quantization
 from llm_engine.checkpoint.source import Source
 from llm_engine.errors import ModelError
 from llm_engine.operators.linear import Linear, make_linear
-from llm_engine.operators.quantized import Weight, join, quantized_linear
+from llm_engine.operators.quantized import QuantizedWeight, Weight, join, quantized_linear
 from llm_engine.operators.weights import DecoderWeights, LayerWeights
 from llm_engine.parallel.sharding import Shard
 
@@ -39,20 +39,23 @@ def load_weights(
     fused = _Fused(source, config.quantization, shard, backend)
     hidden, norm = config.hidden_size, _NormReader(source, config)
     embedding = source.get("model.embed_tokens.weight", config.vocab_size, hidden)
-    head = _head(source, config, embedding)
+    head = _head(fused, source, config, embedding)
     return DecoderWeights(
         embedding=embedding,
         layers=tuple(_layer(fused, norm, f"model.layers.{index}", config) for index in shard.layers(config.num_layers)),
         norm=norm.get("model.norm.weight", hidden),
-        head=make_linear(shard.part(head), backend=backend),
+        head=fused.linear(shard.part(head), None),
     )
 
 
-def _head(source: Source, config: DecoderConfig, embedding: Tensor) -> Tensor:
+def _head(fused: _Fused, source: Source, config: DecoderConfig, embedding: Tensor) -> Weight:
     """Return the weights of the output head: the embedding if they are tied and the checkpoint has no other head.
 
-    A head in the checkpoint that differs from the embedding takes precedence, as in transformers 5.
+    A head in the checkpoint that is quantised or differs from the embedding takes precedence, as in transformers 5.
     """
+    quantized = fused.quantized("lm_head", config.vocab_size, config.hidden_size)
+    if quantized is not None:
+        return quantized
     if config.tie_embeddings and "lm_head.weight" not in source:
         return embedding
     head = source.get("lm_head.weight", config.vocab_size, config.hidden_size)
@@ -80,6 +83,7 @@ def _layer(fused: _Fused, norm: _NormReader, prefix: str, config: DecoderConfig)
         mlp_norm=norm.get(f"{prefix}.post_attention_layernorm.weight", hidden),
         gate_up=fused.columns(mlp, "gate_up_proj", gate_up, hidden, bias=config.mlp_bias),
         down=fused.rows(f"{mlp}.down_proj", hidden, inner, config.mlp_bias),
+        kv_scales=fused.kv_scales(attention),
     )
 
 
@@ -104,7 +108,7 @@ class _Fused:
     def rows(self, name: str, out_features: int, in_features: int, bias: bool) -> Linear:
         """Make a projection whose inputs are split over the ranks. Only rank 0 has the bias: results are summed."""
         weight, b = self._weight_and_bias(name, out_features, in_features, bias)
-        return self._linear(self._shard.part(weight, 1), b if self._shard.tensor_rank == 0 else None)
+        return self.linear(self._shard.part(weight, 1), b if self._shard.tensor_rank == 0 else None)
 
     def columns(self, prefix: str, name: str, parts: dict[str, Part], in_features: int, *, bias: bool) -> Linear:
         """Make a projection whose outputs are split over the ranks, with `parts` stacked in order.
@@ -123,7 +127,7 @@ class _Fused:
             ]
             weights, biases = [pair[0] for pair in pairs], [pair[1] for pair in pairs if pair[1] is not None]
         mine = join(self._cut(weights, parts))
-        return self._linear(mine, torch.cat(self._cut(biases, parts)) if biases else None)
+        return self.linear(mine, torch.cat(self._cut(biases, parts)) if biases else None)
 
     def _cut(self, tensors: list[W], parts: dict[str, Part]) -> list[W]:
         shard = self._shard
@@ -132,7 +136,20 @@ class _Fused:
             for tensor, part in zip(tensors, parts.values(), strict=True)
         ]
 
-    def _linear(self, weight: Weight, bias: Tensor | None) -> Linear:
+    def quantized(self, name: str, out_features: int, in_features: int) -> QuantizedWeight | None:
+        """Return the weight of the projection `name`, or None if it is not quantised."""
+        if self._quantization is None:
+            return None
+        return read_quantized(self._source, self._quantization, name, out_features, in_features=in_features)
+
+    def kv_scales(self, attention: str) -> Tensor | None:
+        """Return the scales of a layer's keys and values in an FP8 cache, [2, 1], or None if there are none."""
+        if f"{attention}.k_scale" not in self._source:
+            return None
+        scales = [self._source.get(f"{attention}.{name}", 1, raw=True) for name in ("k_scale", "v_scale")]
+        return torch.stack(scales).float()
+
+    def linear(self, weight: Weight, bias: Tensor | None) -> Linear:
         if isinstance(weight, Tensor):
             return make_linear(weight.contiguous(), bias, self._backend)
         return quantized_linear(weight, bias, self._source.dtype, self._backend)
@@ -143,11 +160,10 @@ class _Fused:
     def _weight_and_bias(
         self, name: str, out_features: int, in_features: int, bias: bool
     ) -> tuple[Weight, Tensor | None]:
-        source, scheme = self._source, self._quantization
-        quantized = (
-            None if scheme is None else read_quantized(source, scheme, name, out_features, in_features=in_features)
-        )
-        weight: Weight = quantized or source.get(f"{name}.weight", out_features, in_features)
+        source = self._source
+        weight: Weight | None = self.quantized(name, out_features, in_features)
+        if weight is None:
+            weight = source.get(f"{name}.weight", out_features, in_features)
         return weight, source.get(f"{name}.bias", out_features) if bias else None
 
 

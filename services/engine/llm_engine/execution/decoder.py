@@ -29,12 +29,14 @@ class DecoderModel:
         backend: Backend,
         block_size: int,
         *,
+        kv_dtype: torch.dtype,
         collectives: Collectives | None = None,
     ) -> None:
         """Take one rank's part of `config` and `weights`; without `collectives`, the whole model."""
         self.config = config
         self.dtype = weights.embedding.dtype
         self.device = weights.embedding.device
+        self._kv_dtype = kv_dtype
         self._backend = backend
         self._block_size = block_size
         self._collectives = collectives
@@ -48,7 +50,7 @@ class DecoderModel:
 
         def layers(count: int, device: torch.device, pin: bool = False) -> list[Tensor]:
             return [
-                torch.zeros((count, *shape), dtype=self.dtype, device=device, pin_memory=pin)
+                torch.zeros((count, *shape), dtype=self._kv_dtype, device=device, pin_memory=pin)
                 for _ in self._weights.layers
             ]
 
@@ -67,7 +69,9 @@ class DecoderModel:
         delta: Tensor | None = None
         for layer, cache, window in zip(self._weights.layers, kv_cache, config.windows, strict=True):
             h, x = backend.add_rms_norm(x, delta, layer.input_norm, config.rms_norm_eps)
-            delta = self._sum(layer.o(backend.attend(layer.qkv(h), layer.qk_norms, cache, plan, window=window)))
+            qkv, norms, scales = layer.qkv(h), layer.qk_norms, layer.kv_scales
+            attended = backend.attend(qkv, norms, cache, plan, window=window, kv_scales=scales)
+            delta = self._sum(layer.o(attended))
             h, x = backend.add_rms_norm(x, delta, layer.mlp_norm, config.rms_norm_eps)
             delta = self._sum(layer.down(backend.gated_activation(layer.gate_up(h), config.activation)))
         assert delta is not None  # a model has at least one layer

@@ -19,6 +19,7 @@ from llm_engine.execution.batch import Batch
 from llm_engine.operators import truncation
 from llm_engine.operators.truncation import DrawRows
 from llm_engine.operators.weights import DecoderWeights, FusedForward
+from llm_engine.settings import EngineConfig
 
 Plan: TypeAlias = Any
 """Values that a backend computes once per step, for its own use."""
@@ -34,13 +35,20 @@ class Backend(Protocol):
     def plan(self, batch: Batch) -> Plan: ...
 
     def attend(
-        self, qkv: Tensor, norms: tuple[Tensor, Tensor] | None, cache: Tensor, plan: Plan, *, window: int | None
+        self,
+        qkv: Tensor,
+        norms: tuple[Tensor, Tensor] | None,
+        cache: Tensor,
+        plan: Plan,
+        *,
+        window: int | None,
+        kv_scales: Tensor | None = None,
     ) -> Tensor:
         """Normalise queries and keys (if there are `norms`), rotate them, write K and V to the cache, and attend.
 
         `qkv` [tokens, q_size + 2 * kv_size] is overwritten; the result is [tokens, q_size]. `cache` [blocks,
         block_size, 2 (K, V), kv_heads, head_dim]. `window`: how many tokens a token attends to, itself included; None:
-        all.
+        all. `kv_scales` [2, 1]: scales of keys and values, for the backends that have an FP8 cache; None: 1.
         """
         ...
 
@@ -55,15 +63,18 @@ class Backend(Protocol):
         ...
 
 
-def choose(name: str, model: DecoderConfig, dtype: torch.dtype, device: torch.device) -> str:
+def choose(config: EngineConfig, model: DecoderConfig, dtype: torch.dtype, device: torch.device) -> str:
     """Return the backend to use. `auto` is cpp on a CPU and triton on a GPU, or torch if they cannot run.
 
     ModelError if another backend is named that cannot run.
     """
-    if name == "torch" or (name == "triton" and device.type == "cpu"):
+    name = config.attention_backend
+    if name == "torch":
         return name
     best = "cpp" if device.type == "cpu" else "triton"
-    reason = _why_not(best if name == "auto" else name, model, dtype, device)
+    reason = "has no FP8 KV cache" if config.kv_cache_dtype == "fp8" else None
+    if reason is None and (name, device.type) != ("triton", "cpu"):
+        reason = _why_not(best if name == "auto" else name, model, dtype, device)
     if reason is None:
         return best if name == "auto" else name
     if name == "auto":

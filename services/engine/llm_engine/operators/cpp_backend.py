@@ -60,7 +60,14 @@ class CppBackend:
         return batch
 
     def attend(
-        self, qkv: Tensor, norms: tuple[Tensor, Tensor] | None, cache: Tensor, plan: Batch, *, window: int | None
+        self,
+        qkv: Tensor,
+        norms: tuple[Tensor, Tensor] | None,
+        cache: Tensor,
+        plan: Batch,
+        *,
+        window: int | None,
+        kv_scales: Tensor | None = None,
     ) -> Tensor:
         query, key, value = qkv.view(qkv.shape[0], -1, self._config.head_dim).split_with_sizes(self._sizes, dim=1)
         query_norm, key_norm = norms or (None, None)

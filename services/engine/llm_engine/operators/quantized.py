@@ -39,7 +39,7 @@ class QuantizedWeight:
     groups: Tensor
     """[in] int64: the group of each input."""
     zeros: Tensor | None = None
-    """[out, groups] uint8; None: 0."""
+    """[out, groups] uint8 or, as the values, int8; None: 0."""
     rounds_inputs: bool = False
     """Whether inputs are quantised to the values' type before the multiplication, with one scale per token."""
 
@@ -105,11 +105,12 @@ def cpu_linear(weight: QuantizedWeight, bias: Tensor | None) -> PackedLinear | N
     """Pack a quantised weight for the CPU's kernels; None if its groups cannot be divided into words of 8 inputs."""
     from llm_kernels import cpu
 
-    if weight.values.dtype is not torch.uint8:
-        pack = cpu.pack_int8 if weight.values.dtype is torch.int8 else cpu.pack_fp8
-        packed = pack(weight.values, weight.scales.squeeze(1), rounds_inputs=weight.rounds_inputs)
-        return cpu.PackedLinear(packed, bias)
-    assert weight.zeros is not None
+    values, zeros, is_int4 = weight.values, weight.zeros, weight.values.dtype is torch.uint8
+    if zeros is not None and bool((zeros == (8 if is_int4 else 0)).all()):
+        zeros = None  # the middle, which kernels know
+    if not is_int4 and zeros is None and weight.scales.shape[1] == 1:
+        pack = cpu.pack_int8 if values.dtype is torch.int8 else cpu.pack_fp8
+        return cpu.PackedLinear(pack(values, weight.scales.squeeze(1), rounds_inputs=weight.rounds_inputs), bias)
     order = weight.groups.argsort(stable=True)
     used, sizes = torch.unique_consecutive(weight.groups[order], return_counts=True)
     ends = sizes.cumsum(0)
@@ -118,10 +119,10 @@ def cpu_linear(weight: QuantizedWeight, bias: Tensor | None) -> PackedLinear | N
     if size % cpu.WORD:
         return None
     sections = used[torch.searchsorted(ends, torch.arange(0, len(order), size), right=True)]
-    packed = cpu.pack_int4(
-        weight.values[:, order],
+    packed = (cpu.pack_int4 if is_int4 else cpu.pack_int8_groups)(
+        values[:, order],
         weight.scales[:, sections],
-        None if bool((weight.zeros == 8).all()) else weight.zeros[:, sections],
+        None if zeros is None else zeros[:, sections],
         size,
         None if bool((order.diff() == 1).all()) else order,
     )

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from llm_engine.checkpoint.families import DecoderConfig
 from llm_engine.execution.batch import Batch
-from llm_engine.operators import layers
+from llm_engine.operators import fp8_cache, layers
 from llm_engine.operators.weights import DecoderWeights
 
 
@@ -85,7 +85,14 @@ class TorchBackend:
         return TorchPlan(batch.slots, groups, self._rope.at(batch.positions))
 
     def attend(
-        self, qkv: Tensor, norms: tuple[Tensor, Tensor] | None, cache: Tensor, plan: TorchPlan, *, window: int | None
+        self,
+        qkv: Tensor,
+        norms: tuple[Tensor, Tensor] | None,
+        cache: Tensor,
+        plan: TorchPlan,
+        *,
+        window: int | None,
+        kv_scales: Tensor | None = None,
     ) -> Tensor:
         config = self._config
         heads = qkv.view(len(qkv), -1, config.head_dim)[:, : config.num_heads + config.num_kv_heads]
@@ -94,9 +101,14 @@ class TorchBackend:
             for part, weight in zip(parts, norms, strict=True):
                 part.copy_(layers.rms_norm(part, weight, config.rms_norm_eps))
         self._rope.rotate_(heads, *plan.rope)
-        cache.view(-1, 2 * config.kv_size).index_copy_(0, plan.slots, qkv[:, config.q_size :])
+        written = qkv[:, config.q_size :]
+        if cache.dtype is fp8_cache.TYPE:
+            written, cache = fp8_cache.rounded(written, kv_scales), cache.view(torch.uint8)
+        cache.view(-1, 2 * config.kv_size).index_copy_(0, plan.slots, written)
         query = qkv[:, : config.q_size]
-        outputs = [self._attend(query[g.first_token : g.last_token], cache, g, window) for g in plan.groups]
+        outputs = [
+            self._attend(query[g.first_token : g.last_token], cache, g, window, scales=kv_scales) for g in plan.groups
+        ]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -110,10 +122,14 @@ class TorchBackend:
     def gated_activation(self, gate_up: Tensor, activation: str) -> Tensor:
         return layers.gated_activation(gate_up, activation)
 
-    def _attend(self, query: Tensor, cache: Tensor, group: AttentionGroup, window: int | None) -> Tensor:
+    def _attend(
+        self, query: Tensor, cache: Tensor, group: AttentionGroup, window: int | None, *, scales: Tensor | None
+    ) -> Tensor:
         size, length, folded = group.size, group.query_len, self._queries_per_kv
         heads, head_dim = self._config.num_kv_heads, self._config.head_dim
         kv = cache.index_select(0, group.blocks).view(size, -1, 2, heads, head_dim)[:, : group.context_len]
+        if kv.dtype is torch.uint8:
+            kv = fp8_cache.restored(kv, scales).to(query.dtype)
         if group.pad is not None:
             query = query[group.pad]
         q = query.reshape(size, length, heads, folded, head_dim).permute(0, 2, 3, 1, 4)

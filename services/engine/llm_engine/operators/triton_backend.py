@@ -49,7 +49,14 @@ class TritonBackend:
         return TritonPlan(batch, batch.query_lens[-1])
 
     def attend(
-        self, qkv: Tensor, norms: tuple[Tensor, Tensor] | None, cache: Tensor, plan: TritonPlan, *, window: int | None
+        self,
+        qkv: Tensor,
+        norms: tuple[Tensor, Tensor] | None,
+        cache: Tensor,
+        plan: TritonPlan,
+        *,
+        window: int | None,
+        kv_scales: Tensor | None = None,
     ) -> Tensor:
         config, batch = self._config, plan.batch
         heads = qkv.view(len(qkv), -1, config.head_dim)

@@ -28,6 +28,8 @@ class LayerWeights:
     mlp_norm: Tensor
     gate_up: Linear
     down: Linear
+    kv_scales: Tensor | None = None
+    """[2, 1] float32: scales of keys and of values in an FP8 KV cache. None: 1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,8 @@ from llm_engine.speculation.speculation import (
     propose_ngram,
 )
 from llm_engine.startup import sizing
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,6 +97,7 @@ def load(config: EngineConfig) -> Parts:
     folder = resolve_model(config.model)
     model = parse_config(read_json(folder / "config.json"))
     check_flag(config.quantization, model.quantization)
+    _note_kv_scales(config, model)
     wanted = None if config.speculative_config is None else SpeculativeConfig.parse(config.speculative_config)
     draft = None if wanted is None or wanted.model is None else _draft(wanted.model, model)
     sizing.set_num_threads(config, model)
@@ -114,8 +118,20 @@ def load(config: EngineConfig) -> Parts:
         speculation=None if wanted is None else _speculation(wanted, config, draft_model, stats),
         overlaps=config.overlaps(on_gpu=machine.device.type == "cuda"),
         dtype=str(machine.dtype).removeprefix("torch."),
-        kv_bytes_per_block=sizing.block_bytes(config.block_size, machine.models, machine.dtype),
+        kv_bytes_per_block=sizing.block_bytes(config, machine.models, machine.dtype),
     )
+
+
+def _note_kv_scales(config: EngineConfig, model: DecoderConfig) -> None:
+    """Log what becomes of the scales of an FP8 KV cache."""
+    has_scales = model.quantization is not None and model.quantization.has_kv_scales
+    if has_scales and config.kv_cache_dtype == "auto":
+        log.warning(
+            "the checkpoint has scales of an FP8 KV cache, but the cache keeps the weights' type, which loses nothing; "
+            "use --kv-cache-dtype fp8 to save memory"
+        )
+    if config.kv_cache_dtype == "fp8" and not has_scales:
+        log.warning("the checkpoint has no scales of an FP8 KV cache, so they are 1; answers can be worse")
 
 
 def _machine(config: EngineConfig, model: DecoderConfig, draft: tuple[Path, DecoderConfig] | None) -> Machine:
@@ -128,7 +144,7 @@ def _machine(config: EngineConfig, model: DecoderConfig, draft: tuple[Path, Deco
     return Machine(
         config=config,
         device=device,
-        operators=backend.choose(config.attention_backend, model, dtype, device),
+        operators=backend.choose(config, model, dtype, device),
         max_model_len=max_model_len,
         num_blocks=sizing.num_blocks(config, models, max_model_len, dtype, device=device),
         shard=shard,

@@ -42,11 +42,16 @@ def device(config: EngineConfig, rank: int = 0) -> torch.device:
 
 
 def dtype(config: EngineConfig, model: DecoderConfig, device: torch.device) -> torch.dtype:
-    """Return the type of weights and KV cache."""
+    """Return the type of the weights."""
     name = config.dtype
     if name == "auto":
         name = "float32" if device.type == "cpu" or model.dtype == "float32" else "bfloat16"
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def kv_dtype(config: EngineConfig, dtype: torch.dtype) -> torch.dtype:
+    """Return the KV cache's type, where `dtype` is that of the weights."""
+    return torch.float8_e4m3fn if config.kv_cache_dtype == "fp8" else dtype
 
 
 def max_model_len(config: EngineConfig, model: DecoderConfig) -> int:
@@ -78,7 +83,9 @@ def memory(config: EngineConfig, models: Sequence[DecoderConfig], dtype: torch.d
     """Estimate the memory from the models' shapes and the largest step, before anything is loaded."""
     weights = 0
     for model in models:  # on a CPU, the torch backend dequantises weights
-        bits = 8 * dtype.itemsize if model.quantization is None or device.type == "cpu" else model.quantization.bits
+        bits = 8 * dtype.itemsize
+        if model.quantization is not None and device.type != "cpu":
+            bits = model.quantization.resident_bits(bits)
         weights += model.num_linear_parameters * bits // 8 + model.num_embedding_parameters * dtype.itemsize
     rows = config.max_num_seqs * (1 + (config.speculative_config or {}).get("num_speculative_tokens", 0))
     activations = max(
@@ -103,9 +110,10 @@ def available_bytes(device: torch.device, share: float) -> int:
     return int(share * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
-def block_bytes(block_size: int, models: Sequence[DecoderConfig], dtype: torch.dtype) -> int:
-    """Return the bytes of one KV block over all layers of all models."""
-    return sum(block_size * 2 * model.kv_size * model.num_layers * dtype.itemsize for model in models)
+def block_bytes(config: EngineConfig, models: Sequence[DecoderConfig], dtype: torch.dtype) -> int:
+    """Return the bytes of one KV block over all layers of all models, whose weights have the type `dtype`."""
+    tokens, itemsize = config.block_size, kv_dtype(config, dtype).itemsize
+    return sum(tokens * 2 * model.kv_size * model.num_layers * itemsize for model in models)
 
 
 def num_blocks(
@@ -121,7 +129,7 @@ def num_blocks(
     ModelError if they do not fit, or if they hold less than one sequence of full length. `models` share block ids.
     """
     needed = -(-max_model_len // config.block_size)
-    bytes_each = block_bytes(config.block_size, models, dtype)
+    bytes_each = block_bytes(config, models, dtype)
     room = memory(config, models, dtype, device)
     possible = room.left * (config.num_ranks if device.type == "cuda" else 1) // bytes_each
     if config.num_gpu_blocks_override is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,40 +19,48 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from llm_kernels.layouts import AWQ_ORDER, pack_nibbles, pack_weight
+from llm_kernels.words import pack_words
 
 Tensors = dict[str, Tensor]
 Rounded = tuple[Tensors, Tensor]
 """Tensors by suffix, such as `qweight`, and the dequantised weight [out, in] float32."""
+Parts = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Codes [out, in], scales [out, groups], zeros [out, groups] and the dequantised weight."""
 
 
-def round_model(source: Path, target: Path, name: str, group_size: int = 32) -> Tensors:
+def round_model(source: Path, target: Path, name: str, group_size: int = 32, *, head: bool = False) -> Tensors:
     """Quantise the projections of the model at `source` in the format `name` of FORMATS, and write it to `target`.
 
-    Return all weights by name, dequantised.
+    With `head`, quantise the output head as well. Return all weights by name, dequantised.
     """
     round_weight, quantization = FORMATS[name]
     shutil.copytree(source, target)
     config = json.loads((target / "config.json").read_text())
     config["quantization_config"] = quantization(group_size)
+    tensors = load_file(target / "model.safetensors")
+    if head:
+        config["tie_word_embeddings"] = False
+        _name_head(config["quantization_config"])
+        tensors["lm_head.weight"] = tensors.get("lm_head.weight", tensors["model.embed_tokens.weight"])
     (target / "config.json").write_text(json.dumps(config))
     written: Tensors = {}
     meant: Tensors = {}
-    for key, tensor in load_file(target / "model.safetensors").items():
-        if not key.endswith("_proj.weight"):
+    for key, tensor in tensors.items():
+        if not key.endswith(("_proj.weight", "lm_head.weight")):
             written[key] = meant[key] = tensor
             continue
-        tensors, meant[key] = round_weight(tensor.float(), group_size)
-        written |= {key.removesuffix("weight") + suffix: t.contiguous() for suffix, t in tensors.items()}
+        parts, meant[key] = round_weight(tensor.float(), group_size)
+        written |= {key.removesuffix("weight") + suffix: t.contiguous() for suffix, t in parts.items()}
     save_file(written, target / "model.safetensors")
     return {key: tensor.float().contiguous() for key, tensor in meant.items()}
 
 
-def _gptq(weight: Tensor, group_size: int, act_order: bool = False) -> Rounded:
+def _gptq(weight: Tensor, group_size: int, act_order: bool = False, *, bits: int = 4) -> Rounded:
     groups = _groups(weight, group_size, act_order)
-    values, scales, zeros, meant = _symmetric(weight, groups, torch.float16)
+    values, scales, zeros, meant = _symmetric(weight, groups, torch.float16, bits)
     tensors = {
-        "qweight": pack_weight(values, "gptq"),
-        "qzeros": pack_nibbles(zeros.T - 1, 1),
+        "qweight": pack_words(values.T, bits, 0),
+        "qzeros": pack_words(zeros.T - 1, bits, 1),
         "scales": scales.T,
         "g_idx": groups.int(),
     }
@@ -60,7 +69,7 @@ def _gptq(weight: Tensor, group_size: int, act_order: bool = False) -> Rounded:
 
 def _awq(weight: Tensor, group_size: int) -> Rounded:
     groups = _groups(weight, group_size)
-    values, scales, zeros, meant = _asymmetric(weight, groups, torch.float16)
+    values, scales, zeros, meant = _asymmetric(weight, groups, torch.float16, 4)
     tensors = {
         "qweight": pack_weight(values, "awq"),
         "qzeros": pack_nibbles(zeros.T, 1, AWQ_ORDER),
@@ -69,16 +78,18 @@ def _awq(weight: Tensor, group_size: int) -> Rounded:
     return tensors, meant
 
 
-def _int4(weight: Tensor, group_size: int, symmetric: bool = True, act_order: bool = False) -> Rounded:
+def _packed(
+    weight: Tensor, group_size: int, symmetric: bool = True, act_order: bool = False, *, bits: int = 4
+) -> Rounded:
     groups = _groups(weight, group_size, act_order)
-    values, scales, zeros, meant = (_symmetric if symmetric else _asymmetric)(weight, groups, torch.bfloat16)
+    values, scales, zeros, meant = (_symmetric if symmetric else _asymmetric)(weight, groups, torch.bfloat16, bits)
     tensors = {
-        "weight_packed": pack_weight(values, "compressed-tensors"),
+        "weight_packed": pack_words(values, bits, 1),
         "weight_scale": scales,
         "weight_shape": torch.tensor(weight.shape),
     }
     if not symmetric:
-        tensors["weight_zero_point"] = pack_nibbles(zeros, 0)
+        tensors["weight_zero_point"] = pack_words(zeros, bits, 0)
     if act_order:
         tensors["weight_g_idx"] = groups.int()
     return tensors, meant
@@ -104,22 +115,23 @@ def _groups(weight: Tensor, group_size: int, act_order: bool = False) -> Tensor:
     return groups
 
 
-def _symmetric(weight: Tensor, groups: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return values [out, in] from 0 to 15, scales [out, groups], zeros [out, groups] and the dequantised weight."""
-    scales = (_per_group(weight.abs(), groups).amax(dim=2) / 7.5).clamp(min=1e-6).to(dtype)
-    return _rounded(weight, groups, scales, torch.full(scales.shape, 8))
+def _symmetric(weight: Tensor, groups: Tensor, dtype: torch.dtype, bits: int) -> Parts:
+    largest = 2**bits - 1
+    scales = (_per_group(weight.abs(), groups).amax(dim=2) / (largest / 2)).clamp(min=1e-6).to(dtype)
+    return _rounded(weight, groups, scales, torch.full(scales.shape, 2 ** (bits - 1)), largest=largest)
 
 
-def _asymmetric(weight: Tensor, groups: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _asymmetric(weight: Tensor, groups: Tensor, dtype: torch.dtype, bits: int) -> Parts:
+    largest = 2**bits - 1
     grouped = _per_group(weight, groups)
     low, high = grouped.amin(dim=2).clamp(max=0), grouped.amax(dim=2).clamp(min=0)
-    scales = ((high - low) / 15).clamp(min=1e-6).to(dtype)
-    return _rounded(weight, groups, scales, (-low / scales.float()).round().clamp(0, 15).long())
+    scales = ((high - low) / largest).clamp(min=1e-6).to(dtype)
+    return _rounded(weight, groups, scales, (-low / scales.float()).round().clamp(0, largest).long(), largest=largest)
 
 
-def _rounded(weight: Tensor, groups: Tensor, scales: Tensor, zeros: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _rounded(weight: Tensor, groups: Tensor, scales: Tensor, zeros: Tensor, *, largest: int) -> Parts:
     scale, zero = scales.float()[:, groups], zeros[:, groups]
-    values = ((weight / scale).round() + zero).clamp(0, 15)
+    values = ((weight / scale).round() + zero).clamp(0, largest)
     return values.to(torch.uint8), scales, zeros, (values - zero) * scale
 
 
@@ -129,14 +141,14 @@ def _per_group(weight: Tensor, groups: Tensor) -> Tensor:
 
 
 def _compressed(form: str, group_size: int = -1, **changes: Any) -> dict[str, Any]:
-    bits, kind = (4 if form == "pack-quantized" else 8), ("float" if form == "float-quantized" else "int")
-    weights = {"num_bits": bits, "type": kind, "symmetric": True, "dynamic": False, "actorder": None}
-    weights |= {"strategy": "group", "group_size": group_size} if bits == 4 else {"strategy": "channel"}
+    kind, is_packed = "float" if form == "float-quantized" else "int", form == "pack-quantized"
+    weights = {"num_bits": 4 if is_packed else 8, "type": kind, "symmetric": True, "dynamic": False, "actorder": None}
+    weights |= {"strategy": "group", "group_size": group_size} if is_packed else {"strategy": "channel"}
     inputs = {"num_bits": 8, "type": kind, "symmetric": True, "strategy": "token", "dynamic": True}
     group = {
         "targets": ["Linear"],
         "weights": weights | changes,
-        "input_activations": None if bits == 4 else inputs,
+        "input_activations": None if is_packed else inputs,
         "output_activations": None,
     }
     return {
@@ -149,8 +161,16 @@ def _compressed(form: str, group_size: int = -1, **changes: Any) -> dict[str, An
     }
 
 
-def _gptq_config(group_size: int, act_order: bool = False) -> dict[str, Any]:
-    return {"quant_method": "gptq", "bits": 4, "group_size": group_size, "sym": True, "desc_act": act_order}
+def _name_head(quantization: dict[str, Any]) -> None:
+    """Say in a `quantization_config` that the output head is quantised, as vLLM wants to be told."""
+    quantization["lm_head"] = True  # gptq
+    quantization["ignore"] = []
+    for group in quantization.get("config_groups", {}).values():
+        group["targets"].append("lm_head")
+
+
+def _gptq_config(group_size: int, act_order: bool = False, bits: int = 4) -> dict[str, Any]:
+    return {"quant_method": "gptq", "bits": bits, "group_size": group_size, "sym": True, "desc_act": act_order}
 
 
 def _awq_config(group_size: int) -> dict[str, Any]:
@@ -162,11 +182,30 @@ FORMATS: dict[str, tuple[Callable[[Tensor, int], Rounded], Callable[[int], dict[
     "gptq": (_gptq, _gptq_config),
     "gptq, act-order": (lambda w, g: _gptq(w, g, True), lambda g: _gptq_config(g, True)),
     "awq": (_awq, _awq_config),
-    "int4": (_int4, lambda g: _compressed("pack-quantized", g)),
-    "int4, asymmetric": (lambda w, g: _int4(w, g, False), lambda g: _compressed("pack-quantized", g, symmetric=False)),
+    "gptq, 2 bits": (partial(_gptq, bits=2), lambda g: _gptq_config(g, bits=2)),
+    "gptq, 8 bits": (partial(_gptq, bits=8), lambda g: _gptq_config(g, bits=8)),
+    "int4": (_packed, lambda g: _compressed("pack-quantized", g)),
+    "int4, asymmetric": (
+        lambda w, g: _packed(w, g, False),
+        lambda g: _compressed("pack-quantized", g, symmetric=False),
+    ),
     "int4, act-order": (
-        lambda w, g: _int4(w, g, True, True),
+        lambda w, g: _packed(w, g, True, True),
         lambda g: _compressed("pack-quantized", g, actorder="group"),
+    ),
+    "int2": (partial(_packed, bits=2), lambda g: _compressed("pack-quantized", g, num_bits=2)),
+    "int3, asymmetric": (
+        lambda w, g: _packed(w, g, False, bits=3),
+        lambda g: _compressed("pack-quantized", g, num_bits=3, symmetric=False),
+    ),
+    "int8, packed": (partial(_packed, bits=8), lambda g: _compressed("pack-quantized", g, num_bits=8)),
+    "int8, packed, asymmetric": (
+        lambda w, g: _packed(w, g, False, bits=8),
+        lambda g: _compressed("pack-quantized", g, num_bits=8, symmetric=False),
+    ),
+    "int8, packed, channels": (
+        lambda w, _: _packed(w, w.shape[1], bits=8),
+        lambda _: _compressed("pack-quantized", num_bits=8, strategy="channel"),
     ),
     "int8": (_int8, lambda g: _compressed("int-quantized")),
     # 7 bits, because some libraries sum products of int8 in int16 on CPUs without VNNI, where 8 bits overflow.

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from llm_engine import LLM, SamplingParams
-from llm_engine.checkpoint.families import parse_config
+from llm_engine.checkpoint.families import DecoderConfig, parse_config
 from llm_engine.checkpoint.folder import read_json
 from llm_engine.errors import ModelError
 from llm_engine.operators import backend
+from llm_engine.settings import EngineConfig
 from llm_engine.testing.parts import decoder_of
 from llm_kernels import cpu
 from llm_kernels.cpu import build
@@ -29,26 +30,35 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 FLOAT32, BFLOAT16 = torch.float32, torch.bfloat16
 
 
+def choose(name: Any, model: DecoderConfig, dtype: torch.dtype, device: torch.device, **settings: Any) -> str:
+    return backend.choose(EngineConfig("m", attention_backend=name, **settings), model, dtype, device)
+
+
 def test_device_and_type_choose_the_back_end(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = parse_config(read_json(models / "zoo" / "llama" / "config.json"))
-    assert backend.choose("auto", model, FLOAT32, CPU) == "cpp"
-    assert backend.choose("auto", model, BFLOAT16, CPU) == "torch"
-    assert backend.choose("auto", replace(model, head_dim=12), FLOAT32, CPU) == "torch"
-    assert backend.choose("auto", model, BFLOAT16, GPU) == "triton"
-    assert backend.choose("torch", model, BFLOAT16, GPU) == "torch"
+    assert choose("auto", model, FLOAT32, CPU) == "cpp"
+    assert choose("auto", model, BFLOAT16, CPU) == "torch"
+    assert choose("auto", replace(model, head_dim=12), FLOAT32, CPU) == "torch"
+    assert choose("auto", model, BFLOAT16, GPU) == "triton"
+    assert choose("torch", model, BFLOAT16, GPU) == "torch"
     with pytest.raises(ModelError, match=r"head_dim to be a multiple of 8, but it is 12; use .* torch"):
-        backend.choose("cpp", replace(model, head_dim=12), FLOAT32, CPU)
+        choose("cpp", replace(model, head_dim=12), FLOAT32, CPU)
     with pytest.raises(ModelError, match="needs float32 on a CPU, but this is bfloat16 on cuda"):
-        backend.choose("cpp", model, BFLOAT16, GPU)
+        choose("cpp", model, BFLOAT16, GPU)
+    assert choose("auto", model, FLOAT32, CPU, kv_cache_dtype="fp8") == "torch"
+    assert choose("auto", model, BFLOAT16, GPU, kv_cache_dtype="fp8") == "torch"
+    for name in ("cpp", "triton"):
+        with pytest.raises(ModelError, match=f"{name} has no FP8 KV cache; use --attention-backend torch"):
+            choose(name, model, FLOAT32, CPU, kv_cache_dtype="fp8")
     monkeypatch.setattr(cpu, "why_not", lambda: "no C++ compiler was found")
-    assert backend.choose("auto", model, FLOAT32, CPU) == "torch"
+    assert choose("auto", model, FLOAT32, CPU) == "torch"
     with pytest.raises(ModelError, match="cannot run: no C"):
-        backend.choose("cpp", model, FLOAT32, CPU)
+        choose("cpp", model, FLOAT32, CPU)
     monkeypatch.setattr(backend, "find_spec", lambda name: None)
-    assert backend.choose("auto", model, BFLOAT16, GPU) == "torch"
-    assert backend.choose("auto", model, FLOAT32, CPU) == "torch"
+    assert choose("auto", model, BFLOAT16, GPU) == "torch"
+    assert choose("auto", model, FLOAT32, CPU) == "torch"
     with pytest.raises(ModelError, match="needs llm_kernels and triton; use --attention-backend torch"):
-        backend.choose("triton", model, BFLOAT16, GPU)
+        choose("triton", model, BFLOAT16, GPU)
 
 
 def test_layers_of_another_kind_are_called_one_by_one(models: Path) -> None:

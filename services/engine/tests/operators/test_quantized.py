@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,12 @@ PROMPT = list(range(5, 45))
 
 @pytest.fixture(scope="module")
 def rounded(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
-    """rounded(family, format): the folder and its dequantised weights."""
+    """rounded(family, format, head=False): the folder and its dequantised weights."""
 
     @cache
-    def make(family: str, name: str) -> tuple[Path, dict[str, Tensor]]:
+    def make(family: str, name: str, *, head: bool = False) -> tuple[Path, dict[str, Tensor]]:
         target = tmp_path_factory.mktemp("quantized") / "model"
-        return target, round_model(models / "zoo" / family, target, name)
+        return target, round_model(models / "zoo" / family, target, name, head=head)
 
     return make
 
@@ -48,12 +49,17 @@ def greedy(folder: Path, **settings: Any) -> list[int]:
 
 
 def reference(models: Path, family: str, meant: dict[str, Tensor], rounds_to: torch.dtype | None) -> list[int]:
-    """Run transformers with the dequantised weights, quantising each projection's inputs token by token."""
-    model = AutoModelForCausalLM.from_pretrained(models / "zoo" / family, dtype=torch.float32)
+    """Run transformers with the dequantised weights, quantising each projection's inputs token by token.
+
+    The head is one of the projections if the weights have one.
+    """
+    projections = ("_proj", "lm_head") if "lm_head.weight" in meant else ("_proj",)
+    tied = {} if "lm_head.weight" not in meant else {"tie_word_embeddings": False}
+    model = AutoModelForCausalLM.from_pretrained(models / "zoo" / family, dtype=torch.float32, **tied)
     model.load_state_dict(meant, strict=False)
     if rounds_to is not None:
         for name, module in model.named_modules():
-            if isinstance(module, nn.Linear) and name.endswith("_proj"):
+            if isinstance(module, nn.Linear) and name.endswith(projections):
                 module.register_forward_pre_hook(lambda module, inputs: (by_token(inputs[0], rounds_to),))
     ids = torch.tensor([PROMPT])
     out = model.generate(
@@ -86,6 +92,16 @@ def test_it_writes_what_its_weights_mean(models: Path, rounded: Checkpoints, fam
     assert greedy(folder, attention_backend="triton") == expected  # through the references of the kernels
 
 
+@pytest.mark.parametrize("name", ["gptq", "int2", "int4, asymmetric", "int8, packed", "int8", "fp8"])
+def test_the_head_is_quantised_as_well(models: Path, rounded: Checkpoints, name: str) -> None:
+    """The embedding stays as it was, although the model that was quantised ties the head to it."""
+    folder, meant = rounded("llama", name, head=True)
+    expected = reference(models, "llama", meant, ROUNDED_INPUTS.get(name))
+    assert greedy(folder) == expected
+    assert greedy(folder, attention_backend="triton") == expected
+    assert greedy(folder, tensor_parallel_size=2) == expected
+
+
 @pytest.mark.parametrize("name", ["int4, act-order", "int8"])
 def test_two_ranks_write_the_same(rounded: Checkpoints, name: str) -> None:
     """Split the MLP's 96 inputs, in groups of 32, in the middle of a group."""
@@ -102,6 +118,14 @@ def weight(groups: list[int], out: int = 16, seed: int = 0) -> QuantizedWeight:
         groups=torch.tensor(groups),
         zeros=torch.randint(0, 16, shape, generator=generator, dtype=torch.uint8),
     )
+
+
+def eight_bits(item: QuantizedWeight, zero: int | None = None) -> QuantizedWeight:
+    """Return a weight of 8 bits with the scales and groups of another; `zero`: all zero points, None: many."""
+    values = torch.randint(-128, 128, item.shape, generator=torch.Generator().manual_seed(1), dtype=torch.int8)
+    assert item.zeros is not None
+    zeros = item.zeros.to(torch.int8) if zero is None else torch.full_like(item.scales, zero, dtype=torch.int8)
+    return replace(item, values=values, zeros=zeros)
 
 
 IN_ORDER = [0] * 128 + [1] * 128
@@ -143,7 +167,13 @@ def test_the_kernel_gets_the_same_weight(groups: list[int], biased: bool) -> Non
     torch.testing.assert_close(packed(x), plain(x), atol=1e-3, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("gptq", Type.INT4), ("awq", Type.INT4), ("int8", Type.INT8)])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, Type.INT4) for name in ("gptq", "awq", "int2", "int3, asymmetric")),
+        *((f"int8{how}", Type.INT8) for how in ("", ", packed", ", packed, asymmetric", ", packed, channels")),
+    ],
+)
 def test_a_cpu_reads_packed_weights_in_one_call(rounded: Checkpoints, name: str, kind: Type) -> None:
     """The layers are read as the checkpoint has them, the head in 16 bits, and the forward pass is still one call."""
     folder, _ = rounded("llama", name)
@@ -170,11 +200,14 @@ def test_a_cpu_reads_packed_weights_in_one_call(rounded: Checkpoints, name: str,
     ],
     ids=["in order", "act-order", "cut groups", "cut act-order", "one short group", "some outputs"],
 )
-def test_the_cpus_kernel_gets_the_same_weight(item: QuantizedWeight) -> None:
+@pytest.mark.parametrize("bits", ["4 bits", "8 bits", "8 bits, symmetric"])
+def test_the_cpus_kernel_gets_the_same_weight(item: QuantizedWeight, bits: str) -> None:
+    if bits != "4 bits":
+        item = eight_bits(item, 0 if "symmetric" in bits else None)
     x, bias = torch.randn(3, item.shape[1], generator=torch.Generator().manual_seed(2)), torch.arange(item.shape[0])
     packed = quantized_linear(item, bias.float(), torch.float32, "cpp")
     assert isinstance(packed, PackedLinear)
-    assert packed.weight.type is Type.INT4
+    assert packed.weight.type is (Type.INT4 if bits == "4 bits" else Type.INT8)
     torch.testing.assert_close(packed(x), x @ item.dequantize().T + bias, atol=1e-3, rtol=1e-4)
 
 
@@ -207,7 +240,7 @@ CHANNEL = {"num_bits": 8, "type": "int", "strategy": "channel"}
     ("config", "message"),
     [
         ({"quant_method": "fbgemm_fp8"}, "'fbgemm_fp8' is not supported; supported: compressed-tensors, gptq, awq"),
-        ({"quant_method": "gptq", "bits": 8, "group_size": 32}, "bits of gptq is 8; supported: 4"),
+        ({"quant_method": "gptq", "bits": 3, "group_size": 32}, "bits of gptq is 3; supported: 2 or 4 or 8"),
         ({"quant_method": "gptq", "bits": 4}, "lacks 'group_size'"),
         ({"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemv"}, "version of awq is 'gemv'"),
         ({**COMPRESSED, "format": "marlin-24"}, "format is 'marlin-24'; supported: 'pack-quantized' or 'int-q"),

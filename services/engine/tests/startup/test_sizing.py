@@ -93,15 +93,21 @@ def test_weights_are_estimated_within_a_few_percent(models: Path, family: str) -
     assert estimate == pytest.approx(sum(sizes), rel=0.02)
 
 
-def test_quantised_weights_are_small_on_a_gpu_and_full_on_a_cpu(model: DecoderConfig) -> None:
-    packed = replace(model, quantization=Quantization("awq", 4, 128))
-    full = sizing.memory(EngineConfig("m"), [model], torch.bfloat16, CPU).weights
-    assert sizing.memory(EngineConfig("m"), [packed], torch.bfloat16, CPU).weights == full
-    saved = model.num_linear_parameters * 12 // 8
-    monkeypatch = pytest.MonkeyPatch()
+def test_quantised_weights_are_small_on_a_gpu_and_full_on_a_cpu(
+    model: DecoderConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sizing, "available_bytes", lambda device, share: 10**9)
-    assert sizing.memory(EngineConfig("m"), [packed], torch.bfloat16, GPU).weights == full - saved
-    monkeypatch.undo()
+
+    def weights(scheme: Quantization, device: torch.device) -> int:
+        packed = replace(model, quantization=scheme)
+        return sizing.memory(EngineConfig("m"), [packed], torch.bfloat16, device).weights
+
+    full = sizing.memory(EngineConfig("m"), [model], torch.bfloat16, CPU).weights
+    assert weights(Quantization("awq", 4, 128), CPU) == full
+    assert weights(Quantization("awq", 4, 128), GPU) == full - model.num_linear_parameters * 12 // 8
+    assert weights(Quantization("compressed-tensors", 2, 32), GPU) == full - model.num_linear_parameters * 12 // 8
+    assert weights(Quantization("compressed-tensors", 8, rounds_inputs=True), GPU) == full - model.num_linear_parameters
+    assert weights(Quantization("compressed-tensors", 8), GPU) == full
 
 
 @pytest.mark.parametrize("share", [0, 1.1, -1])
