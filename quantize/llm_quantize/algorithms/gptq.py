@@ -32,8 +32,8 @@ from llm_quantize.algorithms.rtn import rtn
 
 BLOCK = 128
 """Columns that take what they owe to the columns before them at once."""
-STRIP = 192
-"""Rows of a Hessian that are computed at a time, from the diagonal on; the rest follows by symmetry."""
+STRIPS, NARROWEST_STRIP = 8, 192
+"""A Hessian is computed in strips of rows, from the diagonal on; the rest follows by symmetry."""
 CLIP_NORM = 3.0
 """Exponent of the clip search's error. Later columns make up for small errors, so that large ones count for more than
 their square; GPTQ's code has 2.4. Of 2, 2.4, 2.5, 3, 3.5, 4 and 5, those from 3 on left the least error of outputs."""
@@ -64,7 +64,9 @@ class Hessian:
         return matrix
 
     def _strips(self) -> Iterator[slice]:
-        return (slice(start, start + STRIP) for start in range(0, len(self._sum), STRIP))
+        inputs = len(self._sum)
+        height = max(NARROWEST_STRIP, inputs // STRIPS)
+        return (slice(start, start + height) for start in range(0, inputs, height))
 
 
 @dataclass(frozen=True, slots=True)
