@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -32,6 +34,7 @@ from llm_measure.peers import Peer
 from llm_measure.processes import ENVIRONMENT
 from llm_quantize import Record, load_dequantized
 from llm_quantize.calibration import read_sequences
+from llm_quantize.checkpoint import Checkpoint
 from llm_quantize.settings import Calibration
 
 PEERS = {"llmcompressor": Peer("quantizers"), "gptqmodel": Peer("gptqmodel"), "autoawq": Peer("autoawq")}
@@ -91,6 +94,28 @@ def main() -> int:
     asked = _arguments()
     for name in PEERS.keys() - set(asked.skip):
         PEERS[name].install()
+    with tempfile.TemporaryDirectory() as scratch:
+        asked.model = in_float32(asked.model, Path(scratch) / asked.model.name)
+        found = compare_all(asked)
+    path = results.write(__file__, found) if asked.out is None else asked.out
+    if asked.out is not None:
+        path.write_text(json.dumps(found, indent=2) + "\n")
+    print(path)
+    return 0
+
+
+def in_float32(model: Path, copy: Path) -> Path:
+    """Copy a model with its weights in float32: ours and llm-compressor then store scales of that type as well."""
+    shutil.copytree(model, copy, ignore=shutil.ignore_patterns("*.safetensors"))
+    checkpoint = Checkpoint(model)
+    weights = {name: checkpoint.get(name).float() for name in checkpoint.names}
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"dtype": "float32"}))
+    return copy
+
+
+def compare_all(asked: argparse.Namespace) -> dict[str, Any]:
     rows = _held_out(asked.model, asked.text, asked.tokens, asked.window)
     settings = Calibration(samples=asked.samples, length=asked.length)
     found: dict[str, Any] = {
@@ -109,11 +134,7 @@ def main() -> int:
     for name in asked.methods:
         found["methods"][name] = compare(asked, COMPARISONS[name], rows)
         print(*_lines(name, found["methods"][name]), sep="\n", flush=True)
-    path = results.write(__file__, found) if asked.out is None else asked.out
-    if asked.out is not None:
-        path.write_text(json.dumps(found, indent=2) + "\n")
-    print(path)
-    return 0
+    return found
 
 
 def compare(asked: argparse.Namespace, comparison: Comparison, rows: Tensor) -> dict[str, Any]:

@@ -27,7 +27,8 @@ def peers() -> str:
     rows = []
     for path in sorted(RESULTS.glob("against_peers*.json")):
         found = json.loads(path.read_text())
-        rows.append([found["model"], "none", "", f"{found['full']['perplexity']:.3f}", "", "", ""])
+        full = [found["model"], "none", "", f"{found['full']['perplexity']:.3f}", "", "", ""]
+        rows += [full] if full not in rows else []
         for method, result in found["methods"].items():
             start = (found["model"], NAMES.get(method, method))
             rows += [[*start, program, *_peer_cells(one)] for program, one in result["programs"].items()]
