@@ -95,7 +95,8 @@ def main() -> int:
     for name in PEERS.keys() - set(asked.skip):
         PEERS[name].install()
     with tempfile.TemporaryDirectory() as scratch:
-        asked.model = in_float32(asked.model, Path(scratch) / asked.model.name)
+        if asked.scales == "float32":
+            asked.model = in_float32(asked.model, Path(scratch) / asked.model.name)
         found = compare_all(asked)
     path = results.write(__file__, found) if asked.out is None else asked.out
     if asked.out is not None:
@@ -123,6 +124,7 @@ def compare_all(asked: argparse.Namespace) -> dict[str, Any]:
         "text": asked.text.name,
         "held_out_tokens": rows.numel(),
         "group_size": asked.group_size,
+        "scales": asked.scales,
         "calibration": settings.model_dump(mode="json", exclude={"seed"}),
         "source": read_sequences(asked.model, settings).source,
         "peers": {name: peer.version(name) for name, peer in PEERS.items()},
@@ -287,6 +289,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--window", type=int, default=2048)
     parser.add_argument("--methods", nargs="+", choices=COMPARISONS, default=list(COMPARISONS))
     parser.add_argument("--group-size", type=int, default=128)
+    parser.add_argument(
+        "--scales",
+        choices=("float32", "stored"),
+        default="float32",
+        help="of ours: as llm-compressor's, " "or of the type in which the model is stored",
+    )
     parser.add_argument("--samples", type=int, default=32)
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the calibration text")

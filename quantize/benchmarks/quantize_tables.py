@@ -27,10 +27,11 @@ def peers() -> str:
     rows = []
     for path in sorted(RESULTS.glob("against_peers*.json")):
         found = json.loads(path.read_text())
-        full = [found["model"], "none", "", f"{found['full']['perplexity']:.3f}", "", "", ""]
+        model = found["model"] + ("" if found["scales"] == "float32" else ", scales as stored")
+        full = [model, "none", "", f"{found['full']['perplexity']:.3f}", "", "", ""]
         rows += [full] if full not in rows else []
         for method, result in found["methods"].items():
-            start = (found["model"], NAMES.get(method, method))
+            start = (model, NAMES.get(method, method))
             rows += [[*start, program, *_peer_cells(one)] for program, one in result["programs"].items()]
             if gain := result.get("gain_over_rounding"):
                 rows.append([*start, "rounding to nearest", "", _gain(gain), "", ""])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from llm_quantize.algorithms.gptq import Hessian
 
-BATCH_TOKENS = 8192
+BATCH_TOKENS = 4096
 
 
 @dataclass
