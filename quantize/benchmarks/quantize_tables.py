@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from llm_measure.results import measured_on, missed
@@ -17,37 +18,38 @@ from llm_report import units
 from llm_report.markdown import table
 
 RESULTS = Path(__file__).with_name("results")
-PEERS = (
-    "model",
-    "method",
-    "program",
-    "perplexity",
-    "less than the peer's, nats/token",
-    "seconds",
-    "CPU s",
-    "memory MB",
-)
+PEERS = ("model", "method", "program", "perplexity", "ours gains, nats/token", "CPU s", "memory MB")
+NAMES = {"gptq-clip": "gptq, clip search"}
 METHODS = ("method", "weights", "perplexity", "change", "95% interval")
 
 
 def peers() -> str:
-    """Return what `against_peers` found."""
+    """Return what `against_peers` found: means over seeds, and the cost of the cheapest."""
     rows = []
     for path in sorted(RESULTS.glob("against_peers*.json")):
         found = json.loads(path.read_text())
-        rows.append([found["model"], "none", "", f"{found['full']['perplexity']:.3f}", "", "", "", ""])
+        model = found["model"] + ("" if found["scales"] == "float32" else ", scales as stored")
+        full = [model, "none", "", f"{found['full']['perplexity']:.3f}", "", "", ""]
+        rows += [full] if full not in rows else []
         for method, result in found["methods"].items():
-            rows += [_peer_row(found["model"], method, name, result) for name in ("ours", "llmcompressor")]
+            start = (model, NAMES.get(method, method))
+            rows += [[*start, program, *_peer_cells(one)] for program, one in result["programs"].items()]
+            if gain := result.get("gain_over_rounding"):
+                rows.append([*start, "rounding to nearest", "", _gain(gain), "", ""])
     return table(PEERS, rows, left=3)
 
 
-def _peer_row(model: str, method: str, name: str, result: dict[str, Any]) -> list[str]:
-    one, difference = result[name], result["difference"]
-    less = f"{-difference['nats_per_token']:+.4f} [{-difference['high']:+.4f}, {-difference['low']:+.4f}]"
+def _peer_cells(one: dict[str, Any]) -> list[str]:
     return [
-        *(model, method, name, f"{one['perplexity']:.3f}", less if name == "ours" else ""),
-        *(f"{one['seconds']:.1f}", f"{one['cpu_seconds']:.1f}", f"{one['peak_bytes'] / 1e6:.0f}"),
+        f"{mean(one['perplexity']):.3f}",
+        _gain(one["gain"]) if "gain" in one else "",
+        f"{min(one['cpu_seconds']):.1f}",
+        f"{min(one['peak_bytes']) / 1e6:.0f}",
     ]
+
+
+def _gain(gain: dict[str, float]) -> str:
+    return f"{gain['nats_per_token']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]"
 
 
 def methods() -> str:

@@ -31,15 +31,15 @@ class Checkpoint:
     """The safetensors files of a folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the files. ModelError if there are none, or one is damaged."""
+        """Look into the files. ModelError if there are none, or one is damaged."""
         self.folder = folder
-        self._files: dict[str, Any] = {}
+        self._files: dict[str, Path] = {}
         for path in sorted(folder.glob("*.safetensors")):
             try:
-                handle: Any = safe_open(path, framework="pt", device="cpu")
+                with safe_open(path, framework="pt", device="cpu") as handle:
+                    self._files.update(dict.fromkeys(handle.keys(), path))
             except (OSError, SafetensorError) as error:
                 raise ModelError(f"{path} is not a safetensors file: {error}") from None
-            self._files.update(dict.fromkeys(handle.keys(), handle))
         if not self._files:
             raise ModelError(f"{folder} has no safetensors files; other kinds of weights are not read")
         index = folder / INDEX
@@ -51,7 +51,9 @@ class Checkpoint:
     def get(self, name: str) -> Tensor:
         if name not in self.names:
             raise ModelError(f"{self.folder}: the weights lack {name}")
-        tensor: Tensor = self._files[name].get_tensor(name)
+        # A file that stays open keeps all of it that was read in memory.
+        with safe_open(self._files[name], framework="pt", device="cpu") as handle:
+            tensor: Tensor = handle.get_tensor(name)
         if tensor.dtype in CHECKED and not bool(tensor.isfinite().all()):
             raise ModelError(f"{self.folder}: {name} holds NaN or infinity, so it is damaged; fetch the model again")
         return tensor

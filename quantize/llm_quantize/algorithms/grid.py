@@ -22,8 +22,8 @@ PER_CHANNEL, PER_TENSOR = -1, 0
 """Group sizes with a meaning: one group per output channel, one group for the whole tensor."""
 SHRINK_STEPS, SHRINK_STEP = 40, 0.01
 """The clip search tries ranges of 100%, 99%, … 61% of a group's."""
-CLIP_NORM = 2.4
-"""Exponent of the clip search's error, as in GPTQ's code."""
+PART = 2**17
+"""Weights that a CPU searches at a time: they stay in its cache from one range to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +84,12 @@ class QuantizedWeight:
         return (grouped * self.scales.float().unsqueeze(2)).view(out, inputs)
 
 
-def fit(weight: Tensor, grid: Grid, *, clip_search: bool = False, importance: Tensor | None = None) -> Parameters:
-    """Return the parameters that cover each group of `weight` [out, in], or, with `clip_search`, round it best.
+def fit(
+    weight: Tensor, grid: Grid, *, clip_norm: float | None = None, importance: Tensor | None = None
+) -> Parameters:  # fmt: skip
+    """Return the parameters that cover each group of `weight` [out, in], or, with a `clip_norm`, round it best.
 
-    `importance` [in] weighs each input's error in the search; None: equally.
+    The best range has the least sum of |w - w'|^clip_norm, weighed by the inputs' `importance` [in]; None: equally.
     """
     grouped = _grouped(weight, grid)
     if grid.group_size == PER_TENSOR:
@@ -96,10 +98,13 @@ def fit(weight: Tensor, grid: Grid, *, clip_search: bool = False, importance: Te
     if grid.symmetric:
         high = torch.maximum(high, -low)
         low = -high
-    if not clip_search or grid.group_size == PER_TENSOR:
+    if clip_norm is None or grid.group_size == PER_TENSOR:
         return _from_range(low, high, grid)
     weights = None if importance is None else importance.view(1, grouped.shape[1], -1)
-    return _search_clip(grouped, low, high, grid=grid, importance=weights)
+    rows = len(grouped) if grouped.is_cuda else max(1, PART // weight.shape[1])
+    parts = zip(*(torch.split(each, rows) for each in (grouped, low, high)), strict=True)
+    found = [_search_clip(*part, grid=grid, norm=clip_norm, importance=weights) for part in parts]
+    return Parameters(torch.cat([each.scales for each in found]), torch.cat([each.zeros for each in found]))
 
 
 def encode(weight: Tensor, parameters: Parameters, grid: Grid) -> Tensor:
@@ -131,8 +136,10 @@ def _from_range(low: Tensor, high: Tensor, grid: Grid) -> Parameters:
     return Parameters(scales, (-low / scales).round().clamp(0, grid.largest))
 
 
-def _search_clip(grouped: Tensor, low: Tensor, high: Tensor, *, grid: Grid, importance: Tensor | None) -> Parameters:
-    """Return, for each group, the parameters of the shrunk range with the least error |w - w'|^2.4."""
+def _search_clip(
+    grouped: Tensor, low: Tensor, high: Tensor, *, grid: Grid, norm: float, importance: Tensor | None
+) -> Parameters:  # fmt: skip
+    """Return, for each group, the parameters of the shrunk range with the least error |w - w'|^norm."""
     flat = Grid(grid.bits, PER_CHANNEL, grid.symmetric, grid.scale_dtype)
     rows = grouped.reshape(-1, grouped.shape[2])
     best = _from_range(low, high, grid)
@@ -141,8 +148,9 @@ def _search_clip(grouped: Tensor, low: Tensor, high: Tensor, *, grid: Grid, impo
         shrink = 1 - step * SHRINK_STEP
         tried = _from_range(low * shrink, high * shrink, grid)
         columns = Parameters(tried.scales.reshape(-1, 1), tried.zeros.reshape(-1, 1))
-        error = (decode(encode(rows, columns, flat), columns, flat) - rows).abs_().pow_(CLIP_NORM).view(grouped.shape)
-        total = (error if importance is None else error * importance).sum(dim=2)
+        error = encode(rows, columns, flat).sub_(columns.zeros).mul_(columns.scales).sub_(rows)
+        error = error.abs_().pow_(norm).view(grouped.shape)
+        total = (error if importance is None else error.mul_(importance)).sum(dim=2)
         better = total < least
         least = torch.where(better, total, least)
         best = Parameters(torch.where(better, tried.scales, best.scales), torch.where(better, tried.zeros, best.zeros))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from llm_quantize.algorithms.gptq import Hessian
 
-BATCH_TOKENS = 8192
+BATCH_TOKENS = 4096
 
 
 @dataclass
@@ -30,10 +30,19 @@ class Block:
 
     def run(self, hidden: Tensor, **changes: Any) -> Tensor:
         """Return the block's outputs [samples, length, hidden], computed a few sequences at a time."""
-        rows = max(1, BATCH_TOKENS // hidden.shape[1])
+        return torch.cat([self.forward(part, **changes) for part in batches(hidden)])
+
+    def forward(self, hidden: Tensor, **changes: Any) -> Tensor:
+        """Return the outputs of a batch."""
         with torch.inference_mode():
-            outputs = [self.module(part, **(self.arguments | changes)) for part in torch.split(hidden, rows)]
-        return torch.cat([out[0] if isinstance(out, tuple) else out for out in outputs])
+            out = self.module(hidden, **(self.arguments | changes))
+        outputs: Tensor = out[0] if isinstance(out, tuple) else out
+        return outputs
+
+
+def batches(hidden: Tensor) -> tuple[Tensor, ...]:
+    """Return `hidden` [samples, length, hidden] in parts of a few sequences."""
+    return torch.split(hidden, max(1, BATCH_TOKENS // hidden.shape[1]))
 
 
 @dataclass
@@ -54,15 +63,22 @@ class SharedInputs:
             self.hessian = Hessian(rows.shape[1], rows.device)
         if hessian:
             self.hessian.add(rows)
-        else:
-            self.hessian.count += len(rows)
+            return
+        self.hessian.count += len(rows)
         total, largest = rows.abs().sum(dim=0), rows.abs().amax(dim=0)
         self.sum = total if self.sum is None else self.sum + total
         self.largest = largest if self.largest is None else torch.maximum(self.largest, largest)
 
 
+class _Enough(Exception):
+    """Stops a forward pass once every layer has been reached."""
+
+
 def gather(block: Block, hidden: Tensor, layers: Sequence[str], *, hessian: bool = True) -> list[SharedInputs]:
-    """Run the block, and return the statistics of its layers' inputs; layers that read one tensor share them."""
+    """Run the block up to the last of the layers, and return the statistics of what they read.
+
+    Layers that read one tensor share them.
+    """
     linears = block.linears()
     groups: list[SharedInputs] = []
     of_layer: dict[str, SharedInputs] = {}
@@ -79,11 +95,17 @@ def gather(block: Block, hidden: Tensor, layers: Sequence[str], *, hessian: bool
             group.layers.append(name)
         if group.layers[0] == name:
             group.add(x, hessian)
+        awaited.discard(name)
+        if not awaited:
+            raise _Enough
 
     with ExitStack() as hooks:
         for name in layers:
             hooks.enter_context(_before(linears[name], partial(note, name)))
-        block.run(hidden)
+        for batch in batches(hidden):
+            awaited = set(layers)
+            with suppress(_Enough):
+                block.forward(batch)
     return groups
 
 

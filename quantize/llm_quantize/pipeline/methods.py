@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from llm_quantize.algorithms import awq
 from llm_quantize.algorithms.activations import round_fp8, round_int8
 from llm_quantize.algorithms.fp8 import fp8
 from llm_quantize.algorithms.gptq import gptq
@@ -130,7 +131,8 @@ def _split(whole: QuantizedWeight, sizes: list[int]) -> Iterator[QuantizedWeight
 def _clip(weight: Tensor, hessian: Tensor, grid: Grid, recipe: Recipe) -> QuantizedWeight:
     """Round to nearest in ranges that are best for the outputs."""
     weight = weight.float()
-    parameters = fit(weight, grid, clip_search=recipe.clip_search, importance=hessian.diagonal())
+    norm = awq.CLIP_NORM if recipe.clip_search else None
+    parameters = fit(weight, grid, clip_norm=norm, importance=hessian.diagonal())
     return pack(encode(weight, parameters, grid), parameters, grid)
 
 

@@ -55,7 +55,10 @@ class Skeleton:
                     )
 
     def start(self, weights: Weights, tokens: Tensor, batch: int) -> tuple[Tensor, list[dict[str, Any]]]:
-        """Return the first block's inputs [samples, length, hidden] and each block's further arguments."""
+        """Return the first block's inputs [samples, length, hidden] and each block's further arguments.
+
+        What stands around the blocks is in memory only meanwhile.
+        """
         self._load_surroundings(weights)
         recorders = [_Recorder() for _ in self._blocks]
         parent = self.model.get_submodule(self.prefix.rpartition(".")[0])
@@ -72,6 +75,8 @@ class Skeleton:
                     hidden.append(recorders[0].hidden)
         finally:
             setattr(parent, name, self._blocks)
+            for module, each, _ in self._around_blocks():
+                setattr(module, each, nn.Parameter(getattr(module, each).to("meta"), requires_grad=False))
         return torch.cat(hidden), arguments
 
     def load(self, index: int, weights: Weights, arguments: dict[str, Any]) -> Block:
@@ -92,12 +97,16 @@ class Skeleton:
 
     def _load_surroundings(self, weights: Weights) -> None:
         fill_buffers(self.model, self.device)
+        for module, name, path in self._around_blocks():
+            value = weights.get(path).to(self.device, self.dtype)
+            setattr(module, name, nn.Parameter(value, requires_grad=False))
+
+    def _around_blocks(self) -> Iterator[tuple[nn.Module, str, str]]:
+        """Yield the parameters outside the blocks: module, name in it, full name."""
         for path, module in self.model.base_model.named_modules(prefix=self.model.base_model_prefix):
-            if f"{path}.".startswith(f"{self.prefix}."):
-                continue
-            for name in dict(module.named_parameters(recurse=False)):
-                value = weights.get(f"{path}.{name}").to(self.device, self.dtype)
-                setattr(module, name, nn.Parameter(value, requires_grad=False))
+            if not f"{path}.".startswith(f"{self.prefix}."):
+                for name in dict(module.named_parameters(recurse=False)):
+                    yield module, name, f"{path}.{name}"
 
 
 class _Recorder(nn.Module):

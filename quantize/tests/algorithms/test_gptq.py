@@ -72,6 +72,13 @@ def test_outputs_are_closer_than_after_rounding(bits: int, act_order: bool, symm
     assert ((solved - weight) @ x.T).norm() < 0.9 * ((rounded - weight) @ x.T).norm()
 
 
+def test_a_hessian_of_many_inputs_is_whole_and_symmetric() -> None:
+    _, x = layer(8, 1, 500)
+    found = hessian_of(x)
+    assert torch.equal(found, found.T)
+    torch.testing.assert_close(found, 2 * x.T @ x / len(x), atol=1e-3, rtol=1e-4)
+
+
 def test_without_correlation_it_is_rounding() -> None:
     weight, _ = layer(2, 8, 32)
     found = gptq(weight, torch.eye(32), Grid(4, 16)).weight

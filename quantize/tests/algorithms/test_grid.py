@@ -46,14 +46,16 @@ def test_rounding_twice_changes_nothing(weight: Tensor, bits: int, symmetric: bo
     torch.testing.assert_close(decode(encode(once, parameters, grid), parameters, grid), once)
 
 
-@given(weights(), BITS, st.booleans())
-def test_the_clip_search_never_rounds_worse_than_the_whole_range(weight: Tensor, bits: int, symmetric: bool) -> None:
+@given(weights(), BITS, st.booleans(), st.sampled_from([2.0, 3.0]))
+def test_the_clip_search_never_rounds_worse_than_the_whole_range(
+    weight: Tensor, bits: int, symmetric: bool, norm: float
+) -> None:
     grid = Grid(bits, 16, symmetric)
 
-    def error(clip_search: bool) -> float:
-        return float((rtn(weight, grid, clip_search=clip_search).dequantize() - weight).abs().pow(2.4).sum())
+    def error(clip_norm: float | None) -> float:
+        return float((rtn(weight, grid, clip_norm=clip_norm).dequantize() - weight).abs().pow(norm).sum())
 
-    assert error(True) <= error(False) * (1 + 1e-4)
+    assert error(norm) <= error(None) * (1 + 1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
