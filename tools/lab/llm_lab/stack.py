@@ -27,6 +27,8 @@ ROUTER = "router"
 ROUTER_PORT = 8000
 MONITOR = "monitor"
 MONITOR_PORT = 9600
+RUNBOOKS = "http://127.0.0.1:8001/runbooks/{name}.html"
+"""Where `./lab docs` serves the pages that alerts link to."""
 ENGINE_PORT = 8101
 REPLICAS = 2
 ROUTED_REPLICAS = 4
@@ -101,6 +103,7 @@ def start_monitor(watched: Sequence[Running], started: list[Running]) -> Running
         "port": port,
         "data": str(paths.STATE / MONITOR),
         "collect": {"targets": targets, "routers": routers},
+        "alerts": {"runbooks": RUNBOOKS},
     }
     config.write_text(yaml.safe_dump(settings, sort_keys=False))
     argv = (str(paths.PYTHON), "-m", "llm_monitor", "serve", "--config", str(config))

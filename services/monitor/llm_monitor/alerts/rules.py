@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -25,6 +26,7 @@ BUILTIN: Final = "rules.yaml"
 DEFAULT_INTERVAL: Final = 1.0
 _ZERO = re.compile(r"0+(ms|[smhdwy])?")
 _PLACEHOLDER = re.compile(r"\$\{slo\.(\w+)\}")
+_RUNBOOK = re.compile(r"^(\s*runbook: )(runbooks/(\w+))$", re.MULTILINE)
 
 
 class InvalidRules(ValueError):
@@ -122,7 +124,11 @@ def texts(settings: AlertSettings) -> list[tuple[str, str]]:
             found.append((str(path), path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidRules(f"{path}:1:1: cannot be read: {error}") from None
-    return found
+    return [(name, _RUNBOOK.sub(partial(_link, settings.runbooks), text)) for name, text in found]
+
+
+def _link(address: str, found: re.Match[str]) -> str:
+    return found[1] + (address.replace("{name}", found[3]) if address else found[2])
 
 
 def load_files(paths: Iterable[Path], slo: SloSettings | None = None) -> Rules:

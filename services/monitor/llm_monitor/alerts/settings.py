@@ -113,4 +113,12 @@ class AlertSettings(_Section):
     group_wait: float = Field(5, ge=0, description="seconds that a new group waits for further alerts")
     group_interval: float = Field(30, ge=0, description="seconds between notifications of a group that changed")
     repeat_interval: float = Field(4 * 3600, gt=0, description="seconds until a group that still fires is sent again")
+    runbooks: str = Field("", description="address of a runbook, with {name} in it; empty: its path in docs/ is shown")
     external_url: str = Field("", description="address of the dashboard for links in notifications")
+
+    @field_validator("runbooks")
+    @classmethod
+    def _with_a_name(cls, value: str) -> str:
+        if value and ("{name}" not in value or "://" not in value):
+            raise ValueError(f"{value} is no URL with {{name}} in it, as in http://127.0.0.1:8001/runbooks/{{name}}.html")
+        return value

@@ -79,3 +79,11 @@ def test_error_ratio_counts_the_outcomes_that_are_the_services_own_fault() -> No
     rule = next(rule for rule in load(AlertSettings()).alerts if rule.name == "ErrorRatio")
     counted = set(rule.expr.text.split('outcome=~"')[1].split('"')[0].split("|"))
     assert counted == {kind.label for kind in ErrorKind if kind.type in ("server_error", "overloaded_error")}
+
+
+def test_runbooks_have_the_address_of_the_configuration() -> None:
+    rules = load(AlertSettings(runbooks="http://127.0.0.1:8001/runbooks/{name}.html"))
+    assert rules.alerts[0].annotations["runbook"].text == "http://127.0.0.1:8001/runbooks/TargetDown.html"
+    assert all(rule.annotations["runbook"].text.startswith("http://") for rule in rules.alerts)
+    with pytest.raises(ValidationError, match="no URL with {name}"):
+        AlertSettings(runbooks="http://127.0.0.1:8001/runbooks")

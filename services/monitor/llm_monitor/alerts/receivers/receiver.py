@@ -49,13 +49,9 @@ class Notification:
         """Return a line for each alert: its state, what is the matter, and where the runbook is."""
         return [
             f"{alert.state}: {alert.annotations.get('summary', alert.name)}"
-            + (f" ({runbook})" if (runbook := self.link(alert.annotations.get("runbook", ""))) else "")
+            + (f" ({runbook})" if (runbook := alert.annotations.get("runbook", "")) else "")
             for alert in (*self.firing, *self.resolved)
         ]
-
-    def link(self, runbook: str) -> str:
-        base = self.external_url.rstrip("/")
-        return f"{base}/{runbook}" if base and runbook and "://" not in runbook else runbook
 
 
 class Receiver(Protocol):

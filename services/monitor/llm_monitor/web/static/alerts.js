@@ -48,7 +48,14 @@ export class AlertList {
       make("p", { text: alert.annotations.summary ?? "" }),
       make("p", { class: "labels" }, ...labels.map(([name, each]) => make("span", { text: `${name} ${each}` })),
         Number.isFinite(value) ? make("span", { text: `value ${format(value, "count")}` }) : null),
-      make("footer", {}, alert.annotations.runbook ? make("span", { class: "runbook", text: alert.annotations.runbook }) : null, silence));
+      make("footer", {}, this.runbook(alert.annotations.runbook), silence));
+  }
+
+  /** A link to the page that says what to do; its path where the monitor does not know the address of such pages. */
+  runbook(address) {
+    if (!address) return null;
+    if (!/^https?:/.test(address)) return make("span", { class: "runbook", text: address });
+    return make("a", { class: "runbook", href: address, rel: "noreferrer", text: "Runbook" });
   }
 
   async silence(alert) {

@@ -99,7 +99,7 @@ export class Chart {
     const ghost = { stroke: faint, width: 1.2, dash: [3, 3], points: { show: false }, spanGaps: true };
     return {
       width, height: this.height, pxAlign: 1,
-      padding: [8, 12, 0, 0],
+      padding: [8, 18, 0, 0],
       legend: { show: false },
       cursor: {
         sync: { key: "boards", setSeries: false }, y: false, points: { size: 6 },

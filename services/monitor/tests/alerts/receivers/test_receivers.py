@@ -31,7 +31,7 @@ def alert(instance: str, state: State = "firing") -> Alert:
         value=float("inf"),
         state=state,
         resolved_at=1_760_000_100 if state == "resolved" else None,
-        annotations={"summary": f"<{instance}> is down", "runbook": "runbooks/Down"},
+        annotations={"summary": f"<{instance}> is down", "runbook": "http://docs/Down.html"},
     )
 
 
@@ -93,8 +93,8 @@ async def test_slack_gets_a_line_for_each_alert_with_its_runbook(server: Server,
     (body,) = server.bodies
     assert body["text"] == "[FIRING:1] Down"
     assert body["attachments"][0]["text"].splitlines() == [
-        "firing: &lt;a:1&gt; is down (http://monitor/runbooks/Down)",
-        "resolved: &lt;b:2&gt; is down (http://monitor/runbooks/Down)",
+        "firing: &lt;a:1&gt; is down (http://docs/Down.html)",
+        "resolved: &lt;b:2&gt; is down (http://docs/Down.html)",
     ]
 
 
@@ -176,7 +176,7 @@ async def test_email_has_subject_and_lines(mail_server: MailServer) -> None:
     await send(email(mail_server.port))
     (mail,) = mail_server.mails
     assert b"Subject: [FIRING:1] Down" in mail
-    assert b"firing: <a:1> is down (http://monitor/runbooks/Down)" in mail
+    assert b"firing: <a:1> is down (http://docs/Down.html)" in mail
 
 
 @pytest.mark.parametrize(("code", "final"), [(b"550 no such user", True), (b"451 later", False)])
