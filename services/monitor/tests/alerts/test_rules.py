@@ -85,5 +85,5 @@ def test_runbooks_have_the_address_of_the_configuration() -> None:
     rules = load(AlertSettings(runbooks="http://127.0.0.1:8001/runbooks/{name}.html"))
     assert rules.alerts[0].annotations["runbook"].text == "http://127.0.0.1:8001/runbooks/TargetDown.html"
     assert all(rule.annotations["runbook"].text.startswith("http://") for rule in rules.alerts)
-    with pytest.raises(ValidationError, match="no URL with {name}"):
+    with pytest.raises(ValidationError, match=r"no URL with \{name\}"):
         AlertSettings(runbooks="http://127.0.0.1:8001/runbooks")
