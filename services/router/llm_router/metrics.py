@@ -144,7 +144,6 @@ class RouterMetrics(FleetListener, Collector):
         for metric, value in ENGINE_VALUES:
             yield _gauge(metric, {(one.info.model, one.shown): float(value(one)) for one in engines})
 
-
     def _start_at_zero(self) -> None:
         """Export counters of rare events before the first one: a series that begins at 1 has no rate."""
         for model in self._fleet.models:

@@ -120,5 +120,7 @@ class AlertSettings(_Section):
     @classmethod
     def _with_a_name(cls, value: str) -> str:
         if value and ("{name}" not in value or "://" not in value):
-            raise ValueError(f"{value} is no URL with {{name}} in it, as in http://127.0.0.1:8001/runbooks/{{name}}.html")
+            raise ValueError(
+                f"{value} is no URL with {{name}} in it, as in http://127.0.0.1:8001/runbooks/{{name}}.html"
+            )
         return value
