@@ -35,6 +35,14 @@ EXAMPLE = Path(__file__).parents[1] / "monitor.example.yaml"
 PAGE_BYTES = 200_000
 FIRST_PAINT_SECONDS = 1.0
 CHARTS = "document.querySelectorAll('.panel:not(.empty) canvas').length"
+LONG_ALERT = """
+groups:
+- name: long
+  rules:
+  - alert: AnAlertWhoseNameIsLongerThanThatOfAnyRuleWhichTheMonitorHas
+    expr: label_replace(vector(1), "instance", "a-pod-with-a-long-name-5f7d8c9b6d-x2x4z.namespace.svc:8000", "", "")
+    annotations: {summary: "a-pod-with-a-long-name-5f7d8c9b6d-x2x4z.namespace.svc:8000 is long"}
+"""
 TOO_WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 FRESH = "document.querySelector('.fresh.live')"
 
@@ -58,7 +66,14 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             await asyncio.sleep(TICK)
 
     working = asyncio.create_task(work())
-    settings = MonitorSettings(port=0, data=tmp_path, collect={"targets": targets.urls, "gpus": False})
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(LONG_ALERT)
+    settings = MonitorSettings(
+        port=0,
+        data=tmp_path,
+        collect={"targets": targets.urls, "gpus": False},
+        alerts={"rules": [rules], "runbooks": "http://127.0.0.1:8001/a/long/address/of/runbooks/{name}.html"},
+    )
     async with monitor(settings) as running:
         yield World(running, fleet)
     working.cancel()
