@@ -11,43 +11,44 @@ from contextlib import suppress
 from pathlib import Path
 
 from llm_contract.settings import EXIT_USAGE
-from llm_monitor.collect import Collector, InvalidTarget, Target, target_of
+from llm_monitor.collect.collection import Collection
+from llm_monitor.collect.settings import CollectSettings
 from llm_monitor.history.recording import Recorder
-from llm_monitor.series.head import Head
 
 PROG = "llm-monitor record"
-HEAD_SECONDS = 120.0
 
 
 def main(argv: Sequence[str]) -> int:
     """Record until the time is over, or SIGINT or SIGTERM. Return the exit status."""
     parser = argparse.ArgumentParser(prog=PROG, description=__doc__)
     parser.add_argument("file", type=Path, help="file to write; it must not exist")
-    parser.add_argument("targets", nargs="+", metavar="URL", help="host:port, or the URL of a metrics page")
+    parser.add_argument("targets", nargs="*", metavar="URL", help="host:port, or the URL of a metrics page")
+    parser.add_argument("--router", action="append", default=[], metavar="URL", help="a router, for its engines")
     parser.add_argument("--seconds", type=float, help="how long; until interrupted by default")
     arguments = parser.parse_args(argv)
+    if not arguments.targets and not arguments.router:
+        parser.error("name a target or a router")
     try:
-        targets = [target_of(address) for address in arguments.targets]
-        asyncio.run(record(arguments.file, targets, arguments.seconds))
-    except (InvalidTarget, OSError) as error:
+        settings = CollectSettings(targets=arguments.targets, routers=arguments.router)
+        asyncio.run(record(arguments.file, settings, arguments.seconds))
+    except (OSError, ValueError) as error:
         print(f"{PROG}: {error}", file=sys.stderr)
         return EXIT_USAGE
+    print(f"{arguments.file}: {arguments.file.stat().st_size} bytes")
     return 0
 
 
-async def record(file: Path, targets: Sequence[Target], seconds: float | None) -> None:
-    """Scrape targets into a file. Raises FileExistsError."""
-    head, stop = Head(HEAD_SECONDS), asyncio.Event()
+async def record(file: Path, settings: CollectSettings, seconds: float | None) -> None:
+    """Record what the collector finds. Raises FileExistsError."""
+    collection, stop = Collection(settings), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    recorder = Recorder(file, head)
-    tasks = [asyncio.create_task(Collector(targets, head).run())]
+    recorder = Recorder(file, collection.head)
+    tasks = [asyncio.create_task(collection.run()), asyncio.create_task(recorder.run())]
     try:
         with suppress(TimeoutError):
-            tasks.append(asyncio.create_task(recorder.run()))
             await asyncio.wait_for(stop.wait(), seconds)
     finally:
-        # The collector first: the recording ends with the ends of its series.
-        for task in tasks:
+        for task in tasks:  # the collector first, so that the recording shows the end of all series
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -8,22 +8,16 @@ and a chunk. The last record of a process that was killed can be incomplete; it 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import signal
 import struct
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import orjson
 
-from llm_monitor.collect.collection import Collection
-from llm_monitor.collect.settings import CollectSettings
 from llm_monitor.history.chunk import Chunk
 from llm_monitor.series.block import Frame
 from llm_monitor.series.head import Head
@@ -146,39 +140,3 @@ def _records(file: BinaryIO) -> Iterator[list[Moment]]:
 
 def _time_of(moment: Moment) -> float:
     return moment.time
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run `llm-monitor record`. Return the exit status."""
-    parser = argparse.ArgumentParser(prog="llm-monitor record", description="Record what targets export into one file.")
-    parser.add_argument("file", type=Path, help="a new file")
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help="host:port or URL")
-    parser.add_argument(
-        "--router", action="append", default=[], help="a router whose engines to record; can be repeated"
-    )
-    parser.add_argument("--seconds", type=float, help="how long; until SIGINT or SIGTERM if it is not given")
-    arguments = parser.parse_args(argv[1:] if argv[:1] == ["record"] else argv)
-    if not arguments.targets and not arguments.router:
-        parser.error("name a target or a router")
-    try:
-        settings = CollectSettings(targets=arguments.targets, routers=arguments.router)
-        asyncio.run(_record(settings, arguments.file, arguments.seconds))
-    except (OSError, ValueError) as error:
-        print(f"llm-monitor record: {error}", file=sys.stderr)
-        return 2
-    print(f"{arguments.file}: {arguments.file.stat().st_size} bytes")
-    return 0
-
-
-async def _record(settings: CollectSettings, path: Path, seconds: float | None) -> None:
-    """Record until the time is over or a signal comes."""
-    collection, stop = Collection(settings), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    recorder = Recorder(path, collection.head)
-    running = [asyncio.create_task(collection.run()), asyncio.create_task(recorder.run())]
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
-    for task in running:  # the collector first, so that the recording shows the end of all series
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -9,6 +9,7 @@ from tests.support_exporter import exporter
 from llm_monitor import cli
 from llm_monitor.alerts.rules import load_files
 from llm_monitor.collect import target_of
+from llm_monitor.collect.settings import CollectSettings
 from llm_monitor.commands import check, record
 from llm_monitor.history.recording import read_recording
 
@@ -64,11 +65,11 @@ async def test_record_writes_what_targets_export(tmp_path: Path) -> None:
     file = tmp_path / "incident.llmrec"
     async with exporter() as engine:
         engine.body = ENGINE % 3
-        await record.record(file, [target_of(engine.address)], 1.0)
+        await record.record(file, CollectSettings(targets=[engine.address]), 1.0)
     _, moments = read_recording(file)
     assert any("num_requests_running" in str(moment) for moment in moments)
     with pytest.raises(FileExistsError):
-        await record.record(file, [], 0.1)
+        await record.record(file, CollectSettings(), 0.1)
 
 
 def test_rules_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

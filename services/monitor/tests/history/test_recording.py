@@ -11,7 +11,8 @@ import pytest
 from tests.support_exporter import exporter, until
 from tests.support_history import BEGIN, environment, page, read
 
-from llm_monitor.history.recording import InvalidRecording, Recorder, main, read_recording
+from llm_monitor.commands.record import main
+from llm_monitor.history.recording import InvalidRecording, Recorder, read_recording
 from llm_monitor.history.replay import Replay
 from llm_monitor.series import Head, Page, labels_of
 
@@ -141,8 +142,7 @@ def test_a_newer_recording_is_refused(tmp_path: Path) -> None:
 async def test_the_command_records_a_target_until_it_is_stopped(tmp_path: Path) -> None:
     path = tmp_path / "r"
     async with exporter() as served:
-        code = "import sys; from llm_monitor.history.recording import main; sys.exit(main(sys.argv[1:]))"
-        command = (sys.executable, "-c", code, "record", str(path), served.address)
+        command = (sys.executable, "-m", "llm_monitor", "record", str(path), served.address)
         process = await asyncio.create_subprocess_exec(*command, env=environment())
         await until(lambda: served.requests >= 5)
         process.send_signal(signal.SIGTERM)
@@ -154,7 +154,7 @@ async def test_the_command_records_a_target_until_it_is_stopped(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("argv", "reason"),
-    [(["record", "r"], "name a target"), (["r", "ftp://x"], "no target"), (["/no/r", "x:1"], "No such")],
+    [(["r"], "name a target"), (["r", "ftp://x"], "no target"), (["/no/r", "x:1"], "No such")],
 )
 def test_the_command_says_what_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: list[str], reason: str
