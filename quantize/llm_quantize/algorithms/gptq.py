@@ -168,7 +168,7 @@ def _round_columns(
 ) -> Tensor:  # fmt: skip
     """Return the codes [in, out] uint8 of the columns `weight` [in, out], which becomes what rounding took from them.
 
-    With a `width`, the parameters of a group of so many columns are fitted when it is reached: to its weights as the
+    With a `width`, each group of that many columns gets its parameters when it is reached, fitted to its weights as the
     columns before it leave them. Without one they are there ("static groups").
     """
     owed = (factor / factor.diagonal()).T.contiguous()

@@ -3,7 +3,7 @@
 settings     objectives, rule files, receivers
 rules        files in Prometheus's format, checked as a whole; rules.yaml has the built-in ones
 engine       their evaluation each second: pending, firing, resolved, as in Prometheus
-silences     label conditions under which nobody is notified
+silences     label conditions that mute notifications
 notify       grouping, repetition, delivery
 receivers    webhook, Slack, e-mail, Alertmanager
 prometheus   the same rules for a Prometheus

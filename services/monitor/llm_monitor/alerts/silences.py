@@ -1,4 +1,4 @@
-"""Silences: label conditions under which nobody is notified for a while. The alert itself is shown all the same."""
+"""Silences: label conditions that mute notifications for a while. The alert itself is still shown."""
 
 from __future__ import annotations
 

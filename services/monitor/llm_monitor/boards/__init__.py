@@ -4,7 +4,7 @@ panel      a panel, its queries, and how a viewer's filters get into them
 metrics    every metric that a panel may name: those of engines, gateway, router, GPUs and the monitor itself
 shorthand  the few forms of PromQL that most panels have
 catalog    the boards, in the order of the page's navigation
-check      no panel names a metric or a label that nobody exports, and none stays empty on a recorded run
+check      no panel names a metric or a label that no target exports, and none stays empty on a recorded run
 grafana    the same boards for Grafana
 """
 
