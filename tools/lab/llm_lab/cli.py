@@ -12,7 +12,7 @@ from typing import NoReturn, TypeAlias
 
 from rich.console import Console
 
-from llm_lab import __version__, course, models, paths, service, stack, vllm
+from llm_lab import __version__, models, paths, projects, service, stack, vllm
 from llm_lab.chat import Conversation, chat, serve
 from llm_lab.demo import demo
 from llm_lab.errors import EXIT_INTERRUPTED, LabError, UsageError
@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     words = list(sys.argv[1:] if argv is None else argv)
-    if words and words[0] in course.COMMANDS:
-        return course.run(words)
+    if words and words[0] in projects.COMMANDS:
+        return projects.run(words)
     parser = _parser()
     arguments = parser.parse_args(words)
     if arguments.command is None:
@@ -120,8 +120,8 @@ def _engine_environment(arguments: argparse.Namespace) -> dict[str, str] | None:
     if arguments.engine != "llm-engine" or arguments.router:
         raise UsageError("--learner and --fault are for our engine alone; leave --engine and --router out")
     if arguments.learner:
-        return course.engine_environment("exercise", "engine")
-    return course.engine_environment("fault", "engine", str(arguments.fault))
+        return projects.engine_environment("exercise", "engine")
+    return projects.engine_environment("fault", "engine", str(arguments.fault))
 
 
 def _chat(arguments: argparse.Namespace) -> None:
@@ -232,7 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_stack(commands)
     _add_chat(commands)
     _add_upkeep(commands)
-    for name, help_text in course.COMMANDS.items():
+    for name, help_text in projects.COMMANDS.items():
         commands.add_parser(name, help=help_text)
     return parser
 

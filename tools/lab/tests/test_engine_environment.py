@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from llm_lab import course, stack
+from llm_lab import projects, stack
 from llm_lab.cli import main
 from llm_lab.engines import engine
 from llm_lab.errors import LabError
@@ -32,9 +32,9 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Answer:
 def test_the_folder_goes_before_what_is_there(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(0, "/learn/.engine\n", "")
     monkeypatch.setenv("PYTHONPATH", "/ours")
-    assert course.engine_environment("exercise", "engine") == {"PYTHONPATH": f"/learn/.engine{os.pathsep}/ours"}
+    assert projects.engine_environment("exercise", "engine") == {"PYTHONPATH": f"/learn/.engine{os.pathsep}/ours"}
     monkeypatch.delenv("PYTHONPATH")
-    environment = course.engine_environment("exercise", "engine")
+    environment = projects.engine_environment("exercise", "engine")
     assert environment == {"PYTHONPATH": "/learn/.engine"}
     assert engine("llm-engine", 0, 8101, environment=environment).env == environment
 
@@ -42,7 +42,7 @@ def test_the_folder_goes_before_what_is_there(answer: Answer, monkeypatch: pytes
 def test_a_command_that_fails_is_one_line(answer: Answer) -> None:
     answer(1, "", "lab: fault 3 is not started; ./lab fault start 3\n")
     with pytest.raises(LabError, match=r"^fault 3 is not started; ./lab fault start 3$"):
-        course.engine_environment("fault", "engine", "3")
+        projects.engine_environment("fault", "engine", "3")
 
 
 @pytest.mark.parametrize("other", [("--engine", "vllm"), ("--router",)], ids=["engine", "router"])

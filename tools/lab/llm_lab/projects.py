@@ -1,4 +1,4 @@
-"""The course's commands, which its own project carries out."""
+"""Commands of ./lab that another project carries out: the course's and the deployment's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from llm_lab import paths
 from llm_lab.errors import LabError
 
-COMMANDS = {
+COURSE = {
     "docs": "the course's pages, served with reload; docs build, docs check",
     "exercise": "work on an exercise of the course: save, and its tests run",
     "fault": "find a defect in a running engine, and mend it",
@@ -18,11 +18,15 @@ COMMANDS = {
     "cards": "review the cards that are due, or write them as an Anki deck",
     "traces": "record the traces that the pages replay",
 }
+DEPLOY: dict[str, str] = {}
+PACKAGES = {**dict.fromkeys(COURSE, "llm_course"), **dict.fromkeys(DEPLOY, "llm_deploy")}
+"""Command -> import package that carries it out."""
+COMMANDS = COURSE | DEPLOY
 
 
 def run(words: Sequence[str]) -> int:
-    """Hand a command line over to the course and return its exit status."""
-    command = (str(paths.PYTHON), "-m", "llm_course", *words)
+    """Hand a command line over to the project of its first word and return its exit status."""
+    command = (str(paths.PYTHON), "-m", PACKAGES[words[0]], *words)
     return subprocess.run(command, cwd=paths.ROOT, check=False).returncode
 
 

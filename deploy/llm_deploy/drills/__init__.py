@@ -1,0 +1,1 @@
+"""Game days: inject a fault, and compare what is seen with what the runbook says."""

@@ -1,0 +1,1 @@
+"""Kubernetes: a cluster on this machine, and checks of the manifests."""

@@ -1,0 +1,1 @@
+"""The production-readiness checklist, as checks with evidence."""
