@@ -3,8 +3,10 @@
     python quantize/benchmarks/large_model.py [--device cuda] [--methods gptq,awq,smoothquant] [--check]
 
 The weights are random and the structure is real, so times and memory are those of the real model; perplexities would
-mean nothing. The vocabulary is the shipped tokenizer's. The bar is ten minutes for each method, with 128 sequences of
-2,048 tokens, from reading the checkpoint to the finished folder. `--layers` and `--hidden` make it small for a laptop.
+mean nothing. The tokenizer is the shipped one, whose tokens are the first of the vocabulary. The bar is ten minutes for
+each method, with 128 sequences of 2,048 tokens, from reading the checkpoint to the finished folder. `--layers` and
+`--hidden` make it small for a laptop. With `--keep FOLDER` the model and the checkpoints stay, for
+services/engine/benchmarks/gpu_quantized.py.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from llm_quantize.pipeline.walk import Progress
 TOKENIZER = ROOT / "models" / "main"
 METHODS = ("gptq", "awq", "smoothquant")
 SAMPLES, LENGTH = 128, 2048
+VOCABULARY = 128_256
 LONGEST = 600.0
 SPREAD = 0.02
 """Standard deviation of the random weights, as Llama's initialiser."""
@@ -51,7 +54,7 @@ def shape(hidden: int, layers: int) -> dict[str, Any]:
         "num_attention_heads": hidden // 128,
         "num_key_value_heads": max(1, hidden // 512),
         "head_dim": 128,
-        "vocab_size": json.loads((TOKENIZER / "config.json").read_text())["vocab_size"],
+        "vocab_size": VOCABULARY,
         "max_position_embeddings": 8192,
         "rms_norm_eps": 1e-5,
         "rope_theta": 500000.0,
@@ -155,18 +158,20 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--length", type=int, default=LENGTH)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="write model and checkpoints there, and leave them")
     parser.add_argument("--check", action="store_true", help="end with status 1 if a bar is broken")
     arguments = parser.parse_args()
     card = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else ""
     settings = {name: getattr(arguments, name) for name in ("hidden", "layers", "samples", "length")}
     found: dict[str, Any] = {"machine": machine(), "card": card, **settings, "methods": {}}
     with tempfile.TemporaryDirectory(prefix="llm-quantize-") as scratch:
-        model = Path(scratch) / "model"
-        make_model(model, arguments.hidden, arguments.layers, arguments.device)
+        folder = arguments.keep or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        make_model(folder / "model", arguments.hidden, arguments.layers, arguments.device)
         for method in arguments.methods.split(","):
-            out = Path(scratch) / method
-            found["methods"][method] = measure(model, out, method, arguments)
-            shutil.rmtree(out)
+            found["methods"][method] = measure(folder / "model", folder / method, method, arguments)
+            if arguments.keep is None:
+                shutil.rmtree(folder / method)
     bars = {f"seconds by {name}": (one["seconds"], "<=", LONGEST) for name, one in found["methods"].items()}
     holds = check(found, bars)
     print(write(__file__, found))
