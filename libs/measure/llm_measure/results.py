@@ -8,7 +8,9 @@ import platform
 import subprocess
 import sys
 import time
-from importlib.metadata import version
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,17 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": dict(_installed(LIBRARIES)),
         "load_average_before": round(os.getloadavg()[0], 2),
     }
+
+
+
+def _installed(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield name and version of each library; a machine with a GPU may lack those of the servers."""
+    for name in names:
+        with suppress(PackageNotFoundError):
+            yield name, version(name)
 
 
 def write(program: str, results: dict[str, Any]) -> Path:
