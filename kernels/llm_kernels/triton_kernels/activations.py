@@ -9,14 +9,17 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.language.extra.cuda import gdc_launch_dependents
 
-from llm_kernels.triton_kernels.rows import as_rows
+from llm_kernels.triton_kernels.rows import as_rows, releases_next
 
 BLOCK, WARPS = 1024, 4
 
 
 @triton.jit
-def gated_kernel(x, out, x_stride, intermediate, ACTIVATION: tl.constexpr, BLOCK: tl.constexpr):
+def gated_kernel(x, out, x_stride, intermediate, ACTIVATION: tl.constexpr, RELEASE: tl.constexpr, BLOCK: tl.constexpr):
+    if RELEASE:
+        gdc_launch_dependents()
     pieces = tl.cdiv(intermediate, BLOCK)
     row = (tl.program_id(0) // pieces).to(tl.int64)
     i = tl.program_id(0) % pieces * BLOCK + tl.arange(0, BLOCK)
@@ -45,6 +48,7 @@ def gated(x: Tensor, activation: str) -> Tensor:
             rows.stride(0),
             intermediate,
             ACTIVATION=activation,
+            RELEASE=releases_next(x),
             BLOCK=block,
             num_warps=WARPS if block > 256 else 1,
         )

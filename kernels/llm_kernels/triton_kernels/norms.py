@@ -6,12 +6,15 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.language.extra.cuda import gdc_launch_dependents
 
-from llm_kernels.triton_kernels.rows import as_rows, row_warps
+from llm_kernels.triton_kernels.rows import as_rows, releases_next, row_warps
 
 
 @triton.jit
-def rms_norm_kernel(x, weight, out, x_stride, hidden, eps, BLOCK: tl.constexpr):
+def rms_norm_kernel(x, weight, out, x_stride, hidden, eps, RELEASE: tl.constexpr, BLOCK: tl.constexpr):
+    if RELEASE:
+        gdc_launch_dependents()
     row = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)
     inside = i < hidden
@@ -23,8 +26,11 @@ def rms_norm_kernel(x, weight, out, x_stride, hidden, eps, BLOCK: tl.constexpr):
 
 @triton.jit
 def fused_add_rms_norm_kernel(
-    x, residual, weight, out, total_out, x_stride, residual_stride, hidden, eps, BLOCK: tl.constexpr
-):
+    x, residual, weight, out, total_out, x_stride, residual_stride, hidden, eps, RELEASE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    if RELEASE:
+        gdc_launch_dependents()
     row = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)
     inside = i < hidden
@@ -57,8 +63,9 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     if count:
         block = triton.next_power_of_2(hidden)
         rms_norm_kernel[(count,)](
-            rows, weight.contiguous(), out, rows.stride(0), hidden, eps, BLOCK=block, num_warps=row_warps(block)
-        )
+            rows, weight.contiguous(), out, rows.stride(0), hidden, eps, RELEASE=releases_next(x), BLOCK=block,
+            num_warps=row_warps(block),
+        )  # fmt: skip
     return out
 
 
@@ -71,7 +78,7 @@ def fused_add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) 
         block = triton.next_power_of_2(hidden)
         fused_add_rms_norm_kernel[(count,)](
             rows, residual_rows, weight.contiguous(), out, total, rows.stride(0), residual_rows.stride(0), hidden, eps,
-            BLOCK=block, num_warps=row_warps(block),
+            RELEASE=releases_next(x), BLOCK=block, num_warps=row_warps(block),
         )  # fmt: skip
     return out, total
 
