@@ -3,6 +3,7 @@
 python quantize/benchmarks/quantize_tables.py peers
 python quantize/benchmarks/quantize_tables.py methods
 python quantize/benchmarks/quantize_tables.py models
+python quantize/benchmarks/quantize_tables.py large
 """
 
 from __future__ import annotations
@@ -83,5 +84,17 @@ def _changes(methods: dict[str, Any], names: list[str]) -> list[str]:
     return [change if is_shown else f"({change})" for change, is_shown in shown]
 
 
+def large() -> str:
+    """Return what `large_model` found on a GPU: seconds, peak memory, and the phases that take most."""
+    found = json.loads((RESULTS / "large_model.json").read_text())
+    rows = []
+    for method, one in found["methods"].items():
+        phases = list(one["phases"].items())[:3]
+        longest = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in phases)
+        rows.append([method, f"{one['seconds']:.0f} s", units.size(one["peak_bytes"]), longest])
+    shape = f"{found['layers']} layers of {found['hidden']}, {found['samples']} x {found['length']} tokens"
+    return f"{table(('method', 'time', 'peak memory', 'where it goes'), rows)}\n\n{shape}, {found['card']}, {found['date']}."
+
+
 if __name__ == "__main__":
-    print({"peers": peers, "methods": methods, "models": models}[sys.argv[1]]())
+    print({"peers": peers, "methods": methods, "models": models, "large": large}[sys.argv[1]]())

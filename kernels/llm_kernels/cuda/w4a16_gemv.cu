@@ -18,7 +18,7 @@
 
 namespace {
 
-constexpr int COLUMNS = 8;
+constexpr int COLUMNS = 8, MANY_ROWS = 16384;
 
 __device__ void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t* b, __nv_bfloat16) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
@@ -148,7 +148,9 @@ cudaError_t launch_type(
         n,
         k,
         group_size / TILE_K};
-    return k >= 64 * TILE_K ? launch_warps<T, 16>(p, stream) : launch_warps<T, 8>(p, stream);
+    if (k >= 64 * TILE_K) return launch_warps<T, 16>(p, stream);
+    // Many rows make enough small blocks; few rows need more warps in each.
+    return n >= MANY_ROWS ? launch_warps<T, 4>(p, stream) : launch_warps<T, 8>(p, stream);
 }
 
 }  // namespace

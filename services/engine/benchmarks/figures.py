@@ -47,6 +47,21 @@ def cpu_llama_cpp(runs: list[Found]) -> str:
     )
 
 
+def gpu_quantized(found: Found) -> str:
+    """Return a row for each batch size: ms a token, and how much faster than 16 bits."""
+    names = [name for name in found["rows"][0]["seconds_per_token"] if name != found["original"]]
+    header = ("batch", "16 bits", *names, *(f"{name}, faster" for name in names))
+    rows = [
+        (
+            str(row["batch"]),
+            *(f"{row['seconds_per_token'][name] * 1e3:.2f} ms" for name in (found["original"], *names)),
+            *(f"{row['speedup'][name]:.2f}×" for name in names),
+        )
+        for row in found["rows"]
+    ]
+    return f"{table(header, rows)}\n\n{_on(found)}"
+
+
 def _batches(found: Found) -> list[str]:
     return [name for name in found if name.startswith("batch_")]
 
@@ -242,6 +257,7 @@ PAGES: dict[str, Callable[[Found], str]] = {
     "gpu_batching": gpu_batching,
     "kv_memory": kv_memory,
     "gpu_parity": gpu_parity,
+    "gpu_quantized": gpu_quantized,
     "gpu_speculation": speculation,
     "leaks": leaks,
     "preemption": preemption,
