@@ -93,7 +93,8 @@ def large() -> str:
         longest = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in phases)
         rows.append([method, f"{one['seconds']:.0f} s", units.size(one["peak_bytes"]), longest])
     shape = f"{found['layers']} layers of {found['hidden']}, {found['samples']} x {found['length']} tokens"
-    return f"{table(('method', 'time', 'peak memory', 'where it goes'), rows)}\n\n{shape}, {found['card']}, {found['date']}."
+    header = ("method", "time", "peak memory", "where it goes")
+    return f"{table(header, rows)}\n\n{shape}, {found['card']}, {found['date']}."
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Quantised decoding on a CPU, compared with llama.cpp and with 16-bit weights: tokens per second, paired runs.
 
-    python services/engine/benchmarks/llama_cpp/cpu_llama_cpp.py --model SMOLLM2 --gguf Q4_1.gguf --llama-python VENV/bin/python
+    python services/engine/benchmarks/llama_cpp/cpu_llama_cpp.py --model SMOLLM2 --gguf Q4_1.gguf \\
+        --llama-python VENV/bin/python
 
 SMOLLM2 is a Hugging Face folder in bfloat16 and Q4_1.gguf the same weights as llama.cpp's 4-bit file, whose output head
 is Q8_0. This program rounds the folder to 4 and 8 bits with the engine's test formats, and the GGUF to Q8_0 with
