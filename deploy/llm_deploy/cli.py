@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from llm_deploy.drills.cli import add_commands as add_drill
 from llm_deploy.errors import DeployError
+from llm_deploy.ready.cli import add_commands as add_ready
 
 EXIT_INTERRUPTED = 130
 
@@ -34,4 +35,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     add_drill(commands)
+    add_ready(commands)
     return parser

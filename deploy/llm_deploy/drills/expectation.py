@@ -1,9 +1,9 @@
 """What a runbook says a drill shows: a block of YAML in the runbook, which readers and the drill read alike.
 
-    ```yaml title="./lab drill kill-engine"
-    alert: TargetDown
-    within: 30
-    ```
+```yaml title="./lab drill kill-engine"
+alert: TargetDown
+within: 30
+```
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Expectation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    alert: str | None = Field(None, description="alert that fires; without one, no critical alert may fire")
+    alert: str | None = Field(None, description="alert that fires; without one, no alert of availability does")
     within: float = Field(30.0, gt=0, description="time in which all of it is to be seen")
     resolved_within: float = Field(60.0, gt=0, description="time in which the alert ends after the repair")
     clients: tuple[int, ...] = Field((200,), description="statuses that clients may get")

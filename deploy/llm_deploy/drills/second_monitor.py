@@ -38,7 +38,9 @@ def full_disk(deployment: Compose) -> Iterator[Second]:
         port = docker("port", container, str(PORT)).split()[-1]
         monitor = Monitor(f"http://{port}", deployment.keys.monitor)
         if not eventually(lambda: ask(f"{monitor.url}/ready").status == 200, READY_SECONDS):
-            raise DeployError(f"the second monitor is not ready: {docker('logs', '--tail', '1', container, merge=True)}")
+            raise DeployError(
+                f"the second monitor is not ready: {docker('logs', '--tail', '1', container, merge=True)}"
+            )
         if not eventually(lambda: monitor.value("monitor_history_writable") == 1, READY_SECONDS):
             raise DeployError("the second monitor writes no history")
         try:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-LLM_LAB = "llm-lab/"
 ROLES = ("engine", "gateway", "router", "monitor")
 """Services that this project builds and that serve requests or watch those that do."""
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6, "G": 10**9}
