@@ -90,6 +90,9 @@ def carry_out(check: Check, subject: Subject, *, disturb: bool) -> Result:
         return Result(check, check.run(subject))
     except DeployError as error:
         return Result(check, Finding("red", str(error)))
+    except (OSError, ValueError, LookupError) as error:
+        # What it read was not as it should be; the other checks go on.
+        return Result(check, Finding("red", f"{type(error).__name__}: {error}"))
 
 
 def judged(faults: list[str], observed: str) -> Finding:
