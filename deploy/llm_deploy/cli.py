@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from llm_deploy.compose import cli as compose
 from llm_deploy.errors import DeployError
 
 EXIT_INTERRUPTED = 130
@@ -31,5 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./lab", description=__doc__)
     parser.set_defaults(command=None)
-    parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    compose.add_commands(commands)
     return parser

@@ -76,7 +76,9 @@ def check(files: Mapping[str, Path]) -> None:
         if not path.read_text(errors="replace").strip() and name not in MAY_BE_EMPTY:
             raise DeployError(f"the secret {path} is empty; delete it, and {HINT}")
         if not path.stat().st_mode & 0o004:
-            raise DeployError(f"uid 10001 in the container cannot read {path}; chmod 644 it, its folder keeps others out")
+            raise DeployError(
+                f"uid 10001 in the container cannot read {path}; chmod 644 it, its folder keeps others out"
+            )
     if "gateway.yaml" in files:
         _check_gateway(files["gateway.yaml"])
     if "monitor.yaml" in files:
