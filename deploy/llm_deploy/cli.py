@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from llm_deploy.compose import cli as compose
 from llm_deploy.drills.cli import add_commands as add_drill
 from llm_deploy.errors import DeployError
 from llm_deploy.ready.cli import add_commands as add_ready
@@ -36,4 +37,5 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     add_drill(commands)
     add_ready(commands)
+    compose.add_commands(commands)
     return parser
