@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from llm_deploy.capacity.cli import add_commands as add_capacity
 from llm_deploy.compose import cli as compose
 from llm_deploy.drills.cli import add_commands as add_drill
 from llm_deploy.errors import DeployError
@@ -35,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./lab", description=__doc__)
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    add_capacity(commands)
     add_drill(commands)
     add_ready(commands)
     compose.add_commands(commands)

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 
 import aiohttp
 
-CLIENTS = 700
-"""The gateway's default queue holds 512, and engines some dozens."""
-BODY = {"model": "main", "prompt": "def f(x):", "max_tokens": 256, "ignore_eos": True}
-PAUSE = 0.5
+CLIENTS = 400
+"""The gateway holds 256 batch requests by default, and the engines run some dozens."""
+BODY = {"model": "main", "prompt": "def f(x):", "max_tokens": 64, "ignore_eos": True}
+PAUSE = 2.0
+"""Seconds until a refused client asks again."""
 
 
 @contextmanager

@@ -57,8 +57,8 @@ def hold(written: Written, fault: Fault, deployment: Compose, say: Say) -> Outco
             outcome.rows += [look.at_metric(each) for each in expected.metrics]
             outcome.rows += [look.at_observation(name, value) for name, value in expected.observed.items()]
         repaired = time.monotonic()
-        outcome.rows.append(_resolved(monitor, expected.alert, expected.resolved_within, repaired))
         outcome.rows.append(_serves(gateway, deployment.keys.client, expected.resolved_within, repaired))
+        outcome.rows.append(_resolved(monitor, expected.alert, expected.resolved_within, repaired))
     strange = {status for status in seen.statuses if status not in expected.clients}
     allowed = " or ".join(map(str, expected.clients))
     outcome.rows.append(Row("other clients got", allowed, seen.text(), not strange and bool(seen.statuses)))

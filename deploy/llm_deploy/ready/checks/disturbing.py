@@ -127,6 +127,6 @@ CHECKS = (
           how="an open load of three classes at 1.2 times the measured rate", page="docs/runbooks/RequestsWaiting.md",
           disturbs=True, run=overloaded),
     Check(name="saturated-stays", asserts="a full queue answers 429, serves the urgent, and restarts nothing",
-          how="700 batch clients", page="docs/runbooks/ErrorRatio.md", disturbs=True, run=saturated,
+          how="400 batch clients", page="docs/runbooks/ErrorRatio.md", disturbs=True, run=saturated,
           covers=("Health checks and readiness probes",)),
 )  # fmt: skip
