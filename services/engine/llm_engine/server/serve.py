@@ -58,6 +58,7 @@ def serve(app: FastAPI, host: str, port: int, shutdown_timeout: float, *, banner
         app,
         host=host,
         port=port,
+        log_config=None,  # its lines go where ours go, in the same format
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=max(1, round(shutdown_timeout)),
