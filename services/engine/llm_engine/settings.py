@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, MISSING, Field, dataclass, field, fields
 from math import inf, isfinite
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -192,6 +193,9 @@ class ServerConfig:
     otlp_traces_endpoint: str | None = setting(
         None, "URL that gets spans as OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; null: no tracing"
     )
+    otlp_traces_key_file: str | None = setting(
+        None, "file with the key that the receiver of spans wants, sent as Authorization: Bearer"
+    )
     log_format: LogFormat = setting("text", "text, or json: one JSON object per line, with the request's trace id")
     access_log: AccessLines = setting(
         "errors", "requests that get a line in the log; errors: those with status 499 and above, or cut off"
@@ -204,6 +208,8 @@ class ServerConfig:
         check_bounds(self)
         if self.api_key == "":
             raise EngineError("api_key is empty; give a key, or leave it out to serve without one")
+        if self.otlp_traces_key_file is not None and not Path(self.otlp_traces_key_file).is_file():
+            raise EngineError(f"otlp_traces_key_file is {self.otlp_traces_key_file}, which is no file")
         if self.otlp_traces_endpoint is not None and not _is_http_url(self.otlp_traces_endpoint):
             raise EngineError(
                 f"otlp_traces_endpoint is {self.otlp_traces_endpoint!r}; it must be a URL such as "

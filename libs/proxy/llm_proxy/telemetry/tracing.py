@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Protocol, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, field_validator
 
 Value = str | int | float | bool | tuple[str, ...]
 
@@ -34,6 +34,9 @@ class TracingSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     otlp_endpoint: str = Field("", description="URL such as http://127.0.0.1:4318/v1/traces; empty: no tracing")
+    otlp_key_file: FilePath | None = Field(
+        None, description="file with the key that the receiver wants; spans bring it as `Authorization: Bearer`"
+    )
     sample_ratio: float = Field(
         1.0, ge=0, le=1, description="part of the requests that is traced, unless the client's traceparent decides"
     )

@@ -67,7 +67,8 @@ class Routes:
         self._reader = Reader(engine.tokenizer, engine.check, model_name, options.trust_request_chat_template)
         self.intake = Intake(self._reader, engine.folder)
         self._created = int(time.time())
-        self.tracing = make_tracing("engine", TracingSettings(otlp_endpoint=options.otlp_traces_endpoint or ""))
+        receiver, key_file = options.otlp_traces_endpoint or "", options.otlp_traces_key_file
+        self.tracing = make_tracing("engine", TracingSettings(otlp_endpoint=receiver, otlp_key_file=key_file))
         if options.otlp_traces_endpoint is not None:
             metrics.registry.register(SpanCollector(self.tracing.counts))
 

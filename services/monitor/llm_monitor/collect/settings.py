@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, model_validator
 
 from llm_monitor.collect.collector import INTERVAL, PATIENCE, TIMEOUT
 from llm_monitor.collect.discovery import FileSource, HttpSource, KubernetesSource, Source
@@ -31,6 +32,10 @@ class TargetSettings(_Section):
     address: Address = Field(description="host:port or URL; its path is /metrics if it has none")
     job: str = Field("", description="engine, gateway, router, gpu, … ; empty: detected from the names that it exports")
     labels: dict[str, str] = Field({}, description="labels of all its series; `instance` names it")
+    key_file: FilePath | None = Field(None, description="file with the key for its metrics, as the gateway wants one")
+
+    def target(self) -> Target:
+        return replace(target_of(self.address, self.job, self.labels), key_file=self.key_file)
 
 
 class KubernetesSettings(_Section):
@@ -63,10 +68,7 @@ class CollectSettings(_Section):
         return Head(self.head_seconds, self.max_series, self.max_series_of_target)
 
     def static_targets(self) -> list[Target]:
-        return [
-            target_of(one) if isinstance(one, str) else target_of(one.address, one.job, one.labels)
-            for one in self.targets
-        ]
+        return [target_of(one) if isinstance(one, str) else one.target() for one in self.targets]
 
     def sources(self) -> list[Source]:
         """Return the sources of all other targets."""
