@@ -32,6 +32,7 @@ CUT_OFF = 499
 """Least status that `errors` logs: the client closed the connection, or the service failed."""
 
 access = logging.getLogger("llm.access")
+starts = logging.getLogger("llm.start")
 
 
 class RequestIds(NamedTuple):
@@ -72,12 +73,21 @@ def request_ended(lines: AccessLines, request: str, *, status: int, outcome: str
         access.info("%s %d %s %.3f s", request, status, outcome, seconds, extra={"fields": fields})
 
 
+def announce(line: str) -> None:
+    """Show a line that people and programs wait for at the start, such as an address."""
+    if any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers):
+        starts.info(line)
+    else:
+        print(line, file=sys.stderr, flush=True)
+
+
 def configure(service: str, log_format: LogFormat, level: int = logging.INFO) -> None:
-    """Send all logs of this process to stderr. Access lines appear whatever the level is."""
+    """Send all logs of this process to stderr. Lines about requests and the start appear whatever the level is."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines(service) if log_format == "json" else TextLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    access.setLevel(logging.INFO)
+    for logger in (access, starts):
+        logger.setLevel(logging.INFO)
     if log_format == "json":
         logging.captureWarnings(True)
         sys.excepthook = _log_uncaught
