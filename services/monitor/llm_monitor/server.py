@@ -21,6 +21,7 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
+from llm_contract import logs
 from llm_contract import monitor_metrics as names
 from llm_contract.settings import EXIT_USAGE, load
 from llm_monitor.alerts import AlertEngine, InvalidRules
@@ -280,7 +281,7 @@ def replay(argv: Sequence[str]) -> int:
 
 
 def _run(settings: MonitorSettings, recording: Path | None = None) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(PROG, settings.log_format)
     try:
         uvloop.run(_serve(settings, recording))
     except (HistoryError, InvalidRules, NewerState, InvalidRecording) as error:

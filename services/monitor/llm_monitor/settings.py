@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from llm_contract.logs import LOG_FORMAT_HELP, LogFormat
 from llm_contract.settings import ServiceSettings
 from llm_monitor.alerts.settings import AlertSettings
 from llm_monitor.collect.settings import CollectSettings
@@ -26,6 +27,7 @@ class MonitorSettings(ServiceSettings, env_prefix="LLM_MONITOR_"):
     history: HistorySettings = HistorySettings()
     alerts: AlertSettings = AlertSettings()
     web: WebSettings = WebSettings()
+    log_format: LogFormat = Field("text", description=LOG_FORMAT_HELP)
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:
