@@ -32,10 +32,8 @@ def _term(found: re.Match[str]) -> Matches:
     label, operator = found["label"], found["operator"] or found["set"]
     if operator is None:
         return lambda labels: label in labels
-    if found["set"]:
-        allowed = {value.strip() for value in found["values"].split(",")}
-    else:
-        allowed = {found["value"]}
+    values = found["values"].split(",") if found["set"] else [found["value"]]
+    allowed = {value.strip() for value in values}
     if operator in ("!=", "notin"):
         return lambda labels: labels.get(label) not in allowed  # a missing label matches, as in Kubernetes
     return lambda labels: labels.get(label) in allowed
