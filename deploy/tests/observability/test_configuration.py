@@ -17,6 +17,7 @@ from llm_deploy.observability import generate
 from llm_monitor.alerts import AlertSettings, load
 
 PROMETHEUS = paths.DEPLOY / "observability" / "prometheus"
+ALERTMANAGER = paths.DEPLOY / "observability" / "alertmanager" / "alertmanager.yml"
 GRAFANA = paths.DEPLOY / "observability" / "grafana"
 CONFIGS = ("prometheus.yml", "plain.yml")
 promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is missing: apt-get install prometheus")
@@ -50,7 +51,7 @@ def test_promtool_accepts(name: str) -> None:
 
 @amtool
 def test_amtool_accepts_and_routes_by_severity() -> None:
-    config = str(PROMETHEUS / "alertmanager.yml")
+    config = str(ALERTMANAGER)
     subprocess.run(["amtool", "check-config", config], check=True, capture_output=True)
     route = ["amtool", "config", "routes", "test", f"--config.file={config}"]
     for severities, receiver in (("severity=critical", "oncall"), ("severity=warning", "tickets")):
@@ -67,7 +68,7 @@ def test_prometheus_scrapes_often_enough_for_the_rules(name: str) -> None:
 
 def test_inhibitions_name_alerts_that_exist() -> None:
     alerts = {rule.name for rule in load(AlertSettings()).alerts}
-    text = (PROMETHEUS / "alertmanager.yml").read_text()
+    text = ALERTMANAGER.read_text()
     assert {"TargetDown", "TtftBurnRate", "TtftBudget", "TpotBurnRate", "TpotBudget"} <= alerts
     assert "alertname = TargetDown" in text
 
