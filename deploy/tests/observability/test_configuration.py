@@ -74,7 +74,7 @@ def test_inhibitions_name_alerts_that_exist() -> None:
 
 
 def test_grafana_finds_the_boards_and_has_the_sources() -> None:
-    sources = read(GRAFANA / "provisioning" / "datasources" / "llm.yaml")["datasources"]
+    sources = read(GRAFANA / "datasources" / "llm.yaml")["datasources"]
     assert [each["type"] for each in sources] == ["prometheus", "prometheus"]
     assert sum(each.get("isDefault", False) for each in sources) == 1
     boards = [json.loads(path.read_text()) for path in generate.DASHBOARDS.glob("*.json")]
