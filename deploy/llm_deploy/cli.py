@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from llm_deploy.autoscale.cli import add_commands as add_autoscale
 from llm_deploy.errors import DeployError
 from llm_deploy.observability.cli import add_commands as add_observability
 
@@ -33,5 +34,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./lab", description=__doc__)
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    add_autoscale(commands)
     add_observability(commands)
     return parser

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 
 from llm_deploy.autoscale.hpa import Behaviour, Policy, Rules, Target, propose, replicas_for, utilisation_replicas
 
@@ -15,13 +15,24 @@ class Look:
     replicas: int
     """Engines that the autoscaler asked for, those that still start included."""
     ready: int
-    running: int
-    waiting: int
+    running: float
+    waiting: float
     """Requests in the queues of the gateway and the engines."""
     kv_used: float
     """Sum of the engines' KV usage: 2.0 is two full caches."""
     busy: tuple[float, ...]
     """1 for each ready engine with a request, else 0: what a GPU's utilisation shows."""
+
+
+def average(looks: Collection[Look]) -> Look:
+    """Return the latest look with the requests and the KV usage averaged: avg_over_time in PromQL."""
+    count, latest = len(looks), list(looks)[-1]
+    return replace(
+        latest,
+        running=sum(look.running for look in looks) / count,
+        waiting=sum(look.waiting for look in looks) / count,
+        kv_used=sum(look.kv_used for look in looks) / count,
+    )
 
 
 Desire = Callable[[Look], int | None]
@@ -33,6 +44,8 @@ class Strategy:
     name: str
     desire: Desire
     behaviour: Behaviour
+    average_seconds: float = 0.0
+    """Seconds over which the metrics are averaged; 0: the latest sample."""
 
 
 READINGS: Mapping[str, Callable[[Look], float]] = {
@@ -43,7 +56,9 @@ READINGS: Mapping[str, Callable[[Look], float]] = {
 """External metric -> its value; the expressions are in components/autoscaling-hpa/metrics.yaml."""
 
 
-def by_metrics(name: str, targets: Mapping[str, float], behaviour: Behaviour) -> Strategy:
+def by_metrics(
+    name: str, targets: Mapping[str, float], behaviour: Behaviour, *, average_seconds: float = 0.0
+) -> Strategy:
     """Return an autoscaler on external metrics with an average per engine."""
 
     def desire(look: Look) -> int | None:
@@ -53,7 +68,7 @@ def by_metrics(name: str, targets: Mapping[str, float], behaviour: Behaviour) ->
         ]
         return propose(look.replicas, found)
 
-    return Strategy(name, desire, behaviour)
+    return Strategy(name, desire, behaviour, average_seconds)
 
 
 def by_utilisation(name: str, target: float, behaviour: Behaviour) -> Strategy:
