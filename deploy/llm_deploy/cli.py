@@ -6,8 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from llm_deploy.compose import cli as compose
 from llm_deploy.errors import DeployError
-from llm_deploy.kubernetes.cli import add_commands as add_cluster
+from llm_deploy.kubernetes import cli as cluster
 
 EXIT_INTERRUPTED = 130
 
@@ -33,5 +34,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./lab", description=__doc__)
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    add_cluster(commands)
+    compose.add_commands(commands)
+    cluster.add_commands(commands)
     return parser

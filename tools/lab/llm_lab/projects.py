@@ -18,7 +18,9 @@ COURSE = {
     "cards": "review the cards that are due, or write them as an Anki deck",
     "traces": "record the traces that the pages replay",
 }
-DEPLOY: dict[str, str] = {}
+DEPLOY: dict[str, str] = {
+    "compose": "run a capstone, or all of them, in containers: up, down, status, logs, secrets",
+}
 PACKAGES = {**dict.fromkeys(COURSE, "llm_course"), **dict.fromkeys(DEPLOY, "llm_deploy")}
 """Command -> import package that carries it out."""
 COMMANDS = COURSE | DEPLOY
