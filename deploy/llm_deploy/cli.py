@@ -6,9 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from llm_deploy.autoscale.cli import add_commands as add_autoscale
+from llm_deploy.autoscale import cli as autoscale
+from llm_deploy.compose import cli as compose
 from llm_deploy.errors import DeployError
-from llm_deploy.observability.cli import add_commands as add_observability
+from llm_deploy.kubernetes import cli as cluster
+from llm_deploy.observability import cli as observability
 
 EXIT_INTERRUPTED = 130
 
@@ -34,6 +36,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./lab", description=__doc__)
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    add_autoscale(commands)
-    add_observability(commands)
+    for package in (autoscale, cluster, compose, observability):
+        package.add_commands(commands)
     return parser

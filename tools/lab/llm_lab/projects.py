@@ -21,6 +21,7 @@ COURSE = {
 DEPLOY = {
     "autoscale": "certificates for the autoscaler's metrics; a day of scaling, simulated",
     "observability": "write the rules and boards for Prometheus and Grafana from the monitor's",
+    "compose": "run a capstone, or all of them, in containers: up, down, status, logs, secrets",
 }
 PACKAGES = {**dict.fromkeys(COURSE, "llm_course"), **dict.fromkeys(DEPLOY, "llm_deploy")}
 """Command -> import package that carries it out."""

@@ -39,7 +39,9 @@ W3C = TraceContextTextMapPropagator()
 
 
 def otlp_exporter(settings: TracingSettings) -> SpanExporter:
-    return OTLPSpanExporter(endpoint=settings.otlp_endpoint, timeout=EXPORT_SECONDS)
+    key = settings.otlp_key_file.read_text(encoding="utf-8").strip() if settings.otlp_key_file else None
+    headers = {"Authorization": f"Bearer {key}"} if key else None
+    return OTLPSpanExporter(endpoint=settings.otlp_endpoint, headers=headers, timeout=EXPORT_SECONDS)
 
 
 class OtelTracing:

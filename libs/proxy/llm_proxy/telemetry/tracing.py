@@ -21,7 +21,7 @@ from collections.abc import Mapping, MutableMapping
 from types import TracebackType
 from typing import Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FilePath
 
 Value = str | int | float | bool
 
@@ -33,6 +33,9 @@ class TracingSettings(BaseModel):
 
     otlp_endpoint: str = Field(
         "", pattern="^(https?://.+)?$", description="URL such as http://127.0.0.1:4318/v1/traces; empty: no tracing"
+    )
+    otlp_key_file: FilePath | None = Field(
+        None, description="file with the key that the receiver wants; spans bring it as `Authorization: Bearer`"
     )
     sample_ratio: float = Field(
         1.0, ge=0, le=1, description="part of the requests that is traced, unless the client's traceparent decides"
