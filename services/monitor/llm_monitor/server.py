@@ -33,6 +33,7 @@ from llm_monitor.alerts.store import NewerState, StateFile
 from llm_monitor.boards.metrics import exported
 from llm_monitor.collect import TargetState
 from llm_monitor.collect.collection import Collection
+from llm_monitor.external import serve as serve_external_metrics
 from llm_monitor.history import History, HistoryError, Storage, Store
 from llm_monitor.history.recording import InvalidRecording
 from llm_monitor.history.replay import Replay
@@ -95,10 +96,11 @@ async def monitor(settings: MonitorSettings, recording: Path | None = None) -> A
         engine, notifier = _alerts(settings, head, storage, session)
         jobs += [engine.run(), notifier.run()]
         remote = Prometheus(settings.prometheus, session) if settings.prometheus else None
+        queries = Queries(head, storage, remote=remote)
         parts = _parts(
             settings,
             head=head,
-            queries=Queries(head, storage, remote=remote),
+            queries=queries,
             engine=engine,
             samples=samples,
             metrics=metrics,
@@ -106,6 +108,8 @@ async def monitor(settings: MonitorSettings, recording: Path | None = None) -> A
         app = make_app(parts.all, host=settings.host, names=settings.web.names, keys=settings.web.keys)
         samples.on_cycle(parts.hub.cycle)
         url = await _listen(app, settings, stack)
+        if settings.external_metrics is not None:
+            await stack.enter_async_context(serve_external_metrics(settings.external_metrics, queries))
         tasks = [asyncio.create_task(_forever(job)) for job in jobs]
         stack.push_async_callback(_cancel, tasks)
         stack.callback(parts.hub.close)
