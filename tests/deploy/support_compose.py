@@ -24,6 +24,7 @@ from llm_deploy.paths import ROOT
 
 PORTS = ("GATEWAY", "GATEWAY_ADMIN", "ROUTER", "ENGINE", "MONITOR", "BENCH", "DOCS", "PROMETHEUS", "ALERTMANAGER")
 HEALTHY_SECONDS = 30.0
+"""Bar for a stack on a machine of its own."""
 STAND_INS = {
     "prometheus": (("prometheus", "promtool"), "prometheus"),
     "alertmanager": (("prometheus-alertmanager", "amtool"), "prometheus-alertmanager"),
@@ -79,7 +80,9 @@ class Project:
 
 
 @contextmanager
-def project(folder: Path, capstone: str | None = None, profiles: Sequence[str] = (), **variables: str) -> Iterator[Project]:
+def project(
+    folder: Path, capstone: str | None = None, profiles: Sequence[str] = (), **variables: str
+) -> Iterator[Project]:
     """Yield a project with its secrets made. All that it started is gone afterwards."""
     secrets.make(folder / "secrets")
     ports = {f"{name}_PORT": str(any_port()) for name in PORTS}
@@ -93,14 +96,14 @@ def project(folder: Path, capstone: str | None = None, profiles: Sequence[str] =
 
 
 @contextmanager
-def stand_in(name: str, base: str, folder: Path) -> Iterator[str]:
-    """Yield an image with Debian's program in place of a public image."""
+def stand_in(name: str, folder: Path) -> Iterator[str]:
+    """Yield an image with Debian's program in place of a public image, on top of one of ours."""
     programs, entry = STAND_INS[name]
     for program in programs:
-        shutil.copy(found, folder) if (found := shutil.which(program)) else None
+        shutil.copy(shutil.which(program) or program, folder)
     image = f"llm-test-{name}:{os.getpid()}"
     lines = (
-        f"FROM {base}",
+        f"FROM {image_of('gateway')}",
         "USER 0",
         f"COPY {' '.join(programs)} /usr/bin/",
         f'RUN ["python", "-c", "import os; os.mkdir(\'/{name}\'); os.chown(\'/{name}\', 65534, 65534)"]',
@@ -115,13 +118,30 @@ def stand_in(name: str, base: str, folder: Path) -> Iterator[str]:
         docker("image", "rm", "--force", image)
 
 
+def healthy_seconds() -> float:
+    """Return the time that a stack has until it is healthy: the bar, and more if others use this machine's cores."""
+    return HEALTHY_SECONDS * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def image_of(name: str) -> str:
+    return f"{os.environ.get('LLM_LAB_REGISTRY') or 'llm-lab'}/{name}:{os.environ.get('LLM_LAB_VERSION') or 'dev'}"
+
+
+def built(name: str) -> bool:
+    return (
+        subprocess.run(["docker", "image", "inspect", image_of(name)], capture_output=True, check=False).returncode == 0
+    )
+
+
 def docker(*words: str) -> str:
     done = subprocess.run(["docker", *words], check=False, capture_output=True, text=True)
     assert done.returncode == 0, f"docker {' '.join(words)}: {done.stderr[-2000:]}"
     return done.stdout
 
 
-def ask(url: str, key: str = "", body: dict[str, Any] | None = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+def ask(
+    url: str, key: str = "", body: dict[str, Any] | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, Any]:
     """Return status and JSON of an answer, or its text."""
     given = {**({"Authorization": f"Bearer {key}"} if key else {}), **(headers or {})}
     data = None if body is None else json.dumps(body).encode()

@@ -74,7 +74,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 def run_router(start: Callable[..., Running], engines: Sequence[Running]) -> Running:
     port = any_port()
     flags = [word for engine in engines for word in ("--engine", engine.url)]
-    return start("router", port, "-m", "llm_router", "edge", *flags, "--port", str(port), "--admin-port", str(any_port()))
+    return start(
+        "router", port, "-m", "llm_router", "edge", *flags, "--port", str(port), "--admin-port", str(any_port())
+    )
 
 
 @contextmanager
