@@ -6,10 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from llm_deploy.autoscale import cli as autoscale
 from llm_deploy.capacity.cli import add_commands as add_capacity
 from llm_deploy.compose import cli as compose
 from llm_deploy.drills.cli import add_commands as add_drill
 from llm_deploy.errors import DeployError
+from llm_deploy.kubernetes import cli as cluster
+from llm_deploy.observability import cli as observability
 from llm_deploy.ready.cli import add_commands as add_ready
 
 EXIT_INTERRUPTED = 130
@@ -40,4 +43,6 @@ def _parser() -> argparse.ArgumentParser:
     add_drill(commands)
     add_ready(commands)
     compose.add_commands(commands)
+    for package in (autoscale, cluster, compose, observability):
+        package.add_commands(commands)
     return parser

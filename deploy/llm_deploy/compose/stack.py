@@ -24,6 +24,7 @@ PROFILES = {
     "observability": "Prometheus with the monitor's rules, and Alertmanager",
     "grafana": "Grafana with the monitor's boards; it takes observability's Prometheus",
     "jaeger": "Jaeger, and the OpenTelemetry Collector in front of it and of the monitor",
+    "redis": "Redis, through which gateways share their order and limits",
     "load": "Locust's page with our load",
 }
 _PORT = re.compile(r"\$\{(\w+_PORT):-(\d+)\}:(\d+)")
@@ -31,7 +32,7 @@ _PORT = re.compile(r"\$\{(\w+_PORT):-(\d+)\}:(\d+)")
 
 @dataclass(frozen=True)
 class Stack:
-    """What runs together."""
+    """Services that run together."""
 
     file: Path
     profiles: tuple[str, ...] = ()
@@ -89,6 +90,8 @@ def _profiles(names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
     variables = {}
     if "jaeger" in names:
         variables["OTLP_ENDPOINT"] = "http://otel-collector:4318/v1/traces"
+    if "redis" in names:
+        variables["LLM_GATEWAY_FLEET__REDIS_URL"] = "redis://redis:6379/0"
     if "gpu" in names and not os.environ.get("VLLM_URL"):
         variables["VLLM_URL"] = "http://vllm:8000"
     elif "gpu" in names:

@@ -15,6 +15,8 @@ from llm_gateway.engines.metrics import EngineCollector
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.tenancy.usage import UsageBook, UsageCollector
+from llm_proxy.telemetry.metrics import SpanCollector
+from llm_proxy.telemetry.tracing import SpanCounts
 
 if TYPE_CHECKING:
     from llm_gateway.fleet.client import FleetClient
@@ -79,6 +81,9 @@ class GatewayMetrics:
     def observe_fleet(self, client: FleetClient) -> None:
         self._gauge(names.FLEET_DEGRADED).set_function(lambda: not client.online)
         self._gauge(names.FLEET_REPLICAS).set_function(lambda: client.replicas)
+
+    def observe_spans(self, counts: SpanCounts) -> None:
+        self._registry.register(SpanCollector(counts))
 
     def reloaded(self, result: str) -> None:
         self._reloads.labels(result).inc()

@@ -18,7 +18,9 @@ COURSE = {
     "cards": "review the cards that are due, or write them as an Anki deck",
     "traces": "record the traces that the pages replay",
 }
-DEPLOY: dict[str, str] = {
+DEPLOY = {
+    "autoscale": "certificates for the autoscaler's metrics; a day of scaling, simulated",
+    "observability": "write the rules and boards for Prometheus and Grafana from the monitor's",
     "compose": "run a capstone, or all of them, in containers: up, down, status, logs, secrets",
 }
 PACKAGES = {**dict.fromkeys(COURSE, "llm_course"), **dict.fromkeys(DEPLOY, "llm_deploy")}

@@ -43,6 +43,7 @@ class KubernetesSettings(_Section):
 
     namespaces: list[str] = Field([], description='empty: the monitor\'s own; "*": all')
     selector: str = Field("", description="label selector of the pods")
+    key_file: FilePath | None = Field(None, description="file with the key for their metrics, as the gateway wants one")
 
 
 class CollectSettings(_Section):
@@ -75,5 +76,6 @@ class CollectSettings(_Section):
         found: list[Source] = [FileSource(path) for path in self.files]
         found += [HttpSource(f"http://{url}" if "://" not in url else url) for url in self.routers]
         if self.kubernetes is not None:
-            found.append(KubernetesSource(self.kubernetes.namespaces, label_selector=self.kubernetes.selector))
+            pods = self.kubernetes
+            found.append(KubernetesSource(pods.namespaces, label_selector=pods.selector, key_file=pods.key_file))
         return found
