@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 
 from llm_deploy.autoscale import cli as autoscale
-from llm_deploy.capacity.cli import add_commands as add_capacity
+from llm_deploy.capacity import cli as capacity
 from llm_deploy.compose import cli as compose
-from llm_deploy.drills.cli import add_commands as add_drill
+from llm_deploy.drills import cli as drills
 from llm_deploy.errors import DeployError
 from llm_deploy.kubernetes import cli as cluster
 from llm_deploy.observability import cli as observability
-from llm_deploy.ready.cli import add_commands as add_ready
+from llm_deploy.ready import cli as ready
 
 EXIT_INTERRUPTED = 130
 
@@ -39,10 +39,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./lab", description=__doc__)
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    add_capacity(commands)
-    add_drill(commands)
-    add_ready(commands)
-    compose.add_commands(commands)
-    for package in (autoscale, cluster, compose, observability):
+    for package in (autoscale, capacity, cluster, compose, drills, observability, ready):
         package.add_commands(commands)
     return parser

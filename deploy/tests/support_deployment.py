@@ -43,9 +43,9 @@ class FakeDeployment:
     urls: Mapping[tuple[str, int], str] = field(default_factory=dict)
     kind: str = "compose"
     name: str = "fake"
-    keys: Keys = Keys("client", "admin", "monitor")
+    keys: Keys = field(default_factory=lambda: Keys("client", "admin", "monitor"))
     output: str = ""
-    """What `run_in` returns."""
+    """Returned by `run_in`."""
     log: str = ""
 
     def containers(self) -> list[Container]:

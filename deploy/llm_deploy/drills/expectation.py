@@ -1,4 +1,4 @@
-"""What a runbook says a drill shows: a block of YAML in the runbook, which readers and the drill read alike.
+"""Expectations of drills: a block of YAML in a runbook, which readers and the drill read alike.
 
 ```yaml title="./lab drill kill-engine"
 alert: TargetDown

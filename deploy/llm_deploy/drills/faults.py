@@ -26,7 +26,7 @@ RATE = "200kbit"
 
 @dataclass(frozen=True)
 class Injected:
-    """What a fault adds to the drill's view."""
+    """Additions of a fault to the drill's view."""
 
     observe: Mapping[str, Callable[[], int | str]] = field(default_factory=dict)
     monitor: Monitor | None = None

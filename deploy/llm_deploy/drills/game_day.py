@@ -18,7 +18,7 @@ from llm_deploy.running.waiting import eventually
 CLIENTS = 2
 """They are interactive: the class that a disturbance should reach last."""
 AVAILABILITY = {"TargetDown", "NoEngine", "EngineStalled", "ErrorRatio"}
-"""Those of latency may fire on a small machine at any time, and say nothing about a fault that clients do not notice."""
+"""Alerts of latency may fire on a small machine at any time, and say nothing about these faults."""
 QUIET_SECONDS = 90.0
 Say = Callable[[str], None]
 
@@ -67,7 +67,7 @@ def hold(written: Written, fault: Fault, deployment: Compose, say: Say) -> Outco
 
 @dataclass(frozen=True)
 class _Look:
-    """What is seen while the fault lasts, each with the seconds since it began."""
+    """The view while the fault lasts, each with the seconds since it began."""
 
     injected: Injected
     monitor: Monitor

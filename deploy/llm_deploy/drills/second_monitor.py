@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from llm_deploy.running.waiting import eventually
 from llm_deploy.errors import DeployError
 from llm_deploy.running.compose import LABEL, Compose, docker
 from llm_deploy.running.deployment import one
 from llm_deploy.running.http import ask
 from llm_deploy.running.monitor import Monitor
+from llm_deploy.running.waiting import eventually
 
 DISK = "8m"
 PORT = 9600

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from llm_deploy.ready.check import Result
+from llm_deploy.ready.check import Result, State
 from llm_report.template import fill_template
 
-STYLES = {"green": "green", "red": "bold red", "skipped": "dim"}
+STYLES: dict[State, str] = {"green": "green", "red": "bold red", "skipped": "dim"}
 
 
 def summary(results: Sequence[Result]) -> str:

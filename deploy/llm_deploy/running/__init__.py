@@ -1,1 +1,1 @@
-"""A running deployment: its containers as they are, the faults that a drill needs, and what clients and operators see."""
+"""A running deployment: facts about its containers, what drills do to them, and what clients and operators see."""

@@ -47,9 +47,14 @@ def test_a_file_is_restored_in_place_after_an_interrupt(tmp_path: Path) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_text("a: 1\n")
     inode = path.stat().st_ino
-    with pytest.raises(KeyboardInterrupt), rewritten(path, "b: 2\n"):
-        assert path.read_text() == "b: 2\n"
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with rewritten(path, "b: 2\n"):
+            assert path.read_text() == "b: 2\n"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert (path.read_text(), path.stat().st_ino) == ("a: 1\n", inode)
 
 

@@ -15,6 +15,7 @@ from llm_deploy.ready import report
 from llm_deploy.ready.check import Check, Finding, Result, Subject, carry_out
 from llm_deploy.ready.checks import CHECKS
 
+CAPACITY = [word for name in ("tokens-per-second", "rate", "prompt", "output") for word in (f"--{name}", "1")]
 ITSELF = "The production readiness checklist passes"
 
 
@@ -81,8 +82,8 @@ def test_a_check_that_cannot_look_is_red_and_one_that_disturbs_is_skipped() -> N
         (["ready", "--kubeconfig", "/nowhere", "--compose"], "not both"),
         (["ready", "--url", "gateway=http://127.0.0.1:1"], "--url belongs to --kubeconfig"),
         (["drill", "nothing"], "there is no drill nothing"),
-        (["capacity", "nowhere", *"--kv-memory 1 --tokens-per-second 1 --rate 1 --prompt 1 --output 1".split()], "nowhere is neither"),
-        (["capacity", "1x1x1", *"--kv-memory 0 --tokens-per-second 1 --rate 1 --prompt 1 --output 1".split()], "above 0"),
+        (["capacity", "nowhere", "--kv-memory", "1", *CAPACITY], "nowhere is neither"),
+        (["capacity", "1x1x1", "--kv-memory", "0", *CAPACITY], "above 0"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_one_line(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,14 +53,21 @@ POD = {
 def test_facts_of_a_container() -> None:
     found = from_inspect(INSPECTED)
     assert (found.role, found.service, found.cpus, found.stop_seconds, found.pid) == ("engine", "engine-0", 1.5, 75, 42)
-    assert found.read_only and found.no_new_privileges and found.rotates_logs and found.restarts_itself
+    assert found.read_only
+    assert found.no_new_privileges
+    assert found.rotates_logs
+    assert found.restarts_itself
     assert (found.probes, found.ports, found.environment) == (("docker",), {8000: "127.0.0.1:8000"}, {"A": "1"})
 
 
 def test_a_container_without_settings_has_none() -> None:
     bare = {"Name": "/x", "Config": {"Image": "x", "Labels": {}}, "HostConfig": {"RestartPolicy": {"Name": "no"}}}
     found = from_inspect(bare)
-    assert not (found.user or found.read_only or found.memory_bytes or found.probes or found.restarts_itself)
+    assert not (found.user)
+    assert not (found.read_only)
+    assert not (found.memory_bytes)
+    assert not (found.probes)
+    assert not (found.restarts_itself)
     assert found.stop_seconds == 10
 
 
@@ -69,4 +76,6 @@ def test_facts_of_a_pod() -> None:
     assert (found.name, found.role, found.user) == ("gateway-abc/gateway", "gateway", "non-root")
     assert (found.memory_bytes, found.cpus, found.stop_seconds) == (512 * 2**20, 0.5, 90)
     assert found.probes == ("startup", "liveness", "readiness")
-    assert found.read_only and found.no_new_privileges and found.dropped == ("ALL",)
+    assert found.read_only
+    assert found.no_new_privileges
+    assert found.dropped == ("ALL",)

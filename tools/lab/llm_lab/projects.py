@@ -19,6 +19,9 @@ COURSE = {
     "traces": "record the traces that the pages replay",
 }
 DEPLOY = {
+    "capacity": "engines that a load needs: KV cache, concurrency, queueing margin",
+    "drill": "inject a fault into the running stack, and compare with what its runbook says",
+    "ready": "check whether a running deployment is ready for production",
     "autoscale": "certificates for the autoscaler's metrics; a day of scaling, simulated",
     "observability": "write the rules and boards for Prometheus and Grafana from the monitor's",
     "compose": "run a capstone, or all of them, in containers: up, down, status, logs, secrets",

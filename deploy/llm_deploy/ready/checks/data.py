@@ -25,7 +25,8 @@ PAGE = "docs/operations/backup.md"
 
 
 def restores(subject: Subject) -> Finding:
-    faults, observed = [], []
+    faults: list[str] = []
+    observed: list[str] = []
     for role in ("monitor", "gateway"):
         if role not in subject.roles:
             continue
