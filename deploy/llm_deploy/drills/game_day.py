@@ -118,8 +118,12 @@ def _be_well(monitor: Monitor, gateway: str, key: str, alert: str | None) -> Non
 def _resolved(monitor: Monitor, alert: str | None, within: float, repaired: float) -> Row:
     """See that the fault's alert ends after its repair, or that a drill without an alert raised none."""
     if alert is None:
-        firing = AVAILABILITY & set(monitor.firing())
-        return Row("alerts of availability", "none fires", ", ".join(sorted(firing)) or "none", not firing)
+        firing = [
+            f"{name} at {labels.get('instance', '?')}"
+            for name, labels in monitor.firing().items()
+            if name in AVAILABILITY
+        ]
+        return Row("alerts of availability", "none fires", ", ".join(firing) or "none", not firing)
     ended = eventually(lambda: alert not in monitor.firing(), within)
     seen = f"after {time.monotonic() - repaired:.0f} s" if ended else "still fires"
     return Row("resolved", f"within {within:.0f} s of the repair", seen, ended)

@@ -15,6 +15,8 @@ from llm_deploy.running.monitor import Monitor
 
 Severity = Literal["required", "recommended"]
 State = Literal["green", "red", "skipped"]
+SHOWN = 5
+"""Faults that a finding names."""
 GATEWAY_PORT, ADMIN_PORT, MONITOR_PORT = 8080, 8081, 9600
 
 
@@ -97,4 +99,9 @@ def carry_out(check: Check, subject: Subject, *, disturb: bool) -> Result:
 
 def judged(faults: list[str], observed: str) -> Finding:
     """Return a red finding that names the faults, or a green one with what was observed."""
-    return Finding("red", "; ".join(faults)) if faults else Finding("green", observed)
+    if not faults:
+        return Finding("green", observed)
+    # Replicas have the same fault, and a stack that is down has all of them.
+    different = list(dict.fromkeys(faults))
+    more = f"; and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
+    return Finding("red", "; ".join(different[:SHOWN]) + more)

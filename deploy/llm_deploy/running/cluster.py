@@ -49,7 +49,7 @@ class Cluster:
         return list(json.loads(self.kubectl("get", kind, "-o", "json"))["items"])
 
     def containers(self) -> list[Container]:
-        pods = [pod for pod in self.items("pods") if pod["status"].get("phase") == "Running"]
+        pods = [pod for pod in self.items("pods") if _runs(pod)]
         if not pods:
             raise UsageError(f"no pod runs in the namespace {self.name}; `kubectl apply -k` of an overlay starts some")
         return [container for pod in pods for container in from_pod(pod)]
@@ -84,9 +84,14 @@ class Cluster:
 
     def _pod(self, service: str) -> str:
         for pod in self.items("pods"):
-            if pod["metadata"].get("labels", {}).get("app.kubernetes.io/name") == service:
+            if _runs(pod) and pod["metadata"].get("labels", {}).get("app.kubernetes.io/name") == service:
                 return str(pod["metadata"]["name"])
         raise UsageError(f"the namespace {self.name} has no pod of {service}")
+
+
+def _runs(pod: dict[str, Any]) -> bool:
+    """Return whether a pod runs and is to stay: one that terminates is on its way out."""
+    return pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
 
 
 _NUMBERS = {"KILL": 9, "TERM": 15, "CONT": 18, "STOP": 19}

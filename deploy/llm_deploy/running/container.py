@@ -25,7 +25,7 @@ class Container:
     memory_bytes: int = 0
     """Limit; 0: none."""
     cpus: float = 0.0
-    """Limit; 0: none."""
+    """Limit, or a pod's request; 0: none."""
     probes: tuple[str, ...] = ()
     """Kinds of health checks: docker, or startup, liveness and readiness."""
     stop_seconds: float = 0.0
@@ -82,7 +82,8 @@ def from_pod(pod: Mapping[str, Any]) -> list[Container]:
 
 def _of_pod(pod: Mapping[str, Any], spec: Mapping[str, Any], service: str, one: Mapping[str, Any]) -> Container:
     security = {**spec.get("securityContext", {}), **one.get("securityContext", {})}
-    limits = one.get("resources", {}).get("limits", {})
+    resources = one.get("resources", {})
+    limits, requests = resources.get("limits", {}), resources.get("requests", {})
     user, non_root = security.get("runAsUser"), security.get("runAsNonRoot")
     return Container(
         name=f"{pod['metadata']['name']}/{one['name']}",
@@ -93,7 +94,8 @@ def _of_pod(pod: Mapping[str, Any], spec: Mapping[str, Any], service: str, one: 
         no_new_privileges=security.get("allowPrivilegeEscalation") is False,
         dropped=tuple(security.get("capabilities", {}).get("drop", ())),
         memory_bytes=int(_quantity(limits.get("memory", "0"))),
-        cpus=_quantity(limits.get("cpu", "0")),
+        # A pod is given its request before others get more, so a request bounds what its neighbours can take.
+        cpus=_quantity(limits.get("cpu") or requests.get("cpu", "0")),
         probes=tuple(kind for kind in ("startup", "liveness", "readiness") if f"{kind}Probe" in one),
         stop_seconds=float(spec.get("terminationGracePeriodSeconds", 30)),
         # The kubelet rotates containers' logs at 10 MiB by default, and restarts what ends.

@@ -39,6 +39,10 @@ class Series(dict[str, Histogram]):
         return found
 
 
+RELOAD_RESULTS = ("applied", "unchanged", "refused")
+"""They start at 0: `increase` does not see a series' first sample."""
+
+
 class GatewayMetrics:
     """All metrics. Requests increment the counters; a scrape reads the gauges from the queue and the pool."""
 
@@ -50,6 +54,8 @@ class GatewayMetrics:
         self._engine_failures = self._counter(names.ENGINE_FAILURES)
         self._reattempts = self._counter(names.REATTEMPTS)
         self._reloads = self._counter(names.CONFIG_RELOADS)
+        for result in RELOAD_RESULTS:
+            self._reloads.labels(result)
         self._shed = self._counter(names.SHED)
         self._wait_bound_violations = self._counter(names.WAIT_BOUND_VIOLATIONS)
         self._queue_wait = Series(self._histogram(names.QUEUE_WAIT))

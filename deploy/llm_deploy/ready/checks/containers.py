@@ -29,7 +29,7 @@ def each(fault: Callable[[Container], str]) -> Callable[[Subject], Finding]:
 
     def run(subject: Subject) -> Finding:
         faults = [f"{one.service}: {found}" for one in subject.containers if (found := fault(one))]
-        return judged(faults, ", ".join(one.service for one in subject.containers))
+        return judged(faults, ", ".join(sorted({one.service for one in subject.containers})))
 
     return run
 
