@@ -73,6 +73,6 @@ CHECKS = (
           covers=("Autoscaling by load", "Autoscaling triggers correctly under load")),
     Check(name="network-policies", asserts="what is not allowed is denied", how="kubectl get networkpolicies",
           page=PAGE, run=network, kinds=ONLY),
-    Check(name="no-tokens", asserts="pods hold no token of the cluster, but for the monitor's", how="kubectl get pods", page=PAGE,
-          run=accounts, kinds=ONLY, severity="recommended"),
+    Check(name="no-tokens", asserts="pods hold no token of the cluster, but for the monitor's",
+          how="kubectl get pods", page=PAGE, run=accounts, kinds=ONLY, severity="recommended"),
 )  # fmt: skip
