@@ -6,7 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from llm_deploy.autoscale import cli as autoscale
+from llm_deploy.capacity import cli as capacity
+from llm_deploy.compose import cli as compose
+from llm_deploy.drills import cli as drills
 from llm_deploy.errors import DeployError
+from llm_deploy.kubernetes import cli as cluster
+from llm_deploy.observability import cli as observability
+from llm_deploy.ready import cli as ready
 
 EXIT_INTERRUPTED = 130
 
@@ -31,5 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./lab", description=__doc__)
     parser.set_defaults(command=None)
-    parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for package in (autoscale, capacity, cluster, compose, drills, observability, ready):
+        package.add_commands(commands)
     return parser

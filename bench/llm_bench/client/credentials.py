@@ -1,8 +1,9 @@
 """API keys: environment variables hold them, and only those variables' names are ever written down.
 
 `--api-key-env NAME` names the run's variable. The default is OPENAI_API_KEY if it is set, as for other clients of this
-API. A scenario can name one for each tenant. A key is sent in `Authorization: Bearer` and nowhere else: not to results,
-and not to the host of a redirect. It is redacted where a target repeats it in an error message.
+API. If NAME is not set, NAME_FILE names a file that holds the key, as containers get their secrets. A scenario can name
+one for each tenant. A key is sent in `Authorization: Bearer` and nowhere else: not to results, and not to the host of a
+redirect. It is redacted where a target repeats it in an error message.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from llm_bench.errors import ScenarioError
 
@@ -57,7 +59,7 @@ def find_credentials(named: str | None, tenants: Mapping[str, str]) -> Credentia
 
     `named`: the user's variable. Raises ScenarioError if a named variable holds no key.
     """
-    variable = named or (DEFAULT_VARIABLE if os.environ.get(DEFAULT_VARIABLE, "").strip() else None)
+    variable = named or (DEFAULT_VARIABLE if _value(DEFAULT_VARIABLE) else None)
     credentials = Credentials(variable, dict(tenants))
     for tenant in (None, *tenants):
         credentials.key(tenant)
@@ -70,9 +72,20 @@ def is_variable_name(text: str) -> bool:
 
 def read_key(variable: str) -> str:
     """Return the key in `variable`. Raises ScenarioError, which names the variable and never its value."""
-    key = os.environ.get(variable, "").strip()
+    key = _value(variable)
     if not key:
         raise ScenarioError(f"the environment variable {variable} holds no API key: set it, or name another")
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ScenarioError(f"the environment variable {variable} holds characters that no API key may have")
     return key
+
+
+def _value(variable: str) -> str:
+    """Return the key in a variable, or in the file that its twin names; empty without either."""
+    if key := os.environ.get(variable, "").strip():
+        return key
+    path = os.environ.get(f"{variable}_FILE", "")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() if path else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"the file in {variable}_FILE cannot be read: {error}") from None

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from llm_bench.client.credentials import BLOT, Credentials, find_credentials, is_variable_name
@@ -22,6 +24,18 @@ def test_openais_own_variable_counts_if_it_is_set(monkeypatch: pytest.MonkeyPatc
 
     assert find_credentials(None, {}).header() == "Bearer sk-openai"
     assert find_credentials("OURS", {}).header() == "Bearer sk-ours"
+
+
+def test_a_key_can_be_in_a_file_that_a_variable_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "client.key").write_text("sk-file\n")
+    monkeypatch.setenv("OPENAI_API_KEY_FILE", str(tmp_path / "client.key"))
+    monkeypatch.setenv("OURS_FILE", str(tmp_path / "gone"))
+
+    assert find_credentials(None, {}).header() == "Bearer sk-file"
+    assert find_credentials("OURS", {}).header() == "Bearer sk-ours"
+    monkeypatch.delenv("OURS")
+    with pytest.raises(ScenarioError, match="the file in OURS_FILE cannot be read"):
+        find_credentials("OURS", {})
 
 
 def test_tenants_may_have_keys_of_their_own() -> None:

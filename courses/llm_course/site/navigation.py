@@ -42,7 +42,14 @@ def navigation(root: Path, course: Syllabus) -> str:
         {"Course": [*_folder(root, "course"), {"Syllabus": SYLLABUS}, {"Exercises": EXERCISE_INDEX}, {"Map": MAP}]},
         {"Modules": ["modules/index.md", *(_module(root, module) for module in course.modules)]},
         {"Systems": _systems(root)},
-        {"Reference": [{"Glossary": "glossary.md"}, {"Runbooks": _runbooks(root)}, {"Decisions": _decisions(root)}]},
+        {
+            "Reference": [
+                {"Glossary": "glossary.md"},
+                {"Operations": _folder(root, "operations")},
+                {"Runbooks": _runbooks(root)},
+                {"Decisions": _decisions(root)},
+            ]
+        },
     ]
     return yaml.safe_dump({"nav": tree}, sort_keys=False, allow_unicode=True)
 

@@ -1,1 +1,1 @@
-"""Kubernetes: a cluster on this machine, and checks of the manifests."""
+"""Kubernetes: a real one-node cluster for tests, and the manifests as they are rendered, converted and checked."""

@@ -96,3 +96,11 @@ ITERATION_TOKENS = Metric(
 
 ENGINE_METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
 """Every engine metric above, in order."""
+
+SPANS = Metric(
+    "llm_spans_total",
+    "counter",
+    "Finished spans by result: sent, failed (the receiver did not take them), dropped (too many waited).",
+    ("result",),
+)
+"""Exported by engine, gateway and router while tracing is on."""

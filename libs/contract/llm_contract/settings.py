@@ -6,14 +6,15 @@
     settings = load(GatewaySettings, prog="llm-gateway", argv=sys.argv[1:])
 
 `--config FILE` names the YAML file; `--print-config` shows the result and ends. A later source wins over an earlier
-one, key by key. An unknown key is an error in the file and on the command line.
+one, key by key. A second `--config` adds to the first in the same way, so secrets can have a file of their own. An
+unknown key is an error in the file and on the command line.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -58,26 +59,29 @@ def load(model: type[S], *, prog: str, argv: Sequence[str], description: str = "
 
 def read(model: type[S], *, prog: str, argv: Sequence[str], description: str = "") -> S:
     """Return the settings, in a program that is already running. Raises InvalidSettings."""
-    path, _, rest = _split_own_flags(prog, argv)
+    paths, _, rest = _split_own_flags(prog, argv)
     try:
-        return _build(model, _read_yaml(path) if path else {}, rest, prog=prog, description=description)
+        values: dict[str, Any] = {}
+        for path in paths:
+            values = _merged(values, _read_yaml(path))
+        return _build(model, values, rest, prog=prog, description=description)
     except ValidationError as error:
         raise InvalidSettings("; ".join(_describe(problem) for problem in error.errors())) from None
     except (OSError, ValueError, yaml.YAMLError, SettingsError) as error:
         raise InvalidSettings(str(error)) from None
 
 
-def config_path(prog: str, argv: Sequence[str]) -> Path | None:
-    """Return the file that `--config` names."""
+def config_paths(prog: str, argv: Sequence[str]) -> tuple[Path, ...]:
+    """Return the files that `--config` names."""
     return _split_own_flags(prog, argv)[0]
 
 
-def _split_own_flags(prog: str, argv: Sequence[str]) -> tuple[Path | None, bool, list[str]]:
+def _split_own_flags(prog: str, argv: Sequence[str]) -> tuple[tuple[Path, ...], bool, list[str]]:
     parser = argparse.ArgumentParser(prog=prog, add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", type=Path)
+    parser.add_argument("--config", type=Path, action="append", default=[])
     parser.add_argument("--print-config", action="store_true")
     own, rest = parser.parse_known_args(argv)
-    return own.config, own.print_config, rest
+    return tuple(own.config), own.print_config, rest
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -87,6 +91,16 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected a mapping of settings, found a {type(values).__name__}")
     return values
+
+
+def _merged(values: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both files' values; the later one wins. Mappings are merged, lists are replaced."""
+    both = {
+        key: _merged(values[key], later[key])
+        for key in values.keys() & later.keys()
+        if isinstance(values[key], dict) and isinstance(later[key], dict)
+    }
+    return {**values, **later, **both}
 
 
 def _build(model: type[S], values: dict[str, Any], argv: list[str], *, prog: str, description: str) -> S:

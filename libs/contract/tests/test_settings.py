@@ -58,6 +58,14 @@ def test_flags_win_over_the_environment_and_that_over_the_file(config: Path, mon
     assert (found.port, found.host_name, found.limits.requests) == (3333, "from-environment", 3)
 
 
+def test_a_second_file_adds_to_the_first(config: Path, tmp_path: Path) -> None:
+    second = tmp_path / "secrets.yaml"
+    second.write_text("fast: true\nlimits: {requests: 5}\n")
+    found = example("--config", str(config), "--config", str(second))
+    assert (found.port, found.host_name, found.fast, found.limits.requests) == (1111, "from-file", True, 5)
+    assert example("--config", str(second), "--config", str(config)).limits.requests == 3
+
+
 def test_nested_keys_from_environment_and_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLM_EXAMPLE_LIMITS__REQUESTS", "5")
     assert example().limits.requests == 5

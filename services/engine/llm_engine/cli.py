@@ -6,6 +6,7 @@ defines them.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
@@ -13,6 +14,7 @@ from typing import Any, Self, TypeVar, get_type_hints
 
 from pydantic import Field, SecretStr, create_model, model_validator
 
+from llm_contract import logs
 from llm_contract.settings import ServiceSettings, load
 from llm_engine.errors import EngineError
 from llm_engine.settings import EngineConfig, ServerConfig
@@ -80,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     settings = load(ServeSettings, prog=f"{PROG} serve", argv=_name_positional(arguments))
     config, server = settings.part(EngineConfig), settings.part(ServerConfig)
+    logs.configure(PROG, server.log_format, logging.WARNING)
     try:
         return _serve(config, server)
     except Exception as error:
@@ -102,11 +105,13 @@ def _serve(config: EngineConfig, server: ServerConfig) -> int:
     # Imported here because torch takes a second to import, and a wrong flag should fail at once.
     from llm_engine.engine import Engine
     from llm_engine.metrics import EngineMetrics
+    from llm_engine.observers.progress import ProgressObserver
     from llm_engine.server.app import build_app
     from llm_engine.server.serve import serve
 
     name = server.served_model_name or config.model
     metrics = EngineMetrics(name)
-    app = build_app(Engine(config, [metrics]), metrics, name, server)
+    traced = () if server.otlp_traces_endpoint is None else (ProgressObserver(),)
+    app = build_app(Engine(config, [metrics, *traced]), metrics, name, server)
     app.state.intake.start()
     return serve(app, server.host, server.port, server.shutdown_timeout, banner=f"{PROG}: serving {name}")

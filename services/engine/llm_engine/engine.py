@@ -231,7 +231,7 @@ class Engine:
     def _fail(self, sequence: Sequence, error: Exception) -> RequestOutput:
         """End all answers of the sequence's request. Its last output carries the error."""
         if not isinstance(error, RequestError):
-            log.error("request %s failed", sequence.request_id, exc_info=error)
+            log.error("request %s failed", sequence.request_id, exc_info=error, extra=sequence.ids)
         choices = self._requests.pop(sequence.request_id)
         self._drop(choices, FinishReason.ERROR)
         return choices[sequence.index].take_failure(error)
@@ -243,7 +243,8 @@ class Engine:
                 try:
                     self._finish(choice.sequence, reason)
                 except Exception:
-                    log.exception("request %s: an observer failed when it finished", choice.sequence.request_id)
+                    name, ids = choice.sequence.request_id, choice.sequence.ids
+                    log.exception("request %s: an observer failed when it finished", name, extra=ids)
 
     def _advance(self, item: Sampled, now: float) -> RequestOutput | None:
         """Turn the new tokens into text, end the answer if they end it, and return its output if there is any."""

@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, MISSING, Field, dataclass, field, fields
 from math import inf, isfinite
+from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from llm_engine.errors import EngineError
 
@@ -23,6 +25,8 @@ LoadFormat = Literal["auto", "dummy"]
 QuantizationMethod = Literal["compressed-tensors", "gptq", "awq"]
 PrefixCacheKind = Literal["off", "hash", "radix"]
 SchedulingPolicy = Literal["fcfs", "priority"]
+LogFormat = Literal["text", "json"]
+AccessLines = Literal["off", "errors", "all"]
 
 T = TypeVar("T")
 
@@ -186,6 +190,16 @@ class ServerConfig:
         "key that requests below /v1 need; LLM_ENGINE_API_KEY hides it from those who can list processes",
         secret=True,
     )
+    otlp_traces_endpoint: str | None = setting(
+        None, "URL that gets spans as OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; null: no tracing"
+    )
+    otlp_traces_key_file: str | None = setting(
+        None, "file with the key that the receiver of spans wants, sent as Authorization: Bearer"
+    )
+    log_format: LogFormat = setting("text", "text, or json: one JSON object per line, with the request's trace id")
+    access_log: AccessLines = setting(
+        "errors", "requests that get a line in the log; errors: those with status 499 and above, or cut off"
+    )
     root_path: str = setting("", "path under which a proxy in front exposes this server")
     debug: bool = setting(False, "show the traceback of an error that ends the program")
     shutdown_timeout: float = setting(30, "seconds that running requests have to finish after SIGTERM", Bounds(above=0))
@@ -194,6 +208,21 @@ class ServerConfig:
         check_bounds(self)
         if self.api_key == "":
             raise EngineError("api_key is empty; give a key, or leave it out to serve without one")
+        if self.otlp_traces_key_file is not None and not Path(self.otlp_traces_key_file).is_file():
+            raise EngineError(f"otlp_traces_key_file is {self.otlp_traces_key_file}, which is no file")
+        if self.otlp_traces_endpoint is not None and not _is_http_url(self.otlp_traces_endpoint):
+            raise EngineError(
+                f"otlp_traces_endpoint is {self.otlp_traces_endpoint!r}; it must be a URL such as "
+                "http://127.0.0.1:4318/v1/traces"
+            )
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def markdown_table() -> Iterator[str]:

@@ -95,6 +95,8 @@ class Gateway:
         self.sla = SlaTracker(settings.sla, self.metrics)
         self.sla_routes = SlaRoutes(self.sla, lambda: self.classes, self._weight)
         self.tracing = make_tracing(PROGRAM, settings.tracing)
+        if settings.tracing.otlp_endpoint:
+            self.metrics.observe_spans(self.tracing.counts)
         self.cors = Cors(settings.cors)
         self.upstream = Upstream(settings.connect_timeout, settings.engine_silence_timeout)
         self.probes = HealthProbes(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 
 import uvloop
 from prometheus_client import disable_created_metrics
 
-from llm_contract.settings import config_path, load, read
+from llm_contract import logs
+from llm_contract.settings import config_paths, load, read
 from llm_gateway.server import serve
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.simulate import cli as simulate
@@ -25,9 +25,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if argv and argv[0] == "simulate":
         return simulate.main(argv[1:])
     settings = load(GatewaySettings, prog=PROG, argv=argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(PROG, settings.log_format)
     disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
-        uvloop.run(serve(settings, config_path(PROG, argv), lambda: read(GatewaySettings, prog=PROG, argv=argv)))
+        uvloop.run(serve(settings, config_paths(PROG, argv), lambda: read(GatewaySettings, prog=PROG, argv=argv)))
     except OSError as error:
         sys.exit(f"llm-gateway: cannot listen on {settings.host}:{settings.port}: {error.strerror or error}")

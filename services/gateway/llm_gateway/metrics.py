@@ -15,6 +15,8 @@ from llm_gateway.engines.metrics import EngineCollector
 from llm_gateway.scheduling.queue import RequestQueue
 from llm_gateway.scheduling.wait_bound import WaitBound
 from llm_gateway.tenancy.usage import UsageBook, UsageCollector
+from llm_proxy.telemetry.metrics import SpanCollector
+from llm_proxy.telemetry.tracing import SpanCounts
 
 if TYPE_CHECKING:
     from llm_gateway.fleet.client import FleetClient
@@ -37,6 +39,10 @@ class Series(dict[str, Histogram]):
         return found
 
 
+RELOAD_RESULTS = ("applied", "unchanged", "refused")
+"""They start at 0: `increase` does not see a series' first sample."""
+
+
 class GatewayMetrics:
     """All metrics. Requests increment the counters; a scrape reads the gauges from the queue and the pool."""
 
@@ -48,6 +54,8 @@ class GatewayMetrics:
         self._engine_failures = self._counter(names.ENGINE_FAILURES)
         self._reattempts = self._counter(names.REATTEMPTS)
         self._reloads = self._counter(names.CONFIG_RELOADS)
+        for result in RELOAD_RESULTS:
+            self._reloads.labels(result)
         self._shed = self._counter(names.SHED)
         self._wait_bound_violations = self._counter(names.WAIT_BOUND_VIOLATIONS)
         self._queue_wait = Series(self._histogram(names.QUEUE_WAIT))
@@ -79,6 +87,9 @@ class GatewayMetrics:
     def observe_fleet(self, client: FleetClient) -> None:
         self._gauge(names.FLEET_DEGRADED).set_function(lambda: not client.online)
         self._gauge(names.FLEET_REPLICAS).set_function(lambda: client.replicas)
+
+    def observe_spans(self, counts: SpanCounts) -> None:
+        self._registry.register(SpanCollector(counts))
 
     def reloaded(self, result: str) -> None:
         self._reloads.labels(result).inc()

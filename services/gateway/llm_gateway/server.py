@@ -7,7 +7,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,10 +29,10 @@ LAST_WRITES_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
-async def serve(settings: GatewaySettings, config: Path | None, load: Callable[[], GatewaySettings]) -> None:
+async def serve(settings: GatewaySettings, config: Sequence[Path], load: Callable[[], GatewaySettings]) -> None:
     """Serve until a signal arrives. Print the URL on standard output once the gateway listens.
 
-    `load` reads the settings again from the file `config`; SIGHUP and a change of the file trigger a reload.
+    `load` reads the settings again from the files `config`; SIGHUP and a change of a file trigger a reload.
     """
     signals = _signals()
     gateway = Gateway(settings)

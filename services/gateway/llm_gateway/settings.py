@@ -8,6 +8,7 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import NoDecode
 
+from llm_contract.logs import ACCESS_LOG_HELP, LOG_FORMAT_HELP, AccessLines, LogFormat
 from llm_contract.settings import ServiceSettings
 from llm_gateway.classes import DEFAULT_CLASSES, ClassTable, PriorityClass
 from llm_gateway.engines import BalancingName, BreakerSettings, LimitSettings
@@ -118,6 +119,8 @@ class GatewaySettings(ServiceSettings, env_prefix="LLM_GATEWAY_"):
     monitoring: MonitoringSettings = Field(MonitoringSettings(), description="access to metrics and SLA pages")
     sla: SlaSettings = SlaSettings()
     tracing: TracingSettings = TracingSettings()
+    log_format: LogFormat = Field("text", description=LOG_FORMAT_HELP)
+    access_log: AccessLines = Field("errors", description=ACCESS_LOG_HELP)
     queue_trace: str | None = Field(None, description="file that gets a line of JSON for each change of the queue")
     connect_timeout: float = Field(2.0, gt=0, description="seconds to connect to an engine")
     engine_silence_timeout: float = Field(

@@ -95,6 +95,8 @@ async def test_sighup_reloads_what_is_right_and_refuses_what_is_wrong(
         config.write_text(f"port: 0\nengines: [{one.url}]\n")
         async with started("--config", str(config)) as process:
             url = await url_of(process)
+            async with client.get(f"{url}/metrics") as response:
+                assert 'gateway_config_reloads_total{result="refused"} 0.0' in await response.text(), "for increase()"
             config.write_text(f"port: 0\nengines: [{one.url}\n")
             process.send_signal(signal.SIGHUP)
             await said(process, b"reload refused, the old configuration stays")

@@ -21,6 +21,7 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
+from llm_contract import logs
 from llm_contract import monitor_metrics as names
 from llm_contract.settings import EXIT_USAGE, load
 from llm_monitor.alerts import AlertEngine, InvalidRules
@@ -32,6 +33,7 @@ from llm_monitor.alerts.store import NewerState, StateFile
 from llm_monitor.boards.metrics import exported
 from llm_monitor.collect import TargetState
 from llm_monitor.collect.collection import Collection
+from llm_monitor.external import serve as serve_external_metrics
 from llm_monitor.history import History, HistoryError, Storage, Store
 from llm_monitor.history.recording import InvalidRecording
 from llm_monitor.history.replay import Replay
@@ -94,10 +96,11 @@ async def monitor(settings: MonitorSettings, recording: Path | None = None) -> A
         engine, notifier = _alerts(settings, head, storage, session)
         jobs += [engine.run(), notifier.run()]
         remote = Prometheus(settings.prometheus, session) if settings.prometheus else None
+        queries = Queries(head, storage, remote=remote)
         parts = _parts(
             settings,
             head=head,
-            queries=Queries(head, storage, remote=remote),
+            queries=queries,
             engine=engine,
             samples=samples,
             metrics=metrics,
@@ -105,6 +108,8 @@ async def monitor(settings: MonitorSettings, recording: Path | None = None) -> A
         app = make_app(parts.all, host=settings.host, names=settings.web.names, keys=settings.web.keys)
         samples.on_cycle(parts.hub.cycle)
         url = await _listen(app, settings, stack)
+        if settings.external_metrics is not None:
+            await stack.enter_async_context(serve_external_metrics(settings.external_metrics, queries))
         tasks = [asyncio.create_task(_forever(job)) for job in jobs]
         stack.push_async_callback(_cancel, tasks)
         stack.callback(parts.hub.close)
@@ -280,7 +285,7 @@ def replay(argv: Sequence[str]) -> int:
 
 
 def _run(settings: MonitorSettings, recording: Path | None = None) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(PROG, settings.log_format)
     try:
         uvloop.run(_serve(settings, recording))
     except (HistoryError, InvalidRules, NewerState, InvalidRecording) as error:

@@ -7,9 +7,11 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from llm_contract.logs import LOG_FORMAT_HELP, LogFormat
 from llm_contract.settings import ServiceSettings
 from llm_monitor.alerts.settings import AlertSettings
 from llm_monitor.collect.settings import CollectSettings
+from llm_monitor.external.settings import ExternalMetricsSettings
 from llm_monitor.history.settings import HistorySettings
 from llm_monitor.web.security import is_loopback
 from llm_monitor.web.settings import WebSettings
@@ -26,6 +28,10 @@ class MonitorSettings(ServiceSettings, env_prefix="LLM_MONITOR_"):
     history: HistorySettings = HistorySettings()
     alerts: AlertSettings = AlertSettings()
     web: WebSettings = WebSettings()
+    log_format: LogFormat = Field("text", description=LOG_FORMAT_HELP)
+    external_metrics: ExternalMetricsSettings | None = Field(
+        None, description="serve Kubernetes's external metrics API, for autoscalers"
+    )
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:

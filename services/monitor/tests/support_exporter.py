@@ -25,6 +25,8 @@ class Exporter:
         self.silent = False
         """Take requests and never answer."""
         self.requests = 0
+        self.asked = b""
+        """The last request's head."""
         self.written = 0
         self.port = 0
         self._server: asyncio.Server | None = None
@@ -47,8 +49,9 @@ class Exporter:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         try:
-            while await reader.readuntil(b"\r\n\r\n"):
+            while asked := await reader.readuntil(b"\r\n\r\n"):
                 self.requests += 1
+                self.asked = asked
                 await self._answer(writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             return

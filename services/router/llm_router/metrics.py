@@ -18,6 +18,8 @@ from prometheus_client.registry import Collector
 
 from llm_contract import router_metrics as names
 from llm_contract.metrics import Metric
+from llm_proxy.telemetry.metrics import SpanCollector
+from llm_proxy.telemetry.tracing import SpanCounts
 from llm_router.fleet import Engine, Fleet
 from llm_router.fleet.fleet import Cause, FleetListener
 
@@ -96,6 +98,9 @@ class RouterMetrics(FleetListener, Collector):
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
         fleet.subscribe(self)
+
+    def observe_spans(self, counts: SpanCounts) -> None:
+        self._registry.register(SpanCollector(counts))
 
     def finished(self, model: str, policy: str, outcome: str, seconds: float) -> None:
         self._requests[model, policy, outcome] += 1

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from llm_contract.logs import ACCESS_LOG_HELP, LOG_FORMAT_HELP, AccessLines, LogFormat
+
 PolicyName = Literal["prefix", "least_loaded", "p2c", "session", "kv_aware", "round_robin"]
 POLICY_NAMES: tuple[str, ...] = get_args(PolicyName)
 Surge = Literal["auto", "true", "false"]
@@ -157,6 +159,8 @@ class EdgeFields(_Section):
     admin_host: str = Field("127.0.0.1", description="address of the admin API")
     admin_port: int | None = Field(8001, ge=0, le=65535, description="0 takes any free port; null: no admin API")
     edge_drain_timeout: float = Field(60, ge=0, description="seconds that requests in flight have when an edge stops")
+    log_format: LogFormat = Field("text", description=LOG_FORMAT_HELP)
+    access_log: AccessLines = Field("errors", description=ACCESS_LOG_HELP)
 
 
 def version_of(args: Mapping[str, Any]) -> str:

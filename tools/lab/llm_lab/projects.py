@@ -18,7 +18,14 @@ COURSE = {
     "cards": "review the cards that are due, or write them as an Anki deck",
     "traces": "record the traces that the pages replay",
 }
-DEPLOY: dict[str, str] = {}
+DEPLOY = {
+    "capacity": "engines that a load needs: KV cache, concurrency, queueing margin",
+    "drill": "inject a fault into the running stack, and compare with what its runbook says",
+    "ready": "check whether a running deployment is ready for production",
+    "autoscale": "certificates for the autoscaler's metrics; a day of scaling, simulated",
+    "observability": "write the rules and boards for Prometheus and Grafana from the monitor's",
+    "compose": "run a capstone, or all of them, in containers: up, down, status, logs, secrets",
+}
 PACKAGES = {**dict.fromkeys(COURSE, "llm_course"), **dict.fromkeys(DEPLOY, "llm_deploy")}
 """Command -> import package that carries it out."""
 COMMANDS = COURSE | DEPLOY

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
-from llm_contract import headers
+from llm_contract import headers, logs
 from llm_contract.errors import ApiError, ErrorKind
 from llm_proxy.edge.connections import expect
 from llm_proxy.edge.responses import error_response
@@ -21,7 +21,10 @@ log = logging.getLogger(__name__)
 
 
 def answering_errors(handler: Handler) -> Handler:
-    """Turn a failure into an OpenAI error object. Log the service's own defects with their stack."""
+    """Turn a failure into an OpenAI error object. Log the service's own defects with their stack.
+
+    A connection's requests run in one task, so the ids of the request, for the log, end here.
+    """
 
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
@@ -31,8 +34,12 @@ def answering_errors(handler: Handler) -> Handler:
         except ConnectionError:
             return web.Response(status=ErrorKind.CLIENT_CLOSED.status)  # the client is gone; raising would log an error
         except Exception:
+            if not logs.concerned():
+                logs.concern(request.headers.get(headers.REQUEST_ID), headers.trace_id(request.headers))
             log.exception("%s %r failed", request.method, request.path)  # %r: a decoded path can hold a line break
             return error_response(ApiError(ErrorKind.INTERNAL, "the server failed; see its log"))
+        finally:
+            logs.concern_nothing()
 
     return answer
 

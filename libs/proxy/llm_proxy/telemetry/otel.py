@@ -1,13 +1,14 @@
 """Traces with OpenTelemetry. This module is imported only if tracing is on.
 
 Spans are created on the event loop and get their parent explicitly, without context variables: a request's spans belong
-to it whichever task ends them. A thread of the SDK sends them in batches. If the receiver is down, the thread gives up
-after a few seconds and drops the spans. If spans arrive faster than they are sent, the newest are dropped.
+to it whichever task ends them. A thread sends them in batches (batches.py). All times of a trace are read from the
+monotonic clock and moved to the Unix time of its start, so a child lies within its parent even if the wall clock jumps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+import time
+from collections.abc import Iterable, Mapping, MutableMapping
 from types import TracebackType
 from typing import Self
 
@@ -16,18 +17,17 @@ from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from llm_contract import headers as header_names
 from llm_proxy.outcomes import OK
-from llm_proxy.telemetry.tracing import OPERATION, TracingSettings, Value
+from llm_proxy.telemetry.batches import Batches
+from llm_proxy.telemetry.tracing import OPERATION, SpanCounts, TracingSettings, Value
 
 EXPORT_SECONDS = 2.0
 """Time limit of one batch with its retries. A receiver that is down delays the shutdown by as much."""
-WAITING_SPANS = 8192
-BATCH_SPANS = 512
 
 OPERATIONS = {"/v1/chat/completions": "chat", "/v1/completions": "text_completion"}
 """gen_ai.operation.name by path."""
@@ -39,7 +39,9 @@ W3C = TraceContextTextMapPropagator()
 
 
 def otlp_exporter(settings: TracingSettings) -> SpanExporter:
-    return OTLPSpanExporter(endpoint=settings.otlp_endpoint, timeout=EXPORT_SECONDS)
+    key = settings.otlp_key_file.read_text(encoding="utf-8").strip() if settings.otlp_key_file else None
+    headers = {"Authorization": f"Bearer {key}"} if key else None
+    return OTLPSpanExporter(endpoint=settings.otlp_endpoint, headers=headers, timeout=EXPORT_SECONDS)
 
 
 class OtelTracing:
@@ -52,16 +54,22 @@ class OtelTracing:
             resource=Resource.create({"service.name": settings.service_name or f"llm-{program}"}),
             shutdown_on_exit=False,
         )
-        self._batches = BatchSpanProcessor(exporter, max_queue_size=WAITING_SPANS, max_export_batch_size=BATCH_SPANS)
+        self._batches = Batches(exporter, settings.otlp_endpoint)
         self._provider.add_span_processor(self._batches)
         self._tracer = self._provider.get_tracer(f"llm_{program}")
 
     def begin(self, headers: Mapping[str, str], path: str) -> OtelTrace:
         parent = W3C.extract(headers) if header_names.TRACEPARENT in headers else Context()
-        span = self._tracer.start_span(f"{self._program}.request", parent, otel.SpanKind.SERVER)
+        clock = Clock()
+        name = f"{self._program}.request"
+        span = self._tracer.start_span(name, parent, otel.SpanKind.SERVER, start_time=clock.begun)
         if span.is_recording():
             span.set_attributes({"url.path": path, OPERATION: OPERATIONS.get(path, path)})
-        return OtelTrace(self._program, self._tracer, span)
+        return OtelTrace(self._program, self._tracer, span, clock)
+
+    @property
+    def counts(self) -> SpanCounts:
+        return self._batches.counts
 
     def flush(self) -> None:
         """Block until all finished spans are sent or dropped."""
@@ -71,30 +79,71 @@ class OtelTracing:
         self._provider.shutdown()
 
 
+class Clock:
+    """The Unix time of one trace, in nanoseconds, which never goes back."""
+
+    __slots__ = ("_monotonic", "begun")
+
+    def __init__(self) -> None:
+        self.begun, self._monotonic = time.time_ns(), time.monotonic()
+
+    def at(self, monotonic: float) -> int:
+        return self.begun + round((monotonic - self._monotonic) * 1e9)
+
+    def now(self) -> int:
+        return self.at(time.monotonic())
+
+
 class OtelTrace:
     """A `Trace` whose root is the server span."""
 
-    __slots__ = ("_context", "_program", "_root", "_tracer")
+    __slots__ = ("_clock", "_context", "_program", "_root", "_tracer")
 
-    def __init__(self, program: str, tracer: otel.Tracer, root: otel.Span) -> None:
+    def __init__(self, program: str, tracer: otel.Tracer, root: otel.Span, clock: Clock) -> None:
         self._program = program
         self._tracer = tracer
         self._root = root
+        self._clock = clock
         self._context = otel.set_span_in_context(root, Context())
+
+    @property
+    def trace_id(self) -> str:
+        return f"{self._root.get_span_context().trace_id:032x}"
+
+    @property
+    def is_recording(self) -> bool:
+        return self._root.is_recording()
 
     def span(self, name: str) -> OtelSpan:
         """Return a child span. A request that is not sampled has none, but its ids still reach the engine."""
         if not self._root.is_recording():
-            return OtelSpan(self._root, self._context, owned=False)
-        span = self._tracer.start_span(name, self._context, _kind(name))
-        return OtelSpan(span, otel.set_span_in_context(span, self._context), owned=True)
+            return OtelSpan(self._root, self._context, self._clock, owned=False)
+        span = self._tracer.start_span(name, self._context, _kind(name), start_time=self._clock.now())
+        return OtelSpan(span, otel.set_span_in_context(span, self._context), self._clock, owned=True)
+
+    def record(
+        self,
+        name: str,
+        begin: float,
+        end: float,
+        attributes: Mapping[str, Value],
+        *,
+        events: Iterable[tuple[str, float]] = (),
+    ) -> None:
+        if not self._root.is_recording():
+            return
+        at = self._clock.at
+        span = self._tracer.start_span(name, self._context, attributes=attributes, start_time=at(begin))
+        for event, moment in events:
+            span.add_event(event, timestamp=at(moment))
+        span.end(at(end))
 
     def set(self, name: str, value: Value | None) -> None:
         if value is not None:
             self._root.set_attribute(name, value)
 
     def event(self, name: str) -> None:
-        self._root.add_event(name)
+        self._root.add_event(name, timestamp=self._clock.now())
 
     def end(self, outcome: str, status: int) -> None:
         if self._root.is_recording():
@@ -103,7 +152,7 @@ class OtelTrace:
                 self._root.set_attribute("error.type", outcome)
             if status >= 500:
                 self._root.set_status(otel.StatusCode.ERROR, outcome)
-        self._root.end()
+        self._root.end(self._clock.now())
 
 
 def _kind(name: str) -> otel.SpanKind:
@@ -114,11 +163,12 @@ def _kind(name: str) -> otel.SpanKind:
 class OtelSpan:
     """A `Span`. It ends the OpenTelemetry span only if it owns it."""
 
-    __slots__ = ("_context", "_owned", "_span")
+    __slots__ = ("_clock", "_context", "_owned", "_span")
 
-    def __init__(self, span: otel.Span, context: Context, *, owned: bool) -> None:
+    def __init__(self, span: otel.Span, context: Context, clock: Clock, *, owned: bool) -> None:
         self._span = span
         self._context = context
+        self._clock = clock
         self._owned = owned
 
     def __enter__(self) -> Self:
@@ -131,8 +181,8 @@ class OtelSpan:
             return
         if kind is not None:
             self._span.set_attribute("error.type", kind.__name__)
-            self._span.set_status(otel.StatusCode.ERROR, str(error))
-        self._span.end()
+            self._span.set_status(otel.StatusCode.ERROR)  # not str(error): an engine's answer can quote the prompt
+        self._span.end(self._clock.now())
 
     def set(self, name: str, value: Value) -> None:
         if self._owned:

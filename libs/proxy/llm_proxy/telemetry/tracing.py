@@ -1,7 +1,7 @@
 """Traces of requests: the interface, and an implementation that does nothing.
 
 PROGRAM.request          the server span; the client's `traceparent` is its parent
-├─ …                     the program's own phases, such as gateway.queue and router.pick
+├─ …                     the program's own phases, such as gateway.queue, router.pick and engine.prefill
 └─ PROGRAM.upstream      one exchange with an engine, which gets this span as its `traceparent`
 
     trace = tracing.begin(request.headers, request.path)
@@ -17,13 +17,15 @@ imported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FilePath, field_validator
 
-Value = str | int | float | bool
+Value = str | int | float | bool | tuple[str, ...]
 
 
 class TracingSettings(BaseModel):
@@ -31,8 +33,9 @@ class TracingSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    otlp_endpoint: str = Field(
-        "", pattern="^(https?://.+)?$", description="URL such as http://127.0.0.1:4318/v1/traces; empty: no tracing"
+    otlp_endpoint: str = Field("", description="URL such as http://127.0.0.1:4318/v1/traces; empty: no tracing")
+    otlp_key_file: FilePath | None = Field(
+        None, description="file with the key that the receiver wants; spans bring it as `Authorization: Bearer`"
     )
     sample_ratio: float = Field(
         1.0, ge=0, le=1, description="part of the requests that is traced, unless the client's traceparent decides"
@@ -40,6 +43,25 @@ class TracingSettings(BaseModel):
     service_name: str | None = Field(
         None, min_length=1, description="service.name of the OpenTelemetry resource; the program's own name if not set"
     )
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _is_url(cls, text: str) -> str:
+        parts = urlsplit(text)
+        if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
+            raise ValueError(f"{text[:80]!r} is no URL such as http://127.0.0.1:4318/v1/traces")
+        return text
+
+
+@dataclass(slots=True)
+class SpanCounts:
+    """The finished spans that left the process, by how they ended."""
+
+    sent: int = 0
+    failed: int = 0
+    """The receiver was down, slow or refused them."""
+    dropped: int = 0
+    """Spans came faster than they were sent."""
 
 
 class Span(Protocol):
@@ -60,7 +82,26 @@ class Span(Protocol):
 class Trace(Protocol):
     """The trace of one request."""
 
+    @property
+    def trace_id(self) -> str | None:
+        """32 hex digits; None if tracing is off."""
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether the request is sampled."""
+
     def span(self, name: str) -> Span: ...
+
+    def record(
+        self,
+        name: str,
+        begin: float,
+        end: float,
+        attributes: Mapping[str, Value],
+        *,
+        events: Iterable[tuple[str, float]] = (),
+    ) -> None:
+        """Record a phase that is over, with its (name, time) events. Times are of the monotonic clock, in seconds."""
 
     def set(self, name: str, value: Value | None) -> None:
         """Set an attribute of the request's span, unless `value` is None. The names are below."""
@@ -74,6 +115,10 @@ class Trace(Protocol):
 
 class Tracing(Protocol):
     """The source of traces."""
+
+    @property
+    def counts(self) -> SpanCounts:
+        """The spans that have left the process, all zero if tracing is off."""
 
     def begin(self, headers: Mapping[str, str], path: str) -> Trace: ...
 
@@ -114,6 +159,19 @@ class NoSpan:
 
 class NoTrace:
     __slots__ = ()
+    trace_id = None
+    is_recording = False
+
+    def record(
+        self,
+        name: str,
+        begin: float,
+        end: float,
+        attributes: Mapping[str, Value],
+        *,
+        events: Iterable[tuple[str, float]] = (),
+    ) -> None:
+        pass
 
     def span(self, name: str) -> NoSpan:
         return NO_SPAN
@@ -130,6 +188,10 @@ class NoTrace:
 
 class NoTracing:
     __slots__ = ()
+
+    @property
+    def counts(self) -> SpanCounts:
+        return SpanCounts()
 
     def begin(self, headers: Mapping[str, str], path: str) -> NoTrace:
         return NO_TRACE

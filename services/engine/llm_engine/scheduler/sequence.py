@@ -39,6 +39,18 @@ class FinishReason(StrEnum):
 
 
 @dataclass(slots=True, eq=False)
+class Progress:
+    """Facts about a sequence that only its trace needs; `observers.progress` fills them in."""
+
+    num_prefill_steps: int = 0
+    """Steps up to its first token: more than 1 if the prompt was chunked or the sequence preempted."""
+    events: list[tuple[str, float]] = field(default_factory=list)
+    """(preempted or resumed, time on the monotonic clock)"""
+    num_drafts: int = 0
+    num_accepted_drafts: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class Sequence:
     """One answer to one request. `block_table` holds the KV of exactly the first `num_computed_tokens` tokens.
 
@@ -94,6 +106,8 @@ class Sequence:
     first_scheduled_time: float | None = None
     first_token_time: float | None = None
     last_token_time: float | None = None
+    progress: Progress | None = None
+    """None unless its request is traced."""
 
     def __post_init__(self) -> None:
         self.num_prompt_tokens = len(self.token_ids)
@@ -105,6 +119,11 @@ class Sequence:
             yield
         except Exception as error:  # noqa: BLE001 - no error may reach the other requests
             self.error = self.error or error
+
+    @property
+    def ids(self) -> dict[str, str | None]:
+        """The ids that a log line about it carries."""
+        return {"request_id": self.request_id.rpartition("#")[0] or self.request_id, "trace_id": self.trace_id}
 
     @property
     def is_over(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,9 +23,12 @@ from llm_engine.server.reading import body
 from llm_engine.server.reading.intake import Intake
 from llm_engine.server.reading.reader import Reader
 from llm_engine.server.reading.requests import EngineRequest
+from llm_engine.server.record import Recording
 from llm_engine.server.request_id import RequestId
 from llm_engine.settings import ServerConfig
 from llm_engine.version import __version__
+from llm_proxy.telemetry import TracingSettings, make_tracing
+from llm_proxy.telemetry.metrics import SpanCollector
 
 Asked = TypeVar("Asked", bound=EngineRequest)
 
@@ -41,6 +45,8 @@ def build_app(engine: Engine, metrics: EngineMetrics, model_name: str, options: 
     app.state.draining = False
     app.state.engine = routes.runner
     app.state.intake = routes.intake
+    if options.otlp_traces_endpoint is not None or options.access_log != "off":
+        app.add_middleware(Recording, tracing=routes.tracing, model=model_name, access_log=options.access_log)
     if options.api_key is not None:
         app.add_middleware(ApiKey, key=options.api_key)
     app.add_middleware(RequestId)
@@ -61,6 +67,10 @@ class Routes:
         self._reader = Reader(engine.tokenizer, engine.check, model_name, options.trust_request_chat_template)
         self.intake = Intake(self._reader, engine.folder)
         self._created = int(time.time())
+        receiver, key_file = options.otlp_traces_endpoint or "", options.otlp_traces_key_file
+        self.tracing = make_tracing("engine", TracingSettings(otlp_endpoint=receiver, otlp_key_file=key_file))
+        if options.otlp_traces_endpoint is not None:
+            metrics.registry.register(SpanCollector(self.tracing.counts))
 
     def install(self, app: FastAPI) -> None:
         """Add the routes to the application."""
@@ -83,6 +93,7 @@ class Routes:
         yield
         self.intake.close()
         await self.runner.stop()
+        await asyncio.to_thread(self.tracing.close)
 
     async def complete(self, request: Request) -> Response:
         raw = await body.read(request)

@@ -22,6 +22,7 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
+from llm_contract import logs
 from llm_engine.engine import Engine
 from llm_engine.errors import EngineDead, EngineError, RequestError, RequestFailed
 from llm_engine.request.outputs import RequestOutput
@@ -133,7 +134,8 @@ class AsyncEngine:
         engine_id = f"{request_id}#{next(self._ids)}"
         self._streams[engine_id] = _Stream(queue, index, len(item.choices))
         enqueue = partial(self.engine.enqueue, engine_id, item, priority, time.monotonic(), trace_id=trace_id)
-        self._commands.put(partial(self._enqueue, engine_id, enqueue))
+        ids = logs.ids(request_id, trace_id)
+        self._commands.put(partial(self._enqueue, engine_id, enqueue, ids))
         return engine_id
 
     def _deliver(self, outputs: list[RequestOutput]) -> None:
@@ -186,11 +188,11 @@ class AsyncEngine:
             while True:
                 self._commands.get_nowait()()
 
-    def _enqueue(self, request_id: str, enqueue: Callable[[], None]) -> None:
+    def _enqueue(self, request_id: str, enqueue: Callable[[], None], ids: dict[str, str | None]) -> None:
         try:
             enqueue()
         except Exception as error:
-            log.exception("request %s failed", request_id)
+            log.exception("request %s failed", request_id, extra=ids)
             self._call_in_loop(partial(self._fail, request_id, error))
 
     def _call_in_loop(self, callback: Callable[[], None]) -> None:

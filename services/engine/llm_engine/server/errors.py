@@ -108,6 +108,7 @@ def _internal(error: Exception, request_id: str) -> ApiError:
 
 def _failed(request: Request, error: Exception) -> JSONResponse:
     failure = _internal(error, request.state.request_id)
+    request.state.outcome = failure.kind.label
     return JSONResponse(failure.body(), failure.kind.status)
 
 
@@ -122,6 +123,7 @@ def _defect(request: Request, error: Exception) -> JSONResponse:
 def _handler(translate: Callable[[Exception], ApiError]) -> Callable[[Request, Exception], JSONResponse]:
     def handle(request: Request, error: Exception) -> JSONResponse:
         failure = translate(error)
+        request.state.outcome = failure.kind.label
         return JSONResponse(failure.body(), failure.kind.status, failure.headers())
 
     return handle

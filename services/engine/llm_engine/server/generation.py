@@ -21,6 +21,7 @@ from llm_engine.request.outputs import RequestOutput
 from llm_engine.server.async_engine import AsyncEngine
 from llm_engine.server.errors import mid_stream
 from llm_engine.server.reading.submission import Submission
+from llm_engine.server.record import RequestRecord
 from llm_engine.server.request_id import Send
 
 T = TypeVar("T")
@@ -78,9 +79,11 @@ async def start(
 ) -> Results:
     """Prepare the submissions and return their results. The engine starts when the first result is requested."""
     prepared = await engine.prepare(submissions, only_final=not body.stream)
-    return engine.generate(
-        prepared, body.priority, request.state.request_id, trace_id=headers.trace_id(request.headers)
-    )
+    record: RequestRecord | None = getattr(request.state, "record", None)
+    if record is not None:
+        record.begin(body, prepared)
+    trace_id = headers.trace_id(request.headers) if record is None else record.trace_id
+    return engine.generate(prepared, body.priority, request.state.request_id, trace_id=trace_id)
 
 
 async def collect(results: Results) -> tuple[list[tuple[int, RequestOutput]], Usage]:

@@ -1,4 +1,7 @@
-"""ASGI middleware that gives every request an id: the client's `x-request-id`, or a new one. It is returned as well."""
+"""ASGI middleware that gives every request an id: the client's `x-request-id`, or a new one. It is returned as well.
+
+It also notes the status of the answer, in `request.state.status`.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,7 @@ class RequestId:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (NAME, request_id.encode("latin-1"))]
+                scope["state"]["status"] = message["status"]
             await send(message)
 
         await self._app(scope, receive, send_with_id)

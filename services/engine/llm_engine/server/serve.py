@@ -14,6 +14,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from llm_contract import logs
+
 DEATH_GRACE_SECONDS = 3.0
 """Time from the engine's death to the exit, in which clients get their errors and /health can be read."""
 
@@ -36,7 +38,7 @@ class DrainingServer(uvicorn.Server):
         for server in self.servers:
             for socket in server.sockets:
                 host, port = socket.getsockname()[:2]
-                print(f"{self._banner} on http://{host}:{port}", file=sys.stderr, flush=True)
+                logs.announce(f"{self._banner} on http://{host}:{port}")
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether the server has to end. uvicorn calls this ten times a second."""
@@ -58,6 +60,7 @@ def serve(app: FastAPI, host: str, port: int, shutdown_timeout: float, *, banner
         app,
         host=host,
         port=port,
+        log_config=None,  # its lines go where ours go, in the same format
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=max(1, round(shutdown_timeout)),

@@ -1,4 +1,4 @@
-"""Configuration reload: on SIGHUP, through the admin API, or when the content of the file has changed.
+"""Configuration reload: on SIGHUP, through the admin API, or when the content of a file has changed.
 
 A reload applies completely or not at all. The new configuration is read and checked as at start. If it has an error, or
 changes a setting that needs a restart, it is refused with the reason, and the old configuration stays.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -45,38 +45,38 @@ class Reload:
 class Reloader:
     """Reloads the configuration. `load` reads and checks it and raises InvalidSettings; `apply` must not fail.
 
-    `path` is None without a file to watch. A reload then reads the environment and the files that it names again.
+    `paths` is empty without a file to watch. A reload then reads the environment and the files that it names again.
     """
 
     def __init__(
         self,
         current: GatewaySettings,
-        path: Path | None,
+        paths: Sequence[Path],
         load: Callable[[], GatewaySettings],
         apply: Callable[[GatewaySettings], None],
         *,
         count: Callable[[Result], None],
     ) -> None:
         self.current = current
-        self._path = path
+        self._paths = paths
         self._load = load
         self._apply = apply
         self._count = count
         self._one_at_a_time = asyncio.Lock()
-        self._seen = fingerprint(path)
+        self._seen = tuple(map(fingerprint, paths))
 
     async def watch(self, tick: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(POLL_SECONDS)) -> None:
-        """Reload after each change of the file, until cancelled. `tick()` is awaited before each check."""
+        """Reload after each change of a file, until cancelled. `tick()` is awaited before each check."""
         while True:
             await tick()
-            before, self._seen = self._seen, fingerprint(self._path, self._seen)
+            before, self._seen = self._seen, self._look()
             if self._seen != before:
                 await self.reload()
 
     async def reload(self) -> Reload:
         """Reload now. Log and count the result, and return it."""
         async with self._one_at_a_time:
-            self._seen = fingerprint(self._path, self._seen)
+            self._seen = self._look()
             found = await self._try()
         if found.result == "refused":
             log.error("reload refused, the old configuration stays: %s", found.reason)
@@ -84,6 +84,9 @@ class Reloader:
             log.warning("reload %s%s", found.result, f": {', '.join(found.changed)}" if found.changed else "")
         self._count(found.result)
         return found
+
+    def _look(self) -> tuple[Fingerprint | None, ...]:
+        return tuple(map(fingerprint, self._paths, self._seen))
 
     async def _try(self) -> Reload:
         try:
@@ -109,10 +112,8 @@ class Fingerprint:
     digest: bytes
 
 
-def fingerprint(path: Path | None, last: Fingerprint | None = None) -> Fingerprint | None:
+def fingerprint(path: Path, last: Fingerprint | None = None) -> Fingerprint | None:
     """Return the fingerprint of a file, read only if its time or size changed. A missing file counts as unchanged."""
-    if path is None:
-        return None
     try:
         status = path.stat()
         stamp = (status.st_mtime_ns, status.st_size)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from llm_contract import headers
+from llm_contract import headers, logs
 from llm_contract.errors import ApiError, ErrorKind
 from llm_gateway.engines import Engine, EnginePool
 from llm_gateway.metrics import GatewayMetrics
@@ -65,6 +65,7 @@ class Proxy:
         )
         self._streaming = Streaming(self._attempts, upstream, clock=clock)
         self._may_resume = settings.resume
+        self._access_log = settings.access_log
         self._ledger = ledger
         self._tracing = tracing
         self._metrics = metrics
@@ -97,6 +98,7 @@ class Proxy:
             arrived=self._clock(),
             trace=self._tracing.begin(request.headers, request.path),
         )
+        logs.concern(exchange.request_id, exchange.trace.trace_id or headers.trace_id(request.headers))
         outcome, status = ErrorKind.INTERNAL.label, ErrorKind.INTERNAL.status
         self._open += 1
         try:
@@ -115,6 +117,10 @@ class Proxy:
             if not self._open:
                 self._all_closed.set()
             self._ledger.close(exchange, outcome, status)
+            seconds = self._clock() - exchange.arrived
+            logs.request_ended(
+                self._access_log, f"POST {request.path}", status=status, outcome=outcome, seconds=seconds
+            )
         return response
 
     async def _serve(self, request: web.Request, exchange: Exchange) -> Outcome:

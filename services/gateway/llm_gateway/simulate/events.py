@@ -1,5 +1,7 @@
 """The event loop of the simulation: the next arrival or the next event of an engine, whichever is sooner.
 
+A controller, if there is one, looks at the fleet at regular times, and starts or stops engines.
+
 An arrival goes through the gateway's own dispatcher, queue, policy, estimator and engine pool. Two things are replaced:
 time is a number that the loop advances, and a grant starts the sequence at its engine instead of waking a task.
 """
@@ -7,8 +9,10 @@ time is a number that the loop advances, and a grant starts the sequence at its 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from llm_contract.errors import ApiError
 from llm_gateway.classes import ClassTable
@@ -38,11 +42,42 @@ class Replay:
     """Time at which the last request ended, in seconds."""
 
 
+class Fleet(Protocol):
+    """The engines of a simulation, as a controller sees and changes them."""
+
+    now: float
+    engines: Mapping[Engine, SimulatedEngine]
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait in the gateway."""
+
+    def switch(self, engine: Engine, up: bool) -> None:
+        """Let an engine take requests, or only finish those that it has."""
+
+
+class Controller(Protocol):
+    """Starts and stops engines: `control` is called every `interval` seconds, first at time 0."""
+
+    interval: float
+
+    def control(self, fleet: Fleet) -> None: ...
+
+
 def replay(
-    trace: Ordered[TraceRequest], policy: PolicyName, settings: GatewaySettings, model: EngineModel, *, seed: int = 0
+    trace: Ordered[TraceRequest],
+    policy: PolicyName,
+    settings: GatewaySettings,
+    model: EngineModel,
+    *,
+    seed: int = 0,
+    controller: Controller | None = None,
 ) -> Replay:
-    """Replay a trace, which is in order of arrival, until every engine is idle."""
-    return _Simulation(policy, settings, model, seed).run(trace)
+    """Replay a trace, which is in order of arrival, until every engine is idle.
+
+    All engines of the settings are up from the start, unless a controller switches them off.
+    """
+    return _Simulation(policy, settings, model, seed, controller).run(trace)
 
 
 class _Grant:
@@ -82,20 +117,33 @@ class _Dispatcher(Dispatcher):
         self._waiting[request] = grant
         self._pump()
 
+    def pump(self) -> None:
+        """Grant what has become possible."""
+        self._pump()
+
 
 class _Simulation:
-    def __init__(self, policy_name: PolicyName, settings: GatewaySettings, model: EngineModel, seed: int) -> None:
+    def __init__(
+        self,
+        policy_name: PolicyName,
+        settings: GatewaySettings,
+        model: EngineModel,
+        seed: int,
+        controller: Controller | None,
+    ) -> None:
         self.now = 0.0
+        self._controller = controller
+        self._next_control = 0.0
         self._result = Replay(policy_name, violations={cls.name: 0 for cls in settings.classes})
         self._classes = {cls.name: cls for cls in settings.classes}
         self._weights = {tenant.name: tenant.weight for tenant in settings.tenants}
         self._estimator = OutputEstimator()
         self._running: dict[Sequence, tuple[Waiting, Permit]] = {}
         self._wire(policy_name, settings, seed)
-        self._engines: dict[Engine, SimulatedEngine] = {}
+        self.engines: dict[Engine, SimulatedEngine] = {}
         for engine in self._pool.engines:
             engine.up = True
-            self._engines[engine] = SimulatedEngine(model)
+            self.engines[engine] = SimulatedEngine(model)
 
     def _wire(self, policy_name: PolicyName, settings: GatewaySettings, seed: int) -> None:
         """Build the parts as llm_gateway.app does, on virtual time."""
@@ -138,6 +186,7 @@ class _Simulation:
 
     def run(self, trace: Ordered[TraceRequest]) -> Replay:
         for request in trace:
+            self._control(until=request.at)
             self._run_engines(until=request.at)
             self.now = request.at
             self._arrive(request)
@@ -145,9 +194,25 @@ class _Simulation:
         self._result.ended = self.now
         return self._result
 
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
+    def switch(self, engine: Engine, up: bool) -> None:
+        engine.up = up
+        self._dispatcher.pump()
+
+    def _control(self, until: float) -> None:
+        """Let the controller act at each of its times up to `until`."""
+        while self._controller is not None and self._next_control <= until:
+            self._run_engines(self._next_control)
+            self.now = self._next_control
+            self._controller.control(self)
+            self._next_control += self._controller.interval
+
     def _run_engines(self, until: float) -> None:
         """Run the engines up to `until`. Events of engines come before an arrival at the same time."""
-        engines = list(self._engines.values())
+        engines = list(self.engines.values())
         while True:
             engine = min(engines, key=_next_event)
             if engine.next_event > until or engine.next_event == float("inf"):
@@ -177,7 +242,7 @@ class _Simulation:
     def start(self, sequence: Sequence, waiting: Waiting, permit: Permit) -> None:
         sequence.granted = self.now
         self._running[sequence] = (waiting, permit)
-        self._engines[permit.engine].submit(sequence, self.now)
+        self.engines[permit.engine].submit(sequence, self.now)
 
     def _finish(self, sequence: Sequence) -> None:
         waiting, permit = self._running.pop(sequence)

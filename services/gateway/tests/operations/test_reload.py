@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from llm_contract.settings import InvalidSettings, read
+from llm_contract.settings import InvalidSettings, config_paths, read
 from llm_contract.testing import Gate
-from llm_gateway.operations.reload import LIVE, Reloader, fingerprint
+from llm_gateway.operations.reload import LIVE, Reloader
 from llm_gateway.settings import GatewaySettings
 from llm_gateway.tenancy.keys import key_hash
 
@@ -31,7 +31,7 @@ class World:
         path.write_text(START)
         self.applied: list[GatewaySettings] = []
         self.counted: list[str] = []
-        self.reloader = Reloader(self.load(), path, self.load, self.applied.append, count=self.counted.append)
+        self.reloader = Reloader(self.load(), [path], self.load, self.applied.append, count=self.counted.append)
 
     def load(self) -> GatewaySettings:
         return read(GatewaySettings, prog="llm-gateway", argv=["--config", str(self.path)])
@@ -118,9 +118,31 @@ async def test_a_change_of_the_content_reloads_once_and_a_touch_does_not(world: 
 
 
 async def test_without_a_file_there_is_nothing_to_watch_but_it_can_be_asked_to(world: World) -> None:
-    reloader = Reloader(world.load(), None, world.load, world.applied.append, count=world.counted.append)
-    assert fingerprint(None) is None
+    reloader = Reloader(world.load(), (), world.load, world.applied.append, count=world.counted.append)
     assert (await reloader.reload()).result == "unchanged"
+
+
+async def test_a_change_of_the_second_file_reloads_as_well(tmp_path: Path) -> None:
+    config, secrets = tmp_path / "gateway.yaml", tmp_path / "secrets.yaml"
+    config.write_text(START)
+    secrets.write_text("{}")
+    argv = ["--config", str(config), "--config", str(secrets)]
+    applied: list[GatewaySettings] = []
+
+    def load() -> GatewaySettings:
+        return read(GatewaySettings, prog="llm-gateway", argv=argv)
+
+    reloader = Reloader(load(), config_paths("llm-gateway", argv), load, applied.append, count=lambda _: None)
+    ticks = iter([None, None])
+
+    async def tick() -> None:
+        if next(ticks, "end") == "end":
+            raise asyncio.CancelledError
+        secrets.write_text(f'tenants: [{{name: blue, keys: ["{key_hash("k")}"]}}]')
+
+    with pytest.raises(asyncio.CancelledError):
+        await reloader.watch(tick)
+    assert [one.tenants[0].name for one in applied] == ["blue"]
 
 
 def test_live_settings_exist() -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -23,7 +24,8 @@ from pydantic import ValidationError
 
 from llm_gateway.telemetry import spans as spans_of
 from llm_proxy.telemetry import make_tracing, tracing
-from llm_proxy.telemetry.otel import EXPORT_SECONDS, WAITING_SPANS, OtelTracing, otlp_exporter
+from llm_proxy.telemetry.batches import WAITING_SPANS
+from llm_proxy.telemetry.otel import EXPORT_SECONDS, OtelTracing, otlp_exporter
 from llm_proxy.telemetry.tracing import NO_SPAN, NO_TRACE, TracingSettings
 
 CHAT = "/v1/chat/completions"
@@ -152,7 +154,7 @@ def test_an_error_is_noted_where_it_happened_and_how_the_request_ended() -> None
         made.begin({}, CHAT).end("queue_full", 429)
         made.flush()
     upstream, failed, rejected = spans.get_finished_spans()
-    assert (upstream.status.status_code, upstream.status.description) == (StatusCode.ERROR, "broke off")
+    assert (upstream.status.status_code, upstream.status.description) == (StatusCode.ERROR, None)
     assert upstream.attributes == {"error.type": "ConnectionError"}
     assert failed.status.status_code is StatusCode.ERROR
     assert failed.attributes is not None
@@ -193,11 +195,13 @@ def test_settings_that_cannot_work_are_refused(wrong: dict[str, object]) -> None
 
 
 @asynccontextmanager
-async def receiver(received: list[ExportTraceServiceRequest]) -> AsyncIterator[str]:
-    """Run a minimal OTLP/HTTP receiver."""
+async def receiver(received: list[ExportTraceServiceRequest], key: str = "") -> AsyncIterator[str]:
+    """Run a minimal OTLP/HTTP receiver. If it has a key, it refuses spans without."""
 
     async def traces(request: web.Request) -> web.Response:
         body = await request.read()
+        if key and request.headers.get("authorization") != f"Bearer {key}":
+            raise web.HTTPUnauthorized
         if request.headers.get("content-encoding") == "gzip":
             raise web.HTTPUnsupportedMediaType
         received.append(ExportTraceServiceRequest.FromString(body))
@@ -254,6 +258,23 @@ def test_a_receiver_that_is_stuck_holds_no_request_up() -> None:
             one_request(made, {})
         assert not stuck.answer.is_set()
         stuck.answer.set()
+
+
+async def test_spans_bring_the_key_that_the_receiver_wants(tmp_path: Path) -> None:
+    received: list[ExportTraceServiceRequest] = []
+    key = tmp_path / "monitor.key"
+    key.write_text("secret\n")
+    async with receiver(received, key="secret") as endpoint:
+        for key_file in (None, key):
+            made = make_tracing("gateway", TracingSettings(otlp_endpoint=endpoint, otlp_key_file=key_file))
+            one_request(made, {})
+            await asyncio.to_thread(made.close)
+            assert bool(received) == (key_file is not None)
+
+
+def test_a_key_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="otlp_key_file"):
+        TracingSettings(otlp_key_file=tmp_path / "none.key")
 
 
 async def test_a_receiver_that_is_down_delays_the_end_by_little() -> None:

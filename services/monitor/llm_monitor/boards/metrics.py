@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llm_contract.gateway_metrics import GATEWAY_METRICS
-from llm_contract.metrics import ENGINE_LABELS, ENGINE_METRICS, Metric
+from llm_contract.metrics import ENGINE_LABELS, ENGINE_METRICS, SPANS, Metric
 from llm_contract.monitor_metrics import GPU_METRICS, MONITOR_METRICS, SCRAPE_METRICS
 from llm_contract.router_metrics import ROUTER_METRICS
 
@@ -42,7 +42,7 @@ class Exported:
 def exported(*more: Metric) -> dict[str, Exported]:
     """Return every name that a target exports: a histogram has three."""
     known: dict[str, Exported] = {}
-    services = (*ENGINE_METRICS, *SPECULATION_METRICS, *VLLM_METRICS, *GATEWAY_METRICS, *ROUTER_METRICS)
+    services = (*ENGINE_METRICS, *SPECULATION_METRICS, *VLLM_METRICS, *GATEWAY_METRICS, *ROUTER_METRICS, SPANS)
     for metric in (*services, *SCRAPE_METRICS, *GPU_METRICS, *MONITOR_METRICS, ALERTS, *more):
         labels = TARGET_LABELS.union(metric.labels)
         if metric.kind == "histogram":

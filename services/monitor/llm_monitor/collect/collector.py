@@ -142,7 +142,7 @@ class Collector:
         if target.url in self._local:
             return self._local[target.url][1]
         assert self._fetcher is not None, "a cycle is part of run()"
-        return partial(self._fetcher.fetch, target.url)
+        return partial(self._fetcher.fetch, target.url, target.key_file)
 
     def _drop(self, url: str, at: float) -> None:
         for task in [task for task, other in self._running.items() if other == url]:

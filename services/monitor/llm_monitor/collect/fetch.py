@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -58,10 +59,14 @@ class Fetcher:
     ) -> None:
         await self._session.close()
 
-    async def fetch(self, url: str) -> Answer:
-        """Return the page at a URL. Raises ScrapeFailed."""
+    async def fetch(self, url: str, key_file: Path | None = None) -> Answer:
+        """Return the page at a URL. Raises ScrapeFailed.
+
+        The key is read each time, so that a new one needs no restart.
+        """
+        headers = {"authorization": f"Bearer {_key(key_file)}"} if key_file else None
         try:
-            async with self._session.get(url, allow_redirects=False) as response:
+            async with self._session.get(url, headers=headers, allow_redirects=False) as response:
                 if response.status != 200:
                     raise ScrapeFailed("status", f"it answered with status {response.status}")
                 if response.headers.get("content-encoding", "identity") != "identity":
@@ -90,6 +95,13 @@ class Fetcher:
 
     def _too_long(self) -> ScrapeFailed:
         return ScrapeFailed("size", f"its page is longer than {self._max_bytes} bytes")
+
+
+def _key(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScrapeFailed("status", f"its key cannot be read: {error}") from None
 
 
 def _reason(error: OSError) -> str:

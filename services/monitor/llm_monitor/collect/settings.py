@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, model_validator
 
 from llm_monitor.collect.collector import INTERVAL, PATIENCE, TIMEOUT
 from llm_monitor.collect.discovery import FileSource, HttpSource, KubernetesSource, Source
@@ -31,6 +32,10 @@ class TargetSettings(_Section):
     address: Address = Field(description="host:port or URL; its path is /metrics if it has none")
     job: str = Field("", description="engine, gateway, router, gpu, … ; empty: detected from the names that it exports")
     labels: dict[str, str] = Field({}, description="labels of all its series; `instance` names it")
+    key_file: FilePath | None = Field(None, description="file with the key for its metrics, as the gateway wants one")
+
+    def target(self) -> Target:
+        return replace(target_of(self.address, self.job, self.labels), key_file=self.key_file)
 
 
 class KubernetesSettings(_Section):
@@ -38,6 +43,7 @@ class KubernetesSettings(_Section):
 
     namespaces: list[str] = Field([], description='empty: the monitor\'s own; "*": all')
     selector: str = Field("", description="label selector of the pods")
+    key_file: FilePath | None = Field(None, description="file with the key for their metrics, as the gateway wants one")
 
 
 class CollectSettings(_Section):
@@ -63,15 +69,13 @@ class CollectSettings(_Section):
         return Head(self.head_seconds, self.max_series, self.max_series_of_target)
 
     def static_targets(self) -> list[Target]:
-        return [
-            target_of(one) if isinstance(one, str) else target_of(one.address, one.job, one.labels)
-            for one in self.targets
-        ]
+        return [target_of(one) if isinstance(one, str) else one.target() for one in self.targets]
 
     def sources(self) -> list[Source]:
         """Return the sources of all other targets."""
         found: list[Source] = [FileSource(path) for path in self.files]
         found += [HttpSource(f"http://{url}" if "://" not in url else url) for url in self.routers]
         if self.kubernetes is not None:
-            found.append(KubernetesSource(self.kubernetes.namespaces, label_selector=self.kubernetes.selector))
+            pods = self.kubernetes
+            found.append(KubernetesSource(pods.namespaces, label_selector=pods.selector, key_file=pods.key_file))
         return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 Job = str
@@ -31,6 +32,8 @@ class Target:
     job: Job = ""
     """Empty: detected from the names that it exports."""
     labels: tuple[tuple[str, str], ...] = ()
+    key_file: Path | None = field(default=None, kw_only=True)
+    """File with the key that it wants; None if it wants none."""
     """Labels of all its series, besides `job` and `instance`. They can name another `instance`."""
 
     @property

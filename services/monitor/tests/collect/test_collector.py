@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from tests.support_exporter import Cycles, Exporter, exporter, samples
@@ -13,6 +14,7 @@ from tests.support_exporter import Cycles, Exporter, exporter, samples
 from llm_contract.testing.scripted_engine import ScriptedEngine
 from llm_monitor.collect import Collector, Target, TargetState, target_of
 from llm_monitor.collect.fetch import MAX_PAGE_BYTES, Answer
+from llm_monitor.collect.settings import TargetSettings
 from llm_monitor.metrics import MonitorMetrics
 from llm_monitor.series import Head, Matcher
 
@@ -37,6 +39,19 @@ async def test_an_engine_is_recognised_and_its_series_are_labelled() -> None:
         assert samples(head, "up", **labels)[:2] == [1, 1]
         assert samples(head, "scrape_samples_scraped", **labels)[0] == state(cycles, instance).samples > 5
         assert 0 < samples(head, "scrape_duration_seconds", **labels)[0] < 10
+
+
+async def test_a_target_gets_the_key_in_its_file_and_a_lost_file_is_a_failed_scrape(tmp_path: Path) -> None:
+    key = tmp_path / "gateway.key"
+    key.write_text("sk-one\n")
+    async with exporter() as served:
+        target = TargetSettings(address=served.address, key_file=key).target()
+        async with Cycles(collector(target)) as cycles:
+            await cycles.until(lambda: b"authorization: bearer sk-one\r\n" in served.asked.lower())
+            key.write_text("sk-two\n")
+            await cycles.until(lambda: b"authorization: bearer sk-two\r\n" in served.asked.lower())
+            key.unlink()
+            await cycles.until(lambda: "its key cannot be read" in state(cycles, served.address).error)
 
 
 async def test_a_target_that_dies_ends_its_series_and_comes_back() -> None:

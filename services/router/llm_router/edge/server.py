@@ -71,6 +71,8 @@ class EdgeServer:
             on_wait=self._waits,
         )
         self.metrics = RouterMetrics(self.fleet, self.queues.depth)
+        if settings.tracing.otlp_endpoint:
+            self.metrics.observe_spans(self.tracing.counts)
         self._demand = None if self._control is None else Demand(self._control, self.fleet, self.queues.depth)
         self.proxy = Proxy(
             settings,

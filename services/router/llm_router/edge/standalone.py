@@ -19,6 +19,7 @@ import uvloop
 from pydantic import Field
 from yarl import URL
 
+from llm_contract import logs
 from llm_contract.settings import ServiceSettings, load
 from llm_proxy.upstream.addresses import BaseUrl
 from llm_proxy.upstream.client import EngineError
@@ -28,7 +29,7 @@ from llm_router.edge.settings import EdgeSettings
 from llm_router.fleet import EngineInfo, Fleet
 from llm_router.settings import ModelSettings, PolicyName
 
-SOURCE = "standalone"
+SOURCE, SERVICE = "standalone", "llm-router"
 ASK_SECONDS = 1.0
 """Time between two questions to an engine whose model is not known."""
 ANSWER_TIMEOUT = 2.0
@@ -126,8 +127,8 @@ async def serve(settings: StandaloneSettings) -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Run `llm-router edge`."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     settings = load(StandaloneSettings, prog="llm-router edge", argv=argv)
+    logs.configure(SERVICE, settings.log_format, logging.WARNING)
     try:
         uvloop.run(serve(settings))
     except OSError as error:  # the port is taken, or the host is not an address of this machine

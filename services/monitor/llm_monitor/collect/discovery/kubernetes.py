@@ -12,6 +12,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,14 @@ MAX_BYTES = 64 * 2**20
 
 
 class KubernetesSource:
-    """`namespaces` is the monitor's own if empty; "*" means all."""
+    """`namespaces` is the monitor's own if empty; "*" means all. `key_file` has the key that pods want for their metrics."""
 
     def __init__(
         self,
         namespaces: Sequence[str] = (),
         *,
         label_selector: str = "",
+        key_file: Path | None = None,
         interval: float = 5.0,
         account: Path = ACCOUNT,
         address: str = "",
@@ -46,6 +48,7 @@ class KubernetesSource:
         self._address = address
         self._namespaces = namespaces
         self._selector = label_selector
+        self._key_file = key_file
 
     async def find(self) -> list[Target]:
         # The token is read each time, as Kubernetes replaces it before it expires.
@@ -55,7 +58,7 @@ class KubernetesSource:
         connector = aiohttp.TCPConnector(ssl=self._trust())
         async with aiohttp.ClientSession(self._base(), headers=headers, connector=connector) as session:
             found = [
-                target
+                replace(target, key_file=self._key_file)
                 for name in namespaces
                 for pod in await _pods(session, name, self._selector)
                 for target in targets_of_pod(pod)

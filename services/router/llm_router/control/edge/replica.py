@@ -16,6 +16,7 @@ from typing import Any
 import uvloop
 from ray import serve
 
+from llm_contract import logs
 from llm_router.control import memory
 from llm_router.control.edge.engine_lists import EngineLists
 from llm_router.control.edge.plane import ControlPlane
@@ -34,6 +35,7 @@ class Edge:
 
     async def __init__(self, args: dict[str, Any]) -> None:  # type: ignore[misc]  # Serve awaits it
         self.settings = EdgeAppSettings(**args)
+        logs.configure("llm-router", self.settings.log_format, logging.WARNING)
         self._loop = uvloop.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True, name="edge").start()
         edge_id = serve.get_replica_context().replica_id.unique_id

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from llm_contract import headers
+from llm_contract import headers, logs
 from llm_contract.errors import ApiError, ErrorKind
 from llm_proxy.edge.responses import WholeResponse, error_response
 from llm_proxy.outcomes import ENGINE_REJECTED, OK
@@ -88,6 +88,7 @@ class Proxy:
         job: Job | None = None
         outcome, status = ErrorKind.INTERNAL.label, ErrorKind.INTERNAL.status
         name = request_id(request.headers)
+        logs.concern(name, trace.trace_id or headers.trace_id(request.headers))
         self.open += 1
         try:
             job = await self._admit(request, name, arrived, trace)
@@ -101,8 +102,11 @@ class Proxy:
             outcome, status = ErrorKind.CLIENT_CLOSED.label, ErrorKind.CLIENT_CLOSED.status
             raise
         finally:
-            self._settle(job, outcome, self._clock() - arrived)
+            seconds = self._clock() - arrived
+            self._settle(job, outcome, seconds)
             trace.end(outcome, status)
+            access, path = self._settings.access_log, f"POST {request.path}"
+            logs.request_ended(access, path, status=status, outcome=outcome, seconds=seconds)
         if self.lame_duck and not response.prepared:
             response.force_close()
         return response

@@ -1,0 +1,1 @@
+"""Capacity planning: KV cache bytes, concurrency, and the replicas that a service level needs."""

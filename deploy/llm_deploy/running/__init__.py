@@ -1,0 +1,1 @@
+"""A running deployment: facts about its containers, what drills do to them, and what clients and operators see."""

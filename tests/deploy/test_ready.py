@@ -1,0 +1,193 @@
+"""Drills and readiness checks on the shipped Compose stack: green as it is, and red for each fault."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from deploy.support_compose import Project, docker, image_of, project
+from deploy.test_compose import need
+
+from llm_deploy import paths
+from llm_deploy.drills.expectation import read
+from llm_deploy.drills.faults import FAULTS
+from llm_deploy.drills.game_day import hold
+from llm_deploy.drills.key import configuration, digest, rewritten
+from llm_deploy.errors import DeployError
+from llm_deploy.ready.check import Finding, Subject, carry_out
+from llm_deploy.ready.checks import CHECKS
+from llm_deploy.running.compose import LABEL, Compose
+from llm_deploy.running.deployment import Keys
+from llm_deploy.running.waiting import eventually
+
+SECONDS = 60.0
+BY_INSPECTION = (
+    *("non-root", "read-only-root", "privileges", "limits", "probes", "restarts", "log-rotation", "versions-pinned"),
+    *("secrets-in-files", "drain-time", "encrypted"),
+)
+DISTURBING = {"alerts-fire", "hung-is-noticed", "engines-restart", "drains", "load-1.2x", "saturated-stays"}
+SPARE = "gateway-9"
+GOOD = {
+    "user": "--user 10001:10001",
+    "root": "--read-only",
+    "rights": "--cap-drop ALL --security-opt no-new-privileges",
+    "memory": "--memory 256m",
+    "cpus": "--cpus 0.5",
+    "health": "--health-cmd true",
+    "restart": "--restart unless-stopped",
+    "logs": "--log-opt max-size=1m",
+    "stop": "--stop-timeout 75",
+    "port": "--publish 127.0.0.1::8080",
+    "environment": "--env KEY_FILE=/run/secrets/key",
+}
+FAULTY = [
+    ("non-root", {"user": "--user 0"}),
+    ("read-only-root", {"root": ""}),
+    ("privileges", {"rights": "--security-opt no-new-privileges"}),
+    ("privileges", {"rights": "--cap-drop ALL"}),
+    ("limits", {"memory": ""}),
+    ("limits", {"cpus": ""}),
+    ("probes", {"health": "--no-healthcheck"}),
+    ("restarts", {"restart": ""}),
+    ("log-rotation", {"logs": "--log-driver json-file"}),
+    ("secrets-in-files", {"environment": "--env ENGINE_API_KEY=sk-1"}),
+    ("drain-time", {"stop": "--stop-timeout 10"}),
+    ("encrypted", {"port": "--publish 0.0.0.0::8080"}),
+]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+    """The shipped stack, for all tests of this file: each leaves it as it was."""
+    try:
+        docker("version")
+    except (AssertionError, FileNotFoundError) as error:
+        pytest.skip(f"the stack needs Docker: {error}")
+    need("engine", "router", "gateway", "monitor")
+    folder = tmp_path_factory.mktemp("ready")
+    with project(folder) as run:
+        run.up()
+        yield Compose(run.name, _keys(run))
+
+
+def _keys(run: Project) -> Keys:
+    return Keys(run.key("client"), run.key("admin"), run.key("monitor"))
+
+
+def find(name: str, stack: Compose) -> Finding:
+    check = next(each for each in CHECKS if each.name == name)
+    return carry_out(check, Subject(stack), disturb=True).finding
+
+
+@contextmanager
+def spare(stack: Compose, image: str = "", **changed: str) -> Iterator[None]:
+    """Add a container to the project that a check judges like the others, with some flags changed."""
+    network = next(iter(stack.inspect()[0]["NetworkSettings"]["Networks"]))
+    flags = shlex.split(" ".join({**GOOD, **changed}.values()))
+    labels = ("--label", f"{LABEL}={stack.name}", "--label", f"com.docker.compose.service={SPARE}")
+    engines = ("--engines", "http://127.0.0.1:1", "--require-keys", "false")
+    started = docker("run", "--detach", "--network", network, "--tmpfs", "/tmp", *labels, *flags,
+                     image or image_of("gateway"), *engines).strip()  # fmt: skip
+    try:
+        yield
+    finally:
+        docker("rm", "--force", started)
+
+
+@pytest.mark.parametrize("name", [check.name for check in CHECKS if check.name not in DISTURBING | {"packages-locked"}])
+def test_the_shipped_stack_is_green(stack: Compose, name: str) -> None:
+    finding = find(name, stack)
+    assert finding.state != "red", finding.evidence
+
+
+def test_images_hold_the_packages_of_their_locks(stack: Compose) -> None:
+    if not (paths.DEPLOY / "images" / "locks").is_dir() or not image_of("gateway").startswith("llm-lab/"):
+        pytest.skip("the images are not those that `./lab images` builds")
+    finding = find("packages-locked", stack)
+    assert finding.state == "green", finding.evidence
+
+
+def test_a_good_container_more_changes_nothing(stack: Compose) -> None:
+    with spare(stack):
+        for name in BY_INSPECTION:
+            finding = find(name, stack)
+            assert finding.state == "green", finding.evidence
+
+
+@pytest.mark.parametrize(("name", "changed"), FAULTY)
+def test_a_faulty_container_is_red_and_named(stack: Compose, name: str, changed: dict[str, str]) -> None:
+    with spare(stack, **changed):
+        finding = find(name, stack)
+    assert finding.state == "red"
+    assert finding.evidence.startswith(SPARE)
+
+
+def test_an_image_without_a_version_is_red(stack: Compose) -> None:
+    docker("tag", image_of("gateway"), "llm-test-unpinned:latest")
+    try:
+        with spare(stack, "llm-test-unpinned:latest"):
+            finding = find("versions-pinned", stack)
+    finally:
+        docker("rmi", "llm-test-unpinned:latest")
+    assert finding == Finding("red", f"{SPARE}: llm-test-unpinned:latest is not pinned")
+
+
+def test_a_default_key_is_red(stack: Compose) -> None:
+    path = configuration(stack)
+    text = path.read_text()
+    with rewritten(path, text.replace(digest(stack.keys.client), digest("changeme"))):
+        assert eventually(lambda: "changeme: 200" in find("keys-required", stack).evidence, SECONDS)
+        assert find("keys-required", stack).state == "red"
+    assert eventually(lambda: find("keys-required", stack).state == "green", SECONDS)
+
+
+def test_a_damaged_database_is_red(stack: Compose) -> None:
+    damage = "open('/data/damaged.db', 'wb').write(b'SQLite format 3' + bytes(4081))"
+    stack.run_in("gateway", "python", "-c", damage)
+    try:
+        finding = find("backups-restore", stack)
+    finally:
+        stack.run_in("gateway", "python", "-c", "import os; os.remove('/data/damaged.db')")
+    assert finding.state == "red"
+
+
+def test_a_dead_engine_is_red_in_all_that_is_observed(stack: Compose) -> None:
+    stack.signal("engine-1", "KILL")
+    try:
+        assert eventually(lambda: find("quiet", stack).state == "red", SECONDS)
+        assert "engine-1" in find("targets-up", stack).evidence
+        assert find("engines-restart", stack).state == "red"
+    finally:
+        stack.start("engine-1")
+    assert eventually(lambda: find("quiet", stack).state == "green", 3 * SECONDS)
+
+
+@pytest.mark.parametrize("name", ["fill-disk", "bad-config", "expire-key"])
+def test_a_drill_agrees_with_its_runbook(stack: Compose, name: str) -> None:
+    outcome = hold(read()[name], FAULTS[name], stack, print)
+    assert outcome.agrees, outcome.rows
+
+
+def test_a_drill_that_needs_a_missing_service_says_so(stack: Compose) -> None:
+    with pytest.raises(DeployError, match="redis does not run; running are engine-0"):
+        hold(read()["cut-redis"], FAULTS["cut-redis"], stack, print)
+
+
+def test_the_first_looks_of_runbooks_are_commands_that_run(stack: Compose) -> None:
+    """Run the blocks under "First look" that look into a container; the others ask for an address of the reader's."""
+    ran = 0
+    for page in sorted((paths.ROOT / "docs" / "runbooks").glob("*.md")):
+        section = page.read_text().partition("## First look")[2].partition("## Decide")[0]
+        for command, text in re.findall(r"^docker compose (exec|logs|ps) (.*)$", section, re.MULTILINE):
+            words = shlex.split(text)
+            if command == "exec":
+                service, *inside = words
+                stack.run_in(service, *inside)
+                ran += 1
+            elif command == "logs" and words[-1] != "redis":
+                stack.logs(words[-1])
+                ran += 1
+    assert ran >= 5
