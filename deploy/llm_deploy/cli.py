@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from llm_deploy.errors import DeployError
+from llm_deploy.images import cli as images
 
 EXIT_INTERRUPTED = 130
 
@@ -31,5 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./lab", description=__doc__)
     parser.set_defaults(command=None)
-    parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    images.add_commands(commands)
     return parser

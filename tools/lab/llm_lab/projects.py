@@ -18,7 +18,9 @@ COURSE = {
     "cards": "review the cards that are due, or write them as an Anki deck",
     "traces": "record the traces that the pages replay",
 }
-DEPLOY: dict[str, str] = {}
+DEPLOY = {
+    "images": "build the container images, measure them, list what is in them",
+}
 PACKAGES = {**dict.fromkeys(COURSE, "llm_course"), **dict.fromkeys(DEPLOY, "llm_deploy")}
 """Command -> import package that carries it out."""
 COMMANDS = COURSE | DEPLOY
