@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from llm_deploy.autoscale import cli as autoscale
 from llm_deploy.compose import cli as compose
 from llm_deploy.errors import DeployError
+from llm_deploy.images import cli as images
 from llm_deploy.kubernetes import cli as cluster
 from llm_deploy.observability import cli as observability
 
@@ -36,6 +37,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./lab", description=__doc__)
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for package in (autoscale, cluster, compose, observability):
+    for package in (autoscale, cluster, compose, images, observability):
         package.add_commands(commands)
     return parser

@@ -237,7 +237,7 @@ def test_bad_input_is_one_line_and_nothing_starts(tmp_path: Path) -> None:
             ({"GATEWAY_PORT": port}, f"port {port}, which gateway publishes, is in use by"),
             ({"LLM_LAB_VERSION": "never"}, "`./lab images engine gateway` builds them"),
             ({}, "a key is configured by its hash"),
-            ({"DOCKER_HOST": "unix:///nowhere.sock"}, "no Docker daemon answers at unix:///nowhere.sock"),
+            ({"DOCKER_HOST": "unix:///nowhere.sock"}, "no Docker daemon answers at DOCKER_HOST=unix:///nowhere.sock"),
         ):
             done = Project(run.stack, run.variables | variables).lab("gateway", "up")
             assert done.returncode == 1
