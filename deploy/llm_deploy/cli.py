@@ -11,6 +11,7 @@ from llm_deploy.capacity import cli as capacity
 from llm_deploy.compose import cli as compose
 from llm_deploy.drills import cli as drills
 from llm_deploy.errors import DeployError
+from llm_deploy.images import cli as images
 from llm_deploy.kubernetes import cli as cluster
 from llm_deploy.observability import cli as observability
 from llm_deploy.ready import cli as ready
@@ -39,6 +40,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./lab", description=__doc__)
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for package in (autoscale, capacity, cluster, compose, drills, observability, ready):
+    for package in (autoscale, capacity, cluster, compose, drills, images, observability, ready):
         package.add_commands(commands)
     return parser

@@ -31,6 +31,9 @@ STAND_INS = {
 }
 """Public images that no registry serves here: Debian's programs, and the one that the image starts."""
 
+TEMPLATES = Path("/usr/share/prometheus/alertmanager")
+"""Debian's Alertmanager reads its default templates from there; the public image has them inside."""
+
 
 @dataclass(frozen=True)
 class Project:
@@ -101,11 +104,13 @@ def stand_in(name: str, folder: Path) -> Iterator[str]:
     programs, entry = STAND_INS[name]
     for program in programs:
         shutil.copy(shutil.which(program) or program, folder)
+    shutil.copytree(TEMPLATES, folder / "templates")
     image = f"llm-test-{name}:{os.getpid()}"
     lines = (
         f"FROM {image_of('gateway')}",
         "USER 0",
         f"COPY {' '.join(programs)} /usr/bin/",
+        "COPY templates /usr/share/prometheus/alertmanager",
         f'RUN ["python", "-c", "import os; os.mkdir(\'/{name}\'); os.chown(\'/{name}\', 65534, 65534)"]',
         f'ENTRYPOINT ["/usr/bin/{entry}"]',
         "HEALTHCHECK NONE",

@@ -25,6 +25,7 @@ from deploy.support_compose import (
 from support import eventually
 
 from llm_deploy.compose.preflight import check_docker
+from llm_deploy.compose.stack import CAPSTONES, PROFILES
 from llm_deploy.errors import DeployError
 from llm_monitor.boards.catalog import BOARDS
 from llm_monitor.boards.check import empty
@@ -90,6 +91,12 @@ def test_a_capstone_alone_is_healthy_answers_and_leaves_nothing(
         assert run.left()
         assert run.lab(capstone, "down", "--volumes").returncode == 0
         assert run.left() == []
+
+
+@pytest.mark.parametrize("capstone", [None, *CAPSTONES])
+def test_docker_compose_accepts_each_file_with_all_profiles(capstone: str | None, tmp_path: Path) -> None:
+    with project(tmp_path, capstone, () if capstone else list(PROFILES)) as run:
+        run.compose("config", "--quiet")
 
 
 def test_a_job_writes_its_results_and_ends(tmp_path: Path) -> None:
@@ -230,7 +237,7 @@ def test_bad_input_is_one_line_and_nothing_starts(tmp_path: Path) -> None:
             ({"GATEWAY_PORT": port}, f"port {port}, which gateway publishes, is in use by"),
             ({"LLM_LAB_VERSION": "never"}, "`./lab images engine gateway` builds them"),
             ({}, "a key is configured by its hash"),
-            ({"DOCKER_HOST": "unix:///nowhere.sock"}, "no Docker daemon answers at unix:///nowhere.sock"),
+            ({"DOCKER_HOST": "unix:///nowhere.sock"}, "no Docker daemon answers at DOCKER_HOST=unix:///nowhere.sock"),
         ):
             done = Project(run.stack, run.variables | variables).lab("gateway", "up")
             assert done.returncode == 1

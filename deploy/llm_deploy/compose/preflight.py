@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import socket
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -16,12 +13,11 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from llm_deploy import docker
 from llm_deploy.compose import secrets
 from llm_deploy.compose.stack import Stack, published
 from llm_deploy.errors import DeployError
 
-LEAST_COMPOSE = (2, 20)
-"""`include` came with 2.20."""
 ANSWER_SECONDS = 5.0
 
 
@@ -33,24 +29,13 @@ def problems(stack: Stack) -> list[str]:
 
 
 def check_docker() -> None:
-    """Raise DeployError without Docker, without the right to use it, or with a Compose that is too old."""
-    if shutil.which("docker") is None:
-        raise DeployError("there is no docker command; install Docker 20.10 or later and Compose 2.20 or later")
-    daemon = _docker("version", "--format", "{{.Server.Version}}")
-    if daemon.returncode:
-        where = os.environ.get("DOCKER_HOST", "its default socket")
-        if "permission denied" in daemon.stderr.lower():
-            raise DeployError(
-                f"you have no rights on Docker at {where}; join its group (usermod -aG docker), or be root"
-            )
-        raise DeployError(f"no Docker daemon answers at {where}; start it, or set DOCKER_HOST")
-    compose = _docker("compose", "version", "--short")
-    version = re.match(r"v?(\d+)\.(\d+)", compose.stdout.strip())
-    least = ".".join(map(str, LEAST_COMPOSE))
-    if compose.returncode or version is None:
-        raise DeployError(f"Docker has no compose plugin; install Compose {least} or later")
-    if tuple(map(int, version.groups())) < LEAST_COMPOSE:
-        raise DeployError(f"Compose {compose.stdout.strip()} is too old; install {least} or later")
+    """Find Docker, or as root start one. Raise DeployError without it, without rights, or if Compose is too old.
+
+    Compose is started with this process's variables, so the daemon that was found is one of them.
+    """
+    environment = docker.connect()
+    docker.require_compose(environment)
+    os.environ.update(environment)
 
 
 def _images(model: Mapping[str, Any]) -> Iterator[str]:
@@ -137,5 +122,5 @@ def _vllm(stack: Stack) -> Iterator[str]:
         yield f"VLLM_URL {url} does not answer ({reason}); start vLLM there, or unset it"
 
 
-def _docker(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["docker", *words], check=False, capture_output=True, text=True)
+def _docker(*words: str) -> docker.Done:
+    return docker.call(*words, environment=dict(os.environ))

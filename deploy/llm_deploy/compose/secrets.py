@@ -105,6 +105,6 @@ def _write_new(path: Path, text: str) -> bool:
     """Write a file unless it is there; return whether it was written."""
     if path.exists():
         return False
-    path.write_text(text + ("\n" if text and not text.endswith("\n") else ""))
+    path.write_text(text)  # no line break after a key: the OpenTelemetry Collector would send it
     path.chmod(0o644)
     return True

