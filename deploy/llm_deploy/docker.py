@@ -122,7 +122,8 @@ def _daemon() -> list[str]:
 
 def _can_lower_oom_score() -> bool:
     """Try it in a process that ends at once: containers inside containers often lack CAP_SYS_RESOURCE."""
-    return not subprocess.run(("sh", "-c", "echo -998 > /proc/self/oom_score_adj"), capture_output=True).returncode
+    command = ("sh", "-c", "echo -998 > /proc/self/oom_score_adj")
+    return not subprocess.run(command, capture_output=True, check=False).returncode
 
 
 def _own_pid() -> int | None:

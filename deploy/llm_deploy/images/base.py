@@ -65,7 +65,9 @@ def _from_packages(kind: str, environment: docker.Environment) -> str:
         done = docker.call("import", "-", image, environment=environment, stdin=packages.stdout)
         _, errors = packages.communicate()
     if packages.returncode or done.returncode:
-        raise DeployError(f"{image} could not be made: {(errors.decode().strip() or docker.reason(done)).splitlines()[-1]}")
+        raise DeployError(
+            f"{image} could not be made: {(errors.decode().strip() or docker.reason(done)).splitlines()[-1]}"
+        )
     return image
 
 

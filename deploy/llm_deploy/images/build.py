@@ -34,10 +34,9 @@ def build(image: Image, base: Base, environment: docker.Environment) -> Built:
     started = time.monotonic()
     log = OUT / "images" / f"{image.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    variables = environment | {"DOCKER_BUILDKIT": "1"}
     with log.open("w") as output:
-        done = subprocess.run(
-            _command(image, base), cwd=ROOT, env=environment | {"DOCKER_BUILDKIT": "1"}, stdout=output, stderr=output
-        )
+        done = subprocess.run(_command(image, base), cwd=ROOT, env=variables, stdout=output, stderr=output, check=False)
     if done.returncode:
         last = (log.read_text().strip().splitlines() or ["no output"])[-1]
         raise DeployError(f"image {image.name} could not be built, see {log.relative_to(ROOT)}: {last}")

@@ -39,7 +39,9 @@ IMAGES = {
     for image in (
         Image("engine", _ENGINE, 900, without=_NO_GPU),
         Image("gateway", ("llm_contract", "llm_proxy", "llm_report", "llm_traces", "llm_gateway"), 260),
-        Image("router", ("llm_contract", "llm_proxy", "llm_report", "llm_router"), 260, without=("llm_router.control",)),
+        Image(
+            "router", ("llm_contract", "llm_proxy", "llm_report", "llm_router"), 260, without=("llm_router.control",)
+        ),
         Image("router-ray", (*_ENGINE, "llm_proxy", "llm_router"), 1400, without=_NO_GPU),
         Image("monitor", ("llm_contract", "llm_report", "llm_monitor"), 330),
         Image("bench", ("llm_contract", "llm_measure", "llm_report", "llm_traces", "llm_bench"), 330),

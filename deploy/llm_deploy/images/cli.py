@@ -14,7 +14,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     images.add_argument(
         "--base",
         metavar="IMAGE",
-        help=f"base image with Python 3.11, by default {base.PULLED}; {base.DEBIAN} makes a stand-in from Debian's packages",
+        help=f"base with Python 3.11, default {base.PULLED}; {base.DEBIAN} makes a stand-in from Debian's packages",
     )
     images.set_defaults(command=_images)
 
@@ -28,7 +28,5 @@ def _images(arguments: argparse.Namespace) -> None:
     for image in images:
         built = build.build(image, bases, environment)
         sbom.write(image, build.labels(), environment)
-        print(
-            f"{built.tag:34} {built.megabytes:5.0f} MB {image.max_megabytes:5} MB {built.seconds:6.1f} s", flush=True
-        )
-    print(f"their packages: {build.OUT.relative_to(build.ROOT)}/images/*.cdx.json and *.packages.txt")
+        print(f"{built.tag:34} {built.megabytes:5.0f} MB {image.max_megabytes:5} MB {built.seconds:6.1f} s", flush=True)
+    print("their packages: out/images/*.cdx.json and *.packages.txt")

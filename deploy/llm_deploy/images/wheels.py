@@ -46,5 +46,7 @@ def _download(lock: Path) -> None:
 
 
 def _reason(stderr: str) -> str:
-    lines = [line for line in stderr.splitlines() if line.startswith("ERROR: ")] or stderr.splitlines() or ["pip failed"]
+    lines = (
+        [line for line in stderr.splitlines() if line.startswith("ERROR: ")] or stderr.splitlines() or ["pip failed"]
+    )
     return lines[-1].removeprefix("ERROR: ")
