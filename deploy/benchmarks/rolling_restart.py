@@ -1,11 +1,12 @@
 """Restart each service on the real cluster under load, several times: no request may fail and no stream be cut.
 
     ./lab cluster up
-    python deploy/benchmarks/rolling_restart.py --times 5 --tokens 1900      # writes deploy/results/rolling_restart.json
+    python deploy/benchmarks/rolling_restart.py --times 5 --tokens 1900     # writes deploy/results/rolling_restart.json
 
-The load is 20 requests a second and 20 streams of the shipped model, one after the other each, at the gateway's NodePort.
-Streams should last about 30 s: choose --tokens by the machine, at most 1,900. The last round is the negative control:
-the same manifests without preStop, where requests must fail. Exit status 1 if one of them does not come out as it should.
+The load is 20 requests a second and 20 clients that read one stream of the shipped model after the other, at the
+gateway's NodePort. Streams should last about 30 s: choose --tokens by the machine, at most 1,900. The last round is the
+negative control: the same manifests without preStop, where requests must fail. Exit status 1 if a round does not come
+out as it should.
 """
 
 from __future__ import annotations
@@ -39,24 +40,27 @@ def main() -> int:
     secrets = STATE / "secrets"
     items = trial.manifests()
     key = trial.deploy(secrets, items)
-    rounds = []
-    for number in range(arguments.times):
-        rounds.append(asyncio.run(under_load(key, arguments.tokens, arguments.services)))
-        print(f"round {number + 1}: {json.dumps(rounds[-1])}", flush=True)
-    trial.deploy(secrets, trial.without_pre_stop(items))
-    control = asyncio.run(under_load(key, arguments.tokens, CONTROLLED))
-    print(f"without preStop: {json.dumps(control)}", flush=True)
-    result = {
+    result: dict[str, Any] = {
         "measured": time.strftime("%Y-%m-%d"),
         "cores": os.cpu_count(),
         "load": f"{RATE:g} requests/s and {STREAMS} streams of {arguments.tokens} tokens",
-        "rounds": rounds,
-        "without_pre_stop": control,
+        "rounds": [],
     }
-    arguments.out.parent.mkdir(exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    lost = sum(one["failed"] + one["cut"] for one in rounds)
+    for number in range(arguments.times):
+        result["rounds"].append(asyncio.run(under_load(key, arguments.tokens, arguments.services)))
+        print(f"round {number + 1}: {json.dumps(result['rounds'][-1])}", flush=True)
+        save(arguments.out, result)
+    trial.deploy(secrets, trial.without_pre_stop(items))
+    control = asyncio.run(under_load(key, arguments.tokens, CONTROLLED))
+    print(f"without preStop: {json.dumps(control)}", flush=True)
+    save(arguments.out, {**result, "without_pre_stop": control})
+    lost = sum(one["failed"] + one["cut"] for one in result["rounds"])
     return 1 if lost or not control["failed"] + control["cut"] else 0
+
+
+def save(path: Path, result: dict[str, Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
 
 
 async def under_load(key: str, tokens: int, services: list[str] | tuple[str, ...]) -> dict[str, Any]:

@@ -61,7 +61,9 @@ def settings_of(overlay: str, name: str, model: type[ServiceSettings], folder: P
     for line in ("otlp_key_file", "key_file"):
         assert line not in text or "/run/secrets/" in text
     path = folder / f"{name}.yaml"
-    path.write_text(text.replace("/run/secrets/monitor/monitor.key", str(path)).replace("/run/secrets/monitor.key", str(path)))
+    path.write_text(
+        text.replace("/run/secrets/monitor/monitor.key", str(path)).replace("/run/secrets/monitor.key", str(path))
+    )
     return read(model, prog=name, argv=["--config", str(path), *flags])
 
 
@@ -272,7 +274,11 @@ def _selects(selector: Manifest, pod: Manifest) -> bool:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_network_lets_through_what_is_needed_and_nothing_else(overlay: str) -> None:
     found = {
-        (source, target, workload(overlay, target)["spec"]["template"]["spec"]["containers"][0]["ports"][0]["containerPort"])
+        (
+            source,
+            target,
+            workload(overlay, target)["spec"]["template"]["spec"]["containers"][0]["ports"][0]["containerPort"],
+        )
         for source in SERVICES
         for target in SERVICES
         if source != target and allowed(overlay, source, target)

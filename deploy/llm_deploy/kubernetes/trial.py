@@ -25,7 +25,8 @@ SECRETS = {
     "monitor-key": ("monitor.key",),
 }
 """Secret -> the files in it."""
-READY_SECONDS = 240.0
+READY_SECONDS = 600.0
+"""A rollout waits for the drains of all its pods, one after the other."""
 WORKLOADS = ("statefulset/engine", "deployment/router", "deployment/gateway", "statefulset/monitor")
 
 
@@ -86,7 +87,12 @@ def apply(items: list[Manifest]) -> None:
 
 
 def secret(name: str, files: dict[str, str]) -> Manifest:
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": NAMESPACE}, "stringData": files}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "stringData": files,
+    }
 
 
 def deploy(folder: Path, items: list[Manifest]) -> str:

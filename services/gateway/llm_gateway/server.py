@@ -119,12 +119,12 @@ async def _drain(gateway: Gateway, runner: EdgeRunner, signals: asyncio.Queue[in
 
 
 async def _say_goodbye_and_drain(gateway: Gateway, runner: EdgeRunner) -> None:
-    """Serve on for `lame_duck` seconds, in which clients learn to go elsewhere. Then drain."""
+    """Serve on until the clients have gone elsewhere, if `lame_duck` says so. Then drain."""
     if gateway.settings.lame_duck:
         gateway.proxy.lame_duck = True
-        await asyncio.sleep(gateway.settings.lame_duck)
+        await gateway.proxy.quiet(gateway.settings.lame_duck)
         if runner.server is not None:
-            runner.server.pre_shutdown()  # closes idle connections, and the others after their answer
+            runner.server.pre_shutdown()  # closes the idle connections
     await gateway.proxy.drain()
 
 

@@ -133,7 +133,8 @@ class GatewaySettings(ServiceSettings, env_prefix="LLM_GATEWAY_"):
     lame_duck: float = Field(
         0.0,
         ge=0,
-        description="first seconds of the drain, in which requests are still served and answers close their connections",
+        description="in a drain, serve requests on open connections and close these, until none came for that many "
+        "seconds; 0: refuse them",
     )
 
     @model_validator(mode="after")
