@@ -1,6 +1,6 @@
 """The shipped manifests on a real one-node Kubernetes: rollouts, budgets, hangs and saturation, under load.
 
-Needs root, Docker, the images of ./lab images and the programs of tools/kubernetes. LLM_LAB_ROLL_TOKENS is the length
+Needs root, Docker, the images of ./lab images and Kubernetes' programs in LLM_LAB_KUBERNETES. LLM_LAB_ROLL_TOKENS is the length
 of the streams; deploy/benchmarks/rolling_restart.py is the full measurement.
 """
 

@@ -19,6 +19,7 @@ COURSE = {
     "traces": "record the traces that the pages replay",
 }
 DEPLOY: dict[str, str] = {
+    "cluster": "a one-node Kubernetes on this machine, for tests: up, down, status, load",
     "compose": "run a capstone, or all of them, in containers: up, down, status, logs, secrets",
 }
 PACKAGES = {**dict.fromkeys(COURSE, "llm_course"), **dict.fromkeys(DEPLOY, "llm_deploy")}

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import tempfile
 import urllib.request
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -166,5 +167,5 @@ def _remove_rules() -> None:
         subprocess.run((str(program), "--cleanup"), capture_output=True, check=False)
 
 
-def _wait(what: str, cluster: Layout, condition: processes.Callable[[], bool]) -> None:
+def _wait(what: str, cluster: Layout, condition: Callable[[], bool]) -> None:
     processes.wait(what, condition, seconds=START_SECONDS, hint=f"see {cluster.logs}")

@@ -72,7 +72,7 @@ def binaries() -> Path:
     missing = [name for name in BUILT if not os.access(folder / name, os.X_OK)]
     if missing:
         raise DeployError(
-            f"{folder} lacks {', '.join(missing)}; build them once with tools/kubernetes, "
+            f"{folder} lacks {', '.join(missing)}; build them from Debian bookworm's source package kubernetes, "
             "or set LLM_LAB_KUBERNETES to a folder that has them"
         )
     return folder
