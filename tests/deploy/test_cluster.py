@@ -1,7 +1,7 @@
 """The shipped manifests on a real one-node Kubernetes: rollouts, budgets, hangs and saturation, under load.
 
-Needs root, Docker, the images of ./lab images and Kubernetes' programs in LLM_LAB_KUBERNETES. LLM_LAB_ROLL_TOKENS is the length
-of the streams; deploy/benchmarks/rolling_restart.py is the full measurement.
+Needs root, Docker, the images of ./lab images and LLM_LAB_KUBERNETES. LLM_LAB_ROLL_TOKENS is the
+length of the streams; deploy/benchmarks/rolling_restart.py is the full measurement.
 """
 
 from __future__ import annotations
