@@ -202,6 +202,7 @@ class ServerConfig:
     )
     root_path: str = setting("", "path under which a proxy in front exposes this server")
     debug: bool = setting(False, "show the traceback of an error that ends the program")
+    stall_timeout: float = setting(60, "seconds of one step after which /health fails; 0: never", Bounds(at_least=0))
     shutdown_timeout: float = setting(30, "seconds that running requests have to finish after SIGTERM", Bounds(above=0))
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ import uvicorn
 from llm_engine import Engine, EngineConfig
 from llm_engine.metrics import EngineMetrics
 from llm_engine.server.app import build_app
+from llm_engine.settings import ServerConfig
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
@@ -35,9 +36,9 @@ def find_models() -> Path:
 class Server:
     """The real application on uvicorn, in a thread, on a loopback port."""
 
-    def __init__(self, engine: Engine, metrics: EngineMetrics) -> None:
+    def __init__(self, engine: Engine, metrics: EngineMetrics, options: ServerConfig | None = None) -> None:
         self.engine = engine
-        self.app = build_app(engine, metrics, MODEL_NAME)
+        self.app = build_app(engine, metrics, MODEL_NAME, options)
         self._uvicorn = uvicorn.Server(
             uvicorn.Config(self.app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=2)
         )
@@ -71,10 +72,10 @@ class Server:
 
 
 @contextmanager
-def running_server(**settings: Any) -> Iterator[Server]:
+def running_server(*, options: ServerConfig | None = None, **settings: Any) -> Iterator[Server]:
     metrics = EngineMetrics(MODEL_NAME)
     config = EngineConfig(str(find_models() / "zoo" / "llama"), check_invariants=True, **settings)
-    server = Server(Engine(config, [metrics]), metrics)
+    server = Server(Engine(config, [metrics]), metrics, options)
     server.start()
     try:
         yield server

@@ -24,6 +24,7 @@ DEPLOY = {
     "ready": "check whether a running deployment is ready for production",
     "autoscale": "certificates for the autoscaler's metrics; a day of scaling, simulated",
     "observability": "write the rules and boards for Prometheus and Grafana from the monitor's",
+    "cluster": "a one-node Kubernetes on this machine, for tests: up, down, status, load",
     "compose": "run a capstone, or all of them, in containers: up, down, status, logs, secrets",
     "images": "build the container images, measure them, list what is in them",
 }

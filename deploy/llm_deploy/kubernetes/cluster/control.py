@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import os
 import shutil
 import socket
@@ -9,6 +11,7 @@ import ssl
 import subprocess
 import tempfile
 import urllib.request
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -32,9 +35,9 @@ def up(cluster: Layout) -> Path:
     if _api_is_ready() and processes.running("api-server", pids=cluster.pids):
         return cluster.kubeconfig
     _refuse_taken_ports()
-    bridge = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
+    bridge = bridge_address()
     _make_pause_image()
-    files.write(cluster, dns=bridge)
+    files.write(cluster, address=bridge)
     cluster.docker_host.write_text(docker_host)
     start = partial(processes.start, pids=cluster.pids, logs=cluster.logs)
     try:
@@ -43,7 +46,7 @@ def up(cluster: Layout) -> Path:
         _wait("the API server is ready", cluster, _api_is_ready)
         start("controllers", programs.controllers(cluster, binaries))
         start("scheduler", programs.scheduler(cluster, binaries))
-        start("kubelet", programs.kubelet(cluster, binaries, docker_host))
+        start("kubelet", programs.kubelet(cluster, binaries, docker_host=docker_host, address=bridge))
         start("proxy", programs.proxy(cluster, binaries))
         start("names", programs.name_server(cluster, bridge))
         _wait("the node is ready", cluster, lambda: node_is_ready(cluster))
@@ -102,6 +105,12 @@ def docker(*arguments: str) -> str:
     return done.stdout
 
 
+def bridge_address() -> str:
+    """Return this machine's address on Docker's default network, which pods are on as well."""
+    (subnet,) = json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"]
+    return subnet.get("Gateway") or str(ipaddress.ip_network(subnet["Subnet"])[1])
+
+
 def _has_account(cluster: Layout) -> bool:
     return bool(_asked(cluster, "get", "serviceaccount", "default", "-o", "jsonpath={.secrets[0].name}"))
 
@@ -112,11 +121,9 @@ def _asked(cluster: Layout, *arguments: str) -> str:
 
 
 def _api_is_ready() -> bool:
-    context = ssl._create_unverified_context()  # noqa: S323  loopback, see layout.ADMIN_TOKEN
+    context = ssl._create_unverified_context()
     try:
-        with urllib.request.urlopen(  # noqa: S310
-            f"https://127.0.0.1:{layout.API_PORT}/readyz", timeout=2, context=context
-        ) as page:
+        with urllib.request.urlopen(f"https://127.0.0.1:{layout.API_PORT}/readyz", timeout=2, context=context) as page:
             return bool(page.read() == b"ok")
     except OSError:
         return False
@@ -160,5 +167,5 @@ def _remove_rules() -> None:
         subprocess.run((str(program), "--cleanup"), capture_output=True, check=False)
 
 
-def _wait(what: str, cluster: Layout, condition: processes.Callable[[], bool]) -> None:
+def _wait(what: str, cluster: Layout, condition: Callable[[], bool]) -> None:
     processes.wait(what, condition, seconds=START_SECONDS, hint=f"see {cluster.logs}")

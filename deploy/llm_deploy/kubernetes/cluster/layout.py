@@ -24,7 +24,7 @@ PORTS = (API_PORT, ETCD_PORT, ETCD_PEER_PORT, KUBELET_PORT, CONTROLLERS_PORT, SC
 
 NODE = "127.0.0.1"
 PAUSE_IMAGE = "llm-lab/pause:1"
-ADMIN_TOKEN = "admin"  # noqa: S105  the API listens on loopback only, on a machine for tests
+ADMIN_TOKEN = "admin"
 BUILT = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
 INSTALLED = {"etcd": "etcd-server", "openssl": "openssl", "iptables": "iptables", "docker": "docker.io", "gcc": "gcc"}
 """Program -> Debian package."""
@@ -63,7 +63,7 @@ class Layout:
 
 
 def binaries() -> Path:
-    """Return the folder with the built Kubernetes programs. Raises DeployError if one is missing, or an installed one."""
+    """Return the folder with Kubernetes' programs. Raises DeployError if one of them or of Debian's is missing."""
     for program, package in INSTALLED.items():
         if shutil.which(program) is None:
             raise DeployError(f"{program} is missing; install Debian's package {package}")
@@ -72,7 +72,7 @@ def binaries() -> Path:
     missing = [name for name in BUILT if not os.access(folder / name, os.X_OK)]
     if missing:
         raise DeployError(
-            f"{folder} lacks {', '.join(missing)}; build them once with tools/kubernetes, "
+            f"{folder} lacks {', '.join(missing)}; build them from Debian bookworm's source package kubernetes, "
             "or set LLM_LAB_KUBERNETES to a folder that has them"
         )
     return folder

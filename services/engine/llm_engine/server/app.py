@@ -130,8 +130,13 @@ class Routes:
         return self._engine.tokenizer.info()
 
     async def health(self) -> Response:
-        """Answer 200 while the engine's thread lives."""
+        """Answer 200 while the engine's thread lives and no step takes longer than stall_timeout."""
         self._require_alive()
+        seconds, allowed = self.runner.step_seconds, self._options.stall_timeout
+        if allowed and seconds > allowed:
+            raise ApiError(
+                ErrorKind.ENGINE_UNAVAILABLE, f"a step has not ended for {seconds:.0f} s; restart the server"
+            )
         return Response()
 
     async def ready(self, request: Request) -> Response:

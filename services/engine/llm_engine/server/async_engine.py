@@ -58,12 +58,19 @@ class AsyncEngine:
         self._stopping = False
         self._dead: EngineDead | None = None
         self._slow_work = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self._step_began: float | None = None
         self.died_at: float | None = None
         """Time on the monotonic clock at which an error ended the engine's thread."""
 
     @property
     def is_alive(self) -> bool:
         return self._thread.is_alive() and self._dead is None
+
+    @property
+    def step_seconds(self) -> float:
+        """Seconds that the running step has taken so far; 0 between two steps."""
+        began = self._step_began  # the engine's thread can reset it at any moment
+        return 0.0 if began is None else time.monotonic() - began
 
     async def start(self) -> None:
         """Warm the engine up and start its thread."""
@@ -172,13 +179,19 @@ class AsyncEngine:
         try:
             while not self._stopping:
                 self._run_commands()
-                if self.engine.has_work and (outputs := self.engine.step()):
+                if self.engine.has_work and (outputs := self._step()):
                     self._call_in_loop(partial(self._deliver, outputs))
         except BaseException as error:
             log.critical("the engine stopped", exc_info=error)
             dead = EngineDead(f"the engine stopped: {type(error).__name__}: {error}")
             dead.__cause__ = error
             self._call_in_loop(partial(self._die, dead))
+
+    def _step(self) -> list[RequestOutput]:
+        self._step_began = time.monotonic()
+        outputs = self.engine.step()
+        self._step_began = None
+        return outputs
 
     def _run_commands(self) -> None:
         """Run the commands that have arrived. Wait for one if there is nothing to compute."""

@@ -7,6 +7,8 @@ import logging
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,6 +28,7 @@ from llm_engine.request.detokenizer import StopStrings
 from llm_engine.sampling import logprobs, sampler
 from llm_engine.server.choices import TextChoices
 from llm_engine.server.serve import DEATH_GRACE_SECONDS
+from llm_engine.settings import ServerConfig
 from llm_engine.speculation.speculation import Speculation
 from llm_engine.structured.grammar import Grammar, GrammarCompiler
 
@@ -232,3 +235,37 @@ def test_an_error_of_the_step_itself_ends_every_request_and_health(
         assert ask(client).status_code == 503
     assert any("ZeroDivisionError" in str(record.exc_info) for record in caplog.records)
     assert isinstance(server.app.state.engine._dead, EngineDead)
+
+
+def test_health_fails_while_a_step_does_not_end(
+    start_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start_server(num_gpu_blocks_override=128, options=ServerConfig(stall_timeout=0.2))
+    reached, goes_on = threading.Event(), threading.Event()
+    schedule = server.engine.scheduler.schedule
+
+    def hang() -> Any:
+        reached.set()
+        goes_on.wait()
+        return schedule()
+
+    with httpx2.Client(base_url=server.url, timeout=30) as client, ThreadPoolExecutor(1) as pool:
+        assert client.get("/health").status_code == 200
+        monkeypatch.setattr(server.engine.scheduler, "schedule", hang)
+        answer = pool.submit(ask, client)
+        try:
+            assert reached.wait(30)
+            until(lambda: client.get("/health").status_code == 503)
+            assert "a step has not ended" in client.get("/health").text
+            assert client.get("/ready").status_code == 200
+        finally:
+            goes_on.set()
+        assert answer.result(30).status_code == 200
+        until(lambda: client.get("/health").status_code == 200)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

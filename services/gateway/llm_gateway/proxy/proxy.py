@@ -71,7 +71,10 @@ class Proxy:
         self._metrics = metrics
         self._clock = clock
         self._draining = False
+        self.lame_duck = False
+        """Requests are served, and every answer closes its connection, so that clients go elsewhere with the next."""
         self._open = 0
+        self._last_ended = clock()
         self._all_closed = asyncio.Event()
 
     @property
@@ -84,6 +87,17 @@ class Proxy:
         while self._open:
             self._all_closed.clear()
             await self._all_closed.wait()
+
+    async def quiet(self, seconds: float) -> None:
+        """Return when no request has been open for that long.
+
+        A stream that began before the drain leaves its connection open, as its headers are sent. So its client has this
+        time for a next request, whose answer closes the connection.
+        """
+        left = seconds
+        while left > 0:
+            await asyncio.sleep(left)
+            left = seconds if self._open else seconds - (self._clock() - self._last_ended)
 
     @staticmethod
     def fail_over(engine: Engine) -> None:
@@ -114,6 +128,7 @@ class Proxy:
             raise
         finally:
             self._open -= 1
+            self._last_ended = self._clock()
             if not self._open:
                 self._all_closed.set()
             self._ledger.close(exchange, outcome, status)

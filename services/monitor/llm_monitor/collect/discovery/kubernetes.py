@@ -30,7 +30,7 @@ MAX_BYTES = 64 * 2**20
 
 
 class KubernetesSource:
-    """`namespaces` is the monitor's own if empty; "*" means all. `key_file` has the key that pods want for their metrics."""
+    """`namespaces` is the monitor's own if empty; "*" means all. `key_file` has the key for the pods' metrics."""
 
     def __init__(
         self,

@@ -1,0 +1,203 @@
+"""The shipped manifests on a real one-node Kubernetes: rollouts, budgets, hangs and saturation, under load.
+
+Needs root, Docker, the images of ./lab images and LLM_LAB_KUBERNETES. LLM_LAB_ROLL_TOKENS is the
+length of the streams; deploy/benchmarks/rolling_restart.py is the full measurement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+
+from llm_deploy.errors import DeployError
+from llm_deploy.kubernetes import trial
+from llm_deploy.kubernetes.cluster import control, processes
+from llm_deploy.kubernetes.cluster.layout import Layout
+from llm_deploy.kubernetes.load import Load
+from llm_deploy.kubernetes.render import Manifest
+
+TOKENS = int(os.environ.get("LLM_LAB_ROLL_TOKENS", "100"))
+STREAMS = 5
+MONITOR = "http://127.0.0.1:30960"
+SHORT_GRACE = 20
+"""Seconds that a hung engine has after SIGTERM. A probe's own grace period, 10 s, is not known to Kubernetes 1.20."""
+LIVENESS_SECONDS = 45.0
+"""More than the liveness probe needs to give a container up."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Layout]:
+    """Start the cluster, unless it runs already."""
+    layout = Layout()
+    runs = processes.running("api-server", pids=layout.pids) is not None
+    try:
+        os.environ["KUBECONFIG"] = str(control.up(layout))
+    except DeployError as error:
+        pytest.skip(f"no cluster: {error}")
+    yield layout
+    if not runs:
+        control.down(layout)
+
+
+@pytest.fixture(scope="module")
+def items() -> list[Manifest]:
+    """Return the laptop overlay. Its engines are given up soon when they hang."""
+    found = trial.manifests()
+    for item in found:
+        if item["kind"] == "StatefulSet" and item["metadata"]["name"] == "engine":
+            item["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = SHORT_GRACE
+    return found
+
+
+@pytest.fixture(scope="module")
+def key(cluster: Layout, items: list[Manifest], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Deploy the overlay and return a client's key."""
+    yield trial.deploy(tmp_path_factory.mktemp("secrets"), items)
+    trial.remove()
+
+
+async def under_load(key: str, *workloads: str) -> dict[str, Any]:
+    async with Load(trial.GATEWAY, key, rate=10, streams=STREAMS, tokens=TOKENS) as load:
+        await asyncio.sleep(2)
+        for workload in workloads:
+            await asyncio.to_thread(trial.restart, workload)
+    return load.summary()
+
+
+def restarts(pod: str) -> int:
+    return int(trial.get("pod", pod)["status"]["containerStatuses"][0]["restartCount"])
+
+
+def is_ready(pod: str) -> bool:
+    return bool(trial.get("pod", pod)["status"]["containerStatuses"][0]["ready"])
+
+
+async def test_a_client_needs_a_key_and_gets_an_answer(key: str) -> None:
+    body = {"model": "main", "prompt": "import os", "max_tokens": 4}
+    async with aiohttp.ClientSession() as session:
+        async with session.post(f"{trial.GATEWAY}/v1/completions", json=body) as response:
+            assert response.status == 401
+        headers = {"Authorization": f"Bearer {key}"}
+        async with session.post(f"{trial.GATEWAY}/v1/completions", json=body, headers=headers) as response:
+            assert response.status == 200, await response.text()
+
+
+def test_a_rollout_loses_nothing(key: str) -> None:
+    summary = asyncio.run(under_load(key, "deployment/gateway", "deployment/router"))
+    assert (summary["failed"], summary["cut"]) == (0, 0), summary["why"]
+    assert summary["streams"] >= STREAMS
+
+
+def test_no_more_pods_are_evicted_than_the_budget_allows(key: str) -> None:
+    first, second = (pod["metadata"]["name"] for pod in trial.pods("router"))
+    trial.kubectl("cordon", "127.0.0.1")  # so that no replacement starts in between
+    try:
+        assert '"status":"Success"' in evict(first)
+        refused = evict(second)
+        assert "disruption budget" in refused, refused
+    finally:
+        trial.kubectl("uncordon", "127.0.0.1")
+    trial.rolled_out("deployment/router")
+
+
+def evict(pod: str) -> str:
+    """Ask for the eviction of a pod, as `kubectl drain` does, and return the API server's answer."""
+    name = {"name": pod, "namespace": trial.NAMESPACE}
+    path = f"/api/v1/namespaces/{trial.NAMESPACE}/pods/{pod}/eviction"
+    body = yaml.safe_dump({"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": name})
+    return trial.kubectl("create", "--raw", path, "-f", "-", stdin=body, check=False)
+
+
+def test_an_image_that_cannot_start_halts_the_rollout(key: str) -> None:
+    before = {pod["metadata"]["name"] for pod in trial.pods("gateway")}
+    trial.kubectl("set", "image", "deployment/gateway", "gateway=llm-lab/no-such-image:none")
+    try:
+        trial.until("the new pod fails", lambda: any("ErrImageNeverPull" in str(pod) for pod in trial.pods("gateway")))
+        summary = asyncio.run(under_load(key))
+        assert (summary["failed"], summary["cut"]) == (0, 0), summary["why"]
+        assert before <= {pod["metadata"]["name"] for pod in trial.pods("gateway")}
+    finally:
+        trial.kubectl("rollout", "undo", "deployment/gateway")
+    trial.rolled_out("deployment/gateway")
+
+
+def test_a_changed_configuration_rolls_the_pods(key: str, items: list[Manifest]) -> None:
+    before = {pod["metadata"]["name"] for pod in trial.pods("router")}
+    changed = copy.deepcopy(items)
+    (config,) = (one for one in changed if one["kind"] == "ConfigMap" and one["metadata"]["name"].startswith("router-"))
+    name = config["metadata"]["name"]
+    config["data"]["router.yaml"] += "queue: 128\n"
+    config["metadata"]["name"] = "router-changed"
+    text = yaml.safe_dump(
+        next(one for one in changed if one["metadata"]["name"] == "router" and "Deploy" in one["kind"])
+    )
+    trial.apply([config, yaml.safe_load(text.replace(name, "router-changed"))])
+    trial.rolled_out("deployment/router")
+    assert not before & {pod["metadata"]["name"] for pod in trial.pods("router")}
+    trial.apply(items)
+    trial.rolled_out("deployment/router")
+
+
+async def test_a_saturated_engine_is_neither_restarted_nor_taken_out(key: str) -> None:
+    (pod,) = (one for one in trial.pods("engine") if one["metadata"]["name"] == "engine-0")
+    url = f"http://{pod['status']['podIP']}:8000"
+    before = restarts("engine-0")
+    body = {"model": "main", "prompt": "import os", "max_tokens": 1900, "ignore_eos": True}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def ask() -> None:
+            async with session.post(f"{url}/v1/completions", json=body) as response:
+                await response.read()
+
+        asked = [asyncio.create_task(ask()) for _ in range(264)]
+        try:
+            waiting, seen_ready = 0.0, []
+            async with asyncio.timeout(LIVENESS_SECONDS + 60):
+                while len(seen_ready) < LIVENESS_SECONDS:
+                    async with session.get(f"{url}/metrics") as page:
+                        lines = (await page.text()).splitlines()
+                    found = [float(line.split()[-1]) for line in lines if line.startswith("vllm:num_requests_waiting{")]
+                    waiting = max(waiting, *found)
+                    seen_ready.append(await asyncio.to_thread(is_ready, "engine-0"))
+                    await asyncio.sleep(1)
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+    assert waiting >= 190
+    assert all(seen_ready)
+    assert restarts("engine-0") == before
+
+
+def test_a_hung_engine_is_restarted(key: str) -> None:
+    before = restarts("engine-1")
+    label = ("label=io.kubernetes.pod.name=engine-1", "label=io.kubernetes.container.name=engine")
+    found = control.docker("ps", "--quiet", "--filter", label[0], "--filter", label[1]).split()
+    process = int(control.docker("inspect", "--format", "{{.State.Pid}}", found[0]))
+    os.kill(process, signal.SIGSTOP)
+    try:
+        trial.until("it is taken out", lambda: not is_ready("engine-1"), 60)
+        trial.until("it is restarted", lambda: restarts("engine-1") > before, 180)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGCONT)
+    trial.until("it serves again", lambda: is_ready("engine-1"), 120)
+
+
+def test_without_pre_stop_requests_fail(key: str, items: list[Manifest], tmp_path: Path) -> None:
+    """The negative control, last: the load notices what preStop prevents."""
+    trial.apply(trial.without_pre_stop(items))
+    for workload in trial.WORKLOADS:
+        trial.rolled_out(workload)
+    summary = asyncio.run(under_load(key, "deployment/router", "deployment/gateway"))
+    assert summary["failed"] + summary["cut"] > 0
