@@ -173,5 +173,3 @@ class Autoscaler:
 
 def _within(events: list[tuple[float, int]], now: float, period: float) -> int:
     return sum(count for at, count in events if at > now - period)
-
-
