@@ -41,7 +41,7 @@ from llm_gateway.watch.health import HealthProbes
 from llm_gateway.watch.progress import ProgressWatch
 from llm_gateway.watch.scrape import SignalScraper
 from llm_proxy.edge.cors import Cors
-from llm_proxy.edge.responses import json_response
+from llm_proxy.edge.responses import WholeResponse, json_response
 from llm_proxy.edge.routes import Handler, add_routes, refuse_method
 from llm_proxy.request.endpoints import QUEUED
 from llm_proxy.telemetry import make_tracing
@@ -203,7 +203,15 @@ class Gateway:
         add_routes(app, routes, method_not_allowed=self._method_not_allowed)
         self.cors.install(app)
         app.cleanup_ctx.append(self._running)
+        app.on_response_prepare.append(self._say_goodbye)
         return app
+
+    async def _say_goodbye(self, _: web.Request, response: web.StreamResponse) -> None:
+        """Tell the client of a gateway that shuts down to open its next connection elsewhere."""
+        if self.proxy.lame_duck:
+            response.force_close()
+            if not isinstance(response, WholeResponse):  # which writes the header itself
+                response.headers["Connection"] = "close"
 
     async def _running(self, _: web.Application) -> AsyncIterator[None]:
         watches: list[Watch] = [self.sla, self.probes, self.scraper, self.progress]
@@ -261,7 +269,7 @@ class Gateway:
 
     async def _ready(self, request: web.Request) -> web.Response:
         in_detail = self.monitoring.may_see(request)
-        if self.proxy.draining:
+        if self.proxy.draining or self.proxy.lame_duck:
             raise ApiError(ErrorKind.DRAINING, "the gateway is shutting down")
         if not self.pool.any_up():
             why = f"; {self.pool.why_down()}" if in_detail else ""

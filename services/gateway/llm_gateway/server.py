@@ -47,8 +47,8 @@ async def serve(settings: GatewaySettings, config: Sequence[Path], load: Callabl
         _collect_rarely()
         print(f"http://{settings.host}:{runner.addresses[0][1]}", flush=True)
         await signals.get()
-        log.warning("draining: new requests are refused; those in flight have %g s", settings.drain_timeout)
-        await _drain(gateway, signals)
+        log.warning("draining: requests in flight have %g s", settings.drain_timeout)
+        await _drain(gateway, runner, signals)
     finally:
         watching.cancel()
         if admin is not None:
@@ -108,14 +108,24 @@ async def _reload_on_signal_or_change(reloader: Reloader) -> None:
             await reloader.reload()
 
 
-async def _drain(gateway: Gateway, signals: asyncio.Queue[int]) -> None:
-    drained = asyncio.create_task(gateway.proxy.drain())
+async def _drain(gateway: Gateway, runner: EdgeRunner, signals: asyncio.Queue[int]) -> None:
+    drained = asyncio.create_task(_say_goodbye_and_drain(gateway, runner))
     again = asyncio.create_task(signals.get())
     with suppress(TimeoutError):
         async with asyncio.timeout(gateway.settings.drain_timeout):
             await asyncio.wait((drained, again), return_when=asyncio.FIRST_COMPLETED)
     drained.cancel()
     again.cancel()
+
+
+async def _say_goodbye_and_drain(gateway: Gateway, runner: EdgeRunner) -> None:
+    """Serve on for `lame_duck` seconds, in which clients learn to go elsewhere. Then drain."""
+    if gateway.settings.lame_duck:
+        gateway.proxy.lame_duck = True
+        await asyncio.sleep(gateway.settings.lame_duck)
+        if runner.server is not None:
+            runner.server.pre_shutdown()  # closes idle connections, and the others after their answer
+    await gateway.proxy.drain()
 
 
 def _signals() -> asyncio.Queue[int]:

@@ -130,6 +130,11 @@ class GatewaySettings(ServiceSettings, env_prefix="LLM_GATEWAY_"):
         30.0, ge=0, description="seconds without a token after which an engine with requests is ejected; 0: never"
     )
     drain_timeout: float = Field(60.0, ge=0, description="seconds that requests in flight have to finish after SIGTERM")
+    lame_duck: float = Field(
+        0.0,
+        ge=0,
+        description="first seconds of the drain, in which requests are still served and answers close their connections",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -63,6 +63,29 @@ async def test_sigterm_drains_and_loses_nothing(client: aiohttp.ClientSession) -
         assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
+async def test_a_lame_duck_serves_on_and_closes_its_connections(client: aiohttp.ClientSession) -> None:
+    flags = ("--port", "0", "--lame-duck", "60")
+    async with ScriptedEngine() as engine, started("--engines", engine.url, *flags) as process:
+        url = await url_of(process)
+
+        async def ask(stream: bool) -> tuple[int, str | None]:
+            async with client.post(f"{url}/v1/completions", json={"prompt": "x", "stream": stream}) as response:
+                await response.read()
+                return response.status, response.headers.get("connection")
+
+        assert await ask(False) == (200, None)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        while b"draining" not in await asyncio.wait_for(process.stderr.readline(), 10):
+            pass
+        async with client.get(f"{url}/ready") as response:
+            assert response.status == 503
+        assert await ask(False) == (200, "close")
+        assert await ask(True) == (200, "close")
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
 async def test_a_second_signal_does_not_wait(client: aiohttp.ClientSession) -> None:
     async with ScriptedEngine() as engine, started("--engines", engine.url, "--port", "0") as process:
         url = await url_of(process)

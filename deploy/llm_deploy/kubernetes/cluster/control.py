@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import os
 import shutil
 import socket
@@ -32,9 +34,9 @@ def up(cluster: Layout) -> Path:
     if _api_is_ready() and processes.running("api-server", pids=cluster.pids):
         return cluster.kubeconfig
     _refuse_taken_ports()
-    bridge = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
+    bridge = bridge_address()
     _make_pause_image()
-    files.write(cluster, dns=bridge)
+    files.write(cluster, address=bridge)
     cluster.docker_host.write_text(docker_host)
     start = partial(processes.start, pids=cluster.pids, logs=cluster.logs)
     try:
@@ -43,7 +45,7 @@ def up(cluster: Layout) -> Path:
         _wait("the API server is ready", cluster, _api_is_ready)
         start("controllers", programs.controllers(cluster, binaries))
         start("scheduler", programs.scheduler(cluster, binaries))
-        start("kubelet", programs.kubelet(cluster, binaries, docker_host))
+        start("kubelet", programs.kubelet(cluster, binaries, docker_host=docker_host, address=bridge))
         start("proxy", programs.proxy(cluster, binaries))
         start("names", programs.name_server(cluster, bridge))
         _wait("the node is ready", cluster, lambda: node_is_ready(cluster))
@@ -100,6 +102,12 @@ def docker(*arguments: str) -> str:
     if done.returncode:
         raise DeployError(f"docker {' '.join(arguments[:3])}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
     return done.stdout
+
+
+def bridge_address() -> str:
+    """Return this machine's address on Docker's default network, which pods are on as well."""
+    (subnet,) = json.loads(docker("network", "inspect", "bridge"))[0]["IPAM"]["Config"]
+    return subnet.get("Gateway") or str(ipaddress.ip_network(subnet["Subnet"])[1])
 
 
 def _has_account(cluster: Layout) -> bool:

@@ -11,12 +11,12 @@ from llm_deploy.kubernetes.cluster import layout
 from llm_deploy.kubernetes.cluster.layout import Layout
 
 AGGREGATOR = "aggregator"
-"""Name under which the API server calls aggregated servers, such as the external metrics of the monitor."""
+"""Name of the API server's certificate towards the kubelet and aggregated servers, such as the external metrics."""
 DAYS = "3650"
 
 
-def write(cluster: Layout, dns: str) -> None:
-    """Write all files. `dns` is the address of the name server that pods use."""
+def write(cluster: Layout, address: str) -> None:
+    """Write all files. `address` is the machine's on the pods' network: the node's and the name server's."""
     for folder in (cluster.certificates, cluster.logs, cluster.pids, cluster.kubelet_root):
         folder.mkdir(parents=True, exist_ok=True)
     folder = cluster.certificates
@@ -26,7 +26,7 @@ def write(cluster: Layout, dns: str) -> None:
     (folder / "tokens.csv").write_text(f'{layout.ADMIN_TOKEN},admin,1,"system:masters"\n')
     cluster.kubeconfig.write_text(json.dumps(kubeconfig(), indent=1))
     cluster.kubeconfig.chmod(0o600)
-    (cluster.folder / "kubelet.json").write_text(json.dumps(kubelet(dns), indent=1))
+    (cluster.folder / "kubelet.json").write_text(json.dumps(kubelet(cluster, address), indent=1))
 
 
 def kubeconfig() -> dict[str, object]:
@@ -41,21 +41,26 @@ def kubeconfig() -> dict[str, object]:
     }
 
 
-def kubelet(dns: str) -> dict[str, object]:
+def kubelet(cluster: Layout, address: str) -> dict[str, object]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "address": "127.0.0.1",
+        "address": address,
         "port": layout.KUBELET_PORT,
         "readOnlyPort": 0,
         "healthzPort": layout.KUBELET_HEALTH_PORT,
-        "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
+        # Pods reach this address, so the kubelet answers the API server only, which shows its certificate.
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": False},
+            "x509": {"clientCAFile": str(cluster.certificates / "front-proxy-ca.crt")},
+        },
         "authorization": {"mode": "AlwaysAllow"},
         "cgroupDriver": "cgroupfs",
         "failSwapOn": False,
         "enforceNodeAllocatable": ["pods"],
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
-        "clusterDNS": [dns],
+        "clusterDNS": [address],
         "clusterDomain": "cluster.local",
         "nodeStatusUpdateFrequency": "5s",
         "syncFrequency": "5s",
@@ -71,7 +76,7 @@ def _service_account_key(folder: Path) -> None:
 
 
 def _aggregator_certificate(folder: Path) -> None:
-    """Make a certificate authority, and the certificate that the API server shows to aggregated servers."""
+    """Make a certificate authority, and the certificate that the API server shows to kubelet and aggregated servers."""
     authority, key = folder / "front-proxy-ca.crt", folder / "front-proxy-ca.key"
     _openssl(
         *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", DAYS, "-subj", "/CN=front-proxy-ca"),

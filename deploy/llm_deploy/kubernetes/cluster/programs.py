@@ -33,6 +33,8 @@ def api_server(cluster: Layout, binaries: Path) -> Command:
         *("--service-account-issuer=https://lab", f"--service-account-key-file={certificates / 'accounts.pub'}"),
         f"--service-account-signing-key-file={certificates / 'accounts.key'}",
         *(f"--kubelet-port={layout.KUBELET_PORT}", "--kubelet-preferred-address-types=InternalIP"),
+        f"--kubelet-client-certificate={certificates / AGGREGATOR}.crt",
+        f"--kubelet-client-key={certificates / AGGREGATOR}.key",
         # Aggregation: the API server forwards the external metrics' API to the monitor. It calls the pods' addresses,
         # because no rule of kube-proxy leads from this process to a Service's address.
         *("--enable-aggregator-routing=true", f"--requestheader-allowed-names={AGGREGATOR}"),
@@ -63,12 +65,12 @@ def scheduler(cluster: Layout, binaries: Path) -> Command:
     )
 
 
-def kubelet(cluster: Layout, binaries: Path, docker_host: str) -> Command:
+def kubelet(cluster: Layout, binaries: Path, *, docker_host: str, address: str) -> Command:
     return (
         *(f"{binaries}/kubelet", f"--kubeconfig={cluster.kubeconfig}", f"--config={cluster.folder / 'kubelet.json'}"),
         *("--container-runtime=docker", f"--docker-endpoint={docker_host}", "--network-plugin="),
         *(f"--root-dir={cluster.kubelet_root}", f"--cert-dir={cluster.certificates / 'kubelet'}"),
-        *(f"--hostname-override={layout.NODE}", f"--node-ip={layout.NODE}"),
+        *(f"--hostname-override={layout.NODE}", f"--node-ip={address}"),
         f"--pod-infra-container-image={layout.PAUSE_IMAGE}",
     )
 

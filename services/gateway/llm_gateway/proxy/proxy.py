@@ -70,6 +70,8 @@ class Proxy:
         self._metrics = metrics
         self._clock = clock
         self._draining = False
+        self.lame_duck = False
+        """Requests are served, and every answer closes its connection, so that clients go elsewhere with the next."""
         self._open = 0
         self._all_closed = asyncio.Event()
 
@@ -115,6 +117,8 @@ class Proxy:
             if not self._open:
                 self._all_closed.set()
             self._ledger.close(exchange, outcome, status)
+        if self.lame_duck or self._draining:
+            response.force_close()  # of a stream that began before as well
         return response
 
     async def _serve(self, request: web.Request, exchange: Exchange) -> Outcome:

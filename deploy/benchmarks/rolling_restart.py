@@ -1,0 +1,74 @@
+"""Restart each service on the real cluster under load, several times: no request may fail and no stream be cut.
+
+    ./lab cluster up
+    python deploy/benchmarks/rolling_restart.py --times 5 --tokens 1900      # writes deploy/results/rolling_restart.json
+
+The load is 20 requests a second and 20 streams of the shipped model, one after the other each, at the gateway's NodePort.
+Streams should last about 30 s: choose --tokens by the machine, at most 1,900. The last round is the negative control:
+the same manifests without preStop, where requests must fail. Exit status 1 if one of them does not come out as it should.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from llm_deploy.kubernetes import trial
+from llm_deploy.kubernetes.load import RATE, STREAMS, Load
+from llm_deploy.paths import DEPLOY, STATE
+
+RESULT = DEPLOY / "results" / "rolling_restart.json"
+SETTLE_SECONDS = 5.0
+"""Load before the first restart, so that every stream has begun, and after the last one."""
+CONTROLLED = ("deployment/router", "deployment/gateway")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=1900, help="tokens of a stream")
+    parser.add_argument("--services", nargs="+", default=list(trial.WORKLOADS), metavar="KIND/NAME")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    arguments = parser.parse_args()
+    secrets = STATE / "secrets"
+    items = trial.manifests()
+    key = trial.deploy(secrets, items)
+    rounds = []
+    for number in range(arguments.times):
+        rounds.append(asyncio.run(under_load(key, arguments.tokens, arguments.services)))
+        print(f"round {number + 1}: {json.dumps(rounds[-1])}", flush=True)
+    trial.deploy(secrets, trial.without_pre_stop(items))
+    control = asyncio.run(under_load(key, arguments.tokens, CONTROLLED))
+    print(f"without preStop: {json.dumps(control)}", flush=True)
+    result = {
+        "measured": time.strftime("%Y-%m-%d"),
+        "cores": os.cpu_count(),
+        "load": f"{RATE:g} requests/s and {STREAMS} streams of {arguments.tokens} tokens",
+        "rounds": rounds,
+        "without_pre_stop": control,
+    }
+    arguments.out.parent.mkdir(exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    lost = sum(one["failed"] + one["cut"] for one in rounds)
+    return 1 if lost or not control["failed"] + control["cut"] else 0
+
+
+async def under_load(key: str, tokens: int, services: list[str] | tuple[str, ...]) -> dict[str, Any]:
+    """Restart the services one after the other while the load runs. Return its summary and the seconds of each."""
+    seconds = {}
+    async with Load(trial.GATEWAY, key, tokens=tokens) as load:
+        await asyncio.sleep(SETTLE_SECONDS)
+        for service in services:
+            seconds[service] = round(await asyncio.to_thread(trial.restart, service), 1)
+        await asyncio.sleep(SETTLE_SECONDS)
+    return {**load.summary(), "restart_seconds": seconds, "load_average": round(os.getloadavg()[0], 1)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
