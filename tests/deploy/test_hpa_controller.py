@@ -133,5 +133,5 @@ def test_the_controller_decides_as_the_simulation(world: tuple[Cluster, Gauges])
 
 
 def condition(on: Cluster, kind: str) -> str:
-    found = on.get("hpa.v2beta2.autoscaling/idle").get("status", {}).get("conditions", [])
+    found = on.get("hpa.v2beta2.autoscaling/idle").get("status", {}).get("conditions") or []
     return next((str(each["status"]) for each in found if each["type"] == kind), "")
