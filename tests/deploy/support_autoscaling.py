@@ -114,7 +114,12 @@ def external_metrics(on: Cluster, folder: Path) -> Iterator[Gauges]:
         meta = {"name": certificates.SERVICE}
         subset = {"addresses": [{"ip": HOST_ADDRESS}], "ports": [{"port": port}]}
         on.apply(
-            {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": [{"port": 443, "targetPort": port}]}},
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": meta,
+                "spec": {"ports": [{"port": 443, "targetPort": port}]},
+            },
             {"apiVersion": "v1", "kind": "Endpoints", "metadata": meta, "subsets": [subset]},
             service,
         )

@@ -1,7 +1,7 @@
-"""The shipped autoscaler on a real cluster: up within 30 s of an overload, down without a lost request, still without data.
+"""The shipped autoscaler on a real cluster: up within 30 s, down without a lost request, and still without data.
 
-Scripted engines behind router and gateway, and the monitor with its external metrics. Two things differ from the shipped
-component: the windows of scaling down are seconds in place of an hour, and the monitor's targets are listed.
+Scripted engines behind router and gateway, and the monitor with its external metrics. Two things differ from the
+shipped component: scaling down takes seconds in place of an hour, and the monitor's targets are listed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NODE_PORT = 30187
 URL = f"http://127.0.0.1:{NODE_PORT}/v1/completions"
 MOST = 4
 TOKENS = 20
-ENGINE = ("--host 0.0.0.0 --port 8000 --model main --ttft 0.05 --gaps 0.1 --max-running 16 --kv-tokens 64000").split()
+ENGINE = "--host 0.0.0.0 --port 8000 --model main --ttft 0.05 --gaps 0.1 --max-running 16 --kv-tokens 64000"
 SECONDS_TO_UP = 30.0
 MONITOR_KEY = "monitor-key"
 ENGINES = [f"http://engine-{index}.engine:8000" for index in range(MOST)]
@@ -87,7 +87,7 @@ def manifests() -> list[dict[str, Any]]:
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "config"}, "data": texts}
     mounts = {"llm": {"configMap": {"name": "config"}}}
     monitor = mounts | {"external-metrics": {"secret": {"secretName": certificates.SECRET}}}
-    scripted = {"command": ["python", "-m", "llm_contract.testing", *ENGINE]}
+    scripted = {"command": ["python", "-m", "llm_contract.testing", *ENGINE.split()]}
     node_port = [{"port": 8080, "nodePort": NODE_PORT}]
     return [
         config,

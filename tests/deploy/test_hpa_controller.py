@@ -1,7 +1,7 @@
 """The real HPA controller makes the decisions that the simulation makes, from the same external metrics.
 
-Kubernetes 1.20: its rate policies forget what was removed when they count what was added, and the other way round, so the
-sequences below do not turn round within a policy's period.
+The rate policies of Kubernetes 1.20 forget what was removed when they count what was added, and the other way round. So
+the sequence below does not turn round within a policy's period.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,7 +58,10 @@ def manifests() -> list[dict[str, Any]]:
     metrics = [
         {
             "type": "External",
-            "external": {"metric": {"name": name}, "target": {"type": "AverageValue", "averageValue": f"{value * 1000:.0f}m"}},
+            "external": {
+                "metric": {"name": name},
+                "target": {"type": "AverageValue", "averageValue": f"{value * 1000:.0f}m"},
+            },
         }
         for name, value in TARGETS.items()
     ]

@@ -95,7 +95,7 @@ def _nth(index: int, only: str, hours: float) -> dict[str, Any]:
 
 
 def bars(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return what the shipped autoscaler misses: the objective, no flapping, cheaper than the constant fleet that meets it."""
+    """Return the bars that the shipped autoscaler misses: the objective, no flapping, fewer engine hours."""
     day = next((row for row in rows if row["strategy"] == SHIPPED), None)
     if day is None:
         return []

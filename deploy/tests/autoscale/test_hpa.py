@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_deploy.autoscale.hpa import Autoscaler, Behaviour, Policy, Rules, Target
-from llm_deploy.autoscale.hpa import propose, replicas_for, utilisation_replicas
+from llm_deploy.autoscale.hpa import (
+    Autoscaler,
+    Behaviour,
+    Policy,
+    Rules,
+    Target,
+    propose,
+    replicas_for,
+    utilisation_replicas,
+)
 
 FREE = Rules((Policy("Percent", 10_000, 15), Policy("Pods", 1_000, 15)))
 AT_ONCE = Rules((Policy("Percent", 100, 15),))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from llm_deploy import paths
 from llm_deploy.autoscale import certificates, queries
@@ -63,9 +63,16 @@ def test_the_schemas_refuse_a_wrong_field(component: str, path: tuple[str, str],
 def test_keda_and_hpa_decide_alike() -> None:
     metrics = queries.external_metrics()
     for name in queries.SERVICES:
-        hpa, keda = queries.manifest("autoscaling-hpa", name)["spec"], queries.manifest("autoscaling-keda", name)["spec"]
-        by_expression = {" ".join(metrics[metric].split()): target for metric, target in queries.hpa_targets(name).items()}
-        assert by_expression == {" ".join(query.split()): target for query, target in queries.keda_targets(name).items()}
+        hpa, keda = (
+            queries.manifest("autoscaling-hpa", name)["spec"],
+            queries.manifest("autoscaling-keda", name)["spec"],
+        )
+        by_expression = {
+            " ".join(metrics[metric].split()): target for metric, target in queries.hpa_targets(name).items()
+        }
+        assert by_expression == {
+            " ".join(query.split()): target for query, target in queries.keda_targets(name).items()
+        }
         assert (hpa["minReplicas"], hpa["maxReplicas"]) == (keda["minReplicaCount"], keda["maxReplicaCount"])
         assert hpa["behavior"] == keda["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
         assert hpa["scaleTargetRef"] == keda["scaleTargetRef"]
