@@ -1,7 +1,7 @@
 """The certificate of the external metrics API, and what connects the API server with it.
 
-A CA of its own signs the monitor's certificate; its key is thrown away, so a renewal makes a new CA. The APIService names
-the CA, and the Secret holds the certificate together with the CA of the API server's proxy client certificate.
+A CA of its own signs the monitor's certificate; its key is thrown away, so a renewal makes a new CA. The APIService
+names the CA. The Secret holds the certificate, and the CA of the API server's proxy client certificate.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def rates(peak: float, seed: int) -> NDArray[np.float64]:
     seconds = np.arange(DAY)
     wave = (1 + np.cos((seconds / 3600 - 14) / 24 * 2 * np.pi)) / 2
     noise = np.random.default_rng(seed).normal(0.0, NOISE, int(DAY / SLOT))
-    found = peak * (NIGHT + (1 - NIGHT) * wave) * np.repeat(np.exp(noise), int(SLOT))
+    found: NDArray[np.float64] = peak * (NIGHT + (1 - NIGHT) * wave) * np.repeat(np.exp(noise), int(SLOT))
     for hour, minutes, factor in BURSTS:
         begin = hour * 3600
         found[(seconds >= begin) & (seconds < begin + minutes * 60)] *= factor

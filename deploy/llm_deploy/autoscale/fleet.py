@@ -17,7 +17,7 @@ from llm_gateway.simulate.events import Fleet, replay
 from llm_gateway.simulate.load import TraceRequest
 from llm_gateway.simulate.summary import ALL, summarise
 
-MODEL = EngineModel(itl_base=0.05, itl_slope=0.0012, prefill=0.0002, kv_tokens=64_000, max_running=32)
+MODEL = EngineModel(itl_base=0.05, itl_slope=0.0012, prefill=0.0001, kv_tokens=64_000, max_running=32)
 """A large model on one node: a step takes 51 ms alone and 88 ms in a full batch."""
 SLO = PriorityClass(name="standard", priority=1, ttft_target=2.0, tpot_target=0.2, max_queue=5_000)
 """The promise of the gateway's class `standard`."""

@@ -1,12 +1,12 @@
 """The HorizontalPodAutoscaler's decision, as its controller computes it.
 
-Sources: the algorithm's description at https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/
-and the functions of k8s.io/kubernetes/pkg/controller/podautoscaler that each part names. `tests/deploy` compares it with
-a real controller.
+Sources: https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/ (algorithm details)
+and the functions of k8s.io/kubernetes/pkg/controller/podautoscaler that each part names. `tests/deploy` compares it
+with a real controller.
 
 replicas_for     one metric: the replicas that it asks for (replica_calculator.go)
 propose          all metrics together: the largest, and no scale-down while one is missing (horizontal.go)
-Autoscaler       stabilisation windows and rate policies over time (horizontal.go, normalizeDesiredReplicasWithBehaviors)
+Autoscaler       stabilisation windows and rate policies (horizontal.go, normalizeDesiredReplicasWithBehaviors)
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Behaviour:
 
 
 def replicas_for(target: Target, usage: float, replicas: int, ready: int) -> int:
-    """Return the replicas that one external metric asks for: GetExternalPerPodMetricReplicas, GetExternalMetricReplicas.
+    """Return the replicas for one external metric: GetExternalPerPodMetricReplicas, GetExternalMetricReplicas.
 
     An average does not depend on the number of pods that are ready. A value does: it is divided among those.
     """
@@ -173,5 +173,3 @@ class Autoscaler:
 
 def _within(events: list[tuple[float, int]], now: float, period: float) -> int:
     return sum(count for at, count in events if at > now - period)
-
-

@@ -43,5 +43,3 @@ def hpa_behaviour(name: str) -> Behaviour:
 def quantity(text: str) -> float:
     """Return the number of a Kubernetes quantity in units or thousandths."""
     return int(text[:-1]) / 1000 if text.endswith("m") else float(text)
-
-

@@ -46,7 +46,9 @@ class Fleet(Protocol):
     """The engines of a simulation, as a controller sees and changes them."""
 
     now: float
-    engines: Mapping[Engine, SimulatedEngine]
+
+    @property
+    def engines(self) -> Mapping[Engine, SimulatedEngine]: ...
 
     @property
     def queued(self) -> int:

@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import run_engine, run_gateway, starting
 from support import READY_TIMEOUT, MonitorClient, any_port, eventually, loaded, run_monitor
 
 from llm_deploy import paths
@@ -32,6 +31,10 @@ from llm_monitor.boards.catalog import BOARDS
 from llm_monitor.boards.panel import Choice, expand
 from llm_monitor.promql import parse
 
+pytestmark = pytest.mark.skipif(
+    not shutil.which("prometheus"), reason="prometheus is missing: apt-get install prometheus"
+)
+
 BODY = {"model": "main", "prompt": "def add(a, b):", "max_tokens": 24, "ignore_eos": True}
 ABSENT = {
     "gpu_": "no GPU is here",
@@ -42,36 +45,32 @@ ABSENT = {
 """Prefixes of metrics that this stack cannot have, and why. Each must be in use, and none may be exported."""
 
 
+Start = Callable[..., Running]
+
+
 @dataclass(frozen=True)
 class Fleet:
     monitor: MonitorClient
-    prometheus: MonitorClient | None
+    prometheus: MonitorClient
     gateway: Running
 
-    @property
-    def watchers(self) -> Sequence[MonitorClient]:
-        return [each for each in (self.monitor, self.prometheus) if each is not None]
+
+@pytest.fixture
+def fleet(start: Start, start_engine: Start, start_gateway: Start, tmp_path: Path) -> Iterator[Fleet]:
+    engines = [start_engine(f"engine-{index}", any_port()) for index in range(2)]
+    service.wait_until_ready(engines, READY_TIMEOUT)
+    router = run_router(start, engines)
+    service.wait_until_ready([router], READY_TIMEOUT)
+    gateway = start_gateway(router.url, probe_interval=0.2)
+    service.wait_until_ready([gateway], READY_TIMEOUT)
+    targets = {"engine-0": engines[0].url, "engine-1": engines[1].url, "router": router.url, "gateway": gateway.url}
+    monitor = run_monitor(start, tmp_path, targets)
+    jobs = {"engine": engines, "router": [router], "gateway": [gateway]}
+    with prometheus(tmp_path, {**jobs, "monitor": monitor.url}) as address:
+        yield Fleet(monitor, MonitorClient(address), gateway)
 
 
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    folder = tmp_path_factory.mktemp("fleet")
-    with starting(folder) as start:
-        engines = [run_engine(start, f"engine-{index}", any_port()) for index in range(2)]
-        service.wait_until_ready(engines, READY_TIMEOUT)
-        router = run_router(start, engines)
-        service.wait_until_ready([router], READY_TIMEOUT)
-        gateway = run_gateway(start, folder, [router.url], probe_interval=0.2)
-        service.wait_until_ready([gateway], READY_TIMEOUT)
-        targets = {"engine-0": engines[0].url, "engine-1": engines[1].url}
-        targets |= {"router": router.url, "gateway": gateway.url}
-        monitor = run_monitor(start, folder, targets)
-        jobs = {"engine": engines, "router": [router], "gateway": [gateway]}
-        with prometheus(folder, {**jobs, "monitor": monitor.url}) as address:
-            yield Fleet(monitor, MonitorClient(address) if address else None, gateway)
-
-
-def run_router(start: Callable[..., Running], engines: Sequence[Running]) -> Running:
+def run_router(start: Start, engines: Sequence[Running]) -> Running:
     port = any_port()
     flags = [word for engine in engines for word in ("--engine", engine.url)]
     return start(
@@ -80,11 +79,8 @@ def run_router(start: Callable[..., Running], engines: Sequence[Running]) -> Run
 
 
 @contextmanager
-def prometheus(folder: Path, jobs: dict[str, Any]) -> Iterator[str | None]:
-    """Run Prometheus on the shipped configuration with other addresses; None where it is not installed."""
-    if not shutil.which("prometheus"):
-        yield None
-        return
+def prometheus(folder: Path, jobs: dict[str, Any]) -> Iterator[str]:
+    """Run Prometheus on the shipped configuration with other addresses."""
     shipped = paths.DEPLOY / "observability" / "prometheus"
     config = yaml.safe_load((shipped / "plain.yml").read_text())
     config["global"] |= {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
@@ -144,7 +140,7 @@ def needed() -> dict[str, str]:
     return {name: place for name, place in used().items() if not name.startswith(tuple(ABSENT))}
 
 
-def test_each_metric_that_something_reads_exists(fleet: Fleet) -> None:
+def test_each_metric_that_something_reads_exists_and_the_exceptions_do_not(fleet: Fleet) -> None:
     recorded = {rule.name for rule in load(AlertSettings()) if rule not in load(AlertSettings()).alerts}
     wanted = {name: place for name, place in needed().items() if name not in recorded | {"ALERTS"}}
     assert len(wanted) > 50
@@ -158,37 +154,30 @@ def test_each_metric_that_something_reads_exists(fleet: Fleet) -> None:
     with loaded(fleet.gateway.url, BODY):
         assert eventually(all_there, 60), missing
 
-
-def test_the_exceptions_are_in_use_and_really_absent(fleet: Fleet) -> None:
     names = exported(fleet.monitor)
     for prefix, reason in ABSENT.items():
         assert [name for name in used() if name.startswith(prefix)], f"{prefix} is read by nothing"
         assert not [name for name in names if name.startswith(prefix)], f"{prefix} exists; yet {reason!r}"
 
 
-def test_each_query_of_an_autoscaler_has_one_value_when_idle_and_follows_the_load(fleet: Fleet) -> None:
+def test_each_query_of_an_autoscaler_has_a_value_when_idle_and_follows_the_load(fleet: Fleet) -> None:
     keda = [expression for name in queries.SERVICES for expression in queries.keda_targets(name)]
     expressions = [*queries.external_metrics().values(), *keda]
-    if fleet.prometheus is None:
-        pytest.skip("prometheus is missing: apt-get install prometheus")
-    assert eventually(lambda: all(watcher.value(each) == 0 for watcher in fleet.watchers for each in expressions), 120)
+    assert eventually(
+        lambda: all(watcher.value(each) == 0 for watcher in (fleet.monitor, fleet.prometheus) for each in expressions),
+        120,
+    )
     busy = [each for each in expressions if "waiting" not in each or "running" in each]
     with loaded(fleet.gateway.url, BODY | {"max_tokens": 400}):
-        for watcher in fleet.watchers:
+        for watcher in (fleet.monitor, fleet.prometheus):
             assert eventually(lambda w=watcher: all((w.value(each) or 0) > 0 for each in busy), 60)  # type: ignore[misc]
 
-
-def test_a_query_that_matches_nothing_has_no_value(fleet: Fleet) -> None:
-    """A label that no engine has, as in autoscalers that never scaled: the check above would not pass."""
-    for watcher in fleet.watchers:
+    # A label that no engine has, as in autoscalers that never scaled: the check above would not pass.
+    for watcher in (fleet.monitor, fleet.prometheus):
         assert watcher.value('sum(vllm:num_requests_waiting{model="main"})') is None
 
-
-def test_rules_have_values_in_prometheus(fleet: Fleet) -> None:
-    if fleet.prometheus is None:
-        pytest.skip("prometheus is missing: apt-get install prometheus")
     with loaded(fleet.gateway.url, BODY):
-        assert eventually(lambda: fleet.prometheus.seen("instance:generation_tokens:rate1m"), 90)  # type: ignore[union-attr]
+        assert eventually(lambda: fleet.prometheus.seen("instance:generation_tokens:rate1m"), 90)
     with urllib.request.urlopen(f"{fleet.prometheus.url}/api/v1/rules", timeout=60) as response:
         groups = json.load(response)["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
