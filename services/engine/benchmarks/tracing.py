@@ -2,8 +2,8 @@
 
     .venv/bin/python services/engine/benchmarks/tracing.py [--rounds 8]
 
-The model is the zoo's llama: its steps take about a millisecond, so a request's spans weigh more than with any model that
-is used. Every request is sampled. The CPU time per token is compared as well as the tokens per second, because a shared
+The model is the zoo's llama: its steps take about a millisecond, so a request's spans weigh more than with any model
+that is used. Every request is sampled. The CPU time per token is compared as well as the tokens per second, because a shared
 machine changes its speed within seconds and CPU time follows that less.
 """
 
@@ -91,13 +91,11 @@ def main() -> int:
         spans = on.metric(SPANS)
     pairs = pairs[1:]  # the first round warms both up
     result = {
-        **{
-            "model": "zoo/llama",
-            "connections": CONNECTIONS,
-            "max_tokens": MAX_TOKENS,
-            "rounds": rounds,
-            "spans": spans,
-        },
+        "model": "zoo/llama",
+        "connections": CONNECTIONS,
+        "max_tokens": MAX_TOKENS,
+        "rounds": rounds,
+        "spans": spans,
         "tokens_per_second": compared([(traced[0], plain[0]) for traced, plain in pairs]),
         "cpu_us_per_token": compared([(traced[1], plain[1]) for traced, plain in pairs]),
     }
