@@ -115,12 +115,12 @@ def running_traced(folder: Path) -> Iterator[TracedStack]:
     with receiving() as receiver, starting(folder) as start_one:
         traced = ("--otlp-traces-endpoint", receiver.url, *flags)
         engines = [run_engine(start_one, f"engine-{index}", any_port(), *traced) for index in range(2)]
-        service.wait_until_ready(engines, READY_TIMEOUT)
+        service.wait_until_ready(engines)
         urls = [engine.url for engine in engines]
         router = run_router(start_one, urls, "--tracing.otlp-endpoint", receiver.url, *flags)
-        service.wait_until_ready([router], READY_TIMEOUT)
+        service.wait_until_ready([router])
         gateway = run_gateway(start_one, folder, [router.url], tracing={"otlp_endpoint": receiver.url}, **logged)
-        service.wait_until_ready([gateway], READY_TIMEOUT)
+        service.wait_until_ready([gateway])
         yield TracedStack(receiver, engines, router, gateway)
 
 
@@ -145,7 +145,7 @@ def start_traced_gateway(start: Start, tmp_path: Path, traced_stack: TracedStack
     def run(*engine_urls: str, **settings: Any) -> Running:
         tracing = {"otlp_endpoint": traced_stack.receiver.url}
         made = run_gateway(start, tmp_path, engine_urls, tracing=tracing, log_format="json", **settings)
-        service.wait_until_ready([made], READY_TIMEOUT)
+        service.wait_until_ready([made])
         return made
 
     return run

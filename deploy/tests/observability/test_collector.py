@@ -131,4 +131,3 @@ def test_the_monitor_takes_what_the_collector_sends(collector: dict[str, Any]) -
     app = web.Application()
     Traces().add_routes(app)
     assert url.path in {resource.canonical for resource in app.router.resources()}
-

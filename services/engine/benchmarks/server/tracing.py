@@ -1,10 +1,10 @@
 """The cost of tracing: an engine with spans against one without, under the same load in turn.
 
-    .venv/bin/python services/engine/benchmarks/tracing.py [--rounds 8]
+    .venv/bin/python services/engine/benchmarks/server/tracing.py [--rounds 8]
 
 The model is the zoo's llama: its steps take about a millisecond, so a request's spans weigh more than with any model
-that is used. Every request is sampled. The CPU time per token is compared as well as the tokens per second, because a shared
-machine changes its speed within seconds and CPU time follows that less.
+that is used. Every request is sampled. The CPU time per token is compared as well as the tokens per second, because a
+shared machine changes its speed within seconds and CPU time follows that less.
 """
 
 from __future__ import annotations
