@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from support import ENVIRONMENT, MODEL, READY_TIMEOUT, Stack, any_port
+from support_traces import TracedStack, receiving
 
 from llm_lab import paths, service
 from llm_lab.ports import HOST
@@ -94,3 +96,56 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
     with starting(folder) as start_one:
         yield run_stack(start_one, folder)
+
+
+def run_router(start: Start, engine_urls: Sequence[str], *flags: str) -> Running:
+    port = any_port()
+    engines = [part for url in engine_urls for part in ("--engine", url)]
+    return start(
+        *("router", port, "-m", "llm_router", "edge", "--port", str(port), "--admin-port", str(any_port())),
+        *(*engines, "--policy", "round_robin", *flags),
+    )
+
+
+@contextmanager
+def running_traced(folder: Path) -> Iterator[TracedStack]:
+    """Run two engines, a router and a gateway that send spans to a receiver and log every request as JSON."""
+    logged: dict[str, Any] = {"log_format": "json", "access_log": "all"}
+    flags = ("--log-format", "json", "--access-log", "all")
+    with receiving() as receiver, starting(folder) as start_one:
+        traced = ("--otlp-traces-endpoint", receiver.url, *flags)
+        engines = [run_engine(start_one, f"engine-{index}", any_port(), *traced) for index in range(2)]
+        service.wait_until_ready(engines)
+        urls = [engine.url for engine in engines]
+        router = run_router(start_one, urls, "--tracing.otlp-endpoint", receiver.url, *flags)
+        service.wait_until_ready([router])
+        gateway = run_gateway(start_one, folder, [router.url], tracing={"otlp_endpoint": receiver.url}, **logged)
+        service.wait_until_ready([gateway])
+        yield TracedStack(receiver, engines, router, gateway)
+
+
+@pytest.fixture(scope="module")
+def traced_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TracedStack]:
+    """A traced stack for those tests of a file that leave it as it was."""
+    with running_traced(tmp_path_factory.mktemp("traced")) as made:
+        yield made
+
+
+@pytest.fixture
+def own_stack(tmp_path: Path) -> Iterator[TracedStack]:
+    """A traced stack for one test, which may kill its engines."""
+    with running_traced(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def start_traced_gateway(start: Start, tmp_path: Path, traced_stack: TracedStack) -> Callable[..., Running]:
+    """Start a gateway over engine URLs, traced like the stack, and wait for it; keyword arguments are its settings."""
+
+    def run(*engine_urls: str, **settings: Any) -> Running:
+        tracing = {"otlp_endpoint": traced_stack.receiver.url}
+        made = run_gateway(start, tmp_path, engine_urls, tracing=tracing, log_format="json", **settings)
+        service.wait_until_ready([made])
+        return made
+
+    return run

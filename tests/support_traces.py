@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from support import eventually
 
 from llm_lab.ports import HOST
+from llm_lab.service import Running
 
 LONGEST_LAG_NS = 5_000_000_000
 
@@ -83,6 +84,20 @@ def receiving() -> Iterator[Receiver]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@dataclass(frozen=True)
+class TracedStack:
+    """Two engines, a router in front of them and a gateway in front of that, and the receiver of their spans."""
+
+    receiver: Receiver
+    engines: list[Running]
+    router: Running
+    gateway: Running
+
+    @property
+    def services(self) -> list[Running]:
+        return [*self.engines, self.router, self.gateway]
 
 
 def children(spans: list[Span], parent: Span) -> list[Span]:

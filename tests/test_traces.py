@@ -10,15 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Start, run_engine, run_gateway, starting
-from support import READY_TIMEOUT, any_port, eventually, kill, metric
-from support_traces import Receiver, Span, children, log_lines, not_nested, outline, receiving
+from support import eventually, kill, metric
+from support_traces import Span, TracedStack, children, log_lines, not_nested, outline
 
-from llm_lab import service
 from llm_lab.ports import HOST
 from llm_lab.service import Running
 
@@ -29,49 +26,6 @@ LONG = {**BODY, "max_tokens": 1900, "stream": True}
 ENGINE = ["engine.request", ["engine.queue"], ["engine.prefill"], ["engine.decode"]]
 ROUTER = ["router.request", ["router.pick"], ["router.upstream", ENGINE]]
 TREE = ["gateway.request", ["gateway.admit"], ["gateway.queue"], ["gateway.upstream", ROUTER]]
-LOGS = ("--log-format", "json", "--access-log", "all")
-
-
-@dataclass(frozen=True)
-class Stack:
-    receiver: Receiver
-    engines: list[Running]
-    router: Running
-    gateway: Running
-
-    @property
-    def services(self) -> list[Running]:
-        return [*self.engines, self.router, self.gateway]
-
-
-def run_router(start: Start, receiver: Receiver, engine_urls: list[str]) -> Running:
-    port = any_port()
-    flags = [part for url in engine_urls for part in ("--engine", url)]
-    return start(
-        *("router", port, "-m", "llm_router", "edge", "--port", str(port), "--admin-port", str(any_port()), *flags),
-        *("--policy", "round_robin", "--tracing.otlp-endpoint", receiver.url, *LOGS),
-    )
-
-
-@contextmanager
-def running(folder: Path) -> Iterator[Stack]:
-    """Run two engines, a router in front of them, and a gateway in front of that."""
-    with receiving() as receiver, starting(folder) as start:
-        traced = ("--otlp-traces-endpoint", receiver.url, *LOGS)
-        engines = [run_engine(start, f"engine-{index}", any_port(), *traced) for index in range(2)]
-        service.wait_until_ready(engines, READY_TIMEOUT)
-        router = run_router(start, receiver, [engine.url for engine in engines])
-        service.wait_until_ready([router], READY_TIMEOUT)
-        logged = {"log_format": "json", "access_log": "all"}
-        gateway = run_gateway(start, folder, [router.url], tracing={"otlp_endpoint": receiver.url}, **logged)
-        service.wait_until_ready([gateway], READY_TIMEOUT)
-        yield Stack(receiver, engines, router, gateway)
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running(tmp_path_factory.mktemp("traced")) as made:
-        yield made
 
 
 @dataclass(frozen=True)
@@ -112,10 +66,10 @@ def named(spans: list[Span], name: str) -> Span:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_request_is_one_tree_whose_times_are_nested(stack: Stack, stream: bool) -> None:
-    sent = send(stack.gateway.url, {**BODY, "stream": stream})
+def test_a_request_is_one_tree_whose_times_are_nested(traced_stack: TracedStack, stream: bool) -> None:
+    sent = send(traced_stack.gateway.url, {**BODY, "stream": stream})
     assert sent.status == 200
-    spans = stack.receiver.trace(sent.trace_id, roots=3)
+    spans = traced_stack.receiver.trace(sent.trace_id, roots=3)
     assert outline(spans, sent.span_id) == [TREE]
     assert not_nested(spans) == []
     queue, prefill, decode = children(spans, named(spans, "engine.request"))
@@ -124,11 +78,11 @@ def test_a_request_is_one_tree_whose_times_are_nested(stack: Stack, stream: bool
     assert {span.service for span in spans} == {"llm-gateway", "llm-router", "llm-engine"}
 
 
-def test_the_engines_attributes_follow_the_conventions(stack: Stack) -> None:
+def test_the_engines_attributes_follow_the_conventions(traced_stack: TracedStack) -> None:
     asked = {**BODY, "temperature": 0.5, "top_p": 0.9, "seed": 7, "stop": [CANARY]}
-    sent = send(stack.gateway.url, asked)
+    sent = send(traced_stack.gateway.url, asked)
     usage = json.loads(sent.raw)["usage"]
-    spans = stack.receiver.trace(sent.trace_id, roots=3)
+    spans = traced_stack.receiver.trace(sent.trace_id, roots=3)
     found = named(spans, "engine.request").attributes
     expected = {
         "gen_ai.operation.name": "text_completion",
@@ -153,9 +107,9 @@ def test_the_engines_attributes_follow_the_conventions(stack: Stack) -> None:
     assert named(spans, "engine.decode").attributes["gen_ai.usage.output_tokens"] == usage["completion_tokens"]
 
 
-def test_each_of_several_answers_has_its_phases(stack: Stack) -> None:
-    sent = send(stack.gateway.url, {**BODY, "n": 3})
-    spans = stack.receiver.trace(sent.trace_id, roots=3)
+def test_each_of_several_answers_has_its_phases(traced_stack: TracedStack) -> None:
+    sent = send(traced_stack.gateway.url, {**BODY, "n": 3})
+    spans = traced_stack.receiver.trace(sent.trace_id, roots=3)
     request = named(spans, "engine.request")
     assert request.attributes["gen_ai.response.finish_reasons"] == ["length"] * 3
     assert request.attributes["gen_ai.usage.output_tokens"] == 3 * BODY["max_tokens"]
@@ -164,39 +118,38 @@ def test_each_of_several_answers_has_its_phases(stack: Stack) -> None:
     assert not_nested(spans) == []
 
 
-def test_a_request_that_the_client_did_not_sample_has_no_span(stack: Stack) -> None:
-    unsampled = send(stack.gateway.url, BODY, sampled=False)
-    assert (unsampled.status, send(stack.gateway.url, BODY).status) == (200, 200)
-    last = send(stack.gateway.url, BODY)
-    stack.receiver.trace(last.trace_id, roots=3)
-    assert unsampled.trace_id not in stack.receiver.traces
+def test_a_request_that_the_client_did_not_sample_has_no_span(traced_stack: TracedStack) -> None:
+    unsampled = send(traced_stack.gateway.url, BODY, sampled=False)
+    assert (unsampled.status, send(traced_stack.gateway.url, BODY).status) == (200, 200)
+    last = send(traced_stack.gateway.url, BODY)
+    traced_stack.receiver.trace(last.trace_id, roots=3)
+    assert unsampled.trace_id not in traced_stack.receiver.traces
 
 
-def test_a_client_that_hangs_up_is_seen_in_every_service(stack: Stack) -> None:
+def test_a_client_that_hangs_up_is_seen_in_every_service(traced_stack: TracedStack) -> None:
     def hang_up(response: Any) -> None:
         response.readline()
         response.close()
 
-    sent = send(stack.gateway.url, LONG, on_response=hang_up)
-    spans = stack.receiver.trace(sent.trace_id, roots=3)
+    sent = send(traced_stack.gateway.url, LONG, on_response=hang_up)
+    spans = traced_stack.receiver.trace(sent.trace_id, roots=3)
     outcomes = {span.name: value for span in spans for key, value in span.attributes.items() if "outcome" in key}
     assert outcomes == dict.fromkeys(("gateway.request", "router.request", "engine.request"), "client_closed")
     assert named(spans, "engine.request").attributes["gen_ai.response.finish_reasons"] == ["abort"]
     assert not_nested(spans) == []
 
 
-def test_a_replayed_stream_has_both_attempts_in_one_trace(tmp_path: Path) -> None:
-    with running(tmp_path) as own:
-        killed: list[Running] = []
+def test_a_replayed_stream_has_both_attempts_in_one_trace(own_stack: TracedStack) -> None:
+    killed: list[Running] = []
 
-        def kill_its_engine(response: Any) -> None:
-            response.readline()
-            killed.extend(one for one in own.engines if metric(one.url, "vllm:num_requests_running"))
-            kill(killed[0])
+    def kill_its_engine(response: Any) -> None:
+        response.readline()
+        killed.extend(one for one in own_stack.engines if metric(one.url, "vllm:num_requests_running"))
+        kill(killed[0])
 
-        sent = send(own.gateway.url, LONG, on_response=kill_its_engine)
-        assert sent.raw.endswith(b"data: [DONE]\n\n")
-        spans = own.receiver.trace(sent.trace_id, roots=3)
+    sent = send(own_stack.gateway.url, LONG, on_response=kill_its_engine)
+    assert sent.raw.endswith(b"data: [DONE]\n\n")
+    spans = own_stack.receiver.trace(sent.trace_id, roots=3)
     router = named(spans, "router.request")
     assert router.attributes["llm_router.outcome"] == "ok"
     first, second = (span for span in children(spans, router) if span.name == "router.upstream")
@@ -240,25 +193,14 @@ def refusing_engine() -> Iterator[str]:
             thread.join()
 
 
-@pytest.fixture
-def start_traced_gateway(start: Start, tmp_path: Path, stack: Stack) -> Callable[..., Running]:
-    def run(*engine_urls: str, **settings: object) -> Running:
-        tracing = {"otlp_endpoint": stack.receiver.url}
-        made = run_gateway(start, tmp_path, engine_urls, tracing=tracing, log_format="json", **settings)
-        service.wait_until_ready([made], READY_TIMEOUT)
-        return made
-
-    return run
-
-
 def test_a_retry_is_a_second_attempt_in_the_same_trace(
-    stack: Stack, start_traced_gateway: Callable[..., Running]
+    traced_stack: TracedStack, start_traced_gateway: Callable[..., Running]
 ) -> None:
     with refusing_engine() as refusing:
-        gateway = start_traced_gateway(refusing, stack.engines[0].url)
+        gateway = start_traced_gateway(refusing, traced_stack.engines[0].url)
         sent = [send(gateway.url, BODY) for _ in range(4)]  # the prefix balancer takes either engine first
         assert [one.status for one in sent] == [200] * 4
-        traces = [stack.receiver.trace(one.trace_id, roots=2) for one in sent]
+        traces = [traced_stack.receiver.trace(one.trace_id, roots=2) for one in sent]
     attempts = [[span for span in spans if span.name == "gateway.upstream"] for spans in traces]
     failed, succeeded = next(found for found in attempts if len(found) == 2)
     assert failed.failed
@@ -267,13 +209,13 @@ def test_a_retry_is_a_second_attempt_in_the_same_trace(
 
 
 def test_a_hedged_stream_has_both_engines_in_one_trace(
-    stack: Stack, start_traced_gateway: Callable[..., Running]
+    traced_stack: TracedStack, start_traced_gateway: Callable[..., Running]
 ) -> None:
     hedging = {"name": "standard", "priority": 0, "ttft_target": 1, "tpot_target": 1, "hedge_after": 0.001}
-    gateway = start_traced_gateway(*(engine.url for engine in stack.engines), classes=[hedging])
+    gateway = start_traced_gateway(*(engine.url for engine in traced_stack.engines), classes=[hedging])
     sent = send(gateway.url, {**BODY, "prompt": f"import {CANARY} " * 200, "stream": True})
     assert sent.status == 200
-    spans = stack.receiver.trace(sent.trace_id, roots=3)
+    spans = traced_stack.receiver.trace(sent.trace_id, roots=3)
     upstream = [span for span in spans if span.name == "gateway.upstream"]
     assert len({span.attributes["llm_gateway.engine"] for span in upstream}) == 2
     parents = {span.parent for span in spans if span.name == "engine.request"}
@@ -293,19 +235,21 @@ WRONG: list[tuple[str, dict[str, Any] | bytes]] = [
 ]
 
 
-def test_no_text_of_a_request_is_in_a_span_or_a_log(stack: Stack) -> None:
-    answers = [send(edge.url, body, path) for path, body in WRONG for edge in (stack.gateway, *stack.engines)]
+def test_no_text_of_a_request_is_in_a_span_or_a_log(traced_stack: TracedStack) -> None:
+    answers = [
+        send(edge.url, body, path) for path, body in WRONG for edge in (traced_stack.gateway, *traced_stack.engines)
+    ]
     assert {sent.status for sent in answers} <= {200, 400}
     assert sum(sent.status == 400 for sent in answers) >= 3 * (len(WRONG) - 2)
     for sent in answers:
-        stack.receiver.trace(sent.trace_id, roots=1)
-    answer = send(stack.gateway.url, BODY)
-    stack.receiver.trace(answer.trace_id, roots=3)
+        traced_stack.receiver.trace(sent.trace_id, roots=1)
+    answer = send(traced_stack.gateway.url, BODY)
+    traced_stack.receiver.trace(answer.trace_id, roots=3)
     written = json.loads(answer.raw)["choices"][0]["text"].strip()
     assert len(written) > 8
     for text in (CANARY, written):
-        assert not any(text.encode() in body for body in stack.receiver.bodies)
-        assert [one.name for one in stack.services if text in one.log.read_text(encoding="utf-8")] == []
+        assert not any(text.encode() in body for body in traced_stack.receiver.bodies)
+        assert [one.name for one in traced_stack.services if text in one.log.read_text(encoding="utf-8")] == []
 
 
 def with_trace(services: list[Running], trace_id: str) -> set[str]:
@@ -314,11 +258,11 @@ def with_trace(services: list[Running], trace_id: str) -> set[str]:
     return {name.partition("-")[0] for name, line in lines if line.get("trace_id") == trace_id}
 
 
-def test_each_log_line_of_a_request_has_its_trace_id(stack: Stack) -> None:
-    refused = send(stack.gateway.url, {**BODY, "temperature": -1})
+def test_each_log_line_of_a_request_has_its_trace_id(traced_stack: TracedStack) -> None:
+    refused = send(traced_stack.gateway.url, {**BODY, "temperature": -1})
     assert refused.status == 400
-    assert eventually(lambda: with_trace(stack.services, refused.trace_id) == {"gateway", "router", "engine"})
-    lines = [line for one in stack.services for line in log_lines(one.log)]
+    assert eventually(lambda: with_trace(traced_stack.services, refused.trace_id) == {"gateway", "router", "engine"})
+    lines = [line for one in traced_stack.services for line in log_lines(one.log)]
     about = [line for line in lines if line.get("trace_id") == refused.trace_id]
     assert {line["service"] for line in about} == {"llm-gateway", "llm-router", "llm-engine"}
     assert len({line["request_id"] for line in about}) == 1
@@ -326,19 +270,20 @@ def test_each_log_line_of_a_request_has_its_trace_id(stack: Stack) -> None:
     assert all(line["time"].endswith("Z") for line in lines)
 
 
-def test_a_request_that_no_engine_answers_is_logged_by_those_that_saw_it(tmp_path: Path) -> None:
-    with running(tmp_path) as own:
-        for engine in own.engines:
-            kill(engine)
-        lost = send(own.gateway.url, BODY)
-        assert lost.status in (502, 503)
-        assert eventually(lambda: with_trace(own.services, lost.trace_id) == {"gateway", "router"})
-        own.receiver.trace(lost.trace_id, roots=2)
+def test_a_request_that_no_engine_answers_is_logged_by_those_that_saw_it(own_stack: TracedStack) -> None:
+    for engine in own_stack.engines:
+        kill(engine)
+    lost = send(own_stack.gateway.url, BODY)
+    assert lost.status in (502, 503)
+    assert eventually(lambda: with_trace(own_stack.services, lost.trace_id) == {"gateway", "router"})
+    own_stack.receiver.trace(lost.trace_id, roots=2)
 
 
-def test_a_request_that_waits_too_long_is_logged(stack: Stack, start_traced_gateway: Callable[..., Running]) -> None:
+def test_a_request_that_waits_too_long_is_logged(
+    traced_stack: TracedStack, start_traced_gateway: Callable[..., Running]
+) -> None:
     brief = {"name": "standard", "priority": 0, "ttft_target": 1, "tpot_target": 1, "queue_timeout": 0.05}
-    gateway = start_traced_gateway(stack.engines[0].url, classes=[brief], max_in_flight=1, access_log="all")
+    gateway = start_traced_gateway(traced_stack.engines[0].url, classes=[brief], max_in_flight=1, access_log="all")
     late: list[Sent] = []
     send(gateway.url, LONG, on_response=lambda response: late.append(send(gateway.url, BODY)))
     assert late[0].status == 408

@@ -104,6 +104,17 @@ def continuous_batching(found: Found) -> str:
     return f"{table(('way', *RATE), ways)}\n\nCompared with static batches of the same size: {ratio:.3g}×. {_on(found)}"
 
 
+def tracing(found: Found) -> str:
+    speed, cpu = found["tokens_per_second"], found["cpu_us_per_token"]
+    low, high = speed["range"]
+    return (
+        f"With every request traced the {found['model']} engine wrote {speed['ratio']:.3f} times the tokens per second "
+        f"(rounds from {low:.2f} to {high:.2f}) and used {cpu['ratio']:.3f} times the CPU time per token: "
+        f"{found['rounds']} rounds in turn, {found['connections']} connections, {found['max_tokens']} tokens each. "
+        f"{_on(found)}"
+    )
+
+
 def gpu_batching(found: Found) -> str:
     ways = [
         (way, f"{item['output_tokens_per_second']:,.0f}", f"{item['ratio_to_static']:.3g}×")
@@ -263,6 +274,7 @@ PAGES: dict[str, Callable[[Found], str]] = {
     "preemption": preemption,
     "prefix_caching": prefix_caching,
     "speculation": speculation,
+    "tracing": tracing,
 }
 RATE = ("tokens/s", "range", "ratio")
 

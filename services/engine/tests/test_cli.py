@@ -216,3 +216,25 @@ def test_an_empty_key_is_refused_and_does_not_open_the_server(
         main(["serve", "models/main", *flags])
     assert raised.value.code == 2
     assert "api_key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", ["localhost:4318", "ftp://localhost/v1/traces", "http://", "http://h:99999/"])
+def test_a_receiver_of_spans_that_is_no_url_is_one_clear_line(wrong: str) -> None:
+    result = run("serve", "model", "--otlp-traces-endpoint", wrong)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "otlp_traces_endpoint" in result.stderr
+    assert "http://127.0.0.1:4318/v1/traces" in result.stderr
+
+
+def test_an_unknown_log_format_is_one_clear_line() -> None:
+    result = run("serve", "model", "--log-format", "xml")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "'text' or 'json'" in result.stderr
+
+
+def test_without_tracing_opentelemetrys_sdk_is_not_imported() -> None:
+    # FastAPI imports the API by itself; it does nothing without the SDK.
+    program = "import sys, llm_engine.server.app; sys.exit('opentelemetry.sdk' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, check=False).returncode == 0

@@ -1,7 +1,7 @@
 """Finished spans wait here for a thread that sends them in batches. A request never waits for the receiver.
 
-If the receiver is down, slow or refuses a batch, the batch is lost and counted, and one line in the log says so; a second
-one says when spans are sent again. If spans arrive faster than they are sent, the newest are dropped and counted.
+If the receiver is down, slow or refuses a batch, the batch is lost and counted. One line in the log says so, and
+another one when spans are sent again. If spans arrive faster than they are sent, the newest are dropped and counted.
 """
 
 from __future__ import annotations

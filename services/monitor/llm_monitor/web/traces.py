@@ -1,4 +1,4 @@
-"""Spans by OTLP/HTTP, and a trace as a waterfall. Gateway and router send them: `tracing.otlp_endpoint`.
+"""Spans by OTLP/HTTP, and a trace as a waterfall. Gateway, router, our engine and vLLM send them.
 
 Bounded: the oldest traces go first. Of a span's attributes only those of ATTRIBUTES are kept, which hold names, numbers
 and outcomes; no text of a prompt or an answer stays here, whatever a sender puts into its spans.
@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from statistics import median
 from typing import Any
 
 from aiohttp import web
@@ -30,14 +32,25 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_TEXT = 120
 """Characters of a name or an attribute's value."""
 LISTED = 100
+SUMMARISED = 200
+"""Traces whose phases the medians are taken over, the newest."""
 ATTRIBUTES = frozenset(
     {
         "error.type",
         "gen_ai.operation.name",
+        "gen_ai.request.choice.count",
+        "gen_ai.request.id",
         "gen_ai.request.max_tokens",
         "gen_ai.request.model",
+        "gen_ai.request.seed",
         "gen_ai.request.stream",
+        "gen_ai.request.temperature",
+        "gen_ai.request.top_k",
+        "gen_ai.request.top_p",
+        "gen_ai.response.finish_reasons",
+        "gen_ai.response.model",
         "gen_ai.response.time_to_first_chunk",
+        "gen_ai.usage.cache_read.input_tokens",
         "gen_ai.usage.input_tokens",
         "gen_ai.usage.output_tokens",
         "gen_ai.usage.completion_tokens",
@@ -45,7 +58,15 @@ ATTRIBUTES = frozenset(
         "gen_ai.latency.time_in_queue",
         "gen_ai.latency.time_to_first_token",
         "gen_ai.latency.e2e",
+        "gen_ai.latency.time_in_model_decode",
+        "gen_ai.latency.time_in_model_prefill",
         "http.response.status_code",
+        "llm_engine.accepted_tokens",
+        "llm_engine.choice",
+        "llm_engine.draft_tokens",
+        "llm_engine.outcome",
+        "llm_engine.preemptions",
+        "llm_engine.prefill_steps",
         "llm_gateway.class",
         "llm_gateway.engine",
         "llm_gateway.outcome",
@@ -113,6 +134,15 @@ class Traces:
         rows = [row for row in rows if not outcome or (outcome == "failed") == row["failed"]]
         return sorted(rows, key=lambda row: -row["seconds"] if slowest else -row["start"])[:LISTED]
 
+    def phases(self) -> dict[str, float]:
+        """Return the median seconds of each phase of the newest traces, by the phase's name, in order of time."""
+        found: dict[str, list[float]] = {}
+        for trace in islice(reversed(self._traces.values()), SUMMARISED):
+            for span in _ordered(trace.spans.values()):
+                if not span.name.endswith((".request", ".upstream")):
+                    found.setdefault(span.name, []).append(span.end - span.start)
+        return {name: median(seconds) for name, seconds in found.items()}
+
     def _put(self, trace_id: str, span: Span) -> None:
         trace = self._traces.setdefault(trace_id, Trace())
         self._traces.move_to_end(trace_id)
@@ -128,6 +158,7 @@ class Traces:
     def add_routes(self, app: web.Application) -> None:
         app.router.add_post("/v1/traces", self._receive)
         app.router.add_get("/api/traces", self._list)
+        app.router.add_get("/api/traces/phases", self._phases)
         app.router.add_get("/api/traces/{id:[0-9a-f]{32}}", self._show)
 
     async def _receive(self, request: web.Request) -> web.Response:
@@ -146,6 +177,9 @@ class Traces:
         query = request.query
         return json_response(self.newest(query.get("outcome", ""), query.get("order") == "slowest"))
 
+    async def _phases(self, _: web.Request) -> web.Response:
+        return json_response(self.phases())
+
     async def _show(self, request: web.Request) -> web.Response:
         spans = self.get(request.match_info["id"])
         if spans is None:
@@ -158,11 +192,8 @@ _KINDS = ("string_value", "int_value", "double_value", "bool_value")
 
 
 def _span(span: Any, service: str) -> Span:
-    attributes = {
-        one.key: _short(getattr(one.value, kind))
-        for one in span.attributes
-        if one.key in ATTRIBUTES and (kind := one.value.WhichOneof("value")) in _KINDS
-    }
+    kept = {one.key: _plain(one.value) for one in span.attributes if one.key in ATTRIBUTES}
+    attributes = {name: value for name, value in kept.items() if value is not None}
     return Span(
         id=span.span_id.hex(),
         parent=span.parent_span_id.hex(),
@@ -179,8 +210,15 @@ _ERROR = 2
 """opentelemetry.proto.trace.v1.Status.STATUS_CODE_ERROR"""
 
 
-def _short(value: str | int | float | bool) -> str | int | float | bool:
-    return value[:MAX_TEXT] if isinstance(value, str) else value
+def _plain(value: Any) -> str | int | float | bool | None:
+    """Return an attribute's value, a list joined by commas; None for a kind that is not shown."""
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return ", ".join(one.string_value for one in value.array_value.values)[:MAX_TEXT]
+    if kind not in _KINDS:
+        return None
+    found: str | int | float | bool = getattr(value, kind)
+    return found[:MAX_TEXT] if isinstance(found, str) else found
 
 
 def _row(trace_id: str, trace: Trace) -> dict[str, Any]:

@@ -48,6 +48,26 @@ def test_no_text_of_a_prompt_is_kept() -> None:
     assert len(str(span.attributes["llm_gateway.class"])) == 120
 
 
+def test_a_list_is_shown_by_commas() -> None:
+    traces, request = Traces(), batch(("a", "", 0, 1))
+    attribute = request.resource_spans[0].scope_spans[0].spans[0].attributes.add(key="gen_ai.response.finish_reasons")
+    for reason in ("stop", "length"):
+        attribute.value.array_value.values.add(string_value=reason)
+    traces.add(request)
+    (span,) = traces.get(TRACE.hex()) or []
+    assert span.attributes == {"gen_ai.response.finish_reasons": "stop, length"}
+
+
+def test_phases_have_their_medians_over_the_newest_traces() -> None:
+    traces = Traces()
+    for number, seconds in enumerate((1.0, 2.0, 9.0)):
+        request = batch(("a", "", 0, 10), ("b", "a", 0, seconds), trace=bytes([number]) * 16)
+        root, phase = request.resource_spans[0].scope_spans[0].spans
+        root.name, phase.name = "engine.request", "engine.decode"
+        traces.add(request)
+    assert traces.phases() == {"engine.decode": 2.0}
+
+
 def test_the_number_of_traces_and_spans_is_bounded() -> None:
     traces = Traces(max_traces=3)
     for number in range(10):

@@ -4,17 +4,20 @@ import { go, state } from "./address.js";
 import { getJson, make, say } from "./dom.js";
 import { clock, format } from "./format.js";
 
-const HUES = { "llm-gateway": "hue0", "llm-router": "hue3" };
+const HUES = { "llm-gateway": "hue0", "llm-router": "hue3", "llm-engine": "hue4",
+  "engine.queue": "hue5", "engine.prefill": "hue1", "engine.decode": "hue2" };
+const hue = (span) => `var(--${HUES[span.name] ?? HUES[span.service] ?? "hue4"})`;
 const SECONDS = 2;
 
 export class RequestList {
   constructor() {
     this.rows = make("tbody");
-    this.empty = make("p", { class: "note", text: "No trace has arrived. Point tracing.otlp_endpoint of gateway and router at this monitor: /v1/traces." });
+    this.empty = make("p", { class: "note", text: "No trace has arrived. Point tracing.otlp_endpoint of gateway and router and --otlp-traces-endpoint of the engines at this monitor: /v1/traces." });
     this.table = make("div", { class: "scroll", hidden: true }, make("table", {},
       make("thead", {}, make("tr", {}, ...["Started", "Request", "Model", "Class", "Outcome", "Spans", "Duration"].map((text, place) => make("th", { text, class: place < 5 ? "left" : "" })))), this.rows));
     this.order = "";
     this.waterfall = make("div", { class: "waterfall", hidden: true });
+    this.phases = make("p", { class: "legend", "aria-label": "Median duration of each phase" });
     const find = make("input", { type: "search", placeholder: "Trace id, 32 hex digits", "aria-label": "Trace id", spellcheck: "false",
       onchange: () => { if (/^[0-9a-f]{32}$/.test(find.value.trim())) go({ trace: find.value.trim() }); } });
     const orders = [["", "Newest"], ["&order=slowest", "Slowest"], ["&outcome=failed", "Failed"]].map(([query, text]) =>
@@ -24,7 +27,7 @@ export class RequestList {
         this.refresh();
       } }));
     this.element = make("section", { class: "section view" }, make("h2", { text: "One request" }),
-      make("div", { class: "toolbar" }, make("div", { class: "segments" }, ...orders), find), this.waterfall, this.table, this.empty);
+      make("div", { class: "toolbar" }, make("div", { class: "segments" }, ...orders), find), this.waterfall, this.phases, this.table, this.empty);
     this.timer = setInterval(() => this.refresh(), SECONDS * 1000);
     this.refresh();
     this.navigate();
@@ -34,13 +37,18 @@ export class RequestList {
   update() {}
 
   async refresh() {
-    const traces = await getJson(`/api/traces?${this.order}`).catch(() => null);
+    const [traces, phases] = await Promise.all([getJson(`/api/traces?${this.order}`), getJson("/api/traces/phases")]).catch(() => [null]);
     if (traces === null) return;
+    this.phases.replaceChildren(...Object.entries(phases).map(([name, seconds]) => {
+      const swatch = make("i", { class: "swatch" });
+      swatch.style.background = hue({ name, service: `llm-${name.split(".")[0]}` });
+      return make("span", { class: "item" }, swatch, `${name} p50 ${format(seconds, "seconds")}`);
+    }));
     this.empty.hidden = traces.length > 0;
     this.table.hidden = traces.length === 0;
     this.rows.replaceChildren(...traces.slice(0, 20).map((trace) => {
       const of = (name) => trace.attributes[name] ?? "";
-      const outcome = of("llm_gateway.outcome") || of("llm_router.outcome") || (trace.failed ? "failed" : "ok");
+      const outcome = of("llm_gateway.outcome") || of("llm_router.outcome") || of("llm_engine.outcome") || (trace.failed ? "failed" : "ok");
       return make("tr", { class: trace.id === state.trace ? "chosen" : "", tabindex: 0, onclick: () => go({ trace: trace.id }),
         onkeydown: (event) => { if (event.key === "Enter") go({ trace: trace.id }); } },
         make("td", { text: clock(trace.start) }), make("td", { class: "left", text: trace.name }), make("td", { class: "left", text: of("gen_ai.request.model") }),
@@ -75,7 +83,7 @@ function waterfall(id, spans) {
     const bar = make("i", { class: span.failed || span.attributes["error.type"] ? "failed" : "" });
     bar.style.left = `${(100 * (span.start - start)) / length}%`;
     bar.style.width = `max(2px, ${(100 * (span.end - span.start)) / length}%)`;
-    if (!bar.className) bar.style.background = `var(--${HUES[span.service] ?? "hue4"})`;
+    if (!bar.className) bar.style.background = hue(span);
     const first = span.attributes["gen_ai.response.time_to_first_chunk"];
     const tick = typeof first === "number" ? make("em", { title: `first chunk after ${format(first, "seconds")}` }) : null;
     if (tick) tick.style.left = `${(100 * (span.start + first - start)) / length}%`;
