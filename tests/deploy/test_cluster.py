@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -114,7 +115,7 @@ def evict(pod: str) -> str:
     """Ask for the eviction of a pod, as `kubectl drain` does, and return the API server's answer."""
     name = {"name": pod, "namespace": trial.NAMESPACE}
     path = f"/api/v1/namespaces/{trial.NAMESPACE}/pods/{pod}/eviction"
-    body = yaml.safe_dump({"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": name})
+    body = json.dumps({"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": name})
     return trial.kubectl("create", "--raw", path, "-f", "-", stdin=body, check=False)
 
 
