@@ -33,7 +33,7 @@ FLAP_SECONDS = 900.0
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What does not depend on the strategy."""
+    """The conditions that are the same for every strategy."""
 
     start_seconds: float = 180.0
     """From the decision to the first request: a node, the image, the weights, the first compilation."""
@@ -60,7 +60,7 @@ class Day:
     reversals_per_hour: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Scaler:
     """The autoscaler and the ReplicaSet: it decides at each sync, and starts and drains engines."""
 
@@ -143,7 +143,7 @@ def run_day(strategy: Strategy, trace: Sequence[TraceRequest], world: World, *, 
         max_queue=5_000,
         balancing="least_loaded",
     )
-    scaler = _Scaler(strategy, world, begin)
+    scaler = _Scaler(strategy=strategy, world=world, replicas=begin)
     result = replay(trace, "fcfs", settings, MODEL, seed=world.seed, controller=scaler)
     row = next(each for each in summarise(result, settings.classes, {}) if each.name == ALL)
     turns = [

@@ -31,7 +31,7 @@ class Image:
         return path if self.packages != ("llm_contract",) else None
 
 
-_ENGINE = ("llm_contract", "llm_kernels", "llm_report", "llm_engine")
+_ENGINE = ("llm_contract", "llm_kernels", "llm_proxy", "llm_report", "llm_engine")
 # Triton's kernels need a GPU; the others are Triton's and the bench's own tools.
 _NO_GPU = ("llm_kernels.triton_kernels", "llm_kernels.ladders")
 IMAGES = {
@@ -42,7 +42,7 @@ IMAGES = {
         Image(
             "router", ("llm_contract", "llm_proxy", "llm_report", "llm_router"), 260, without=("llm_router.control",)
         ),
-        Image("router-ray", (*_ENGINE, "llm_proxy", "llm_router"), 1400, without=_NO_GPU),
+        Image("router-ray", (*_ENGINE, "llm_router"), 1400, without=_NO_GPU),
         Image("monitor", ("llm_contract", "llm_report", "llm_monitor"), 330),
         Image("bench", ("llm_contract", "llm_measure", "llm_report", "llm_traces", "llm_bench"), 330),
         Image(

@@ -34,7 +34,6 @@ def machine() -> dict[str, Any]:
     }
 
 
-
 def _installed(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield name and version of each library; a machine with a GPU may lack those of the servers."""
     for name in names:

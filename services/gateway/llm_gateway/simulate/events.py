@@ -79,7 +79,7 @@ def replay(
 
     All engines of the settings are up from the start, unless a controller switches them off.
     """
-    return _Simulation(policy, settings, model, seed, controller).run(trace)
+    return _Simulation(policy, settings, model, seed, controller=controller).run(trace)
 
 
 class _Grant:
@@ -131,6 +131,7 @@ class _Simulation:
         settings: GatewaySettings,
         model: EngineModel,
         seed: int,
+        *,
         controller: Controller | None,
     ) -> None:
         self.now = 0.0
