@@ -2,6 +2,9 @@
 
 Scripted engines behind router and gateway, and the monitor with its external metrics. Two things differ from the
 shipped component: scaling down takes seconds in place of an hour, and the monitor's targets are listed.
+
+Not passed yet. The one run that reached the test was on an overloaded machine: nine requests before the autoscaler was
+applied got 503, as the gateway could not connect to the router within 2 s.
 """
 
 from __future__ import annotations
