@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import yaml
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from llm_deploy import paths
 from llm_deploy.autoscale import certificates, queries
@@ -35,7 +35,9 @@ def resources(component: str) -> list[dict[str, Any]]:
 
 def violations(resource: dict[str, Any]) -> list[str]:
     schema = json.loads((SCHEMAS / f"{resource['kind'].lower()}.json").read_text())
-    return [f"{error.json_path}: {error.message}" for error in Draft202012Validator(schema).iter_errors(resource)]
+    return [
+        f"{error.instance_path}: {error.message}" for error in jsonschema_rs.validator_for(schema).iter_errors(resource)
+    ]
 
 
 @pytest.mark.parametrize("component", CUSTOM)
