@@ -1,7 +1,9 @@
-"""Each way in which Docker cannot be used is one line; a daemon of our own ends by its pid, and no other process does."""
+"""Each way in which Docker cannot be used is one line, and `stop` ends a daemon of our own and nothing else."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -38,14 +40,14 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
     made = FakeDocker()
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(docker, "call", made.call)
-    monkeypatch.setattr(docker.shutil, "which", made.which)
+    monkeypatch.setattr(shutil, "which", made.which)
     return made
 
 
 @pytest.fixture
 def as_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder of a daemon of our own, for a user who may start one."""
-    monkeypatch.setattr(docker.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     for name, path in (("FOLDER", ""), ("SOCKET", "docker.sock"), ("PID_FILE", "docker.pid")):
         monkeypatch.setattr(docker, name, tmp_path / path)
     return tmp_path
@@ -66,20 +68,20 @@ def test_a_daemon_that_answers_is_taken_as_it_is(fake: FakeDocker) -> None:
 def test_no_rights_at_the_daemon(fake: FakeDocker) -> None:
     fake.error = "permission denied while trying to connect to the Docker daemon socket"
     with pytest.raises(
-        DeployError, match="^this user may not use Docker's daemon: join the group docker .* or be root$"
+        DeployError, match=r"^this user may not use Docker's daemon: join the group docker .* or be root$"
     ):
         docker.connect()
 
 
 def test_a_daemon_that_was_named_is_not_replaced_by_another(fake: FakeDocker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://build:2375")
-    with pytest.raises(DeployError, match="^no Docker daemon answers at DOCKER_HOST=tcp://build:2375: Cannot connect"):
+    with pytest.raises(DeployError, match=r"^no Docker daemon answers at DOCKER_HOST=tcp://build:2375: Cannot connect"):
         docker.connect()
     assert fake.asked == ["tcp://build:2375"]
 
 
 def test_no_daemon_and_no_root_to_start_one(fake: FakeDocker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docker.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(DeployError, match=r"^no Docker daemon runs: start one \(systemctl start docker\), or .* root$"):
         docker.connect()
 
@@ -95,7 +97,7 @@ def test_a_daemon_that_does_not_start_names_its_log(
 ) -> None:
     monkeypatch.setattr(docker, "START_SECONDS", 0)
     monkeypatch.setattr(docker, "_daemon", lambda: ["sh", "-c", "echo no iptables >&2"])
-    with pytest.raises(DeployError, match="^Docker's daemon did not start within 0 s: see .*dockerd.log$"):
+    with pytest.raises(DeployError, match=r"^Docker's daemon did not start within 0 s: see .*dockerd.log$"):
         docker.connect()
     assert (as_root / "dockerd.log").exists()
 
@@ -157,9 +159,10 @@ def test_a_pid_that_another_process_has_now_is_left_alone(sleeper: subprocess.Po
 
 
 def test_our_own_daemon_ends(as_root: Path) -> None:
-    # Its command line has the folder, as dockerd's has. It is a grandchild: nobody here has to wait for it.
-    script = f"import sys, subprocess; print(subprocess.Popen([sys.executable, '-c', 'input()', {str(as_root)!r}], stdin=0, stdout=2).pid)"
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+    # Its command line has the folder, as dockerd's has. It is a grandchild, so nobody here has to wait for it.
+    daemon = f"[sys.executable, '-c', 'input()', {str(as_root)!r}]"
+    start = f"import subprocess, sys; print(subprocess.Popen({daemon}, stdin=0, stdout=2).pid)"
+    with subprocess.Popen((sys.executable, "-c", start), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdout
         (as_root / "docker.pid").write_text(parent.stdout.readline().decode())
         docker.stop()

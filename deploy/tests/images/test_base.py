@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from typing import IO
@@ -42,8 +44,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
 @pytest.fixture
 def mmdebstrap(monkeypatch: pytest.MonkeyPatch) -> None:
     """An administrator with mmdebstrap."""
-    monkeypatch.setattr(base.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(base.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
 
 
 def test_what_is_there_is_not_pulled(fake: FakeDocker) -> None:
@@ -74,7 +76,7 @@ def test_without_a_registry_it_names_the_stand_in(fake: FakeDocker) -> None:
 
 
 def test_the_stand_in_without_mmdebstrap(fake: FakeDocker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(
         DeployError, match=r"^--base debian needs mmdebstrap: tools/docker-packages installs it \(as root"
     ):
@@ -83,8 +85,8 @@ def test_the_stand_in_without_mmdebstrap(fake: FakeDocker, monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("mmdebstrap")
 def test_the_stand_in_without_root(fake: FakeDocker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base.os, "geteuid", lambda: 1000)
-    with pytest.raises(DeployError, match="^--base debian unpacks packages .* needs root: run it with sudo$"):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(DeployError, match=r"^--base debian unpacks packages .* needs root: run it with sudo$"):
         base.find("debian", {})
 
 
@@ -100,5 +102,5 @@ def test_the_stand_in_is_made_once(fake: FakeDocker, monkeypatch: pytest.MonkeyP
 def test_a_stand_in_that_fails_ends_with_its_last_line(fake: FakeDocker, monkeypatch: pytest.MonkeyPatch) -> None:
     failing = [sys.executable, "-c", "import sys; sys.exit('W: noise\\nE: no mirror answers')"]
     monkeypatch.setattr(base, "_mmdebstrap", lambda kind: failing)
-    with pytest.raises(DeployError, match="^llm-lab/python:bookworm could not be made: E: no mirror answers$"):
+    with pytest.raises(DeployError, match=r"^llm-lab/python:bookworm could not be made: E: no mirror answers$"):
         base.find("debian", {})

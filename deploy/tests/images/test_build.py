@@ -1,4 +1,4 @@
-"""What `docker build` is called with, and what it says when it fails."""
+"""`docker build` gets the right target, bases and labels, and a failure is one line."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_without_a_repository_there_are_no_labels(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(build, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     with pytest.raises(
-        DeployError, match="^the labels name the commit, and git log failed: fatal: not a git repository"
+        DeployError, match=r"^the labels name the commit, and git log failed: fatal: not a git repository"
     ):
         build.labels()
 

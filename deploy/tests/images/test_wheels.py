@@ -10,6 +10,7 @@ import pytest
 from llm_deploy.errors import DeployError
 from llm_deploy.images import wheels
 from llm_deploy.images.catalog import IMAGES
+from llm_deploy.paths import ROOT
 
 MISSING = (
     "WARNING: Retrying\n"
@@ -29,13 +30,13 @@ class FakePip:
         return subprocess.CompletedProcess(command, 1 if self.errors else 0, "", self.errors)
 
     def locks(self) -> list[str]:
-        return [command[-1].removeprefix(f"{wheels.ROOT}/") for command in self.commands]
+        return [command[-1].removeprefix(f"{ROOT}/") for command in self.commands]
 
 
 @pytest.fixture
 def pip(monkeypatch: pytest.MonkeyPatch) -> FakePip:
     made = FakePip()
-    monkeypatch.setattr(wheels.subprocess, "run", made.run)
+    monkeypatch.setattr(subprocess, "run", made.run)
     return made
 
 
