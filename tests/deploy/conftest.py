@@ -1,4 +1,4 @@
-"""What these tests need from the machine. Each skips with the reason; with LLM_LAB_REQUIRE_DOCKER=1 it fails instead."""
+"""Docker for these tests: without it they skip with the reason, or fail if LLM_LAB_REQUIRE_DOCKER is 1."""
 
 from __future__ import annotations
 

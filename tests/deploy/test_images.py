@@ -70,7 +70,8 @@ def test_it_runs_as_10001_and_its_labels_name_its_commit(image: Image) -> None:
     assert labels["org.opencontainers.image.title"] == image.name
     assert build.labels().keys() <= labels.keys()
     revision = labels["org.opencontainers.image.revision"].removesuffix("-modified")
-    assert len(revision) == 40 and int(revision, 16)
+    assert len(revision) == 40
+    assert int(revision, 16)
 
 
 def test_its_health_check_needs_no_shell(image: Image) -> None:
