@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploy.support_docker import docker
 from support import any_port
 
 from llm_deploy.compose import secrets
 from llm_deploy.compose.stack import Stack, stack_of
+from llm_deploy.images.catalog import tag
 from llm_deploy.paths import ROOT
 
 PORTS = ("GATEWAY", "GATEWAY_ADMIN", "ROUTER", "ENGINE", "MONITOR", "BENCH", "DOCS", "PROMETHEUS", "ALERTMANAGER")
@@ -107,7 +109,7 @@ def stand_in(name: str, folder: Path) -> Iterator[str]:
     shutil.copytree(TEMPLATES, folder / "templates")
     image = f"llm-test-{name}:{os.getpid()}"
     lines = (
-        f"FROM {image_of('gateway')}",
+        f"FROM {tag('gateway')}",
         "USER 0",
         f"COPY {' '.join(programs)} /usr/bin/",
         "COPY templates /usr/share/prometheus/alertmanager",
@@ -126,22 +128,6 @@ def stand_in(name: str, folder: Path) -> Iterator[str]:
 def healthy_seconds() -> float:
     """Return the time that a stack has until it is healthy: the bar, and more if others use this machine's cores."""
     return HEALTHY_SECONDS * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
-def image_of(name: str) -> str:
-    return f"{os.environ.get('LLM_LAB_REGISTRY') or 'llm-lab'}/{name}:{os.environ.get('LLM_LAB_VERSION') or 'dev'}"
-
-
-def built(name: str) -> bool:
-    return (
-        subprocess.run(["docker", "image", "inspect", image_of(name)], capture_output=True, check=False).returncode == 0
-    )
-
-
-def docker(*words: str) -> str:
-    done = subprocess.run(["docker", *words], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, f"docker {' '.join(words)}: {done.stderr[-2000:]}"
-    return done.stdout
 
 
 def ask(

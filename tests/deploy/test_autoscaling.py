@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
-from support_autoscaling import Cluster, cluster, until
+from deploy.support_autoscaling import Cluster, cluster, until
 
 from llm_deploy.autoscale import certificates, queries
 from llm_monitor.web.security import hash_key

@@ -16,17 +16,14 @@ from deploy.support_compose import (
     STAND_INS,
     Project,
     ask,
-    built,
-    docker,
     healthy_seconds,
     project,
     stand_in,
 )
+from deploy.support_docker import docker, need, skip
 from support import eventually
 
-from llm_deploy.compose.preflight import check_docker
 from llm_deploy.compose.stack import CAPSTONES, PROFILES
-from llm_deploy.errors import DeployError
 from llm_monitor.boards.catalog import BOARDS
 from llm_monitor.boards.check import empty
 
@@ -39,18 +36,7 @@ ALERT_SECONDS = 60.0
 """TargetDown waits for 10 s; Prometheus scrapes every 5 s, and its Alertmanager waits 10 s for more."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _docker() -> None:
-    try:
-        check_docker()
-    except DeployError as error:
-        pytest.skip(f"Compose needs Docker: {error}")
-
-
-def need(*names: str) -> None:
-    """Skip a test whose images are not built."""
-    if missing := [name for name in names if not built(name)]:
-        pytest.skip(f"not built: {', '.join(missing)}; `./lab images {' '.join(missing)}` builds them")
+pytestmark = pytest.mark.usefixtures("docker_daemon")
 
 
 def does_its_job(capstone: str, run: Project) -> bool:
@@ -115,7 +101,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     need("engine", "router", "gateway", "monitor")
     programs = [program for programs, _ in STAND_INS.values() for program in programs]
     if missing := [program for program in programs if shutil.which(program) is None]:
-        pytest.skip(f"{', '.join(missing)} are not there; tools/debian-packages installs them")
+        skip(f"{', '.join(missing)} are not there; tools/debian-packages installs them")
     with ExitStack() as stack:
         images = {
             f"{name.upper()}_IMAGE": stack.enter_context(stand_in(name, tmp_path_factory.mktemp(name)))

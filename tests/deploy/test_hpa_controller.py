@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support_autoscaling import SYNC_SECONDS, Cluster, Gauges, cluster, external_metrics, until
+from deploy.support_autoscaling import SYNC_SECONDS, Cluster, Gauges, cluster, external_metrics, until
 
 from llm_deploy.autoscale.hpa import Autoscaler, Target, propose, replicas_for
 from llm_deploy.autoscale.strategy import behaviour_of

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from deploy.support_compose import Project, docker, image_of, project
-from deploy.test_compose import need
+from deploy.support_compose import Project, project
+from deploy.support_docker import docker, need
 
 from llm_deploy import paths
 from llm_deploy.drills.expectation import read
@@ -17,6 +17,7 @@ from llm_deploy.drills.faults import FAULTS
 from llm_deploy.drills.game_day import hold
 from llm_deploy.drills.key import configuration, digest, rewritten
 from llm_deploy.errors import DeployError
+from llm_deploy.images.catalog import tag
 from llm_deploy.ready.check import Finding, Subject, carry_out
 from llm_deploy.ready.checks import CHECKS
 from llm_deploy.running.compose import LABEL, Compose
@@ -62,10 +63,6 @@ FAULTY = [
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
     """The shipped stack, for all tests of this file: each leaves it as it was."""
-    try:
-        docker("version")
-    except (AssertionError, FileNotFoundError) as error:
-        pytest.skip(f"the stack needs Docker: {error}")
     need("engine", "router", "gateway", "monitor")
     folder = tmp_path_factory.mktemp("ready")
     with project(folder) as run:
@@ -90,7 +87,7 @@ def spare(stack: Compose, image: str = "", **changed: str) -> Iterator[None]:
     labels = ("--label", f"{LABEL}={stack.name}", "--label", f"com.docker.compose.service={SPARE}")
     engines = ("--engines", "http://127.0.0.1:1", "--require-keys", "false")
     started = docker("run", "--detach", "--network", network, "--tmpfs", "/tmp", *labels, *flags,
-                     image or image_of("gateway"), *engines).strip()  # fmt: skip
+                     image or tag("gateway"), *engines).strip()  # fmt: skip
     try:
         yield
     finally:
@@ -104,7 +101,7 @@ def test_the_shipped_stack_is_green(stack: Compose, name: str) -> None:
 
 
 def test_images_hold_the_packages_of_their_locks(stack: Compose) -> None:
-    if not (paths.DEPLOY / "images" / "locks").is_dir() or not image_of("gateway").startswith("llm-lab/"):
+    if not (paths.DEPLOY / "images" / "locks").is_dir() or not tag("gateway").startswith("llm-lab/"):
         pytest.skip("the images are not those that `./lab images` builds")
     finding = find("packages-locked", stack)
     assert finding.state == "green", finding.evidence
@@ -126,7 +123,7 @@ def test_a_faulty_container_is_red_and_named(stack: Compose, name: str, changed:
 
 
 def test_an_image_without_a_version_is_red(stack: Compose) -> None:
-    docker("tag", image_of("gateway"), "llm-test-unpinned:latest")
+    docker("tag", tag("gateway"), "llm-test-unpinned:latest")
     try:
         with spare(stack, "llm-test-unpinned:latest"):
             finding = find("versions-pinned", stack)

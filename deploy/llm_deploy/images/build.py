@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from llm_deploy import docker
 from llm_deploy.errors import DeployError
 from llm_deploy.images.base import Base
-from llm_deploy.images.catalog import DOCKERFILE, Image, tag
+from llm_deploy.images.catalog import DOCKERFILE, Image, tag, version
 from llm_deploy.paths import OUT, ROOT
 
 SITE = OUT / "site"
@@ -57,7 +56,7 @@ def labels() -> dict[str, str]:
     return {
         "org.opencontainers.image.created": created,
         "org.opencontainers.image.revision": revision + ("-modified" if _git("status", "--porcelain") else ""),
-        "org.opencontainers.image.version": os.environ.get("LLM_LAB_VERSION", "dev"),
+        "org.opencontainers.image.version": version(),
         "org.opencontainers.image.licenses": "Apache-2.0",
     }
 

@@ -32,12 +32,12 @@ class Image:
 
 
 _ENGINE = ("llm_contract", "llm_kernels", "llm_proxy", "llm_report", "llm_engine")
-# Triton's kernels need a GPU; the others are Triton's and the bench's own tools.
-_NO_GPU = ("llm_kernels.triton_kernels", "llm_kernels.ladders")
+# Triton's kernels need a GPU; the others tune them, compile them ahead, and compare their stages.
+_NO_GPU = ("llm_kernels.triton_kernels", "llm_kernels.aot", "llm_kernels.ladders", "llm_kernels.tuning")
 IMAGES = {
     image.name: image
     for image in (
-        Image("engine", _ENGINE, 900, without=_NO_GPU),
+        Image("engine", _ENGINE, 950, without=_NO_GPU),
         Image("gateway", ("llm_contract", "llm_proxy", "llm_report", "llm_traces", "llm_gateway"), 260),
         Image(
             "router", ("llm_contract", "llm_proxy", "llm_report", "llm_router"), 260, without=("llm_router.control",)
@@ -48,7 +48,7 @@ IMAGES = {
         Image(
             "quantize",
             ("llm_contract", "llm_kernels", "llm_measure", "llm_report", "llm_quantize"),
-            1000,
+            1060,
             without=_NO_GPU,
         ),
         Image("docs", ("llm_contract",), 200),
@@ -66,4 +66,9 @@ def find(names: list[str]) -> list[Image]:
 
 def tag(name: str) -> str:
     """Return the name that Docker knows an image by; LLM_LAB_REGISTRY and LLM_LAB_VERSION change it."""
-    return f"{os.environ.get('LLM_LAB_REGISTRY', 'llm-lab')}/{name}:{os.environ.get('LLM_LAB_VERSION', 'dev')}"
+    return f"{os.environ.get('LLM_LAB_REGISTRY') or 'llm-lab'}/{name}:{version()}"
+
+
+def version() -> str:
+    """Return the images' version. An empty variable counts as none, as it does for Compose."""
+    return os.environ.get("LLM_LAB_VERSION") or "dev"

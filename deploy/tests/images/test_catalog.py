@@ -41,3 +41,9 @@ def test_the_dockerfile_has_the_target(image: catalog.Image) -> None:
 def test_an_unknown_name_is_refused_with_those_that_exist() -> None:
     with pytest.raises(UsageError, match="there is no image 'gatewy': use engine, gateway"):
         catalog.find(["gatewy"])
+
+
+def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LLM_LAB_REGISTRY", "LLM_LAB_VERSION"):
+        monkeypatch.setenv(name, "")
+    assert catalog.tag("gateway") == "llm-lab/gateway:dev"
