@@ -107,6 +107,9 @@ def deploy(folder: Path, items: list[Manifest]) -> str:
 
 
 def remove() -> None:
+    """Delete everything. Pods first: the namespace would wait for half of their grace period before it looks again."""
+    kubectl("delete", "deployments,statefulsets", "--all")
+    kubectl("delete", "pods", "--all", "--timeout=240s")
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=240s")
 
 
