@@ -13,7 +13,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -192,11 +191,10 @@ def test_a_hung_engine_is_restarted(key: str) -> None:
     trial.until("it serves again", lambda: is_ready("engine-1"), 120)
 
 
-def test_without_pre_stop_requests_fail(key: str, items: list[Manifest], tmp_path: Path) -> None:
-    """The negative control, last: the load notices what preStop prevents."""
-    deployments = ("deployment/router", "deployment/gateway")
-    trial.apply([item for item in trial.without_pre_stop(items) if item["kind"] == "Deployment"])
-    for workload in deployments:
-        trial.rolled_out(workload)
-    summary = asyncio.run(under_load(key, *deployments))
+def test_without_pre_stop_and_lame_duck_requests_fail(key: str, items: list[Manifest]) -> None:
+    """The negative control, last: the load notices what the two prevent."""
+    changed = [item for item in trial.abrupt(items) if item["metadata"]["name"].startswith("gateway")]
+    trial.apply([item for item in changed if item["kind"] in ("ConfigMap", "Deployment")])
+    trial.rolled_out("deployment/gateway")
+    summary = asyncio.run(under_load(key, "deployment/gateway"))
     assert summary["failed"] + summary["cut"] > 0
