@@ -30,7 +30,7 @@ TOKENS = int(os.environ.get("LLM_LAB_ROLL_TOKENS", "100"))
 STREAMS = 5
 MONITOR = "http://127.0.0.1:30960"
 SHORT_GRACE = 8
-"""Seconds that a hung engine has, preStop's 5 s included. A probe's own grace period is not known to Kubernetes 1.20."""
+"""Seconds that a hung engine has, with the 5 s of preStop. Kubernetes 1.20 knows no grace period of a probe."""
 LIVENESS_SECONDS = 45.0
 """More than the liveness probe needs to give a container up."""
 
