@@ -5,8 +5,8 @@
 
 The load is 20 requests a second and 20 clients that read one stream of the shipped model after the other, at the
 gateway's NodePort. Streams should last about 30 s: choose --tokens by the machine, at most 1,900. The last round is the
-negative control: the same manifests without preStop, where requests must fail. Exit status 1 if a round does not come
-out as it should.
+negative control: the same manifests without preStop and the gateway's `lame_duck`, where requests must fail. Exit
+status 1 if a round does not come out as it should.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def main() -> int:
         result["rounds"].append(asyncio.run(under_load(key, arguments.tokens, arguments.services)))
         print(f"round {number + 1}: {json.dumps(result['rounds'][-1])}", flush=True)
         save(arguments.out, result)
-    trial.deploy(secrets, trial.without_pre_stop(items))
+    trial.deploy(secrets, trial.abrupt(items))
     control = asyncio.run(under_load(key, arguments.tokens, CONTROLLED))
-    print(f"without preStop: {json.dumps(control)}", flush=True)
-    save(arguments.out, {**result, "without_pre_stop": control})
+    print(f"abrupt: {json.dumps(control)}", flush=True)
+    save(arguments.out, {**result, "abrupt": control})
     lost = sum(one["failed"] + one["cut"] for one in result["rounds"])
     return 1 if lost or not control["failed"] + control["cut"] else 0
 

@@ -73,12 +73,17 @@ def manifests(overlay: str = "laptop") -> list[Manifest]:
     return found
 
 
-def without_pre_stop(items: list[Manifest]) -> list[Manifest]:
-    """Return the manifests with their preStop hooks removed: a pod ends while others still send to it."""
+def abrupt(items: list[Manifest]) -> list[Manifest]:
+    """Return the manifests without preStop and without the gateway's `lame_duck`.
+
+    A pod then ends while others still send to it. The one alone would hide that the other is missing.
+    """
     found = copy.deepcopy(items)
     for item in found:
         for container in render.containers(item):
             container.pop("lifecycle", None)
+        if "gateway.yaml" in item.get("data", {}):
+            item["data"]["gateway.yaml"] = item["data"]["gateway.yaml"].replace("lame_duck: 5", "lame_duck: 0")
     return found
 
 
@@ -107,6 +112,9 @@ def deploy(folder: Path, items: list[Manifest]) -> str:
 
 
 def remove() -> None:
+    """Delete everything. Pods first: the namespace would wait for half of their grace period before it looks again."""
+    kubectl("delete", "deployments,statefulsets", "--all")
+    kubectl("delete", "pods", "--all", "--timeout=240s")
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=240s")
 
 

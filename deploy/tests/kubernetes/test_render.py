@@ -31,8 +31,10 @@ def test_an_old_cluster_gets_no_field_that_it_does_not_know() -> None:
     assert container["livenessProbe"] == {"periodSeconds": 10}
 
 
-def test_the_control_has_no_pre_stop() -> None:
-    (deployment,) = trial.without_pre_stop([DEPLOYMENT])
+def test_the_control_has_neither_pre_stop_nor_lame_duck() -> None:
+    settings = {"kind": "ConfigMap", "data": {"gateway.yaml": "lame_duck: 5 # seconds"}}
+    deployment, config = trial.abrupt([DEPLOYMENT, settings])
+    assert config["data"]["gateway.yaml"] == "lame_duck: 0 # seconds"
     assert "lifecycle" not in render.containers(deployment)[0]
     assert "lifecycle" in render.containers(DEPLOYMENT)[0]
 
