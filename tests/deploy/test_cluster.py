@@ -159,7 +159,8 @@ async def test_a_saturated_engine_is_neither_restarted_nor_taken_out(key: str) -
 
         asked = [asyncio.create_task(ask()) for _ in range(264)]
         try:
-            waiting, seen_ready = 0.0, []
+            waiting = 0.0
+            seen_ready: list[bool] = []
             async with asyncio.timeout(LIVENESS_SECONDS + 60):
                 while len(seen_ready) < LIVENESS_SECONDS:
                     async with session.get(f"{url}/metrics") as page:
