@@ -93,7 +93,8 @@ def overloaded(subject: Subject) -> Finding:
 
 def saturated(subject: Subject) -> Finding:
     """Fill the queue: engines and gateway must stay ready, and a batch request gets 429 and nothing worse."""
-    before = {one.name: one.pid for one in subject.containers}
+    # Earlier checks have restarted some: look again.
+    before = {one.name: one.pid for one in Subject(subject.deployment).containers}
     with flood(subject.gateway, subject.deployment.keys.client) as refusal:
         refused = eventually(lambda: refusal() == 429, 60)
         began = time.monotonic()
