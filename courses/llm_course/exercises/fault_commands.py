@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def _show(arguments: argparse.Namespace) -> None:
     for name, value in shown.seen.items():
         print(f"{name}: {value:g}" if isinstance(value, float) else f"{name}: {value}")
     if shown.died:
-        print(f"the engine has ended: {shown.log.strip().splitlines()[-1]}")
+        print(f"the engine has ended: {_cause(shown.log)}")
     print(f"\ntrace {os.path.relpath(shown.trace)}\nlog   {os.path.relpath(shown.trace.with_name(LOG_NAME))}")
 
 
@@ -97,3 +98,12 @@ def _verify(_: argparse.Namespace) -> None:
 
 def _lab() -> FaultLab:
     return FaultLab(Log(paths.LEARN / "progress.jsonl"))
+
+
+def _cause(log: str) -> str:
+    """Return the line of an engine's log that ends its last traceback; the last line if there is none.
+
+    Answers to waiting requests are logged after it.
+    """
+    lines = log.strip().splitlines() or ["no log"]
+    return next((line for line in reversed(lines) if re.match(r"\w+(Error|Exception)\b", line)), lines[-1])

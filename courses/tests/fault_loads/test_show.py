@@ -84,7 +84,7 @@ def leader_gone(shown: Shown, trace: Trace) -> None:
     assert shown.seen["answers to 40 tokens that differ from an idle engine's"] == "none came"
     assert shown.seen[WAITING] == 1
     assert "in _last_is_shared" in shown.log
-    assert shown.log.strip().splitlines()[-1] == "IndexError: list index out of range"
+    assert "IndexError: list index out of range" in shown.log.splitlines()
 
 
 def wrong_victim(shown: Shown, trace: Trace) -> None:
