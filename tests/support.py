@@ -13,7 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,16 +99,21 @@ def post(url: str, body: bytes | dict[str, Any], path: str = "/v1/completions") 
         return error.code, json.load(error)
 
 
-@contextmanager
-def loaded(url: str, body: dict[str, Any]) -> Iterator[None]:
+def loaded(url: str, body: dict[str, Any]) -> AbstractContextManager[None]:
     """Send requests one after the other while the `with` block runs."""
+    return repeating(lambda: post(url, body))
+
+
+@contextmanager
+def repeating(send: Callable[[], object]) -> Iterator[None]:
+    """Call `send` again and again, in a thread, while the `with` block runs."""
     ended = threading.Event()
 
-    def send() -> None:
+    def repeat() -> None:
         while not ended.is_set():
-            post(url, body)
+            send()
 
-    sender = threading.Thread(target=send)
+    sender = threading.Thread(target=repeat)
     sender.start()
     try:
         yield

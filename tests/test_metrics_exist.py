@@ -2,9 +2,6 @@
 
 The monitor and a real Prometheus watch the same processes. Prometheus runs on the shipped configuration, with the
 processes' addresses in it.
-
-Not passed yet: the test of queries. In its one run an engine was not ready within 60 s, on an overloaded
-machine. The test of the names has passed.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ def test_a_pid_that_another_process_has_now_is_left_alone(sleeper: subprocess.Po
 
 
 def test_our_own_daemon_ends(as_root: Path) -> None:
-    # Its command line has the folder, as dockerd's has. It is a grandchild, so nobody here has to wait for it.
+    # Its command line has the folder, as dockerd's has. It is a grandchild, so this process does not have to reap it.
     daemon = f"[sys.executable, '-c', 'input()', {str(as_root)!r}]"
     start = f"import subprocess, sys; print(subprocess.Popen({daemon}, stdin=0, stdout=2).pid)"
     with subprocess.Popen((sys.executable, "-c", start), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:

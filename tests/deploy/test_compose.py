@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import threading
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from deploy.support_compose import (
     stand_in,
 )
 from deploy.support_docker import docker, need, skip
-from support import eventually
+from support import eventually, repeating
 
 from llm_deploy.compose.stack import CAPSTONES, PROFILES
 from llm_deploy.ready.checks.observed import WITHOUT_KV
@@ -115,23 +115,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         yield run
 
 
-@contextmanager
-def load(run: Project) -> Iterator[None]:
+def load(run: Project) -> AbstractContextManager[None]:
     """Send requests one after the other, streamed and not, while the `with` block runs."""
-    ended = threading.Event()
-
-    def send() -> None:
-        while not ended.is_set():
-            for stream in (False, True):
-                ask(f"{run.url('gateway')}/v1/completions", run.key("client"), BODY | {"stream": stream})
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        sender.join()
+    url, key, streamed = f"{run.url('gateway')}/v1/completions", run.key("client"), cycle((False, True))
+    return repeating(lambda: ask(url, key, BODY | {"stream": next(streamed)}))
 
 
 def test_a_chat_is_answered_with_the_key_of_this_machine_and_refused_without(whole: Project) -> None:

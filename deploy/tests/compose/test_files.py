@@ -101,7 +101,7 @@ def test_a_service_is_bounded(name: str, service: dict[str, Any]) -> None:
 @each_service
 def test_a_service_is_probed_and_has_time_to_start(name: str, service: dict[str, Any]) -> None:
     if name in JOBS:
-        assert "healthcheck" not in service, "a job ends; nobody asks it"
+        assert "healthcheck" not in service, "a job ends, so it has no health"
     elif name in UNPROBED:
         assert service["healthcheck"] == {"disable": True}
     else:

@@ -47,10 +47,18 @@ class TracingSettings(BaseModel):
     @field_validator("otlp_endpoint")
     @classmethod
     def _is_url(cls, text: str) -> str:
-        parts = urlsplit(text)
-        if text and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
+        if text and not is_http_url(text):
             raise ValueError(f"{text[:80]!r} is no URL such as http://127.0.0.1:4318/v1/traces")
         return text
+
+
+def is_http_url(text: str) -> bool:
+    """Return whether a text is a URL with http or https and a host that can be connected to."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False
 
 
 @dataclass(slots=True)
@@ -88,7 +96,7 @@ class Trace(Protocol):
 
     @property
     def is_recording(self) -> bool:
-        """Whether the request is sampled."""
+        """True if the request is sampled."""
 
     def span(self, name: str) -> Span: ...
 

@@ -1,7 +1,7 @@
 """The handlers of external.metrics.k8s.io/v1beta1, which the HorizontalPodAutoscaler's controller asks for values.
 
 The API answers with an error where there is no number: an unknown name, a target that is not scraped, a NaN. The
-controller then keeps the number of replicas. A zero in its place would scale the fleet down while nobody looks.
+controller then keeps the number of replicas. A zero in its place would scale the fleet down silently.
 
 https://github.com/kubernetes/metrics describes the types; the API server checks the caller's rights (RBAC) first.
 """

@@ -1,7 +1,7 @@
 """The TLS listener of the external metrics API.
 
 Kubernetes's API server authenticates and authorises the caller, then forwards the request under its proxy client
-certificate. A connection without a certificate from `client_ca` ends in the handshake, so nobody else can ask.
+certificate. A connection without a certificate from `client_ca` ends in the handshake, so no other client can ask.
 """
 
 from __future__ import annotations
