@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 from llm_deploy.capacity.plan import Engine, Load, Plan, Shape, plan
@@ -30,10 +31,12 @@ def add_commands(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     positive = ("kv_memory", "tokens_per_second", "rate", "prompt", "output", "max_sequences", "element_bytes", "wait")
     for name in positive:
-        if getattr(arguments, name) <= 0:
-            raise UsageError(f"--{name.replace('_', '-')} is {getattr(arguments, name)}; it must be above 0")
+        if not 0 < getattr(arguments, name) < math.inf:
+            raise UsageError(f"--{name.replace('_', '-')} is {getattr(arguments, name)}; it must be above 0 and finite")
     if not 0 < arguments.objective < 1:
         raise UsageError(f"--objective is {arguments.objective}; it is a share between 0 and 1, as in 0.99")
+    if arguments.spare < 0:
+        raise UsageError(f"--spare is {arguments.spare}; it must be 0 or more")
     engine = Engine(
         kv_memory=arguments.kv_memory * 1e9,
         tokens_per_second=arguments.tokens_per_second,

@@ -94,7 +94,9 @@ def plan(shape: Shape, element_bytes: int, engine: Engine, load: Load) -> Plan:
     kv_tokens = int(engine.kv_memory / kv_bytes)
     concurrency = min(kv_tokens // (load.prompt + load.output), engine.max_sequences)
     if not concurrency:
-        raise UsageError(f"one request of {load.prompt + load.output} tokens does not fit into {kv_tokens} of KV cache")
+        raise UsageError(
+            f"one request of {load.prompt + load.output} tokens does not fit into a KV cache of {kv_tokens} tokens"
+        )
     seconds = load.output * concurrency / engine.tokens_per_second
     offered = load.rate * seconds
     for replicas in range(max(1, math.ceil(offered / concurrency)), MAX_REPLICAS):
