@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from llm_deploy.autoscale import certificates
-from llm_deploy.errors import DeployError
+from llm_deploy.errors import DeployError, UsageError
+
+HOURS = 24.0
+"""A simulated day."""
 
 
 def add_commands(commands: Any) -> None:
@@ -18,7 +21,7 @@ def add_commands(commands: Any) -> None:
     made.add_argument("--client-ca", type=Path, help="requestheader client CA; by default the current cluster is asked")
     made.set_defaults(command=_certificates)
     simulated = actions.add_parser("simulate", help="replay a day under each strategy, and write the results")
-    simulated.add_argument("--hours", type=float, default=24.0)
+    simulated.add_argument("--hours", type=float, default=HOURS)
     simulated.add_argument("--only", default="", help="strategies whose name contains this")
     simulated.add_argument("--json", type=Path, help="file for the results")
     simulated.set_defaults(command=_simulate)
@@ -36,4 +39,9 @@ def _certificates(arguments: argparse.Namespace) -> int:
 def _simulate(arguments: argparse.Namespace) -> int:
     from llm_deploy.autoscale import study
 
+    if not 0 < arguments.hours <= HOURS:
+        raise UsageError(f"--hours is {arguments.hours:g}; it must be above 0 and at most {HOURS:g}")
+    names = [strategy.name for _, strategy, _ in study.cases()]
+    if not any(arguments.only in name for name in names):
+        raise UsageError(f"no strategy has {arguments.only!r} in its name; there are: {'; '.join(names)}")
     return study.run(hours=arguments.hours, only=arguments.only, file=arguments.json)
