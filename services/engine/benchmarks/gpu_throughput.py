@@ -42,6 +42,11 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
         "rms_norm_eps": 1e-5, "rope_theta": 5e5, "tie_word_embeddings": False,
     },
+    "llama3-70b": {
+        "model_type": "llama", "vocab_size": 128256, "hidden_size": 8192, "intermediate_size": 28672,
+        "num_hidden_layers": 80, "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 128,
+        "rms_norm_eps": 1e-5, "rope_theta": 5e5, "tie_word_embeddings": False,
+    },
     "tiny": {
         "model_type": "qwen3", "vocab_size": 512, "hidden_size": 64, "intermediate_size": 96,
         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
@@ -82,7 +87,10 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-def measure(shape: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(
+    shape: str, arguments: argparse.Namespace, at_end: Callable[[LLM], dict[str, float]] = lambda llm: {}
+) -> dict[str, Any]:
+    """Measure the shape. `at_end` measures more with the engine before it is closed."""
     started = time.perf_counter()
     config = {**COMMON, **SHAPES[shape]}
     llm = open_shape(config, arguments.set)
@@ -110,7 +118,9 @@ def measure(shape: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "start_seconds": rounded(ready - started),
         "kv_blocks": llm.engine.num_blocks,
         "settings": arguments.set,
+        **at_end(llm),
     }
+    llm.engine.close()
     if shape in BARS:
         rate, seconds = BARS[shape]
         found["ratio_to_vllm_throughput"] = rounded(median(rates) / rate)

@@ -43,17 +43,19 @@ def main() -> int:
     parser.add_argument("--shape", choices=SHAPES, nargs="+", default=list(BARS))
     parser.add_argument("--requests", type=int, default=REQUESTS)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--ranks", type=int, default=1, help="tensor-parallel ranks, one per GPU")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     setting, shapes = environment(), []
     for shape in arguments.shape:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
-            shapes.append(alone.submit(measure, shape, arguments.requests, arguments.runs).result())
-    save(f"gpu_vllm_{card()}", {**setting, "requests": arguments.requests, "shapes": shapes}, arguments.out)
+            shapes.append(alone.submit(measure, shape, arguments).result())
+    name = f"gpu_vllm_{card()}" if arguments.ranks == 1 else f"gpu_vllm_parallel_{card()}"
+    save(name, {**setting, "requests": arguments.requests, "shapes": shapes}, arguments.out)
     return 0
 
 
-def measure(shape: str, count: int, runs: int) -> dict[str, Any]:
+def measure(shape: str, arguments: argparse.Namespace) -> dict[str, Any]:
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     import vllm  # pants: no-infer-dep
 
@@ -61,7 +63,7 @@ def measure(shape: str, count: int, runs: int) -> dict[str, Any]:
     config = {**COMMON, **SHAPES[shape], "architectures": [f"{SHAPES[shape]['model_type'].title()}ForCausalLM"]}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config))
-        llm = vllm.LLM(folder, **settings_of(config), gpu_memory_utilization=0.9)
+        llm = vllm.LLM(folder, **settings_of(config), gpu_memory_utilization=0.9, tensor_parallel_size=arguments.ranks)
     ready = time.perf_counter()
 
     def serve(requests: list[Request]) -> tuple[int, float]:
@@ -83,7 +85,8 @@ def measure(shape: str, count: int, runs: int) -> dict[str, Any]:
 
         return (run(BATCH_1_TOKENS) - run(1)) / (BATCH_1_TOKENS - 1)
 
-    requests = workload(count, config["vocab_size"])
+    runs = arguments.runs
+    requests = workload(arguments.requests, config["vocab_size"])
     serve(requests[:8])
     batch_1 = [seconds_per_token(number) for number in range(runs + 1)][1:]
     rates = [tokens / seconds for tokens, seconds in (serve(rotated(requests, n + 1)) for n in range(runs))]
@@ -95,6 +98,7 @@ def measure(shape: str, count: int, runs: int) -> dict[str, Any]:
         "tpot_bs1_seconds": rounded(median(batch_1)),
         "tpot_bs1_seconds_range": [rounded(min(batch_1)), rounded(max(batch_1))],
         "runs": runs,
+        "tensor_parallel_size": arguments.ranks,
         "start_seconds": rounded(ready - begun),
     }
 

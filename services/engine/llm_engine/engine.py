@@ -84,6 +84,11 @@ class Engine:
     def has_work(self) -> bool:
         return self.scheduler.has_work or self._in_flight is not None
 
+    @property
+    def failure(self) -> str | None:
+        """Why the engine cannot go on although no step has failed: a process of another rank has died."""
+        return self._runner.failure
+
     def prepare(self, prompt_ids: list[int], params: SamplingParams, only_final: bool = False) -> Prepared:
         """Check a request and prepare it for the queue. RequestError if it can never be served.
 

@@ -152,8 +152,8 @@ class EngineConfig:
 
     @property
     def why_not_overlap(self) -> str | None:
-        """The setting that rules out overlap: drafts and other ranks need the tokens before the next step starts."""
-        return "speculation" if self.speculative_config else "several ranks" if self.num_ranks > 1 else None
+        """The setting that rules out overlap: drafts need the tokens before the next step starts."""
+        return "speculation" if self.speculative_config else None
 
     def overlaps(self, on_gpu: bool) -> bool:
         """Return whether a step is launched before the previous one is read."""

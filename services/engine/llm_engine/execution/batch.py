@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llm_engine.execution.transfer import to_device
+from llm_engine.execution.transfer import Array, to_device
 from llm_engine.scheduler.sequence import Sequence
 
 
@@ -72,6 +72,28 @@ class Batch:
     """The owners of the rows of logits, in order."""
 
 
+@dataclass(slots=True, kw_only=True)
+class HostBatch:
+    """A batch in the host's memory. Every rank makes its own `Batch` of it."""
+
+    arrays: dict[str, Array]
+    """The tensors of `Batch` by name: views of the builder's buffers, valid until the next batch."""
+    query_lens: list[int]
+    max_context_len: int
+    has_placeholders: bool
+    wanted: list[LogitRows]
+
+    def to(self, device: torch.device) -> Batch:
+        tensors: dict[str, Any] = dict(zip(self.arrays, to_device(list(self.arrays.values()), device), strict=True))
+        return Batch(
+            **{"logit_rows": None, **tensors},
+            query_lens=self.query_lens,
+            max_context_len=self.max_context_len,
+            has_placeholders=self.has_placeholders,
+            wanted=self.wanted,
+        )
+
+
 class BatchBuilder:
     """The buffers from which each step's batch is made."""
 
@@ -79,7 +101,7 @@ class BatchBuilder:
         self, max_num_seqs: int, max_tokens: int, max_model_len: int, block_size: int, *, device: torch.device
     ) -> None:
         self._block_size = block_size
-        self._device = device
+        self.device = device
         self._token_ids = np.zeros(max_tokens, dtype=np.int64)
         self._positions = np.zeros(max_tokens, dtype=np.int64)
         self._slots = np.zeros(max_tokens, dtype=np.int64)
@@ -90,6 +112,10 @@ class BatchBuilder:
         """For each row of `_tables`: its sequence, the version of its table, and how many blocks are written."""
 
     def build(self, num_tokens: dict[Sequence, int], starts: dict[Sequence, int] | None = None) -> Batch:
+        """Build the batch of a step on the device: see `build_on_host`."""
+        return self.build_on_host(num_tokens, starts).to(self.device)
+
+    def build_on_host(self, num_tokens: dict[Sequence, int], starts: dict[Sequence, int] | None = None) -> HostBatch:
         """Build the batch of a step.
 
         `num_tokens`: how many tokens each sequence computes. `starts`: position of the first one; by default, the
@@ -123,9 +149,8 @@ class BatchBuilder:
         }
         if len(logit_rows) < total:
             arrays["logit_rows"] = np.array(logit_rows, dtype=np.int64)
-        tensors: dict[str, Any] = dict(zip(arrays, to_device(list(arrays.values()), self._device), strict=True))
-        return Batch(
-            **{"logit_rows": None, **tensors},
+        return HostBatch(
+            arrays=arrays,
             query_lens=query_lens,
             max_context_len=max_context_len,
             has_placeholders=any(sequence.ends_in_placeholder for sequence in sequences),

@@ -68,19 +68,16 @@ class DecoderModel:
         x = self._embed(batch.token_ids) if ranks is None or ranks.shard.is_first_stage else self._receive(ranks, batch)
         delta: Tensor | None = None
         for layer, cache, window in zip(self._weights.layers, kv_cache, config.windows, strict=True):
-            h, x = backend.add_rms_norm(x, delta, layer.input_norm, config.rms_norm_eps)
+            h, x = self._add_norm(x, delta, layer.input_norm)
             qkv, norms, scales = layer.qkv(h), layer.qk_norms, layer.kv_scales
-            attended = backend.attend(qkv, norms, cache, plan, window=window, kv_scales=scales)
-            delta = self._sum(layer.o(attended))
-            h, x = backend.add_rms_norm(x, delta, layer.mlp_norm, config.rms_norm_eps)
-            delta = self._sum(layer.down(backend.gated_activation(layer.gate_up(h), config.activation)))
+            delta = layer.o(backend.attend(qkv, norms, cache, plan, window=window, kv_scales=scales))
+            h, x = self._add_norm(x, delta, layer.mlp_norm)
+            delta = layer.down(backend.gated_activation(layer.gate_up(h), config.activation))
         assert delta is not None  # a model has at least one layer
-        x += delta
-        if ranks is None:
-            return self._logits(x, batch)
-        if ranks.shard.is_last_stage:
-            return ranks.send_to_sampler(ranks.gather_logits(self._logits(x, batch)))
-        ranks.send_to_next_stage(x)
+        if ranks is None or ranks.shard.is_last_stage:
+            logits = self._logits(x, delta, batch)
+            return logits if ranks is None else ranks.send_to_sampler(ranks.gather_logits(logits))
+        ranks.send_to_next_stage(x.add_(ranks.all_reduce(delta)))
         rows = len(x) if batch.logit_rows is None else len(batch.logit_rows)
         return ranks.send_to_sampler(x.new_empty(rows, config.vocab_size))
 
@@ -95,10 +92,20 @@ class DecoderModel:
         shape = (len(batch.token_ids), self.config.hidden_size)
         return ranks.receive_from_previous_stage(torch.empty(shape, dtype=self.dtype, device=self.device))
 
-    def _sum(self, x: Tensor) -> Tensor:
-        return x if self._collectives is None else self._collectives.all_reduce(x)
+    def _add_norm(self, x: Tensor, delta: Tensor | None, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (norm(x + delta), x + delta). `delta` is this rank's part of a sum over the ranks."""
+        eps = self.config.rms_norm_eps
+        if delta is not None and self._collectives is not None:
+            if (fused := self._collectives.add_rms_norm(x, delta, weight, eps)) is not None:
+                return fused
+            delta = self._collectives.all_reduce(delta)
+        return self._backend.add_rms_norm(x, delta, weight, eps)
 
-    def _logits(self, x: Tensor, batch: Batch) -> Tensor:
-        if batch.logit_rows is not None:
-            x = x[batch.logit_rows]
-        return self._weights.head(self._backend.rms_norm(x, self._weights.norm, self.config.rms_norm_eps))
+    def _logits(self, x: Tensor, delta: Tensor, batch: Batch) -> Tensor:
+        """Return the logits of the wanted rows of x + delta: [rows, this rank's part of the vocabulary]."""
+        if batch.logit_rows is None:
+            h, _ = self._add_norm(x, delta, self._weights.norm)
+        else:
+            total = x.add_(delta if self._collectives is None else self._collectives.all_reduce(delta))
+            h = self._backend.rms_norm(total[batch.logit_rows], self._weights.norm, self.config.rms_norm_eps)
+        return self._weights.head(h)

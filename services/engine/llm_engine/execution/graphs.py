@@ -114,7 +114,8 @@ class CudaCapture:
             run()  # compile kernels and allocate workspaces, which is not allowed during capture
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # Other threads, such as NCCL's watchdog, may call CUDA in the meantime.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             output = run()
 
         def replay() -> Tensor:

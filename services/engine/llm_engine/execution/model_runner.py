@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from llm_engine.execution.batch import BatchBuilder
+from llm_engine.errors import EngineDead
+from llm_engine.execution.batch import Batch, BatchBuilder
 from llm_engine.execution.graphs import Forward
 from llm_engine.kv_cache.memory import BlockCopy, KVMemory
 from llm_engine.parallel.collectives import Timeline
@@ -48,11 +49,14 @@ class ModelRunner:
             return NOTHING
         if self._draft_model is not None:
             self._draft_model.fill(step.num_tokens)
-        batch = self._builder.build(step.num_tokens)
+        laid_out = self._builder.build_on_host(step.num_tokens)
+        if self._workers is not None:
+            self._workers.send(step.copies, laid_out)
+        batch = laid_out.to(self._builder.device)
         if batch.has_placeholders and self._drawn is not None:
             batch.token_ids = resolve(batch.token_ids, self._drawn)
-        if self._workers is not None:
-            self._workers.send(step.copies, batch)
+            if self._workers is not None:
+                self._workers.share(batch.token_ids)
         logits = self._forward(batch)
         if self._workers is not None:
             self._workers.computed()
@@ -64,8 +68,14 @@ class ModelRunner:
     def timelines(self) -> list[Timeline]:
         return [] if self._workers is None else self._workers.timelines
 
+    @property
+    def failure(self) -> str | None:
+        """Why no step can be computed any more: another rank has died."""
+        return None if self._workers is None else self._workers.failure
+
     def close(self) -> None:
         """Stop the other ranks."""
+        self._forward = _closed  # NCCL cannot end while there are CUDA graphs with its calls
         if self._workers is not None:
             self._workers.close()
 
@@ -73,3 +83,7 @@ class ModelRunner:
         self._memory.copy(copies)
         if self._draft_model is not None:
             self._draft_model.copy(copies)
+
+
+def _closed(batch: Batch) -> Tensor:
+    raise EngineDead("the engine is closed")

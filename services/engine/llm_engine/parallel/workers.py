@@ -1,129 +1,183 @@
-"""The processes of the other ranks, all on this machine.
+"""The other ranks, as rank 0 sees them. All ranks are processes on this machine; `rank` is what they run.
 
-Rank 0 is the engine's own process: it schedules, builds the batch, sends it to the other ranks, computes its part and
-samples. The others wait at a pipe for the next step, so no rank waits in a collective while the engine is idle. They
-end when the pipe is closed.
+Rank 0 is the engine's own process: it schedules, lays out the batch, sends it to the other ranks, computes its part and
+samples. A rank that dies ends them all: a collective waits for it for ever, and a GPU that waits cannot be stopped in
+any other way. Clients have a few seconds to get their errors.
 """
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import pickle
-import signal
+import threading
 import time
-from dataclasses import fields
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch._C._distributed_c10d import TCPStore
 
-from llm_engine.checkpoint.families import parse_config
-from llm_engine.checkpoint.folder import read_json
-from llm_engine.checkpoint.loading import load_decoder
-from llm_engine.execution.batch import Batch
-from llm_engine.execution.transfer import to_device
+from llm_engine.errors import EngineDead, ModelError
+from llm_engine.execution.batch import HostBatch
 from llm_engine.kv_cache.memory import BlockCopy
+from llm_engine.parallel import rank as ranks
 from llm_engine.parallel.collectives import TIMEOUT, Collectives, Timeline
+from llm_engine.parallel.rank import HOST, Failed, Phase, Setup
 from llm_engine.parallel.sharding import Shard
 from llm_engine.settings import EngineConfig
-from llm_engine.startup import sizing
 
 log = logging.getLogger(__name__)
-HOST = "127.0.0.1"
+PATIENCE_SECONDS = 20.0
+"""Time after which a rank that is still starting is mentioned, again and again."""
+EXIT_SECONDS = 4.0
+"""Time from a rank's death to the end of this process, in which clients get their errors."""
 
 
 class Workers:
-    """The other ranks, as rank 0 sees them."""
+    """The processes of the other ranks, and the connection to them."""
 
     def __init__(self, config: EngineConfig, folder: Path, num_blocks: int, device: torch.device) -> None:
         """Start the ranks and connect to them. They load their weights while rank 0 loads its own."""
-        store = TCPStore(HOST, 0, config.num_ranks, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
-        context = multiprocessing.get_context("spawn")
-        self._pipes: list[Connection] = []
-        self._processes = []
-        for rank in range(1, config.num_ranks):
-            mine, theirs = context.Pipe()
-            arguments = {"rank": rank, "port": store.port, "pipe": theirs}
-            process = context.Process(
-                target=run, args=(config, folder, num_blocks), kwargs=arguments, name=f"rank-{rank}", daemon=True
-            )
-            process.start()
-            theirs.close()
-            self._pipes.append(mine)
-            self._processes.append(process)
-        self.collectives = Collectives(Shard.of_rank(0, config), 0, store, device)
+        self.failure: str | None = None
+        """Why the engine cannot go on: a rank has died."""
+        self.timelines: list[Timeline] = []
+        """The ranks' parts of the last step, if a trace is written."""
         self._log = config.log_collectives
         self._records = config.trace is not None
         self._begin = 0.0
-        self.timelines: list[Timeline] = []
-        """The ranks' parts of the last step, if a trace is written."""
+        store = TCPStore(HOST, 0, config.num_ranks, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
+        setup = Setup(config, folder, num_blocks, store.port)
+        self._pipes: list[Connection] = []
+        self._processes: list[BaseProcess] = []
+        for rank in range(1, config.num_ranks):
+            self._start(setup, rank)
+        # At exit, before multiprocessing waits for its processes. (Its own children run no atexit functions.)
+        self._at_exit = Finalize(None, self._kill, exitpriority=10)
+        self._closed = threading.Event()
+        self._wake, wakes = multiprocessing.Pipe()
+        threading.Thread(target=self._watch, args=(wakes,), name="ranks", daemon=True).start()
+        self._expect(Phase.HERE, "started")
+        self.collectives = Collectives(Shard.of_rank(0, config), 0, store, device)
         if self._records:
             self.collectives.calls = []
 
-    def send(self, copies: list[BlockCopy], batch: Batch | None) -> None:
-        """Send the step to all other ranks. The caller computes the same step in its own process."""
-        message = pickle.dumps((copies, None if batch is None else _on_host(batch)))
+    def loaded(self) -> None:
+        """Note that rank 0 has its weights. Wait for the other ranks', so that all capture their graphs together."""
+        self._expect(Phase.LOADED, "loaded its weights")
         for pipe in self._pipes:
-            pipe.send_bytes(message)
+            pipe.send(Phase.GO)
+
+    def ready(self) -> None:
+        """Note that rank 0 is ready for the first step, and wait for the other ranks."""
+        self._expect(Phase.READY, "become ready")
+
+    def send(self, copies: list[BlockCopy], batch: HostBatch | None) -> None:
+        """Send the step to all other ranks. The caller computes the same step in its own process."""
+        if batch is not None:
+            batch = HostBatch(  # only rank 0 knows the sequences
+                arrays=batch.arrays,
+                query_lens=batch.query_lens,
+                max_context_len=batch.max_context_len,
+                has_placeholders=batch.has_placeholders,
+                wanted=[],
+            )
+        work: ranks.Work = (copies, batch)
+        message = pickle.dumps(work, pickle.HIGHEST_PROTOCOL)
+        try:
+            for pipe in self._pipes:
+                pipe.send_bytes(message)
+        except BrokenPipeError as error:
+            raise self._dead() from error
         self._begin = time.monotonic()
+
+    def share(self, token_ids: Tensor) -> None:
+        """Send the batch's tokens to the other ranks: rank 0 alone knows those that took the place of placeholders."""
+        self.collectives.broadcast(token_ids)
 
     def computed(self) -> None:
         """Note that rank 0 has computed its part. With a trace, wait for the other ranks' timelines."""
         if self._records:
             mine = self.collectives.take_timeline(self._begin)
-            self.timelines = [mine, *(pipe.recv() for pipe in self._pipes)]
+            self.timelines = [mine, *(self._receive(rank) for rank in range(1, len(self._pipes) + 1))]
 
     def close(self) -> None:
+        """End the ranks."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self._wake.close()
         for pipe in self._pipes:
             pipe.close()
+        if self.failure is None:
+            if self._log:
+                log.warning("%s", self.collectives.report())
+            self.collectives.close()
+            for process in self._processes:
+                process.join(10)
+        self._at_exit()
+
+    def _start(self, setup: Setup, rank: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        mine, theirs = context.Pipe()
+        process = context.Process(target=ranks.run, args=(setup, rank, theirs), name=f"rank-{rank}", daemon=True)
+        process.start()
+        theirs.close()
+        self._pipes.append(mine)
+        self._processes.append(process)
+
+    def _expect(self, phase: Phase, done: str) -> None:
+        """Wait until all ranks have reached the phase. ModelError if one has failed."""
+        for rank in range(1, len(self._pipes) + 1):
+            while not self._pipes[rank - 1].poll(PATIENCE_SECONDS):
+                if self.failure is not None:
+                    break
+                log.warning("rank %d has not %s yet; waiting for it", rank, done)
+            try:
+                found = self._receive(rank)
+            except EngineDead as error:
+                self.close()
+                raise ModelError(str(error)) from error
+            assert found is phase, found
+
+    def _receive(self, rank: int) -> Any:
+        """Return the next message of a rank. EngineDead if it has failed."""
+        try:
+            message = self._pipes[rank - 1].recv()
+        except (EOFError, ConnectionError) as error:
+            raise self._dead() from error
+        if isinstance(message, Failed):
+            self.failure = f"rank {rank} failed: {message.error}"
+            raise self._dead()
+        return message
+
+    def _dead(self) -> EngineDead:
+        return EngineDead(self.failure or "a rank has closed its pipe")
+
+    def _watch(self, wakes: Connection) -> None:
+        """Wait for the first rank that ends before `close`. Then end this process, unless `close` comes soon."""
+        by_sentinel = {process.sentinel: rank for rank, process in enumerate(self._processes, 1)}
+        ended = wait([*by_sentinel, wakes])
+        died = [by_sentinel[sentinel] for sentinel in ended if isinstance(sentinel, int)]
+        if self._closed.is_set() or not died:
+            return
+        process = self._processes[died[0] - 1]
+        process.join()
+        code = process.exitcode or 0
+        how = f"was ended by {Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        self.failure = self.failure or f"rank {died[0]} (process {process.pid}) {how}"
+        log.critical("the engine stops, because %s", self.failure)
+        if not self._closed.wait(EXIT_SECONDS):
+            self._kill()
+            logging.shutdown()
+            os._exit(1)
+
+    def _kill(self) -> None:
         for process in self._processes:
-            process.join(10)
-        if self._log:
-            log.warning("%s", self.collectives.report())
-        self.collectives.close()
-
-
-def run(config: EngineConfig, folder: Path, num_blocks: int, *, rank: int, port: int, pipe: Connection) -> None:
-    """Run a rank's process: compute the steps that come through the pipe until it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the engine, which then closes the pipe
-    model = parse_config(read_json(folder / "config.json"))
-    sizing.set_num_threads(config, model)
-    device = sizing.device(config, rank)
-    shard = Shard.of_rank(rank, config)
-    store = TCPStore(HOST, port, is_master=False, timeout=TIMEOUT)
-    collectives = Collectives(shard, rank, store, device)
-    collectives.calls = None if config.trace is None else []
-    decoder = load_decoder(config, folder, device, shard, collectives=collectives)
-    memory = decoder.new_kv_memory(num_blocks, config.num_cpu_blocks)
-    try:
-        while True:
-            copies, batch = pickle.loads(pipe.recv_bytes())
-            memory.copy(copies)
-            if batch is not None:
-                begin = time.monotonic()
-                with torch.inference_mode():
-                    decoder.forward(_on_device(batch, device), memory.device)
-                if config.trace is not None:
-                    pipe.send(collectives.take_timeline(begin))
-    except EOFError:
-        if config.log_collectives:
-            log.warning("%s", collectives.report())
-        collectives.close()
-
-
-def _on_host(batch: Batch) -> dict[str, Any]:
-    """Return the batch's fields for the pipe: tensors as arrays, and no sequences, which only rank 0 knows."""
-    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    arrays = {name: value.cpu().numpy() for name, value in values.items() if isinstance(value, Tensor)}
-    return {**values, **arrays, "wanted": []}
-
-
-def _on_device(values: dict[str, Any], device: torch.device) -> Batch:
-    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-    tensors = to_device(list(arrays.values()), device)
-    return Batch(**{**values, **dict(zip(arrays, tensors, strict=True))})
+            process.kill()

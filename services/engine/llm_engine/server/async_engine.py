@@ -72,6 +72,11 @@ class AsyncEngine:
         began = self._step_began  # the engine's thread can reset it at any moment
         return 0.0 if began is None else time.monotonic() - began
 
+    def check(self) -> None:
+        """End the engine if other ranks have died. Its own thread may wait for them for ever."""
+        if self._dead is None and (failure := self.engine.failure) is not None:
+            self._die(EngineDead(f"the engine stopped: {failure}"))
+
     async def start(self) -> None:
         """Warm the engine up and start its thread."""
         self._loop = asyncio.get_running_loop()

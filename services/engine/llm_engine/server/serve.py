@@ -42,6 +42,7 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether the server has to end. uvicorn calls this ten times a second."""
+        self._app.state.engine.check()
         died_at = self._app.state.engine.died_at
         is_over = died_at is not None and time.monotonic() - died_at > DEATH_GRACE_SECONDS
         return await super().on_tick(counter) or is_over

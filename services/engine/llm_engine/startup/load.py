@@ -17,7 +17,7 @@ from llm_engine.checkpoint.tokenizer import AnyTokenizer, NoTokenizer, Tokenizer
 from llm_engine.errors import EngineError, ModelError
 from llm_engine.execution.batch import BatchBuilder
 from llm_engine.execution.decoder import DecoderModel
-from llm_engine.execution.graphs import CudaCapture, DecodeGraphs, Forward
+from llm_engine.execution.graphs import Forward
 from llm_engine.execution.model_runner import ModelRunner
 from llm_engine.kv_cache.memory import KVMemory
 from llm_engine.operators import backend
@@ -34,6 +34,7 @@ from llm_engine.speculation.speculation import (
     propose_ngram,
 )
 from llm_engine.startup import sizing
+from llm_engine.startup.prepare import prepare
 
 log = logging.getLogger(__name__)
 
@@ -75,21 +76,14 @@ class Machine:
         return BatchBuilder(config.max_num_seqs, max_tokens, self.max_model_len, config.block_size, device=self.device)
 
     def prepare(self, decoder: DecoderModel) -> tuple[Forward, KVMemory]:
-        """Allocate KV memory for the decoder and capture CUDA graphs for its decodes, if the device can."""
-        config = self.config
-        memory = decoder.new_kv_memory(self.num_blocks, config.num_cpu_blocks)
-        forward: Forward = partial(decoder.forward, kv_cache=memory.device)
-        if self.device.type != "cuda" or self.operators != "triton" or self.shard != Shard() or config.enforce_eager:
-            return forward, memory
-        graphs = DecodeGraphs(
-            forward,
-            CudaCapture(),
-            config.max_num_seqs,
+        """See `startup.prepare`."""
+        return prepare(
+            self.config,
+            decoder,
+            self.operators,
+            num_blocks=self.num_blocks,
             max_model_len=self.max_model_len,
-            block_size=config.block_size,
-            device=self.device,
         )
-        return graphs, memory
 
 
 def load(config: EngineConfig) -> Parts:
@@ -157,7 +151,11 @@ def _runner(machine: Machine, folder: Path, sampler: Sampler, draft_model: Draft
     config, device, shard = machine.config, machine.device, machine.shard
     workers = None if shard == Shard() else Workers(config, folder, machine.num_blocks, device)
     main = load_decoder(config, folder, device, shard, collectives=workers.collectives if workers else None)
+    if workers is not None:
+        workers.loaded()
     forward, memory = machine.prepare(main)
+    if workers is not None:
+        workers.ready()
     return ModelRunner(
         forward,
         memory,

@@ -17,7 +17,7 @@ from llm_engine import LLM, EngineConfig, SamplingParams
 from llm_engine.checkpoint.families import parse_config
 from llm_engine.checkpoint.folder import read_json
 from llm_engine.errors import ModelError
-from llm_engine.parallel import workers
+from llm_engine.parallel import rank, workers
 from llm_engine.parallel.sharding import Shard
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "phi3")
@@ -31,8 +31,10 @@ def forked_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     The tests without this fixture start them as the product does.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([workers.__name__])
-    monkeypatch.setattr(workers, "multiprocessing", SimpleNamespace(get_context=lambda method: context))
+    context.set_forkserver_preload([rank.__name__])
+    monkeypatch.setattr(
+        workers, "multiprocessing", SimpleNamespace(get_context=lambda method: context, Pipe=context.Pipe)
+    )
 
 
 @contextmanager
@@ -73,6 +75,14 @@ def test_greedy_tokens_equal_those_of_one_rank(
         assert llm.engine.num_preemptions > 0
 
 
+@pytest.mark.usefixtures("forked_ranks")
+@pytest.mark.parametrize("sizes", [{"tensor_parallel_size": 2}, {"pipeline_parallel_size": 2}])
+def test_a_step_is_launched_before_the_one_before_is_read(models: Path, heldout: str, sizes: dict[str, int]) -> None:
+    model = models / "zoo" / "llama"
+    with opened(model, async_scheduling=True, **sizes, **TIGHT) as llm:
+        assert greedy(llm, heldout) == tokens_of_one_rank(model, heldout)
+
+
 def test_four_tensor_ranks_share_two_kv_heads_and_guess(models: Path, heldout: str) -> None:
     model = models / "main"
     draft = {"model": str(models / "draft"), "num_speculative_tokens": 2}
@@ -89,8 +99,8 @@ def test_traffic_is_counted(models: Path) -> None:
         config = parse_config(read_json(models / "zoo" / "llama" / "config.json"))
         assert reduced.calls == 3 * 2 * config.num_layers
         assert reduced.num_bytes == (3 + 1 + 1) * 2 * config.num_layers * config.hidden_size * 4
-        assert workers.collectives.traffic["all_gather"].calls == 3
-        assert "rank 0: all_gather: 3 calls" in workers.collectives.report()
+        assert workers.collectives.traffic["gather"].calls == 3
+        assert "gather: 3 calls" in workers.collectives.report()
 
 
 def of_rank(rank: int, tensor: int, stages: int) -> Shard:
