@@ -14,6 +14,7 @@ from llm_engine.sampling.sampler import NOTHING, Draw, Sampler
 from llm_engine.scheduler.placeholders import resolve
 from llm_engine.scheduler.scheduler import Step
 from llm_engine.speculation.draft_model import DraftModel
+from llm_engine.speculation.graphs import SpeculativeGraphs
 
 
 class ModelRunner:
@@ -27,12 +28,14 @@ class ModelRunner:
         *,
         sampler: Sampler,
         draft_model: DraftModel | None = None,
+        speculative_graphs: SpeculativeGraphs | None = None,
         workers: Workers | None = None,
     ) -> None:
         self._forward = forward
         self._builder = builder
         self._sampler = sampler
         self._draft_model = draft_model
+        self._speculative_graphs = speculative_graphs
         self._workers = workers
         self._memory = memory
         self._drawn: Tensor | None = None
@@ -46,6 +49,8 @@ class ModelRunner:
             if self._workers is not None and step.copies:
                 self._workers.send(step.copies, None)
             return NOTHING
+        if self._speculative_graphs is not None and self._speculative_graphs.takes(step.num_tokens):
+            return self._speculative_graphs.launch(step.num_tokens)
         if self._draft_model is not None:
             self._draft_model.fill(step.num_tokens)
         batch = self._builder.build(step.num_tokens)

@@ -94,7 +94,7 @@ class Sampler:
         tokens = self._verify(logits, wanted)
         sampled = []
         for rows in wanted:
-            _check_peaks([rows.sequence] * rows.num_sampled, peaks[rows.sampled])
+            check_peaks([rows.sequence] * rows.num_sampled, peaks[rows.sampled])
             sampled.append(_sampled(rows, tokens[rows.start], raw.get(rows.start)))
         return Draw(sequences, None, lambda: sampled)
 
@@ -194,7 +194,7 @@ def _note_prompt(sequence: Sequence, logits: Tensor) -> None:
 
 def _read(copy: HostCopy, sequences: list[Sequence], places: list[int], gathered: dict[int, HostCopy]) -> list[Sampled]:
     tokens, peaks = (tensor.tolist() for tensor in copy.wait())
-    _check_peaks(sequences, peaks)
+    check_peaks(sequences, peaks)
     sampled = []
     for row, (sequence, token, place) in enumerate(zip(sequences, tokens, places, strict=True)):
         values = None
@@ -213,7 +213,7 @@ def _sampled(rows: LogitRows, token_ids: list[int], raw: Tensor | None) -> Sampl
     return Sampled(sequence, token_ids, values, rows.num_sampled - 1, sequence.num_tokens)
 
 
-def _check_peaks(sequences: list[Sequence], peaks: list[float]) -> None:
+def check_peaks(sequences: list[Sequence], peaks: list[float]) -> None:
     """Set the error of each sequence whose largest logit is not finite. NaN is the maximum of any row that holds it."""
     if all(map(isfinite, peaks)):
         return

@@ -32,7 +32,7 @@ class DraftModel:
     def __init__(
         self, forward: Forward, memory: KVMemory, builder: BatchBuilder, sampler: Sampler, *, stats: SpeculationStats
     ) -> None:
-        self._forward = forward
+        self.forward = forward
         self._builder = builder
         self._sampler = sampler
         self._memory = memory
@@ -70,7 +70,7 @@ class DraftModel:
         chosen: dict[Sequence, list[Tensor]],
     ) -> None:
         batch = self._builder.build(num_tokens, starts)
-        logits = self._forward(batch)
+        logits = self.forward(batch)
         last = [(rows.stop - 1, rows.sequence) for rows in batch.wanted if rows.sequence in starts]
         if not last:
             return
