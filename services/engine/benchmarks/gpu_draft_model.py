@@ -1,12 +1,12 @@
-"""Speculation with a draft model at batch 1, greedy, compared with none: paired runs on a GPU, for two pairs of models.
+"""Speculation with a draft model at batch 1 compared with none: paired runs on a GPU, for two pairs of models.
 
     PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_draft_model.py
 
-`shipped`: the trained pair in `models/`. `llama3-8b`: random weights in the shape of Llama-3-8B. Random models do not
-agree, so its draft model is its own first layers: both draw the same weights from the same seed. The output of all
-later layers is scaled by a power of two, the damping. The smaller it is, the more often both choose the same token: it
-sets the acceptance, which is measured like every other figure. With three layers of 32 a draft reads 2.4 GB, as much as
-Llama-3.2-1B.
+`shipped`: the trained pair in `models/`. `llama3-8b`, greedy only: random weights in the shape of Llama-3-8B. Random
+models do not agree, so its draft model is its own first layers: both draw the same weights from the same seed. The
+output of all later layers is scaled by a power of two, the damping. The smaller it is, the more often both choose the
+same token: it sets the acceptance, which is measured like every other figure. With three layers of 32 a draft reads
+2.4 GB, as much as Llama-3.2-1B.
 
 `device`: milliseconds of the captured graphs alone, by the GPU's clock. A step is the drafts, the verification and what
 the host needs before and after.
@@ -31,6 +31,7 @@ from benchmarks.speculation import acceptance
 
 from llm_engine import LLM, SamplingParams
 from llm_engine.execution.graphs import CudaCapture, DecodeGraphs, Forward, Run
+from llm_engine.speculation.choices import columns
 from llm_engine.speculation.graphs import Rounds
 
 PROMPT_TOKENS, NEW_TOKENS, REPLAYS = 128, 128, 30
@@ -62,7 +63,7 @@ def main() -> int:
         gc.collect()
         torch.cuda.empty_cache()
     lengths = {"prompts": arguments.prompts, "prompt_tokens": PROMPT_TOKENS, "output_tokens": NEW_TOKENS}
-    sizes = {"batch": 1, "temperature": 0, "rounds": arguments.rounds, **lengths, "draft_layers": DRAFT_LAYERS}
+    sizes = {"batch": 1, "rounds": arguments.rounds, **lengths, "draft_layers": DRAFT_LAYERS}
     save(f"gpu_draft_model_{card()}", {**setting, **sizes, "pairs": pairs}, arguments.out)
     return 0
 
@@ -71,7 +72,8 @@ def shipped(_: str, arguments: argparse.Namespace) -> dict[str, Any]:
     ways = open_ways(MODELS / "main", MODELS / "draft", arguments.drafts)
     ids = ways["none"].engine.tokenizer.encode(heldout()[:40_000])
     prompts = [ids[start : start + PROMPT_TOKENS] for start in range(0, 300 * arguments.prompts, 300)]
-    return {"trained": compare(ways, prompts, arguments.rounds), "device": device_times(ways)}
+    found = {f"temperature_{heat}": compare(ways, prompts, arguments.rounds, temperature=heat) for heat in (0, 1)}
+    return {**found, "device": device_times(ways)}
 
 
 def truncated(shape: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -118,31 +120,32 @@ def layers_of(forward: Forward) -> Any:
     return eager.func.__self__._weights.layers
 
 
-def compare(ways: Ways, prompts: list[list[int]], rounds: int) -> dict[str, Any]:
-    """Return rates, ratios, acceptance, and the share of tokens up to the first that differs from those without."""
-    answers = {name: answers_of(llm, prompts) for name, llm in ways.items()}
+def compare(ways: Ways, prompts: list[list[int]], rounds: int, temperature: float = 0) -> dict[str, Any]:
+    """Return rates, ratios and acceptance; if greedy also the share of tokens before the first unlike that of `none`."""
+    answers = {name: answers_of(llm, prompts, temperature) for name, llm in ways.items()}
     for llm in ways.values():
         acceptance(llm)  # forget it
-    rates = paired_rates({name: counted(llm, prompts) for name, llm in ways.items()}, rounds)
+    rates = paired_rates({name: counted(llm, prompts, temperature) for name, llm in ways.items()}, rounds)
     summary = rates.summary("none")
     for name, llm in ways.items():
         found = acceptance(llm)
         summary[name] |= found
         per_step = found.get("tokens_per_verification", 1) / summary[name]["output_tokens_per_second"]
         summary[name]["step_milliseconds"] = rounded(per_step * 1e3)
-        equal = [common(a, b) / NEW_TOKENS for a, b in zip(answers[name], answers["none"], strict=True)]
-        summary[name]["tokens_equal"] = rounded(sum(equal) / len(equal))
+        if temperature == 0:
+            equal = [common(a, b) / NEW_TOKENS for a, b in zip(answers[name], answers["none"], strict=True)]
+            summary[name]["tokens_equal"] = rounded(sum(equal) / len(equal))
     return summary
 
 
-def answers_of(llm: LLM, prompts: list[list[int]]) -> list[list[int]]:
+def answers_of(llm: LLM, prompts: list[list[int]], temperature: float) -> list[list[int]]:
     """One prompt at a time, as all is measured at batch 1."""
-    params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, ignore_eos=True)
+    params = SamplingParams(temperature=temperature, seed=0, max_tokens=NEW_TOKENS, ignore_eos=True)
     return [llm.generate(prompt, params, use_tqdm=False)[0].token_ids for prompt in prompts]
 
 
-def counted(llm: LLM, prompts: list[list[int]]) -> Callable[[], int]:
-    return lambda: sum(map(len, answers_of(llm, prompts)))
+def counted(llm: LLM, prompts: list[list[int]], temperature: float) -> Callable[[], int]:
+    return lambda: sum(map(len, answers_of(llm, prompts, temperature)))
 
 
 def common(left: list[int], right: list[int]) -> int:
@@ -158,11 +161,13 @@ def device_times(ways: Ways) -> dict[str, Any]:
 def of_rounds(rounds: Rounds) -> dict[str, float]:
     row = [5, 6, PROMPT_TOKENS, rounds.num_drafts, *range(-(-rounds.max_model_len // rounds.block_size))]
     inputs = torch.tensor([row], device="cuda")
+    numbers = torch.full((1, columns(rounds.num_drafts)), 0.5, dtype=torch.float64, device="cuda")
     guess, step = milliseconds(partial(rounds.guess, inputs)), milliseconds(partial(rounds.run, inputs))
     return {
         "draft_round": rounded(guess / rounds.num_drafts),
         "verification": rounded(step - guess),
         "drafts_and_verification": rounded(step),
+        "drafts_and_verification_drawn": rounded(milliseconds(partial(rounds.run, inputs, numbers))),
     }
 
 

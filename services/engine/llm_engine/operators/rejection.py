@@ -38,17 +38,6 @@ def accept_greedy(best: Sequence[int], drafts: Sequence[int]) -> list[int]:
     return list(best[: accepted + 1])
 
 
-def count_equal(best: Tensor, drafts: Tensor, limits: Tensor) -> Tensor:
-    """Return how many guesses of each sequence come before the first wrong one, on the device.
-
-    `best` [drafts + 1, sequences]: the most likely token at each position; `drafts` [drafts, sequences]; `limits`
-    [sequences]: how many of its drafts are guesses.
-    """
-    places = torch.arange(len(drafts), device=drafts.device).unsqueeze(1)
-    right = (best[:-1] == drafts) & (places < limits)
-    return right.long().cumprod(dim=0).sum(dim=0)
-
-
 def accept(p: Tensor, drafts: list[Draft], uniforms: Sequence[float]) -> tuple[list[int], Tensor]:
     """Return how many tokens of each draft are accepted, and the distribution of the token after them.
 

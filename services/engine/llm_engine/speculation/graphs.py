@@ -11,8 +11,8 @@ So a step makes one copy to the device, one launch and one copy to the host, whi
 As in `execution.graphs`, sizes are padded and each guess is a decode of its own. A sequence with fewer guesses, and a
 row of padding, has rows that write no KV and attend to nothing.
 
-A graph serves steps that only decode, and requests whose logits nobody edits or reads. `DraftModel.fill` and the
-sampler do the rest, with a wait per round.
+A graph serves steps that only decode, of requests that are greedy or have no more than a temperature, and whose logits
+nobody edits or reads. `DraftModel.fill` and the sampler do the rest, with a wait per round.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from llm_engine.execution.batch import Batch
-from llm_engine.execution.graphs import Capture, Forward, sizes_up_to
-from llm_engine.execution.transfer import HostCopy
-from llm_engine.operators.rejection import count_equal
-from llm_engine.sampling.sampler import Draw, Sampled, check_peaks
+from llm_engine.execution.graphs import Capture, Forward, Run, sizes_up_to
+from llm_engine.execution.transfer import Array, HostCopy
+from llm_engine.operators.truncation import truncates
+from llm_engine.sampling.sampler import ACCEPT_LANE, DRAFT_LANE, Draw, Sampled, Sampler, check_peaks
 from llm_engine.scheduler.sequence import Sequence
+from llm_engine.speculation.choices import Choices, Drawn, Likeliest, columns
 
 LARGEST = 32
 """Most sequences of one graph. With more, the rows of a verification are so many that guesses gain little."""
@@ -79,26 +79,29 @@ class Rounds:
     max_model_len: int
     block_size: int
 
-    def run(self, inputs: Tensor) -> Tensor:
+    def run(self, inputs: Tensor, numbers: Tensor | None = None) -> Tensor:
         """Guess, verify and accept.
 
-        `inputs` [sequences, columns]. Returns a column for each sequence: its guesses, the likeliest token at each
-        position, the number of accepted guesses, and the bits of a float64 that is finite if all its logits are.
+        `inputs` [sequences, columns]; `numbers`: see `Drawn`, None if all sequences are greedy. Return a column for
+        each sequence: its guesses, its tokens, how many of these are accepted guesses, and the bits of a float64 that
+        is finite if all its logits are.
         """
-        places, limits = self._places(inputs), inputs[:, NUM_DRAFTS]
-        drafts = self._guess(inputs, places)
+        places, choices = self._places(inputs), self._choices(numbers)
+        drafts = self._guess(inputs, places, choices)
         tokens = torch.cat((inputs[:, LAST].unsqueeze(0), drafts))
-        logits = self.main(places.decodes(tokens, 0, self.max_model_len))
-        best, peaks = (each.view(tokens.shape) for each in (logits.argmax(dim=-1), logits.amax(dim=-1)))
-        padding = places.slots[1:] < 0
-        found = peaks.double().masked_fill(padding, 0).sum(dim=0).view(torch.int64)
-        return torch.cat((drafts, best, torch.stack((count_equal(best, drafts, limits), found))))
+        logits = self.main(places.decodes(tokens, 0, self.max_model_len)).view(*tokens.shape, -1)
+        found, accepted = choices.accept(logits, drafts, inputs[:, NUM_DRAFTS])
+        peaks = logits.amax(dim=-1).double().masked_fill(places.slots[1:] < 0, 0).sum(dim=0)
+        return torch.cat((drafts, found, torch.stack((accepted, peaks.view(torch.int64)))))
 
     def guess(self, inputs: Tensor) -> Tensor:
-        """Return guesses [num_drafts, sequences]."""
-        return self._guess(inputs, self._places(inputs))
+        """Return the most likely guesses [num_drafts, sequences]."""
+        return self._guess(inputs, self._places(inputs), Likeliest())
 
-    def _guess(self, inputs: Tensor, places: Places) -> Tensor:
+    def _choices(self, numbers: Tensor | None) -> Choices:
+        return Likeliest() if numbers is None else Drawn(numbers, self.num_drafts)
+
+    def _guess(self, inputs: Tensor, places: Places, choices: Choices) -> Tensor:
         # The first round computes the last two tokens: see `draft_model`.
         tokens, count = inputs[:, PREVIOUS : LAST + 1].T, len(inputs)
         rows: Tensor | None = torch.arange(count, 2 * count, device=inputs.device)
@@ -106,7 +109,7 @@ class Rounds:
         for depth in range(self.num_drafts):
             offset = depth + 1 - len(tokens)
             logits = self.draft(places.decodes(tokens, offset, self.max_model_len, rows))
-            tokens, rows = logits.argmax(dim=-1).unsqueeze(0), None
+            tokens, rows = choices.guess(logits, depth).unsqueeze(0), None
             drafts.append(tokens)
         return torch.cat(drafts)
 
@@ -121,39 +124,60 @@ class Rounds:
 
 
 class SpeculativeGraphs:
-    """Graphs of `Rounds`, one per number of sequences."""
+    """Graphs of `Rounds`: for each number of sequences one that is greedy and one that draws."""
 
-    def __init__(self, rounds: Rounds, capture: Capture, largest: int, *, device: torch.device) -> None:
+    def __init__(
+        self, rounds: Rounds, capture: Capture, largest: int, *, sampler: Sampler, device: torch.device
+    ) -> None:
         """Capture every size, largest first, so that smaller sizes reuse its memory."""
         self.rounds = rounds
+        self._sampler = sampler
         self._sizes = sizes_up_to(min(largest, LARGEST))
-        shape = (self._sizes[-1], TABLE + -(-rounds.max_model_len // rounds.block_size))
-        host = torch.zeros(shape, dtype=torch.int64, pin_memory=device.type == "cuda")
-        host[:, POSITION : NUM_DRAFTS + 1] = -1
-        self._host = host
-        self._rows = host.numpy()
-        self._inputs = host.to(device, copy=True)
-        self._runs = {size: capture(partial(rounds.run, self._inputs[:size])) for size in reversed(self._sizes)}
+        most, blocks = self._sizes[-1], -(-rounds.max_model_len // rounds.block_size)
+        self._inputs = _Inputs(torch.zeros((most, TABLE + blocks), dtype=torch.int64), device)
+        self._inputs.pad(0, most)
+        self._inputs.send(most)
+        self._numbers = _Inputs(torch.zeros((most, columns(rounds.num_drafts)), dtype=torch.float64), device)
+        inputs, numbers = self._inputs.device, self._numbers.device
+        self._greedy: dict[int, Run] = {}
+        self._drawn: dict[int, Run] = {}
+        for size in reversed(self._sizes):
+            self._drawn[size] = capture(partial(rounds.run, inputs[:size], numbers[:size]))
+            self._greedy[size] = capture(partial(rounds.run, inputs[:size]))
 
     def takes(self, num_tokens: dict[Sequence, int]) -> bool:
-        """Return whether a graph can compute the step: decodes only, few enough, and their tokens are all they want."""
+        """Return whether a graph can compute the step: few sequences, all of them decodes, and nothing but tokens."""
         return len(num_tokens) <= self._sizes[-1] and all(
-            sequence.num_uncomputed_tokens == 1 and sequence.params.is_greedy and not _wants_logits(sequence)
-            for sequence in num_tokens
+            sequence.num_uncomputed_tokens == 1 and _is_plain(sequence) for sequence in num_tokens
         )
 
     def launch(self, num_tokens: dict[Sequence, int]) -> Draw:
         """Compute the step and wait for its tokens. The sequences get their guesses."""
         sequences = list(num_tokens)
         size = self._sizes[bisect_left(self._sizes, len(sequences))]
-        for row, sequence in zip(self._rows, sequences, strict=False):
+        for row, sequence in zip(self._inputs.rows, sequences, strict=False):
             _write(row, sequence)
-        self._rows[len(sequences) : size, POSITION : NUM_DRAFTS + 1] = -1
-        self._inputs[:size].copy_(self._host[:size], non_blocking=True)
-        (found,) = HostCopy(self._runs[size]()).wait()
+        self._inputs.pad(len(sequences), size)
+        self._inputs.send(size)
+        runs = self._greedy
+        if not all(sequence.params.is_greedy for sequence in sequences):
+            self._write_numbers(sequences)
+            self._numbers.send(size)
+            runs = self._drawn
+        (found,) = HostCopy(runs[size]()).wait()
         check_peaks(sequences, found[-1, : len(sequences)].view(torch.float64).tolist())
-        sampled = list(map(self._sampled, sequences, found[:-1].T.tolist()))
+        sampled = list(map(self._sampled, sequences, found[:-1].T.tolist()))  # without the columns of the padding
         return Draw(sequences, None, lambda: sampled)
+
+    def _write_numbers(self, sequences: list[Sequence]) -> None:
+        count, rows = self.rounds.num_drafts, self._numbers.rows[: len(sequences)]
+        rows[:, 0] = [0.0 if s.params.is_greedy else s.params.temperature for s in sequences]
+        column = 1
+        for lane, width in ((DRAFT_LANE, count), (ACCEPT_LANE, count), (0, count + 1)):
+            owners = [sequence for sequence in sequences for _ in range(width)]
+            uniforms = self._sampler.uniforms(owners, list(range(width)) * len(sequences), lane)
+            rows[:, column : column + width] = uniforms.reshape(len(sequences), width)
+            column += width
 
     def _sampled(self, sequence: Sequence, found: list[int]) -> Sampled:
         count, first = len(sequence.draft_token_ids), self.rounds.num_drafts
@@ -161,16 +185,33 @@ class SpeculativeGraphs:
         return Sampled(sequence, found[first : first + found[-1] + 1], None, count, sequence.num_tokens)
 
 
-def _write(row: np.ndarray, sequence: Sequence) -> None:
+class _Inputs:
+    """Rows of one type that are written on the host and copied to fixed memory on the device."""
+
+    def __init__(self, host: Tensor, device: torch.device) -> None:
+        self._host = host.pin_memory() if device.type == "cuda" else host
+        self.rows: Array = self._host.numpy()
+        self.device = self._host.to(device, copy=True)
+
+    def pad(self, start: int, stop: int) -> None:
+        """Let the rows from `start` on be without a sequence."""
+        self.rows[start:stop, POSITION : NUM_DRAFTS + 1] = -1
+
+    def send(self, count: int) -> None:
+        """Copy the first rows. They must not be written until a result has been read."""
+        self.device[:count].copy_(self._host[:count], non_blocking=True)
+
+
+def _write(row: Array, sequence: Sequence) -> None:
     tokens, table = sequence.token_ids, sequence.block_table
     previous = tokens[-2] if len(tokens) > 1 else 0
     row[:TABLE] = previous, tokens[-1], len(tokens) - 1, len(sequence.draft_token_ids)
     row[TABLE : TABLE + len(table)] = table
 
 
-def _wants_logits(sequence: Sequence) -> bool:
-    """Return whether something edits or reads the sequence's logits."""
+def _is_plain(sequence: Sequence) -> bool:
+    """Return whether nothing but the temperature edits the sequence's logits, and nothing reads them."""
     params = sequence.params
-    return (
-        params.edits_logits or params.logprobs is not None or sequence.grammar is not None
-    ) or sequence.wants_prompt_logprobs
+    edited = params.edits_logits or params.structured is not None
+    truncated = not params.is_greedy and (params.min_p > 0 or truncates(params))
+    return not (edited or truncated or params.logprobs is not None or sequence.wants_prompt_logprobs)

@@ -169,13 +169,13 @@ def _runner(
         machine.builder(config.max_num_batched_tokens),
         sampler=sampler,
         draft_model=draft_model,
-        speculative_graphs=_speculative_graphs(machine, draft_model, forward, num_drafts),
+        speculative_graphs=_speculative_graphs(machine, draft_model, forward, num_drafts, sampler=sampler),
         workers=workers,
     )
 
 
 def _speculative_graphs(
-    machine: Machine, draft_model: DraftModel | None, main: Forward, num_drafts: int
+    machine: Machine, draft_model: DraftModel | None, main: Forward, num_drafts: int, *, sampler: Sampler
 ) -> SpeculativeGraphs | None:
     """Capture steps of guesses, if decodes are captured and a sequence's guesses are few enough to be decodes."""
     draft = None if draft_model is None else draft_model.forward
@@ -183,7 +183,7 @@ def _speculative_graphs(
         return None
     config = machine.config
     rounds = Rounds(draft.eager, main.eager, num_drafts, machine.max_model_len, config.block_size)
-    return SpeculativeGraphs(rounds, CudaCapture(), config.max_num_seqs, device=machine.device)
+    return SpeculativeGraphs(rounds, CudaCapture(), config.max_num_seqs, sampler=sampler, device=machine.device)
 
 
 def _draft_model(machine: Machine, folder: Path, sampler: Sampler, stats: SpeculationStats) -> DraftModel:

@@ -60,7 +60,9 @@ def graphed(model: Path, draft: Path, **settings: Any) -> tuple[LLM, Counted]:
     rounds = Rounds(
         runner._draft_model.forward, runner._forward, NUM_DRAFTS, llm.engine.max_model_len, config.block_size
     )
-    counted = Counted(SpeculativeGraphs(rounds, lambda run: run, config.max_num_seqs, device=CPU))
+    counted = Counted(
+        SpeculativeGraphs(rounds, lambda run: run, config.max_num_seqs, sampler=runner._sampler, device=CPU)
+    )
     runner._speculative_graphs = counted  # type: ignore[assignment]
     return llm, counted
 
@@ -160,7 +162,9 @@ def test_rows_that_are_not_computed_write_and_read_nothing() -> None:
         {"min_tokens": 5, "stop_token_ids": (9,)},
         {"logit_bias": {7: 5.0}},
         {"allowed_token_ids": (5, 6, 7)},
-        {"temperature": 0.8, "seed": 1},
+        {"temperature": 0.8, "top_k": 3},
+        {"temperature": 0.8, "top_p": 0.9},
+        {"temperature": 0.8, "min_p": 0.1},
     ],
 )
 def test_requests_whose_logits_are_edited_or_read_get_the_same_tokens(models: Path, params: dict[str, Any]) -> None:
@@ -177,6 +181,21 @@ def test_requests_whose_logits_are_edited_or_read_get_the_same_tokens(models: Pa
     assert [answer.token_ids for answer in compared] == [answer.token_ids for answer in expected[: len(compared)]]
     assert [answer.logprobs is None for answer in outputs] == [answer.logprobs is None for answer in expected]
     assert set(counted.steps) == {1}
+
+
+def test_a_seeded_request_draws_the_same_with_graphs_and_without(models: Path) -> None:
+    zoo = models / "zoo" / "llama"
+    config = {"model": str(models / "draft"), "num_speculative_tokens": NUM_DRAFTS}
+    plain = LLM(str(zoo), attention_backend="triton", speculative_config=config, **ROOMY)
+    guessing, counted = graphed(zoo, models / "draft", **ROOMY)
+    params = [
+        SamplingParams(temperature=0.3 * index, seed=index, max_tokens=25 + index, ignore_eos=True)
+        for index in range(4)
+    ]
+    prompts = [[5, 6, 7 + index] for index in range(len(params))]
+    expected, outputs = (llm.generate(prompts, params, use_tqdm=False) for llm in (plain, guessing))
+    assert [output.token_ids for output in outputs] == [output.token_ids for output in expected]
+    assert max(counted.steps) == len(params)
 
 
 def test_a_stop_or_the_last_token_among_accepted_guesses_cuts_the_rest(models: Path) -> None:
@@ -202,7 +221,7 @@ def test_weights_that_are_not_numbers_end_the_request(models: Path) -> None:
     llm.engine.step()
     main = counted.graphs.rounds.main
     counted.graphs.rounds = replace(counted.graphs.rounds, main=lambda batch: main(batch) * float("nan"))
-    counted.graphs._runs = {1: partial(counted.graphs.rounds.run, counted.graphs._inputs[:1])}
+    counted.graphs._greedy = {1: partial(counted.graphs.rounds.run, counted.graphs._inputs.device[:1])}
     (output,) = llm.engine.step()
     assert output.finish_reason == "error"
     assert isinstance(output.error, NumericalError)
