@@ -121,7 +121,7 @@ def layers_of(forward: Forward) -> Any:
 
 
 def compare(ways: Ways, prompts: list[list[int]], rounds: int, temperature: float = 0) -> dict[str, Any]:
-    """Return rates, ratios and acceptance; if greedy also the share of tokens before the first unlike that of `none`."""
+    """Return rates, ratios and acceptance; if greedy also the share of tokens before one unlike that of `none`."""
     answers = {name: answers_of(llm, prompts, temperature) for name, llm in ways.items()}
     for llm in ways.values():
         acceptance(llm)  # forget it
