@@ -90,8 +90,10 @@ class Sampler:
         sequences = [rows.sequence for rows in wanted]
         if len(logits) == len(wanted):
             return self._one_each(logits, sequences, raw)
-        peaks: list[float] = truncation.peaks(logits).tolist()
-        tokens = self._verify(logits, wanted)
+        best, peaks = (
+            each.tolist() for each in HostCopy(truncation.likeliest(logits), truncation.peaks(logits)).wait()
+        )
+        tokens = self._verify(logits, wanted, best)
         sampled = []
         for rows in wanted:
             check_peaks([rows.sequence] * rows.num_sampled, peaks[rows.sampled])
@@ -129,9 +131,11 @@ class Sampler:
         places = [sequence.num_tokens for sequence in sequences]
         return Draw(sequences, tokens, partial(_read, HostCopy(tokens, peaks), sequences, places, gathered))
 
-    def _verify(self, logits: Tensor, wanted: list[LogitRows]) -> dict[int, list[int]]:
-        """Return, by the sequence's first row, the accepted draft tokens and one token after them."""
-        best = truncation.likeliest(logits).tolist()
+    def _verify(self, logits: Tensor, wanted: list[LogitRows], best: list[int]) -> dict[int, list[int]]:
+        """Return, by the sequence's first row, the accepted draft tokens and one token after them.
+
+        `best`: the most likely token of each row.
+        """
         tokens: dict[int, list[int]] = {}
         random: list[LogitRows] = []
         for rows in wanted:

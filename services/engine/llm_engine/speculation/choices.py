@@ -51,7 +51,7 @@ class Drawn:
         parts = torch.split(numbers[:, 1:], [num_drafts, num_drafts, num_drafts + 1], dim=1)
         self._for_drafts, self._for_acceptance, self._for_tokens = (part.T for part in parts)
         self._proposals: list[Tensor] = []
-        """Of each round [sequences, vocabulary]: the distribution from which it drew."""
+        """[sequences, vocabulary] The distribution from which each round drew."""
 
     def guess(self, logits: Tensor, depth: int) -> Tensor:
         proposal = self._distribution(logits)
