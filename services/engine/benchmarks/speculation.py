@@ -37,7 +37,7 @@ def main() -> int:
         rates = paired_rates({name: _generator(llm, temperature) for name, llm in llms.items()}, ROUNDS)
         summary = rates.summary("none")
         for name, llm in llms.items():
-            summary[name].update(_acceptance(llm))
+            summary[name].update(acceptance(llm))
         results[f"temperature_{temperature:g}"] = summary
     sizes = {"model": "main", "draft_model": "draft", "batch": 1, "rounds": ROUNDS}
     lengths = {"prompts": PROMPTS, "prompt_tokens": PROMPT_TOKENS, "output_tokens": NEW_TOKENS}
@@ -56,7 +56,7 @@ def _generator(llm: LLM, temperature: float) -> Callable[[], int]:
     return run
 
 
-def _acceptance(llm: LLM) -> dict[str, Any]:
+def acceptance(llm: LLM) -> dict[str, Any]:
     """Share of drafts accepted at each place, and tokens a step; forgets them."""
     if llm.engine.speculation is None:
         return {}

@@ -47,7 +47,8 @@ class DecodeGraphs:
         device: torch.device,
     ) -> None:
         """Capture every size, largest first, so that smaller sizes reuse its memory."""
-        self._forward = forward
+        self.eager = forward
+        """The forward pass without graphs."""
         self._sizes = sizes_up_to(largest)
         self._inputs = _padding(largest, max_model_len, -(-max_model_len // block_size), device)
         self._runs = {size: capture(partial(forward, _first(self._inputs, size))) for size in reversed(self._sizes)}
@@ -56,7 +57,7 @@ class DecodeGraphs:
         """Return logits [logit rows, vocabulary], valid until the next call."""
         count, tables = len(batch.token_ids), batch.block_tables
         if batch.query_lens[-1] > LONGEST_QUERY or count > self._sizes[-1]:
-            return self._forward(batch)
+            return self.eager(batch)
         if count > len(tables):
             tables = tables.repeat_interleave(batch.query_starts.diff(), dim=0, output_size=count)
         size, into = self._sizes[bisect_left(self._sizes, count)], self._inputs

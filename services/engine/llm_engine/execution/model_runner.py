@@ -15,6 +15,7 @@ from llm_engine.sampling.sampler import NOTHING, Draw, Sampler
 from llm_engine.scheduler.placeholders import resolve
 from llm_engine.scheduler.scheduler import Step
 from llm_engine.speculation.draft_model import DraftModel
+from llm_engine.speculation.graphs import SpeculativeGraphs
 
 
 class ModelRunner:
@@ -28,12 +29,14 @@ class ModelRunner:
         *,
         sampler: Sampler,
         draft_model: DraftModel | None = None,
+        speculative_graphs: SpeculativeGraphs | None = None,
         workers: Workers | None = None,
     ) -> None:
         self._forward = forward
         self._builder = builder
         self._sampler = sampler
         self._draft_model = draft_model
+        self._speculative_graphs = speculative_graphs
         self._workers = workers
         self._memory = memory
         self._drawn: Tensor | None = None
@@ -47,6 +50,8 @@ class ModelRunner:
             if self._workers is not None and step.copies:
                 self._workers.send(step.copies, None)
             return NOTHING
+        if self._speculative_graphs is not None and self._speculative_graphs.takes(step.num_tokens):
+            return self._speculative_graphs.launch(step.num_tokens)
         if self._draft_model is not None:
             self._draft_model.fill(step.num_tokens)
         laid_out = self._builder.build_on_host(step.num_tokens)

@@ -62,10 +62,14 @@ def _mask_top_k_top_p(logits: Tensor, params: list[SamplingParams]) -> Tensor:
 
 def invert(probabilities: Tensor, uniforms: Array) -> Tensor:
     """Return for each row the token at which its cumulative distribution passes its uniform number in [0, 1)."""
+    return invert_at(probabilities, to_device([uniforms], probabilities.device)[0])
+
+
+def invert_at(probabilities: Tensor, uniforms: Tensor) -> Tensor:
+    """Do what `invert` does, with uniform numbers that are on the device."""
     cumulative = probabilities.cumsum(dim=-1)
-    (numbers,) = to_device([uniforms], probabilities.device)
     # Scale by the final sum, which rounding keeps from being 1. Search strictly above, to skip tokens of probability 0.
-    targets = numbers.to(cumulative).unsqueeze(-1) * cumulative[:, -1:]
+    targets = uniforms.to(cumulative).unsqueeze(-1) * cumulative[:, -1:]
     drawn = torch.searchsorted(cumulative, targets, right=True).squeeze(-1)
     return torch.minimum(drawn, cumulative.argmax(dim=-1))  # argmax: the first position of the final sum
 

@@ -90,11 +90,13 @@ class Sampler:
         sequences = [rows.sequence for rows in wanted]
         if len(logits) == len(wanted):
             return self._one_each(logits, sequences, raw)
-        peaks: list[float] = truncation.peaks(logits).tolist()
-        tokens = self._verify(logits, wanted)
+        best, peaks = (
+            each.tolist() for each in HostCopy(truncation.likeliest(logits), truncation.peaks(logits)).wait()
+        )
+        tokens = self._verify(logits, wanted, best)
         sampled = []
         for rows in wanted:
-            _check_peaks([rows.sequence] * rows.num_sampled, peaks[rows.sampled])
+            check_peaks([rows.sequence] * rows.num_sampled, peaks[rows.sampled])
             sampled.append(_sampled(rows, tokens[rows.start], raw.get(rows.start)))
         return Draw(sequences, None, lambda: sampled)
 
@@ -129,9 +131,11 @@ class Sampler:
         places = [sequence.num_tokens for sequence in sequences]
         return Draw(sequences, tokens, partial(_read, HostCopy(tokens, peaks), sequences, places, gathered))
 
-    def _verify(self, logits: Tensor, wanted: list[LogitRows]) -> dict[int, list[int]]:
-        """Return, by the sequence's first row, the accepted draft tokens and one token after them."""
-        best = truncation.likeliest(logits).tolist()
+    def _verify(self, logits: Tensor, wanted: list[LogitRows], best: list[int]) -> dict[int, list[int]]:
+        """Return, by the sequence's first row, the accepted draft tokens and one token after them.
+
+        `best`: the most likely token of each row.
+        """
         tokens: dict[int, list[int]] = {}
         random: list[LogitRows] = []
         for rows in wanted:
@@ -194,7 +198,7 @@ def _note_prompt(sequence: Sequence, logits: Tensor) -> None:
 
 def _read(copy: HostCopy, sequences: list[Sequence], places: list[int], gathered: dict[int, HostCopy]) -> list[Sampled]:
     tokens, peaks = (tensor.tolist() for tensor in copy.wait())
-    _check_peaks(sequences, peaks)
+    check_peaks(sequences, peaks)
     sampled = []
     for row, (sequence, token, place) in enumerate(zip(sequences, tokens, places, strict=True)):
         values = None
@@ -213,7 +217,7 @@ def _sampled(rows: LogitRows, token_ids: list[int], raw: Tensor | None) -> Sampl
     return Sampled(sequence, token_ids, values, rows.num_sampled - 1, sequence.num_tokens)
 
 
-def _check_peaks(sequences: list[Sequence], peaks: list[float]) -> None:
+def check_peaks(sequences: list[Sequence], peaks: list[float]) -> None:
     """Set the error of each sequence whose largest logit is not finite. NaN is the maximum of any row that holds it."""
     if all(map(isfinite, peaks)):
         return

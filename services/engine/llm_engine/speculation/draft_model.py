@@ -13,15 +13,19 @@ the draft model.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from llm_engine.execution.batch import BatchBuilder
 from llm_engine.execution.graphs import Forward
+from llm_engine.execution.transfer import HostCopy, to_device
 from llm_engine.kv_cache.memory import BlockCopy, KVMemory
-from llm_engine.operators.truncation import likeliest
+from llm_engine.operators.truncation import invert, likeliest
 from llm_engine.sampling.sampler import DRAFT_LANE, Sampler
+from llm_engine.scheduler.placeholders import placeholder, resolve
 from llm_engine.scheduler.sequence import Sequence
 from llm_engine.speculation.speculation import SpeculationStats
 
@@ -32,7 +36,7 @@ class DraftModel:
     def __init__(
         self, forward: Forward, memory: KVMemory, builder: BatchBuilder, sampler: Sampler, *, stats: SpeculationStats
     ) -> None:
-        self._forward = forward
+        self.forward = forward
         self._builder = builder
         self._sampler = sampler
         self._memory = memory
@@ -46,49 +50,76 @@ class DraftModel:
         self._memory.copy(copies)
 
     def fill(self, num_tokens: dict[Sequence, int]) -> None:
-        """Compute the step's tokens, then guess the drafts, one token per round."""
+        """Compute the step's tokens, then guess the drafts, one token per round.
+
+        A round takes the guesses of the last one on the device: placeholders stand for them. They are read at the end.
+        """
         begun = time.monotonic()
         guessing = [sequence for sequence in num_tokens if sequence.draft_token_ids]
         starts = {sequence: max(0, sequence.num_tokens - 2) for sequence in guessing}
         first = {s: s.num_tokens - starts[s] if s in starts else count for s, count in num_tokens.items()}
-        chosen: dict[Sequence, list[Tensor]] = {sequence: [] for sequence in guessing}
-        self._round(first, starts, 0, chosen)
+        rounds = [self._round(first, starts, 0, None)]
         depth = 1
         while guessing := [sequence for sequence in guessing if len(sequence.draft_token_ids) > depth]:
             starts = {sequence: sequence.num_tokens + depth - 1 for sequence in guessing}
-            self._round(dict.fromkeys(guessing, 1), starts, depth, chosen)
+            rounds.append(self._round(dict.fromkeys(guessing, 1), starts, depth, rounds[-1].tokens))
             depth += 1
-        for sequence, rows in chosen.items():
-            sequence.draft_probabilities = torch.stack(rows) if rows else None
+        _read(rounds)
         self._stats.draft_seconds += time.monotonic() - begun
 
     def _round(
-        self,
-        num_tokens: dict[Sequence, int],
-        starts: dict[Sequence, int],
-        depth: int,
-        chosen: dict[Sequence, list[Tensor]],
-    ) -> None:
+        self, num_tokens: dict[Sequence, int], starts: dict[Sequence, int], depth: int, guesses: Tensor | None
+    ) -> Round:
+        """Compute a round whose tokens are known, or stand for the last round's `guesses`."""
         batch = self._builder.build(num_tokens, starts)
-        logits = self._forward(batch)
+        if guesses is not None:
+            batch.token_ids = resolve(batch.token_ids, guesses)
+        logits = self.forward(batch)
         last = [(rows.stop - 1, rows.sequence) for rows in batch.wanted if rows.sequence in starts]
         if not last:
-            return
-        logits = logits[[row for row, _ in last]]
-        self._guess(logits, [sequence for _, sequence in last], depth, chosen)
+            return Round([], logits[:0], {})
+        if len(last) < len(logits):
+            logits = logits[_indices([row for row, _ in last], logits)]
+        return self._guess(logits, [sequence for _, sequence in last], depth)
 
-    def _guess(
-        self, logits: Tensor, sequences: list[Sequence], depth: int, chosen: dict[Sequence, list[Tensor]]
-    ) -> None:
+    def _guess(self, logits: Tensor, sequences: list[Sequence], depth: int) -> Round:
         """Guess the most likely token for greedy sequences. Draw for the others and keep the distribution."""
-        for sequence, token in zip(sequences, likeliest(logits).tolist(), strict=True):
-            sequence.draft_token_ids[depth] = token
-        rows = [row for row, sequence in enumerate(sequences) if not sequence.params.is_greedy]
-        if not rows:
-            return
-        drawing = [sequences[row] for row in rows]
-        probabilities = self._sampler.distribution(logits[rows], [sequence.params for sequence in drawing])
-        tokens = self._sampler.draw(probabilities, drawing, [depth] * len(rows), DRAFT_LANE)
-        for sequence, token, row in zip(drawing, tokens, probabilities, strict=True):
-            sequence.draft_token_ids[depth] = token
-            chosen[sequence].append(row)
+        for row, sequence in enumerate(sequences):
+            sequence.draft_token_ids[depth] = placeholder(row)
+        tokens = likeliest(logits)
+        drawing = [row for row, sequence in enumerate(sequences) if not sequence.params.is_greedy]
+        if not drawing:
+            return Round(sequences, tokens, {})
+        owners, rows = [sequences[row] for row in drawing], _indices(drawing, logits)
+        probabilities = self._sampler.distribution(logits[rows], [sequence.params for sequence in owners])
+        uniforms = self._sampler.uniforms(owners, [depth] * len(owners), DRAFT_LANE)
+        tokens = tokens.index_copy(0, rows, invert(probabilities, uniforms))
+        return Round(sequences, tokens, dict(zip(owners, probabilities, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The guesses of one round."""
+
+    sequences: list[Sequence]
+    tokens: Tensor
+    """[sequences], on the device"""
+    probabilities: dict[Sequence, Tensor]
+    """[vocabulary] The distribution from which the guess was drawn, for each sequence that is not greedy."""
+
+
+def _read(rounds: list[Round]) -> None:
+    """Wait for the guesses of all rounds and write them to their sequences."""
+    if not rounds[0].sequences:
+        return
+    (tokens,) = HostCopy(torch.cat([each.tokens for each in rounds])).wait()
+    places = [(sequence, depth) for depth, each in enumerate(rounds) for sequence in each.sequences]
+    for (sequence, depth), token in zip(places, tokens.tolist(), strict=True):
+        sequence.draft_token_ids[depth] = token
+    for sequence in rounds[0].probabilities:
+        drawn = [each.probabilities[sequence] for each in rounds if sequence in each.probabilities]
+        sequence.draft_probabilities = torch.stack(drawn)
+
+
+def _indices(rows: list[int], like: Tensor) -> Tensor:
+    return to_device([np.array(rows, dtype=np.int64)], like.device)[0]

@@ -17,7 +17,7 @@ from llm_engine.checkpoint.tokenizer import AnyTokenizer, NoTokenizer, Tokenizer
 from llm_engine.errors import EngineError, ModelError
 from llm_engine.execution.batch import BatchBuilder
 from llm_engine.execution.decoder import DecoderModel
-from llm_engine.execution.graphs import Forward
+from llm_engine.execution.graphs import LONGEST_QUERY, CudaCapture, DecodeGraphs, Forward
 from llm_engine.execution.model_runner import ModelRunner
 from llm_engine.kv_cache.memory import KVMemory
 from llm_engine.operators import backend
@@ -26,6 +26,7 @@ from llm_engine.parallel.workers import Workers
 from llm_engine.sampling.sampler import Sampler
 from llm_engine.settings import EngineConfig
 from llm_engine.speculation.draft_model import DraftModel
+from llm_engine.speculation.graphs import Rounds, SpeculativeGraphs
 from llm_engine.speculation.speculation import (
     Proposer,
     Speculation,
@@ -108,7 +109,9 @@ def load(config: EngineConfig) -> Parts:
         vocab_size=model.vocab_size,
         max_model_len=machine.max_model_len,
         num_blocks=machine.num_blocks,
-        runner=_runner(machine, folder, sampler, draft_model),
+        runner=_runner(
+            machine, folder, sampler, draft_model, num_drafts=wanted.num_speculative_tokens if wanted else 0
+        ),
         speculation=None if wanted is None else _speculation(wanted, config, draft_model, stats),
         overlaps=config.overlaps(on_gpu=machine.device.type == "cuda"),
         dtype=str(machine.dtype).removeprefix("torch."),
@@ -147,7 +150,9 @@ def _machine(config: EngineConfig, model: DecoderConfig, draft: tuple[Path, Deco
     )
 
 
-def _runner(machine: Machine, folder: Path, sampler: Sampler, draft_model: DraftModel | None) -> ModelRunner:
+def _runner(
+    machine: Machine, folder: Path, sampler: Sampler, draft_model: DraftModel | None, *, num_drafts: int
+) -> ModelRunner:
     config, device, shard = machine.config, machine.device, machine.shard
     workers = None if shard == Shard() else Workers(config, folder, machine.num_blocks, device)
     main = load_decoder(config, folder, device, shard, collectives=workers.collectives if workers else None)
@@ -162,8 +167,24 @@ def _runner(machine: Machine, folder: Path, sampler: Sampler, draft_model: Draft
         machine.builder(config.max_num_batched_tokens),
         sampler=sampler,
         draft_model=draft_model,
+        speculative_graphs=_speculative_graphs(machine, draft_model, forward, num_drafts, sampler=sampler),
         workers=workers,
     )
+
+
+def _speculative_graphs(
+    machine: Machine, draft_model: DraftModel | None, main: Forward, num_drafts: int, *, sampler: Sampler
+) -> SpeculativeGraphs | None:
+    """Capture steps of guesses, if decodes are captured and a sequence's guesses are few enough to be decodes.
+
+    None with several ranks: the others would have to know the guesses, which are on this rank's device.
+    """
+    draft = None if draft_model is None or machine.shard != Shard() else draft_model.forward
+    if not isinstance(draft, DecodeGraphs) or not isinstance(main, DecodeGraphs) or num_drafts >= LONGEST_QUERY:
+        return None
+    config = machine.config
+    rounds = Rounds(draft.eager, main.eager, num_drafts, machine.max_model_len, config.block_size)
+    return SpeculativeGraphs(rounds, CudaCapture(), config.max_num_seqs, sampler=sampler, device=machine.device)
 
 
 def _draft_model(machine: Machine, folder: Path, sampler: Sampler, stats: SpeculationStats) -> DraftModel:

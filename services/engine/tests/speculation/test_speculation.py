@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
+from torch import Tensor
 
 from llm_engine import LLM, Engine, EngineConfig, SamplingParams
 from llm_engine.errors import EngineError, ModelError
+from llm_engine.execution.transfer import HostCopy
 from llm_engine.metrics import EngineMetrics
 from llm_engine.sampling.sampler import Sampled
 from llm_engine.scheduler.sequence import Sequence
+from llm_engine.speculation import draft_model
 from llm_engine.speculation.speculation import Speculation, SpeculativeConfig, propose_ngram
 
 MakeEngine = Callable[..., Engine]
@@ -165,6 +168,28 @@ def test_a_stop_among_accepted_guesses_cuts_the_rest(models: Path) -> None:
         assert got.outputs[0].logprobs is not None
         assert [next(iter(at)) for at in got.outputs[0].logprobs] == got.token_ids
     assert guessing.engine.scheduler.kv_cache.pool.num_available == 256
+
+
+def test_the_guesses_of_all_rounds_are_read_at_once(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt, which guesses nothing, a greedy request and a drawn one that ends earlier, in the same steps."""
+    copies: list[int] = []
+
+    class Copy(HostCopy):
+        def __init__(self, *tensors: Tensor) -> None:
+            copies.extend(len(tensor) for tensor in tensors)
+            super().__init__(*tensors)
+
+    monkeypatch.setattr(draft_model, "HostCopy", Copy)
+    zoo = models / "zoo" / "llama"
+    config = EngineConfig(str(zoo), num_gpu_blocks_override=256, speculative_config=draft_config(models, 4))
+    engine = Engine(config)
+    engine.add_request("a", [5, 6], SamplingParams(temperature=0, max_tokens=100, ignore_eos=True))
+    engine.add_request("b", [7, 8], SamplingParams(temperature=1, top_k=5, max_tokens=4, ignore_eos=True))
+    engine.step()
+    engine.add_request("c", [9] * 40, SamplingParams(temperature=0, max_tokens=100, ignore_eos=True))
+    assert copies == []
+    engine.step()
+    assert copies == [4 + 2]
 
 
 def test_metrics_by_position_exist_only_where_it_speculates(models: Path) -> None:
