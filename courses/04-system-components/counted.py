@@ -11,7 +11,6 @@ failures    requests that end when something raises, by where it raises
 
 from __future__ import annotations
 
-import pickle
 import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,7 +22,7 @@ from llm_course.counting import Row, main
 from llm_engine import Engine, EngineConfig, SamplingParams
 from llm_engine.execution.batch import BatchBuilder
 from llm_engine.observers.observer import ObservedEngine
-from llm_engine.parallel.workers import _on_host
+from llm_engine.parallel.rank import encode
 from llm_engine.request.outputs import RequestOutput
 from llm_engine.sampling.sampler import Sampled
 from llm_engine.scheduler.scheduler import Step
@@ -113,9 +112,9 @@ def messages() -> Iterable[Row]:
             sequence.num_computed_tokens = context - new
             sequence.block_table = list(range(-(-context // 16)))
             plan[sequence] = new
-        batch = builder.build(plan)
-        size = len(pickle.dumps(([], _on_host(batch))))
-        yield {"step": name, "bytes": size, "of which block tables": batch.block_tables.nbytes}
+        batch = builder.build_on_host(plan)
+        tables = batch.arrays["block_tables"].nbytes
+        yield {"step": name, "bytes": len(encode([], batch)), "of which block tables": tables}
 
 
 def pressure() -> Iterable[Row]:

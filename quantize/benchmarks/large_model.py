@@ -6,7 +6,7 @@ The weights are random and the structure is real, so times and memory are those 
 mean nothing. The tokenizer is the shipped one, whose tokens are the first of the vocabulary. The bar is ten minutes for
 each method, with 128 sequences of 2,048 tokens, from reading the checkpoint to the finished folder. `--layers` and
 `--hidden` make it small for a laptop. With `--keep FOLDER` the model and the checkpoints stay, for
-services/engine/benchmarks/gpu_quantized.py.
+services/engine/benchmarks/gpu/gpu_quantized.py.
 """
 
 from __future__ import annotations

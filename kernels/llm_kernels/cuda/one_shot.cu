@@ -111,9 +111,13 @@ struct Call {
     uint32_t turn, dirty;
     int64_t area;
 
-    __device__ explicit Call(const Ranks& ranks)
-        : ranks(ranks), turn(ranks.state->turn), dirty(ranks.state->dirty),
-          area(int64_t(ranks.count) * ranks.capacity) {}
+    __device__ explicit Call(const Ranks& ranks) : ranks(ranks), area(int64_t(ranks.count) * ranks.capacity) {
+        // Programmatic dependent launch: the next kernel can start, and this one waits for the end of the one before.
+        asm volatile("griddepcontrol.launch_dependents;");
+        asm volatile("griddepcontrol.wait;" ::: "memory");
+        turn = ranks.state->turn;
+        dirty = ranks.state->dirty;
+    }
 
     __device__ void send(int64_t at, uint4 part) const {
         part = without_empty(part);
@@ -132,7 +136,8 @@ struct Call {
         uint4* before = ranks.buffers[ranks.rank] + (turn + TURNS - 1) % TURNS * area;
         for (uint32_t i = blockIdx.x * blockDim.x + threadIdx.x; i < dirty; i += gridDim.x * blockDim.x)
             for (int rank = 0; rank < ranks.count; rank++)
-                if (rank != ranks.rank) before[int64_t(rank) * ranks.capacity + i] = make_uint4(EMPTY, EMPTY, EMPTY, EMPTY);
+                if (rank != ranks.rank)
+                    before[int64_t(rank) * ranks.capacity + i] = make_uint4(EMPTY, EMPTY, EMPTY, EMPTY);
     }
 
     /// Hand over to the next call once all blocks have read the state.
@@ -218,8 +223,16 @@ cudaError_t launch(void (*kernel)(Problem), const Problem& p, int blocks, int th
     if (cudaError_t error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device)) return error;
     if (cudaError_t error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, threads, 0)) return error;
     const int most = processors * resident;
-    kernel<<<blocks < most ? blocks : most, threads, 0, stream>>>(p);
-    return cudaGetLastError();
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = blocks < most ? blocks : most;
+    config.blockDim = threads;
+    config.stream = stream;
+    config.attrs = &early;
+    config.numAttrs = 1;
+    return cudaLaunchKernelEx(&config, kernel, p);
 }
 
 template <typename T>

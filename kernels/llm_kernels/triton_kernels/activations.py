@@ -9,17 +9,18 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from triton.language.extra.cuda import gdc_launch_dependents
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from llm_kernels.triton_kernels.rows import as_rows, releases_next
+from llm_kernels.triton_kernels.rows import as_rows, overlaps_launch
 
 BLOCK, WARPS = 1024, 4
 
 
 @triton.jit
-def gated_kernel(x, out, x_stride, intermediate, ACTIVATION: tl.constexpr, RELEASE: tl.constexpr, BLOCK: tl.constexpr):
-    if RELEASE:
+def gated_kernel(x, out, x_stride, intermediate, ACTIVATION: tl.constexpr, PDL: tl.constexpr, BLOCK: tl.constexpr):
+    if PDL:
         gdc_launch_dependents()
+        gdc_wait()
     pieces = tl.cdiv(intermediate, BLOCK)
     row = (tl.program_id(0) // pieces).to(tl.int64)
     i = tl.program_id(0) % pieces * BLOCK + tl.arange(0, BLOCK)
@@ -48,8 +49,9 @@ def gated(x: Tensor, activation: str) -> Tensor:
             rows.stride(0),
             intermediate,
             ACTIVATION=activation,
-            RELEASE=releases_next(x),
+            PDL=overlaps_launch(x),
             BLOCK=block,
             num_warps=WARPS if block > 256 else 1,
+            launch_pdl=overlaps_launch(x),
         )
     return out

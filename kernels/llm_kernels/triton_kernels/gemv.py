@@ -6,19 +6,31 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+from llm_kernels.triton_kernels.rows import overlaps_launch
 
 
 @triton.jit
-def gemv_kernel(x, weight, bias, out, n, k, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, WITH_BIAS: tl.constexpr):
+def gemv_kernel(
+    x, weight, bias, out, n, k, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, WITH_BIAS: tl.constexpr,
+    PDL: tl.constexpr,
+):  # fmt: skip
+    if PDL:
+        gdc_launch_dependents()
     row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     i = tl.arange(0, BLOCK_K)
     inside = (row < n)[:, None]
     place = weight + row[:, None].to(tl.int64) * k + i[None, :]
-    sums = tl.zeros([BLOCK_N, BLOCK_K], tl.float32)
-    for start in range(0, k, BLOCK_K):
+    # No weight is read twice, so it need not push anything out of the cache. The first ones are on their way while the
+    # kernel before still computes x.
+    first = tl.load(place, mask=inside & (i < k)[None, :], other=0.0, eviction_policy="evict_first")
+    if PDL:
+        gdc_wait()
+    sums = first.to(tl.float32) * tl.load(x + i, mask=i < k, other=0.0).to(tl.float32)[None, :]
+    for start in range(BLOCK_K, k, BLOCK_K):
         there = start + i < k
         activations = tl.load(x + start + i, mask=there, other=0.0).to(tl.float32)
-        # Nobody reads a weight twice: it need not push anything out of the cache.
         w = tl.load(place + start, mask=inside & there[None, :], other=0.0, eviction_policy="evict_first")
         sums += w.to(tl.float32) * activations[None, :]
     total = tl.sum(sums, axis=1)
@@ -33,8 +45,9 @@ def gemv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if n:
         options = config(n, k)
         gemv_kernel[(triton.cdiv(n, options["BLOCK_N"]),)](
-            x, weight, weight if bias is None else bias, out, n, k, WITH_BIAS=bias is not None, **options
-        )
+            x, weight, weight if bias is None else bias, out, n, k, WITH_BIAS=bias is not None,
+            PDL=overlaps_launch(x), launch_pdl=overlaps_launch(x), **options,
+        )  # fmt: skip
     return out
 
 

@@ -16,10 +16,10 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from triton.language.extra.cuda import gdc_launch_dependents
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from llm_kernels import tuning
-from llm_kernels.triton_kernels.rows import releases_next
+from llm_kernels.triton_kernels.rows import overlaps_launch
 
 LOG2_E = 1.4426950408889634
 
@@ -45,10 +45,11 @@ def paged_attention_kernel(
     kv_heads, window, scale, query_token, table_stride,
     GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_N: tl.constexpr, HEAD_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr, PAGE: tl.constexpr, SPLITS: tl.constexpr, ONE_QUERY: tl.constexpr, WINDOWED: tl.constexpr,
-    PRECISION: tl.constexpr, RELEASE: tl.constexpr,
+    PRECISION: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    if RELEASE:
+    if PDL:
         gdc_launch_dependents()
+        gdc_wait()
     program, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     sequence = program if ONE_QUERY else _sequence_of(query_start_loc, program, sequences, BLOCK_Q)
     first_token = tl.load(query_start_loc + sequence).to(tl.int32)
@@ -115,11 +116,12 @@ def paged_attention_kernel(
 @triton.jit
 def add_splits_kernel(
     partial, partial_lse, out, rows, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr, SPLITS: tl.constexpr,
-    SPLITS_BLOCK: tl.constexpr, RELEASE: tl.constexpr,
+    SPLITS_BLOCK: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """Compute out[row] = sum over splits of weight_split * partial[split, row], with weights 2^lse, normalised."""
-    if RELEASE:
+    if PDL:
         gdc_launch_dependents()
+        gdc_wait()
     row = tl.program_id(0).to(tl.int64)
     s = tl.arange(0, SPLITS_BLOCK)
     d = tl.arange(0, BLOCK_D)
@@ -169,12 +171,13 @@ def paged_attention(
         kv_heads, window, (head_dim**-0.5 if scale is None else scale) * LOG2_E, query.stride(0),
         block_tables.stride(0), GROUP=group, BLOCK_Q=block_q, HEAD_DIM=head_dim, BLOCK_D=block_d, PAGE=cache.shape[1],
         SPLITS=splits, ONE_QUERY=max_query_len == 1, WINDOWED=window > 0, PRECISION="ieee",
-        RELEASE=splits == 1 and releases_next(query), **options,
+        PDL=overlaps_launch(query), launch_pdl=overlaps_launch(query), **options,
     )  # fmt: skip
     if splits > 1:
         add_splits_kernel[(tokens * heads,)](
             partial, partial_lse, out, tokens * heads, HEAD_DIM=head_dim, BLOCK_D=block_d, SPLITS=splits,
-            SPLITS_BLOCK=triton.next_power_of_2(splits), RELEASE=releases_next(query), num_warps=2,
+            SPLITS_BLOCK=triton.next_power_of_2(splits), PDL=overlaps_launch(query), num_warps=2,
+            launch_pdl=overlaps_launch(query),
         )  # fmt: skip
     return out
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+from llm_kernels.triton_kernels.rows import overlaps_launch
 
 FEW_TOKENS = 512
 
@@ -52,9 +55,12 @@ def rope_kernel(
     query, key, value, positions, cos_sin, cache, slots, query_norm, key_norm, eps, query_stride, key_stride,
     value_stride, heads, kv_heads, head_dim, HALF: tl.constexpr, HALF_BLOCK: tl.constexpr, HEADS: tl.constexpr,
     KV_HEADS: tl.constexpr, REST_BLOCK: tl.constexpr, WRITE_CACHE: tl.constexpr, COPY_REST: tl.constexpr,
-    ROW: tl.constexpr, NORMED: tl.constexpr,
+    ROW: tl.constexpr, NORMED: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """Rotate some heads of a token: `heads` and `kv_heads` are one program's; a token's programs cover all heads."""
+    if PDL:
+        gdc_launch_dependents()
+        gdc_wait()
     token, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
     position = tl.load(positions + token).to(tl.int64)
     i = tl.arange(0, HALF_BLOCK)
@@ -148,7 +154,8 @@ def _launch(
         key.stride(0), value.stride(0), heads, kv_heads, head_dim, HALF=half, HALF_BLOCK=half_block, HEADS=heads_block,
         KV_HEADS=triton.next_power_of_2(kv_heads), REST_BLOCK=triton.next_power_of_2(max(1, head_dim - 2 * half)),
         WRITE_CACHE=cache is not None, COPY_REST=2 * half < head_dim, ROW=triton.next_power_of_2(kv_heads * head_dim),
-        NORMED=query_norm is not None, num_warps=_warps(heads_block * half_block),
+        NORMED=query_norm is not None, num_warps=_warps(heads_block * half_block), PDL=overlaps_launch(query),
+        launch_pdl=overlaps_launch(query),
     )  # fmt: skip
 
 

@@ -19,11 +19,12 @@ def row_warps(block: int) -> int:
     return min(32, max(1, block // 512))
 
 
-def releases_next(x: Tensor) -> bool:
-    """Return whether a kernel lets the next one start early (`gdc_launch_dependents`), which Hopper is the first to do.
+def overlaps_launch(x: Tensor) -> bool:
+    """Return whether a kernel starts before the one before it ends: programmatic dependent launch, new with Hopper.
 
-    The next kernel must ask for it and wait before it reads results: cuda/w4a16_gemv.cu does, all others start at the
-    end. So small kernels release it at once, and the loads of weights overlap them.
+    Such a kernel tells the next one at once that it can start (`gdc_launch_dependents`), loads what no kernel writes,
+    and waits for the end of the one before (`gdc_wait`) before it reads or writes anything else. Every program has to
+    wait, because the next kernel takes its end for the end of all kernels before it.
     """
     return x.device.type == "meta" or (x.is_cuda and _capability(x.device) >= (9, 0))
 

@@ -20,7 +20,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from benchmarks.gpu_throughput import LONGEST, REQUESTS, workload
+from benchmarks.gpu.gpu_throughput import LONGEST, REQUESTS, workload
 from benchmarks.measure import environment, rounded, save
 
 BLOCKS, BLOCK_SIZE = 8192, 16

@@ -15,7 +15,7 @@ import pickle
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -44,11 +44,17 @@ Work: TypeAlias = tuple[list[BlockCopy], HostBatch | None]
 """A step: the blocks to copy, then the batch to compute if there is one."""
 
 
+def encode(copies: list[BlockCopy], batch: HostBatch | None) -> bytes:
+    """Return the message about a step. It names no sequences, which only rank 0 knows."""
+    work: Work = (copies, None if batch is None else replace(batch, wanted=[]))
+    return pickle.dumps(work, pickle.HIGHEST_PROTOCOL)
+
+
 class Phase(Enum):
-    """What a rank reports while it starts, and what it waits for."""
+    """A point in the start of a rank."""
 
     HERE = auto()
-    """The process runs and has imported torch."""
+    """It has started and found its device. Next it connects to the other ranks, which wait for it without a way out."""
     LOADED = auto()
     GO = auto()
     """From rank 0: all ranks have loaded their weights."""
@@ -64,7 +70,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a rank has to know."""
+    """The parameters of all ranks."""
 
     config: EngineConfig
     folder: Path
@@ -80,7 +86,6 @@ def run(setup: Setup, rank: int, pipe: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
-        pipe.send(Phase.HERE)
         _serve(setup, rank, pipe)
     except EOFError:
         pass
@@ -97,6 +102,7 @@ def _serve(setup: Setup, rank: int, pipe: Connection) -> None:
     sizing.set_num_threads(config, model)
     device, shard = sizing.device(config, rank), Shard.of_rank(rank, config)
     store = TCPStore(HOST, setup.port, is_master=False, timeout=TIMEOUT)
+    pipe.send(Phase.HERE)
     collectives = Collectives(shard, rank, store, device)
     collectives.calls = None if config.trace is None else []
     decoder = load_decoder(config, folder, device, shard, collectives=collectives)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import pickle
 import threading
 import time
 from multiprocessing.connection import Connection, wait
@@ -27,9 +26,8 @@ from torch._C._distributed_c10d import TCPStore
 from llm_engine.errors import EngineDead, ModelError
 from llm_engine.execution.batch import HostBatch
 from llm_engine.kv_cache.memory import BlockCopy
-from llm_engine.parallel import rank as ranks
 from llm_engine.parallel.collectives import TIMEOUT, Collectives, Timeline
-from llm_engine.parallel.rank import HOST, Failed, Phase, Setup
+from llm_engine.parallel.rank import HOST, Failed, Phase, Setup, encode, run
 from llm_engine.parallel.sharding import Shard
 from llm_engine.settings import EngineConfig
 
@@ -63,7 +61,9 @@ class Workers:
         self._closed = threading.Event()
         self._wake, wakes = multiprocessing.Pipe()
         threading.Thread(target=self._watch, args=(wakes,), name="ranks", daemon=True).start()
+        self._is_connected = False
         self._expect(Phase.HERE, "started")
+        self._is_connected = True
         self.collectives = Collectives(Shard.of_rank(0, config), 0, store, device)
         if self._records:
             self.collectives.calls = []
@@ -80,21 +80,12 @@ class Workers:
 
     def send(self, copies: list[BlockCopy], batch: HostBatch | None) -> None:
         """Send the step to all other ranks. The caller computes the same step in its own process."""
-        if batch is not None:
-            batch = HostBatch(  # only rank 0 knows the sequences
-                arrays=batch.arrays,
-                query_lens=batch.query_lens,
-                max_context_len=batch.max_context_len,
-                has_placeholders=batch.has_placeholders,
-                wanted=[],
-            )
-        work: ranks.Work = (copies, batch)
-        message = pickle.dumps(work, pickle.HIGHEST_PROTOCOL)
+        message = encode(copies, batch)
         try:
             for pipe in self._pipes:
                 pipe.send_bytes(message)
         except BrokenPipeError as error:
-            raise self._dead() from error
+            raise EngineDead(self.failure or "a rank has closed its pipe") from error
         self._begin = time.monotonic()
 
     def share(self, token_ids: Tensor) -> None:
@@ -115,7 +106,7 @@ class Workers:
         self._wake.close()
         for pipe in self._pipes:
             pipe.close()
-        if self.failure is None:
+        if self.failure is None and self._is_connected:
             if self._log:
                 log.warning("%s", self.collectives.report())
             self.collectives.close()
@@ -126,7 +117,7 @@ class Workers:
     def _start(self, setup: Setup, rank: int) -> None:
         context = multiprocessing.get_context("spawn")
         mine, theirs = context.Pipe()
-        process = context.Process(target=ranks.run, args=(setup, rank, theirs), name=f"rank-{rank}", daemon=True)
+        process = context.Process(target=run, args=(setup, rank, theirs), name=f"rank-{rank}", daemon=True)
         process.start()
         theirs.close()
         self._pipes.append(mine)
@@ -151,14 +142,20 @@ class Workers:
         try:
             message = self._pipes[rank - 1].recv()
         except (EOFError, ConnectionError) as error:
-            raise self._dead() from error
+            self._note_end(rank)
+            raise EngineDead(self.failure) from error
         if isinstance(message, Failed):
             self.failure = f"rank {rank} failed: {message.error}"
-            raise self._dead()
+            raise EngineDead(self.failure)
         return message
 
-    def _dead(self) -> EngineDead:
-        return EngineDead(self.failure or "a rank has closed its pipe")
+    def _note_end(self, rank: int) -> None:
+        """Note how the rank has ended, unless it has said so itself."""
+        process = self._processes[rank - 1]
+        process.join()
+        code = process.exitcode or 0
+        how = f"was ended by {Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        self.failure = self.failure or f"rank {rank} (process {process.pid}) {how}"
 
     def _watch(self, wakes: Connection) -> None:
         """Wait for the first rank that ends before `close`. Then end this process, unless `close` comes soon."""
@@ -167,11 +164,7 @@ class Workers:
         died = [by_sentinel[sentinel] for sentinel in ended if isinstance(sentinel, int)]
         if self._closed.is_set() or not died:
             return
-        process = self._processes[died[0] - 1]
-        process.join()
-        code = process.exitcode or 0
-        how = f"was ended by {Signals(-code).name}" if code < 0 else f"ended with status {code}"
-        self.failure = self.failure or f"rank {died[0]} (process {process.pid}) {how}"
+        self._note_end(died[0])
         log.critical("the engine stops, because %s", self.failure)
         if not self._closed.wait(EXIT_SECONDS):
             self._kill()

@@ -31,7 +31,7 @@ STREAMS = 4
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the server after a rank was killed."""
+    """The end of a server one of whose ranks was killed."""
 
     rank: int
     seconds: float

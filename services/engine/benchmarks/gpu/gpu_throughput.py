@@ -1,6 +1,6 @@
 """Output tokens per second on nano-vllm's workload, and seconds per token at batch 1, with random weights.
 
-    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_throughput.py
+    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu/gpu_throughput.py
 
 256 requests, prompts and answers of 100 to 1,024 tokens, uniform, drawn by Python's generator of seed 0, end of text
 ignored, temperature 0.6. Needs no checkpoint, no tokenizer, and of Python packages only torch, triton, numpy,

@@ -1,6 +1,6 @@
 """Continuous batching compared with static batching on a GPU: nano-vllm's workload, random weights, equal KV memory.
 
-    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_batching.py
+    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu/gpu_batching.py
 
 Static batching reserves the longest sequence for every request, pads prompts to the batch's longest, and runs a batch
 until its longest answer is done. Continuous batching takes blocks as it needs them, and so has room for more requests.
@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_throughput import COMMON, LONGEST, REQUESTS, SHAPES, Request, open_shape, serve, workload
+from benchmarks.gpu.gpu_throughput import COMMON, LONGEST, REQUESTS, SHAPES, Request, open_shape, serve, workload
 from benchmarks.measure import RESULTS, environment, rounded, save
 
 from llm_engine import LLM

@@ -1,6 +1,6 @@
 """vLLM on this GPU with the workload of `gpu_throughput.py`, for a ratio within one session on one card.
 
-    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_vllm.py
+    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu/gpu_vllm.py
 
 Needs vLLM (0.26 was used) instead of nothing but torch: random weights of the same shapes, the same requests, the same
 limits; CUDA graphs and compilation as vLLM has them by default. Each shape runs in a process of its own.
@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.gpu_throughput import (
+from benchmarks.gpu.gpu_throughput import (
     BARS,
     BATCH_1_TOKENS,
     COMMON,

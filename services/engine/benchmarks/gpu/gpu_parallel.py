@@ -1,6 +1,6 @@
 """The engine on several GPUs: throughput and seconds per token by number of tensor-parallel ranks, with random weights.
 
-    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_parallel.py
+    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu/gpu_parallel.py
 
 The workload and the shapes are those of `gpu_throughput.py`; every (shape, degree) runs in a process of its own.
 `--check` compares greedy tokens in float32 of one rank and of several instead, on the shipped models.
@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from benchmarks.gpu_throughput import SHAPES, copy_bandwidth, measure, rotated
+from benchmarks.gpu.gpu_throughput import SHAPES, copy_bandwidth, measure, rotated
 from benchmarks.measure import MODELS, RESULTS, card, environment, rounded, save
 
 from llm_engine import LLM, SamplingParams

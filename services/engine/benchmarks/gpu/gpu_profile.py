@@ -1,6 +1,6 @@
 """Where a decode step's time goes on a GPU, kernel by kernel, and what the host needs meanwhile.
 
-    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_profile.py
+    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu/gpu_profile.py
 
 Random weights, as in `gpu_throughput`; prompts of 562 tokens, the mean of its workload; `prompts`: steps that fill
 their token budget with them. A step's milliseconds are taken without a profiler; the device's with one, which slows the
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.gpu_throughput import COMMON, SHAPES, copy_bandwidth, open_shape, workload
+from benchmarks.gpu.gpu_throughput import COMMON, SHAPES, copy_bandwidth, open_shape, workload
 from benchmarks.measure import RESULTS, card, environment, rounded, save
 from torch import Tensor
 from torch.autograd import DeviceType  # type: ignore[attr-defined]

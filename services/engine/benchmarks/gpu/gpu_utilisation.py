@@ -1,6 +1,6 @@
 """Record what nvidia-smi says while one GPU thread sleeps, and while the engine decodes with batches of 1 and 256.
 
-PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_utilisation.py
+PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu/gpu_utilisation.py
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from benchmarks.gpu_throughput import COMMON, SHAPES, open_shape, workload
+from benchmarks.gpu.gpu_throughput import COMMON, SHAPES, open_shape, workload
 from benchmarks.measure import environment, save
 
 from llm_engine import SamplingParams

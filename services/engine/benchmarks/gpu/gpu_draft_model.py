@@ -1,6 +1,6 @@
 """Speculation with a draft model at batch 1 compared with none: paired runs on a GPU, for two pairs of models.
 
-    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_draft_model.py
+    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu/gpu_draft_model.py
 
 `shipped`: the trained pair in `models/`. `llama3-8b`, greedy only: random weights in the shape of Llama-3-8B. Random
 models do not agree, so its draft model is its own first layers: both draw the same weights from the same seed. The
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.gpu_throughput import COMMON, SHAPES
+from benchmarks.gpu.gpu_throughput import COMMON, SHAPES
 from benchmarks.measure import MODELS, RESULTS, card, environment, heldout, paired_rates, rounded, save
 from benchmarks.speculation import acceptance
 

@@ -1,6 +1,6 @@
 """The distance of bfloat16 on a GPU from float32, for this engine and transformers, and the tokens in float32.
 
-    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu_parity.py
+    PYTHONPATH=libs/contract:services/engine:kernels python3 services/engine/benchmarks/gpu/gpu_parity.py
 
 Log-probabilities of the same tokens: of a held-out text, computed in chunks over the paged cache, and of tokens that
 the engine wrote itself, each in a decode of its own. The reference is transformers in float32; the bar is twice the
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.gpu_throughput import COMMON, SHAPES
+from benchmarks.gpu.gpu_throughput import COMMON, SHAPES
 from benchmarks.measure import MODELS, RESULTS, environment, heldout, rounded, save
 from tokenizers import Tokenizer
 from torch import Tensor

@@ -1,6 +1,6 @@
 """Seconds per token of a quantised checkpoint against its 16-bit original, by batch size, on a GPU.
 
-    python3 services/engine/benchmarks/gpu_quantized.py ORIGINAL QUANTIZED [QUANTIZED …]
+    python3 services/engine/benchmarks/gpu/gpu_quantized.py ORIGINAL QUANTIZED [QUANTIZED …]
 
 The folders are those of `python quantize/benchmarks/large_model.py --keep FOLDER`: random weights in the shape of
 Llama-3-8B. All engines are loaded at once and take turns, a batch size at a time, so that a drift of the machine meets

@@ -1,0 +1,44 @@
+"""A rank that dies ends the engine at once, with one line about the cause, and leaves no process behind."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from llm_engine import LLM, EngineConfig
+from llm_engine.errors import ModelError
+from llm_engine.parallel import workers
+from llm_engine.parallel.rank import Setup
+from llm_engine.testing import rank_death
+
+SIZES = ("--tensor-parallel-size", "2", "--num-gpu-blocks-override", "200")
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_rank_ends_all_others(models: Path, victim: int) -> None:
+    outcome = rank_death.kill(str(models / "zoo" / "llama"), victim, SIZES)
+    assert outcome.left == []
+    assert outcome.seconds <= rank_death.MOST_SECONDS
+    if victim:
+        assert outcome.status == 1
+        assert outcome.said.endswith("was ended by SIGKILL")
+
+
+def test_an_error_in_a_rank_is_the_error_of_the_start(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(config: EngineConfig, folder: Path, num_blocks: int, port: int) -> Setup:
+        return Setup(config, folder / "missing", num_blocks, port)
+
+    monkeypatch.setattr(workers, "Setup", elsewhere)
+    with pytest.raises(ModelError, match=r"rank 1 failed: .*missing"):
+        LLM(str(models / "zoo" / "llama"), tensor_parallel_size=2)
+
+
+def test_a_rank_that_starts_slowly_is_mentioned(
+    models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(workers, "PATIENCE_SECONDS", 0.01)
+    with caplog.at_level(logging.WARNING):
+        LLM(str(models / "zoo" / "llama"), tensor_parallel_size=2, num_gpu_blocks_override=200).engine.close()
+    assert "rank 1 has not started yet; waiting for it" in caplog.text
