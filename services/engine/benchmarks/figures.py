@@ -93,6 +93,22 @@ def speculation(found: Found) -> str:
     return f"{table(('', 'way', *RATE, 'tokens a verification'), rows, left=2)}\n\n{_on(found)}"
 
 
+def gpu_draft_model(cards: list[Found]) -> str:
+    """Return a row for each pair, setting and number of guesses, and below it the times of the graphs alone."""
+    header = ("pair", "", "way", *RATE, "tokens a verification", "first guess accepted")
+    rows, times = [], []
+    for pair, settings in ((pair, settings) for found in cards for pair, settings in found["pairs"].items()):
+        for setting, ways in settings.items():
+            if setting == "device":
+                times += [(pair, way, *(f"{item[part]:.2f}" for part in GRAPHS)) for way, item in ways.items()]
+                continue
+            for way, item in ways.items():
+                accepted = item.get("acceptance_by_position", [""])[0]
+                rows.append((pair, setting, way, *_rate(item), item.get("tokens_per_verification", ""), accepted))
+    heads = ("pair", "way", *(f"{part.replace('_', ' ')}, ms" for part in GRAPHS))
+    return "\n\n".join((table(header, rows, left=3), table(heads, times, left=2), *map(_on, cards)))
+
+
 def preemption(found: Found) -> str:
     ways = [(way, *_rate(item), item["preemptions_per_run"]) for way, item in _contenders(found)]
     return f"{table(('way', *RATE, 'preemptions'), ways)}\n\n{_on(found)}"
@@ -256,6 +272,7 @@ def gpu_parity(found: Found) -> str:
 
 OF_SEVERAL_CARDS: dict[str, Callable[[list[Found]], str]] = {
     "cpu_llama_cpp": cpu_llama_cpp,
+    "gpu_draft_model": gpu_draft_model,
     "gpu_profile": gpu_profile,
     "gpu_throughput": gpu_throughput,
     "gpu_vllm": gpu_vllm,
@@ -277,6 +294,7 @@ PAGES: dict[str, Callable[[Found], str]] = {
     "tracing": tracing,
 }
 RATE = ("tokens/s", "range", "ratio")
+GRAPHS = ("draft_round", "verification", "drafts_and_verification", "drafts_and_verification_drawn")
 
 
 def _contenders(found: Found) -> Iterable[tuple[str, Found]]:

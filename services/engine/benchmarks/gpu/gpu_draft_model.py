@@ -39,8 +39,10 @@ SETTINGS: dict[str, Any] = {
     "max_num_seqs": 4,
     "max_model_len": 1024,
     "num_gpu_blocks_override": 512,
+    "enable_prefix_caching": False,
     "attention_backend": "triton",
 }
+"""Without a prefix cache, which would hold keys and values of weights that have been damped since."""
 DRAFT_LAYERS = {"llama3-8b": 3, "tiny": 1}
 Ways = dict[str, LLM]
 

@@ -11,8 +11,9 @@ So a step makes one copy to the device, one launch and one copy to the host, whi
 As in `execution.graphs`, sizes are padded and each guess is a decode of its own. A sequence with fewer guesses, and a
 row of padding, has rows that write no KV and attend to nothing.
 
-A graph serves steps that only decode, of requests that are greedy or have no more than a temperature, and whose logits
-nobody edits or reads. `DraftModel.fill` and the sampler do the rest, with a wait per round.
+A graph serves steps that only decode, for requests that are greedy or have no more than a temperature, and whose
+logits nobody edits or reads. `DraftModel.fill` and the sampler do the rest; there the host waits for the guesses, and
+again for the tokens.
 """
 
 from __future__ import annotations

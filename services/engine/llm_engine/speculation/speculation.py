@@ -76,7 +76,7 @@ class SpeculationStats:
     accepted_by_position: list[int] = field(default_factory=list)
     """Guesses accepted, by position in the draft."""
     draft_seconds: float = 0.0
-    """Time spent on guessing, by the host's clock."""
+    """Time spent on guessing, by the host's clock. A graph guesses and verifies in one: its time is not included."""
 
 
 class Speculation:

@@ -68,13 +68,14 @@ def graphed(model: Path, draft: Path, **settings: Any) -> tuple[LLM, Counted]:
 
 
 @pytest.mark.parametrize("settings", [ROOMY, TIGHT], ids=["roomy", "tight"])
-@pytest.mark.parametrize("draft", ["draft", "main"])
+@pytest.mark.parametrize("draft", ["draft", "zoo/llama"])
 def test_greedy_tokens_are_those_without_guesses(
     models: Path, heldout: str, draft: str, settings: dict[str, Any]
 ) -> None:
     """Prompts in chunks next to decodes, several answers, preemption; the second time with a prefix cache."""
-    plain = LLM(str(models / "main"), max_num_seqs=8, **settings)
-    guessing, counted = graphed(models / "main", models / draft, max_num_seqs=8, **settings)
+    zoo = models / "zoo" / "llama"
+    plain = LLM(str(zoo), max_num_seqs=8, **settings)
+    guessing, counted = graphed(zoo, models / draft, max_num_seqs=8, **settings)
     ids = plain.engine.tokenizer.encode(heldout[:8000])
     prompts = [ids[start : start + 1 + start // 16] for start in range(0, 960, 120)]
     params = [SamplingParams(temperature=0, max_tokens=20 + 5 * i, n=1 + i % 2) for i in range(len(prompts))]
@@ -88,7 +89,7 @@ def test_greedy_tokens_are_those_without_guesses(
     assert max(counted.steps) > 2
     assert len(counted.steps) > 20
     assert 0 < sum(stats.accepted_by_position) <= stats.num_draft_tokens
-    if draft == "main" and settings is ROOMY:
+    if draft == "zoo/llama" and settings is ROOMY:
         assert sum(stats.accepted_by_position) == stats.num_draft_tokens
     if settings is TIGHT:
         assert guessing.engine.num_preemptions > 0
