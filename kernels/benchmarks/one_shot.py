@@ -39,7 +39,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, default=torch.cuda.device_count())
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", type=Path, help="print this results file as a table and measure nothing")
     arguments = parser.parse_args()
+    if arguments.table is not None:
+        print(table(json.loads(arguments.table.read_text(encoding="utf-8"))))
+        return 0
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", "29511")
     found = mp.get_context("spawn").SimpleQueue()
@@ -49,6 +53,23 @@ def main() -> int:
     if arguments.out is not None:
         (arguments.out / "one_shot.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def table(found: dict[str, Any]) -> str:
+    names = {
+        "one_shot": "one-shot",
+        "nccl": "NCCL",
+        "one_shot_fused": "one-shot with residual and norm",
+        "nccl_then_norm": "NCCL, then the norm's kernel",
+        "norm_alone": "that kernel alone",
+    }
+    rows = found["microseconds"]
+    lines = [f"| rows | KB | {' | '.join(names.values())} |", f"| ---: | ---: | {' | '.join(['---:'] * len(names))} |"]
+    for row in rows:
+        cells = (f"{row[name]:.1f}" for name in names)
+        lines.append(f"| {row['rows']} | {row['bytes'] // 1024} | {' | '.join(cells)} |")
+    measured = f"Microseconds, {found['ranks']} x {found['device']}, {found['dtype']}, hidden size {found['hidden']}"
+    return "\n".join(lines) + f"\n\n{measured}, torch {found['torch']}, NCCL {found['nccl']}, {found['date']}."
 
 
 def run(rank: int, ranks: int, found: Any) -> None:

@@ -41,7 +41,7 @@ def test_every_cuda_kernel_without_spills(compiled):
     if build.nvcc() is None:
         assert rows == []  # and `compile` passed without it
         return
-    wanted = {f"cuda/{name}.cu" for name in ("gemm", "flash_attention", "w4a16", "w4a16_gemv")}
+    wanted = {f"cuda/{name}.cu" for name in ("gemm", "flash_attention", "one_shot", "w4a16", "w4a16_gemv")}
     assert wanted <= {row["source"] for row in rows}
     assert [row for row in rows if row["stack_bytes"]] == []
 

@@ -233,6 +233,26 @@ def gpu_vllm(cards: list[Found]) -> str:
     return f"{table(header, rows, left=2)}\n\n{' '.join(measured)}"
 
 
+def gpu_parallel(runs: list[Found]) -> str:
+    """Return a row for each shape, number of GPUs and state of the engine, and vLLM's rows."""
+    header = ("shape", "GPUs", "", "tokens/s", "of one GPU's", "ms a token, batch 1", "of one GPU's", "batch 64")
+    rows = []
+    for found in sorted(runs, key=lambda run: "vllm" in run["shapes"][0]):
+        for item in found["shapes"]:
+            ratios = item.get("ratio_to_one_rank") or {}
+            rate, alone, together = ("output_tokens_per_second", "tpot_bs1_seconds", "tpot_bs64_seconds")
+            who = f"vLLM {item['vllm']}" if "vllm" in item else found["change"]
+            rows.append(
+                (
+                    *(item["shape"], str(item["tensor_parallel_size"]), who, f"{item[rate]:,.0f}"),
+                    *(f"{ratios[rate]:.3g}×" if rate in ratios else "", f"{item[alone] * 1e3:.2f}"),
+                    f"{ratios[alone]:.3g}×" if alone in ratios else "",
+                    f"{item[together] * 1e3:.2f}" if together in item else "",
+                )
+            )
+    return f"{table(header, rows, left=3)}\n\n{_on(runs[0])}"
+
+
 def gpu_profile(cards: list[Found]) -> str:
     parts = list(cards[0]["shapes"]["qwen3-0.6b"]["batch_1"]["groups_milliseconds"])
     header = ("shape", "step of", "card", "commit", *parts, "launches", "ms a step", "host")
@@ -273,6 +293,7 @@ def gpu_parity(found: Found) -> str:
 OF_SEVERAL_CARDS: dict[str, Callable[[list[Found]], str]] = {
     "cpu_llama_cpp": cpu_llama_cpp,
     "gpu_draft_model": gpu_draft_model,
+    "gpu_parallel": gpu_parallel,
     "gpu_profile": gpu_profile,
     "gpu_throughput": gpu_throughput,
     "gpu_vllm": gpu_vllm,

@@ -50,7 +50,7 @@ def main() -> int:
     for shape in arguments.shape:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
             shapes.append(alone.submit(measure, shape, arguments).result())
-    name = f"gpu_vllm_{card()}" if arguments.ranks == 1 else f"gpu_vllm_parallel_{card()}"
+    name = f"gpu_vllm_{card()}" if arguments.ranks == 1 else f"gpu_parallel_vllm_{card()}"
     save(name, {**setting, "requests": arguments.requests, "shapes": shapes}, arguments.out)
     return 0
 

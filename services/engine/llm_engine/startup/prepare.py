@@ -15,11 +15,13 @@ def prepare(
 ) -> tuple[Forward, KVMemory]:
     """Allocate KV memory for the decoder and capture CUDA graphs for its decodes, if device and backend can.
 
-    Ranks that share a model capture at the same time, because a graph holds their collectives.
+    Ranks that share a model capture at the same time, because a graph holds their collectives. The stages of a pipeline
+    run without graphs.
     """
     memory = decoder.new_kv_memory(num_blocks, config.num_cpu_blocks)
     forward: Forward = partial(decoder.forward, kv_cache=memory.device)
-    if decoder.device.type != "cuda" or operators != "triton" or config.enforce_eager:
+    can_capture = decoder.device.type == "cuda" and operators == "triton" and config.pipeline_parallel_size == 1
+    if not can_capture or config.enforce_eager:
         return forward, memory
     graphs = DecodeGraphs(
         forward,
