@@ -15,6 +15,7 @@ import pickle
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from multiprocessing.connection import Connection, wait
@@ -77,6 +78,8 @@ class Setup:
     num_blocks: int
     port: int
     """Port of the store in which the ranks find each other."""
+    prepare: Callable[..., tuple[Forward, KVMemory]] = prepare
+    """`startup.prepare`, or what takes its place in tests."""
 
 
 def run(setup: Setup, rank: int, pipe: Connection) -> None:
@@ -110,7 +113,9 @@ def _serve(setup: Setup, rank: int, pipe: Connection) -> None:
     pipe.recv()  # GO
     operators = backend.choose(config, model, decoder.dtype, device)
     max_model_len = sizing.max_model_len(config, model)
-    forward, memory = prepare(config, decoder, operators, num_blocks=setup.num_blocks, max_model_len=max_model_len)
+    forward, memory = setup.prepare(
+        config, decoder, operators, num_blocks=setup.num_blocks, max_model_len=max_model_len
+    )
     pipe.send(Phase.READY)
     try:
         with torch.inference_mode():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +17,12 @@ from llm_engine import LLM, EngineConfig, SamplingParams
 from llm_engine.checkpoint.families import parse_config
 from llm_engine.checkpoint.folder import read_json
 from llm_engine.errors import ModelError
+from llm_engine.execution.graphs import DecodeGraphs
 from llm_engine.parallel import rank, workers
+from llm_engine.parallel.rank import Setup
 from llm_engine.parallel.sharding import Shard
+from llm_engine.startup import load
+from llm_engine.testing.parts import prepare_by_calling
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "phi3")
 TIGHT: dict[str, Any] = {"num_gpu_blocks_override": 40, "block_size": 8, "max_model_len": 320, "num_cpu_blocks": 20}
@@ -80,6 +84,20 @@ def test_greedy_tokens_equal_those_of_one_rank(
 def test_a_step_is_launched_before_the_one_before_is_read(models: Path, heldout: str, sizes: dict[str, int]) -> None:
     model = models / "zoo" / "llama"
     with opened(model, async_scheduling=True, **sizes, **TIGHT) as llm:
+        assert greedy(llm, heldout) == tokens_of_one_rank(model, heldout)
+
+
+@pytest.mark.usefixtures("forked_ranks")
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_graphs_hold_the_collectives_of_all_ranks(
+    models: Path, heldout: str, monkeypatch: pytest.MonkeyPatch, ranks: int
+) -> None:
+    """As on GPUs: decodes replay graphs, which call here what they have captured, and steps overlap."""
+    monkeypatch.setattr(load, "prepare", prepare_by_calling)
+    monkeypatch.setattr(workers, "Setup", partial(Setup, prepare=prepare_by_calling))
+    model = models / "main"
+    with opened(model, tensor_parallel_size=ranks, async_scheduling=True, attention_backend="triton") as llm:
+        assert isinstance(llm.engine._runner._forward, DecodeGraphs)
         assert greedy(llm, heldout) == tokens_of_one_rank(model, heldout)
 
 
