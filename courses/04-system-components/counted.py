@@ -112,7 +112,7 @@ def messages() -> Iterable[Row]:
             sequence.num_computed_tokens = context - new
             sequence.block_table = list(range(-(-context // 16)))
             plan[sequence] = new
-        batch = builder.build_on_host(plan)
+        batch = builder.build(plan)
         tables = batch.arrays["block_tables"].nbytes
         yield {"step": name, "bytes": len(encode([], batch)), "of which block tables": tables}
 

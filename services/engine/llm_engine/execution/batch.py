@@ -111,12 +111,8 @@ class BatchBuilder:
         self._occupants: list[tuple[Sequence | None, int, int]] = [(None, 0, 0)] * max_num_seqs
         """For each row of `_tables`: its sequence, the version of its table, and how many blocks are written."""
 
-    def build(self, num_tokens: dict[Sequence, int], starts: dict[Sequence, int] | None = None) -> Batch:
-        """Build the batch of a step on the device: see `build_on_host`."""
-        return self.build_on_host(num_tokens, starts).to(self.device)
-
-    def build_on_host(self, num_tokens: dict[Sequence, int], starts: dict[Sequence, int] | None = None) -> HostBatch:
-        """Build the batch of a step.
+    def build(self, num_tokens: dict[Sequence, int], starts: dict[Sequence, int] | None = None) -> HostBatch:
+        """Build the batch of a step in the host's memory; `HostBatch.to` copies it to the device.
 
         `num_tokens`: how many tokens each sequence computes. `starts`: position of the first one; by default, the
         sequence's first uncomputed token.

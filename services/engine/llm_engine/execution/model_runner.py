@@ -54,7 +54,7 @@ class ModelRunner:
             return self._speculative_graphs.launch(step.num_tokens)
         if self._draft_model is not None:
             self._draft_model.fill(step.num_tokens)
-        laid_out = self._builder.build_on_host(step.num_tokens)
+        laid_out = self._builder.build(step.num_tokens)
         if self._workers is not None:
             self._workers.send(step.copies, laid_out)
         batch = laid_out.to(self._builder.device)

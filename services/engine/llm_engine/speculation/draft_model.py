@@ -71,7 +71,7 @@ class DraftModel:
         self, num_tokens: dict[Sequence, int], starts: dict[Sequence, int], depth: int, guesses: Tensor | None
     ) -> Round:
         """Compute a round whose tokens are known, or stand for the last round's `guesses`."""
-        batch = self._builder.build(num_tokens, starts)
+        batch = self._builder.build(num_tokens, starts).to(self._builder.device)
         if guesses is not None:
             batch.token_ids = resolve(batch.token_ids, guesses)
         logits = self.forward(batch)

@@ -264,7 +264,7 @@ def test_every_rank_says_when_it_computed_and_what_it_sent(make_engine: MakeEngi
         assert [rank["rank"] for rank in event["ranks"]] == [0, 1]
         for rank in event["ranks"]:
             names = [name for name, _, _, _ in rank["collectives"]]
-            assert set(names) == {"all_reduce", "all_gather"}
+            assert set(names) == {"all_reduce", "gather"}
             edges = [rank["begin"], *(t for _, begin, end, _ in rank["collectives"] for t in (begin, end)), rank["end"]]
             assert edges == sorted(edges)
             assert all(size > 0 for _, _, _, size in rank["collectives"])
