@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 PROG = "llm-router"
 USAGE = f"""usage: {PROG} serve MODEL [flags]       engines and an edge on this machine; `serve --help` lists the flags
@@ -21,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if command in ("-h", "--help"):
         print(USAGE)
     elif command == "serve":
+        if find_spec("ray") is None:
+            print(f"{PROG}: serve needs Ray: pip install 'ray[serve]'; `{PROG} edge` does without", file=sys.stderr)
+            raise SystemExit(2)
         from llm_router.control.command import main as serve
 
         serve(arguments[1:])
