@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from itertools import cycle
 from pathlib import Path
 
 import pytest
 from deploy.support_compose import (
-    STAND_INS,
     Project,
     ask,
     healthy_seconds,
     project,
-    stand_in,
+    stand_ins,
 )
-from deploy.support_docker import docker, need, skip
+from deploy.support_docker import docker, need
 from support import eventually, repeating
 
 from llm_deploy.compose.stack import CAPSTONES, PROFILES
@@ -100,16 +98,11 @@ def test_a_job_writes_its_results_and_ends(tmp_path: Path) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """The whole with Prometheus and Alertmanager, and what `./lab compose` starts is healthy in time."""
     need("engine", "router", "gateway", "monitor")
-    programs = [program for programs, _ in STAND_INS.values() for program in programs]
-    if missing := [program for program in programs if shutil.which(program) is None]:
-        skip(f"{', '.join(missing)} are not there; tools/debian-packages installs them")
-    with ExitStack() as stack:
-        images = {
-            f"{name.upper()}_IMAGE": stack.enter_context(stand_in(name, tmp_path_factory.mktemp(name)))
-            for name in STAND_INS
-        }
-        folder = tmp_path_factory.mktemp("whole")
-        run = stack.enter_context(project(folder, profiles=["observability"], **images))
+    folder = tmp_path_factory.mktemp("whole")
+    with (
+        stand_ins(folder, "prometheus", "alertmanager") as images,
+        project(folder, profiles=["observability"], **images) as run,
+    ):
         assert run.up("gateway", "monitor") <= healthy_seconds()
         run.up()
         yield run
