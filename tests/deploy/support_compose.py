@@ -51,8 +51,8 @@ class Project:
         return self.variables["COMPOSE_PROJECT_NAME"]
 
     def lab(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run `./lab compose` as a user does."""
-        return self._run(sys.executable, "-m", "llm_deploy", "compose", *words)
+        """Run `./lab` as a user does."""
+        return self._run(sys.executable, "-m", "llm_deploy", *words)
 
     def compose(self, *words: str) -> str:
         """Run `docker compose` and return what it prints. Raise AssertionError, with its reason, if it fails."""
