@@ -131,7 +131,8 @@ def test_a_faulty_container_is_red_and_named(stack: Compose, name: str, changed:
 
 
 def test_text_in_place_of_json_is_red(stack: Compose) -> None:
-    with spare(stack, environment="--env LLM_GATEWAY_LOG_FORMAT=text"):
+    # A gateway with an admin API has something to say when it starts.
+    with spare(stack, environment="--env LLM_GATEWAY_LOG_FORMAT=text --env LLM_GATEWAY_ADMIN__PORT=8081"):
         assert eventually(lambda: find("json-logs", stack).evidence.startswith(SPARE), SECONDS)
         assert find("json-logs", stack).state == "red"
 
