@@ -35,7 +35,7 @@ def ask(
 ) -> Answer:
     """Send a request, with JSON if there is a body. It never raises for what a server or a network does."""
     try:
-        with urllib.request.urlopen(_request(url, key, body, headers, method), timeout=timeout) as response:
+        with urllib.request.urlopen(_request(url, key, body, headers, method=method), timeout=timeout) as response:
             return Answer(response.status, response.read().decode(errors="replace"))
     except urllib.error.HTTPError as error:
         return Answer(error.code, error.read().decode(errors="replace"))
@@ -61,7 +61,7 @@ def stream(url: str, *, key: str, body: object, on_first: Callable[[], None], ti
 
 
 def _request(
-    url: str, key: str, body: object, headers: dict[str, str] | None = None, method: str | None = None
+    url: str, key: str, body: object, headers: dict[str, str] | None = None, *, method: str | None = None
 ) -> urllib.request.Request:
     sent = {"Content-Type": "application/json", **(headers or {})}
     if key:
