@@ -51,6 +51,12 @@ def connect() -> Environment:
     return environment
 
 
+def choose() -> None:
+    """Let this process use our own daemon if that is the one that runs; start none."""
+    if "DOCKER_HOST" not in os.environ and _own_pid() is not None and _ask(dict(os.environ)).returncode:
+        os.environ["DOCKER_HOST"] = f"unix://{SOCKET}"
+
+
 def call(*arguments: str, environment: Environment, stdin: IO[bytes] | None = None) -> Done:
     """Run `docker` with these arguments and return its result, whatever its status is."""
     return subprocess.run(

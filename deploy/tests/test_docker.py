@@ -169,6 +169,17 @@ def test_our_own_daemon_ends(as_root: Path) -> None:
         assert docker._own_pid() is None
 
 
+@pytest.mark.parametrize(("error", "chosen"), [(NO_DAEMON, "unix://{}/docker.sock"), ("", None)])
+def test_our_own_daemon_is_used_where_no_other_answers(
+    error: str, chosen: str | None, fake: FakeDocker, as_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.error = error
+    monkeypatch.setattr(docker, "_own_pid", lambda: 1)
+    monkeypatch.setattr(os, "environ", {})
+    docker.choose()
+    assert os.environ.get("DOCKER_HOST") == (chosen and chosen.format(as_root))
+
+
 @pytest.mark.parametrize("text", ["", "not a number", "999999999"])
 def test_a_pid_file_that_names_nothing(text: str, as_root: Path) -> None:
     (as_root / "docker.pid").write_text(text)

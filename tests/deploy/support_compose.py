@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.support_docker import docker
+from deploy.support_docker import docker, skip
 from support import any_port
 
 from llm_deploy.compose import secrets
@@ -28,10 +29,11 @@ PORTS = ("GATEWAY", "GATEWAY_ADMIN", "ROUTER", "ENGINE", "MONITOR", "BENCH", "DO
 HEALTHY_SECONDS = 30.0
 """Bar for a stack on a machine of its own."""
 STAND_INS = {
-    "prometheus": (("prometheus", "promtool"), "prometheus"),
-    "alertmanager": (("prometheus-alertmanager", "amtool"), "prometheus-alertmanager"),
+    "prometheus": (("prometheus", "promtool"), ["prometheus"]),
+    "alertmanager": (("prometheus-alertmanager", "amtool"), ["prometheus-alertmanager"]),
+    "redis": (("redis-server", "redis-cli"), []),
 }
-"""Public images that no registry serves here: Debian's programs, and the one that the image starts."""
+"""Public images that no registry serves here: Debian's programs, and the image's entry point."""
 
 TEMPLATES = Path("/usr/share/prometheus/alertmanager")
 """Debian's Alertmanager reads its default templates from there; the public image has them inside."""
@@ -49,8 +51,8 @@ class Project:
         return self.variables["COMPOSE_PROJECT_NAME"]
 
     def lab(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run `./lab compose` as a user does."""
-        return self._run(sys.executable, "-m", "llm_deploy", "compose", *words)
+        """Run `./lab` as a user does."""
+        return self._run(sys.executable, "-m", "llm_deploy", *words)
 
     def compose(self, *words: str) -> str:
         """Run `docker compose` and return what it prints. Raise AssertionError, with its reason, if it fails."""
@@ -101,28 +103,45 @@ def project(
 
 
 @contextmanager
-def stand_in(name: str, folder: Path) -> Iterator[str]:
-    """Yield an image with Debian's program in place of a public image, on top of one of ours."""
+def stand_ins(folder: Path, *names: str) -> Iterator[dict[str, str]]:
+    """Yield the variables that name images with Debian's programs in place of public images, on top of one of ours."""
+    programs = [program for name in names for program in STAND_INS[name][0]]
+    if missing := [program for program in programs if shutil.which(program) is None]:
+        skip(f"{', '.join(missing)} are not there; tools/debian-packages installs them")
+    images = {f"{name.upper()}_IMAGE": f"llm-test-{name}:{os.getpid()}" for name in names}
+    try:
+        for name, image in zip(names, images.values(), strict=True):
+            _build(name, image, folder / name)
+        yield images
+    finally:
+        docker("image", "rm", "--force", *images.values())
+
+
+def _build(name: str, image: str, folder: Path) -> None:
     programs, entry = STAND_INS[name]
+    for made in ("lib", "templates"):
+        (folder / made).mkdir(parents=True)
     for program in programs:
-        shutil.copy(shutil.which(program) or program, folder)
-    shutil.copytree(TEMPLATES, folder / "templates")
-    image = f"llm-test-{name}:{os.getpid()}"
+        path = shutil.which(program) or program
+        shutil.copy(path, folder)
+        linked = subprocess.run(("ldd", path), check=False, capture_output=True, text=True).stdout
+        for library in re.findall(r"=> (/\S+)", linked):
+            shutil.copy(library, folder / "lib")
+    if name == "alertmanager":
+        shutil.copytree(TEMPLATES, folder / "templates", dirs_exist_ok=True)
     lines = (
         f"FROM {tag('gateway')}",
         "USER 0",
         f"COPY {' '.join(programs)} /usr/bin/",
-        "COPY templates /usr/share/prometheus/alertmanager",
+        "COPY lib /opt/lib",
+        f"COPY templates {TEMPLATES}",
+        "ENV LD_LIBRARY_PATH=/opt/lib",
         f'RUN ["python", "-c", "import os; os.mkdir(\'/{name}\'); os.chown(\'/{name}\', 65534, 65534)"]',
-        f'ENTRYPOINT ["/usr/bin/{entry}"]',
+        f"ENTRYPOINT {json.dumps(entry)}",
         "HEALTHCHECK NONE",
     )
     (folder / "Dockerfile").write_text("\n".join(lines))
     docker("build", "--quiet", "--tag", image, str(folder))
-    try:
-        yield image
-    finally:
-        docker("image", "rm", "--force", image)
 
 
 def healthy_seconds() -> float:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from itertools import cycle
 from pathlib import Path
 
 import pytest
 from deploy.support_compose import (
-    STAND_INS,
     Project,
     ask,
     healthy_seconds,
     project,
-    stand_in,
+    stand_ins,
 )
-from deploy.support_docker import docker, need, skip
+from deploy.support_docker import docker, need
 from support import eventually, repeating
 
 from llm_deploy.compose.stack import CAPSTONES, PROFILES
@@ -76,7 +74,7 @@ def test_a_capstone_alone_is_healthy_answers_and_leaves_nothing(
         assert run.up() <= healthy_seconds()
         assert does_its_job(capstone, run)
         assert run.left()
-        assert run.lab(capstone, "down", "--volumes").returncode == 0
+        assert run.lab("compose", capstone, "down", "--volumes").returncode == 0
         assert run.left() == []
 
 
@@ -100,16 +98,11 @@ def test_a_job_writes_its_results_and_ends(tmp_path: Path) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """The whole with Prometheus and Alertmanager, and what `./lab compose` starts is healthy in time."""
     need("engine", "router", "gateway", "monitor")
-    programs = [program for programs, _ in STAND_INS.values() for program in programs]
-    if missing := [program for program in programs if shutil.which(program) is None]:
-        skip(f"{', '.join(missing)} are not there; tools/debian-packages installs them")
-    with ExitStack() as stack:
-        images = {
-            f"{name.upper()}_IMAGE": stack.enter_context(stand_in(name, tmp_path_factory.mktemp(name)))
-            for name in STAND_INS
-        }
-        folder = tmp_path_factory.mktemp("whole")
-        run = stack.enter_context(project(folder, profiles=["observability"], **images))
+    folder = tmp_path_factory.mktemp("whole")
+    with (
+        stand_ins(folder, "prometheus", "alertmanager") as images,
+        project(folder, profiles=["observability"], **images) as run,
+    ):
         assert run.up("gateway", "monitor") <= healthy_seconds()
         run.up()
         yield run
@@ -172,6 +165,14 @@ def test_the_monitor_sees_all_and_no_board_of_what_runs_is_empty(whole: Project)
         assert eventually(lambda: not faults(), 60), faults()
 
 
+def test_it_is_ready_for_production(whole: Project, tmp_path: Path) -> None:
+    keys = ("--keys", whole.variables["LLM_LAB_SECRETS"], "--out", str(tmp_path))
+    done = whole.lab("ready", "--compose", whole.name, *keys)
+    assert done.returncode == 0, done.stdout + done.stderr
+    checks = json.loads((tmp_path / "ready.json").read_text())["checks"]
+    assert {check["state"] for check in checks} == {"green", "skipped"}
+
+
 def test_a_dead_engine_reaches_alertmanager_through_the_monitors_rules_in_prometheus(whole: Project) -> None:
     prometheus, alertmanager = whole.url("prometheus"), whole.url("alertmanager")
     rules = {
@@ -197,11 +198,11 @@ def test_a_dead_engine_reaches_alertmanager_through_the_monitors_rules_in_promet
 
 
 def test_a_running_stack_can_be_brought_up_again_and_one_down_leaves_nothing(whole: Project) -> None:
-    again = whole.lab("up")
+    again = whole.lab("compose", "up")
     assert again.returncode == 0, again.stderr
     assert f"gateway        {whole.url('gateway')}" in again.stdout
-    assert "engine-0" in whole.lab("status").stdout
-    assert whole.lab("down", "--volumes").returncode == 0
+    assert "engine-0" in whole.lab("compose", "status").stdout
+    assert whole.lab("compose", "down", "--volumes").returncode == 0
     assert whole.left() == []
 
 
@@ -216,7 +217,7 @@ def test_bad_input_is_one_line_and_nothing_starts(tmp_path: Path) -> None:
             ({}, "a key is configured by its hash"),
             ({"DOCKER_HOST": "unix:///nowhere.sock"}, "no Docker daemon answers at DOCKER_HOST=unix:///nowhere.sock"),
         ):
-            done = Project(run.stack, run.variables | variables).lab("gateway", "up")
+            done = Project(run.stack, run.variables | variables).lab("compose", "gateway", "up")
             assert done.returncode == 1
             assert says in done.stderr
             assert all(line.startswith("lab: ") for line in done.stderr.splitlines()), done.stderr

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from deploy.support_compose import Project, project
+from deploy.support_compose import Project, project, stand_ins
 from deploy.support_docker import docker, need
 
 from llm_deploy import paths
@@ -16,12 +17,12 @@ from llm_deploy.drills.expectation import read
 from llm_deploy.drills.faults import FAULTS
 from llm_deploy.drills.game_day import hold
 from llm_deploy.drills.key import configuration, digest, rewritten
-from llm_deploy.errors import DeployError
 from llm_deploy.images.catalog import tag
-from llm_deploy.ready.check import Finding, Subject, carry_out
+from llm_deploy.ready.check import GATEWAY_PORT, MONITOR_PORT, Finding, Subject, carry_out
 from llm_deploy.ready.checks import CHECKS
 from llm_deploy.running.compose import LABEL, Compose
 from llm_deploy.running.deployment import Keys
+from llm_deploy.running.http import ask
 from llm_deploy.running.waiting import eventually
 
 SECONDS = 60.0
@@ -59,13 +60,20 @@ FAULTY = [
     ("encrypted", {"port": "--publish 0.0.0.0::8080"}),
 ]
 
+CLASSES = """
+classes:
+- {name: interactive, priority: 0, ttft_target: 0.5, tpot_target: 0.1}
+- {name: standard, priority: 1, ttft_target: 2.0, tpot_target: 0.2}
+- {name: batch, priority: 2, ttft_target: 30.0, tpot_target: 1.0, %s}
+"""
+
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
     """The shipped stack, for all tests of this file: each leaves it as it was."""
     need("engine", "router", "gateway", "monitor")
     folder = tmp_path_factory.mktemp("ready")
-    with project(folder) as run:
+    with stand_ins(folder, "redis") as images, project(folder, profiles=["redis"], **images) as run:
         run.up()
         yield Compose(run.name, _keys(run))
 
@@ -122,6 +130,26 @@ def test_a_faulty_container_is_red_and_named(stack: Compose, name: str, changed:
     assert finding.evidence.startswith(SPARE)
 
 
+def test_text_in_place_of_json_is_red(stack: Compose) -> None:
+    # A gateway with an admin API has something to say when it starts.
+    with spare(stack, environment="--env LLM_GATEWAY_LOG_FORMAT=text --env LLM_GATEWAY_ADMIN__PORT=8081"):
+        assert eventually(lambda: find("json-logs", stack).evidence.startswith(SPARE), SECONDS)
+        assert find("json-logs", stack).state == "red"
+
+
+def test_a_package_that_no_lock_has_is_red(stack: Compose, tmp_path: Path) -> None:
+    image, to = "llm-test-stray:1", "/opt/app/lib/python3.11/site-packages/stray-1.0.dist-info/METADATA"
+    (tmp_path / "METADATA").write_text("Name: stray\nVersion: 1.0\n")
+    (tmp_path / "Dockerfile").write_text(f"FROM {tag('gateway')}\nCOPY METADATA {to}\n")
+    docker("build", "--quiet", "--tag", image, str(tmp_path))
+    try:
+        with spare(stack, image):
+            finding = find("packages-locked", stack)
+    finally:
+        docker("rmi", image)
+    assert finding == Finding("red", "gateway: stray 1.0 not as locked")
+
+
 def test_an_image_without_a_version_is_red(stack: Compose) -> None:
     docker("tag", tag("gateway"), "llm-test-unpinned:latest")
     try:
@@ -162,15 +190,59 @@ def test_a_dead_engine_is_red_in_all_that_is_observed(stack: Compose) -> None:
     assert eventually(lambda: find("quiet", stack).state == "green", 3 * SECONDS)
 
 
-@pytest.mark.parametrize("name", ["fill-disk", "bad-config", "expire-key"])
+@contextmanager
+def configured(stack: Compose, service: str, change: Callable[[str], str]) -> Iterator[None]:
+    """Run a service with other settings during the block."""
+    path = configuration(stack, service)
+    with rewritten(path, change(path.read_text())):
+        restart(stack, service)
+        yield
+    restart(stack, service)
+
+
+def restart(stack: Compose, service: str) -> None:
+    stack.stop(service)
+    stack.start(service)
+    port = GATEWAY_PORT if service == "gateway" else MONITOR_PORT
+    assert eventually(lambda: ask(f"{stack.url(service, port)}/ready").status == 200, SECONDS)
+
+
+def test_metrics_without_a_key_are_red(stack: Compose) -> None:
+    with configured(stack, "gateway", lambda text: text.replace("monitoring:\n", "monitoring:\n  open: true\n")):
+        finding = find("operators-only", stack)
+    assert finding == Finding("red", "/metrics without a key: 200; /sla without a key: 200")
+
+
+def test_a_gateway_that_does_not_drain_is_red(stack: Compose) -> None:
+    with configured(stack, "gateway", lambda text: text + "drain_timeout: 0.1\n"):
+        finding = find("drains", stack)
+    assert finding.state == "red"
+    assert finding.evidence.startswith("the stream was cut")
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "says"),
+    [("queue_timeout: 0.1", "load-1.2x", " x 408"), ("max_queue: 512", "saturated-stays", "no 429 within 60 s")],
+)
+def test_a_class_that_fails_under_load_is_red(stack: Compose, setting: str, name: str, says: str) -> None:
+    with configured(stack, "gateway", lambda text: text + CLASSES % setting):
+        finding = find(name, stack)
+    assert finding.state == "red"
+    assert says in finding.evidence
+
+
+@pytest.mark.parametrize("name", ["runbooks", "alerts-fire", "hung-is-noticed"])
+def test_a_monitor_without_rules_is_red(stack: Compose, name: str) -> None:
+    with configured(stack, "monitor", lambda text: text + "alerts: {builtin: false}\n"):
+        finding = find(name, stack)
+    assert finding.state == "red"
+    assert finding.evidence.startswith("no rule is loaded" if name == "runbooks" else "alert TargetDown: not seen")
+
+
+@pytest.mark.parametrize("name", ["fill-disk", "bad-config", "expire-key", "cut-redis"])
 def test_a_drill_agrees_with_its_runbook(stack: Compose, name: str) -> None:
     outcome = hold(read()[name], FAULTS[name], stack, print)
     assert outcome.agrees, outcome.rows
-
-
-def test_a_drill_that_needs_a_missing_service_says_so(stack: Compose) -> None:
-    with pytest.raises(DeployError, match="redis does not run; running are engine-0"):
-        hold(read()["cut-redis"], FAULTS["cut-redis"], stack, print)
 
 
 def test_the_first_looks_of_runbooks_are_commands_that_run(stack: Compose) -> None:
@@ -188,3 +260,15 @@ def test_the_first_looks_of_runbooks_are_commands_that_run(stack: Compose) -> No
                 stack.logs(words[-1])
                 ran += 1
     assert ran >= 5
+
+
+def test_a_dead_router_is_red_where_requests_are_needed(stack: Compose) -> None:
+    """The last of this file: the errors' alert fires for a minute and a half more."""
+    stack.signal("router", "KILL")
+    try:
+        assert eventually(lambda: "router router is down" in find("targets-up", stack).evidence, SECONDS)
+        assert "answered with 503" in find("traces-connect", stack).evidence
+        assert "nothing was served" in find("load-1.2x", stack).evidence
+        assert find("boards-full", stack).state == "red"
+    finally:
+        stack.start("router")

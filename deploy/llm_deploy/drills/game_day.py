@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from llm_deploy.drills.expectation import Written
+from llm_deploy.drills.expectation import Expectation, Written
 from llm_deploy.drills.faults import Fault, Injected
 from llm_deploy.errors import DeployError
 from llm_deploy.running.compose import Compose
@@ -47,7 +47,7 @@ def hold(written: Written, fault: Fault, deployment: Compose, say: Say) -> Outco
     monitor = Monitor(deployment.url("monitor", 9600), deployment.keys.monitor)
     gateway = deployment.url("gateway", 8080)
     expected = written.expectation
-    _be_well(monitor, gateway, deployment.keys.client, expected.alert)
+    _be_well(monitor, gateway, deployment.keys.client, expected)
     outcome = Outcome(written.drill, written.page.name)
     with clients(gateway, deployment.keys.client, CLIENTS, classes={"interactive": 1.0}) as seen:
         say(f"{written.drill} {fault.does}; docs/runbooks/{written.page.name} says what is seen")
@@ -105,12 +105,15 @@ class _Look:
         return time.monotonic() - self.began if eventually(condition, left) else None
 
 
-def _be_well(monitor: Monitor, gateway: str, key: str, alert: str | None) -> None:
-    """Wait until what the drill looks at is quiet: a drill on a sick stack proves nothing."""
-    looked_at = {alert} if alert else AVAILABILITY
+def _be_well(monitor: Monitor, gateway: str, key: str, expected: Expectation) -> None:
+    """Wait until what the drill looks at is quiet: what was there before the fault proves nothing."""
+    looked_at = {expected.alert} if expected.alert else AVAILABILITY
     if not eventually(lambda: not looked_at & set(monitor.firing()), QUIET_SECONDS):
         firing = ", ".join(sorted(looked_at & set(monitor.firing())))
         raise DeployError(f"{firing} fires before the drill; its page in docs/runbooks says what to do")
+    for metric in expected.metrics:
+        if not eventually(lambda metric=metric: not monitor.series(metric), QUIET_SECONDS):  # type: ignore[misc]
+            raise DeployError(f"`{metric}` holds before the drill, so the drill could not tell its fault from that")
     if not eventually(lambda: _answers(gateway, key), QUIET_SECONDS):
         raise DeployError(f"the gateway at {gateway} answers no completion before the drill; see ./lab ready")
 

@@ -13,7 +13,6 @@ from llm_deploy.running.compose import Compose
 from llm_deploy.running.deployment import one
 from llm_deploy.running.http import ask
 
-MOUNTED = "/run/secrets/gateway.yaml"
 Observe = Mapping[str, Callable[[], int | str]]
 
 
@@ -26,17 +25,18 @@ def digest(key: str) -> str:
     return f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
-def configuration(deployment: Compose) -> Path:
-    """Return the file on this machine that the gateway reads as MOUNTED."""
-    gateway = one(deployment.containers(), "gateway").name
-    found = next(each for each in deployment.inspect() if each["Name"].lstrip("/") == gateway)
+def configuration(deployment: Compose, service: str = "gateway") -> Path:
+    """Return the file on this machine that the gateway, or the monitor, reads as its secret settings."""
+    mounted = Path(f"/run/secrets/{service}.yaml")
+    name = one(deployment.containers(), service).name
+    found = next(each for each in deployment.inspect() if each["Name"].lstrip("/") == name)
     for mount in found["Mounts"]:
         inside, outside = Path(mount["Destination"]), Path(mount["Source"])
-        if Path(MOUNTED) == inside:
+        if mounted == inside:
             return outside
-        if inside in Path(MOUNTED).parents:
-            return outside / Path(MOUNTED).relative_to(inside)
-    raise DeployError(f"the gateway has no {MOUNTED} from this machine, so the drill cannot change its keys")
+        if inside in mounted.parents:
+            return outside / mounted.relative_to(inside)
+    raise DeployError(f"the {service} has no {mounted} from this machine, so its keys cannot be changed")
 
 
 @contextmanager

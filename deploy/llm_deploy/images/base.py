@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,8 @@ class Base:
 def find(name: str | None, environment: docker.Environment) -> Base:
     """Return the base images for `--base`; make or pull what is missing. Raises DeployError if that cannot be done."""
     if name == DEBIAN:
-        return Base(*(_from_packages(kind, environment) for kind in PACKAGES))
+        with ThreadPoolExecutor() as pool:
+            return Base(*pool.map(lambda kind: _from_packages(kind, environment), PACKAGES))
     base = Base(name or PULLED, name or PULLED_COMPILER)
     for image in {base.python, base.compiler}:
         if not docker.has_image(image, environment):

@@ -5,8 +5,9 @@ pip reads this machine's own settings, so wheels come from its ordinary index; e
 
 from __future__ import annotations
 
+import re
 import subprocess
-from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from llm_deploy.errors import DeployError
 from llm_deploy.images.catalog import Image
@@ -28,21 +29,23 @@ TARGET = (
 
 
 def download(images: list[Image]) -> None:
-    """Download what the images' locks name and the folder lacks. Raises DeployError with pip's last line."""
+    """Download what the images' locks name and the folder lacks. Raises DeployError with pip's last line.
+
+    Locks share most of their pins, and pip asks the index about each: one run for all takes less than half the time.
+    """
     locks = [ROOT / "3rdparty" / "uv.txt", *(image.lock for image in images if image.lock)]
-    for lock in locks:
-        _download(lock)
-
-
-def _download(lock: Path) -> None:
+    pins = dict.fromkeys(pin for lock in locks for pin in re.split(r"\n(?=\S)", lock.read_text().strip()))
     sources = ("--find-links", str(WHEELS), "--find-links", str(TORCH))
-    command = (
-        *(str(PIP), "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"),
-        *("--require-hashes", *TARGET, *sources, "--dest", str(WHEELS), "--requirement", str(lock)),
-    )
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("\n".join(pins))
+        file.flush()
+        command = (
+            *(str(PIP), "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"),
+            *("--require-hashes", *TARGET, *sources, "--dest", str(WHEELS), "--requirement", file.name),
+        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DeployError(f"wheels of {lock.relative_to(ROOT)} are missing: {_reason(done.stderr)}")
+        raise DeployError(f"wheels of {', '.join(image.name for image in images)} are missing: {_reason(done.stderr)}")
 
 
 def _reason(stderr: str) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from llm_deploy.docker import choose
 from llm_deploy.errors import DeployError, UsageError
 from llm_deploy.running.container import Container, from_inspect
 from llm_deploy.running.deployment import Keys, one
@@ -23,6 +24,7 @@ class Compose:
     kind = "compose"
 
     def __init__(self, name: str = PROJECT, keys: Keys | None = None) -> None:
+        choose()
         self.name = name
         self.keys = keys or Keys.read()
 

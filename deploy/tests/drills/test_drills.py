@@ -115,3 +115,21 @@ def test_a_drill_disagrees_and_the_fault_is_undone(expectation: Expectation, row
     assert [each.what for each in outcome.rows if not each.agrees] == [row]
     assert not outcome.agrees
     assert world.undone
+
+
+@pytest.mark.parametrize(
+    ("expectation", "line"),
+    [
+        (Expectation(alert="TargetDown"), "TargetDown fires before the drill"),
+        (Expectation(metrics=("gateway_fleet_degraded == 1",)), "`gateway_fleet_degraded == 1` holds before the drill"),
+    ],
+)
+def test_what_is_seen_before_the_fault_ends_the_drill(
+    expectation: Expectation, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(game_day, "QUIET_SECONDS", 0.1)
+    world = World(alerts=expectation.alert is not None)
+    world.broken = True
+    with pytest.raises(DeployError, match=f"^{line}"):
+        hold(world, expectation)
+    assert not world.undone

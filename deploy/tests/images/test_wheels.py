@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,6 @@ import pytest
 from llm_deploy.errors import DeployError
 from llm_deploy.images import wheels
 from llm_deploy.images.catalog import IMAGES
-from llm_deploy.paths import ROOT
 
 MISSING = (
     "WARNING: Retrying\n"
@@ -23,14 +24,12 @@ MISSING = (
 class FakePip:
     def __init__(self, errors: str = "") -> None:
         self.errors = errors
-        self.commands: list[tuple[str, ...]] = []
+        self.command: tuple[str, ...] = ()
+        self.pins = ""
 
     def run(self, command: tuple[str, ...], **_: Any) -> subprocess.CompletedProcess[str]:
-        self.commands.append(command)
+        self.command, self.pins = command, Path(command[-1]).read_text()
         return subprocess.CompletedProcess(command, 1 if self.errors else 0, "", self.errors)
-
-    def locks(self) -> list[str]:
-        return [command[-1].removeprefix(f"{ROOT}/") for command in self.commands]
 
 
 @pytest.fixture
@@ -40,11 +39,19 @@ def pip(monkeypatch: pytest.MonkeyPatch) -> FakePip:
     return made
 
 
-def test_each_lock_is_downloaded_with_its_hashes_and_without_builds(pip: FakePip) -> None:
-    wheels.download([IMAGES["gateway"], IMAGES["docs"]])
-    assert pip.locks() == ["3rdparty/uv.txt", "deploy/images/locks/gateway.txt"]
-    for command in pip.commands:
-        assert {"--require-hashes", "--no-deps", ":all:"} <= set(command)
+def test_the_pins_of_all_locks_are_downloaded_once_with_their_hashes_and_without_builds(pip: FakePip) -> None:
+    wheels.download([IMAGES["gateway"], IMAGES["router"], IMAGES["docs"]])
+    assert {"--require-hashes", "--no-deps", ":all:"} <= set(pip.command)
+    names = re.findall(r"^([\w.-]+)==", pip.pins, re.MULTILINE)
+    assert {"uv", "aiohttp", "redis"} <= set(names)
+    assert len(names) == len(set(names))
+    assert len(re.findall("--hash=sha256:", pip.pins)) > len(names)
+
+
+def test_locks_of_all_images_have_the_same_pins(pip: FakePip) -> None:
+    wheels.download(list(IMAGES.values()))
+    names = re.findall(r"^([\w.-]+)==", pip.pins, re.MULTILINE)
+    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize(
@@ -56,5 +63,5 @@ def test_each_lock_is_downloaded_with_its_hashes_and_without_builds(pip: FakePip
 )
 def test_a_missing_wheel_is_one_line(pip: FakePip, errors: str, reason: str) -> None:
     pip.errors = errors
-    with pytest.raises(DeployError, match=f"^wheels of 3rdparty/uv.txt are missing: {reason}$"):
+    with pytest.raises(DeployError, match=f"^wheels of gateway are missing: {reason}$"):
         wheels.download([IMAGES["gateway"]])

@@ -84,6 +84,15 @@ def fleet(found: Found) -> str:
     return f"{table(('', 'requests/s', 'CPU a request'), rows)}\n\n{measured_on(found)}"
 
 
+def tracing(found: Found) -> str:
+    rows = [
+        (name, f"{case['per_second']:,}", f"{case['cpu_us']:.0f} µs", f"{case['ratio']:.3f}", _from_to(case["range"]))
+        for name, case in found["cases"].items()
+    ]
+    heads = ("", "requests/s", "CPU a request", "of off", "least … most")
+    return f"{table(heads, rows)}\n\n{missed(found)}{measured_on(found)}"
+
+
 def priorities(found: Found) -> str:
     runs = found["runs"]
     rows = []
@@ -124,12 +133,16 @@ def _spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} … {max(values):.2f})"
 
 
+def _from_to(values: Sequence[float]) -> str:
+    return f"{values[0]:.3f} … {values[1]:.3f}"
+
+
 def _ms(value: float) -> str:
     return f"{value:.2f} ms" if value < 10 else f"{value:.0f} ms"
 
 
 TABLES: dict[str, Callable[[Found], str]] = {
-    each.__name__: each for each in (overhead, streams, memory, requeue, fleet, priorities)
+    each.__name__: each for each in (overhead, tracing, streams, memory, requeue, fleet, priorities)
 }
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ from llm_deploy.errors import DeployError
 from llm_deploy.ready.check import GATEWAY_PORT, Check, Finding, Subject, judged
 from llm_deploy.ready.overload import measure
 from llm_deploy.running.compose import Compose
-from llm_deploy.running.http import ask
+from llm_deploy.running.http import ask, stream
 from llm_deploy.running.load import clients
 from llm_deploy.running.waiting import eventually
 
 READY_SECONDS = 120.0
-STREAM_TOKENS = 400
+STREAM_TOKENS = 1200
+"""Some seconds, and less than the drain takes at most."""
 
 
 def drilled(name: str, subject: Subject) -> Finding:
@@ -51,21 +52,23 @@ def drains(subject: Subject) -> Finding:
     limit = next(one.stop_seconds for one in subject.containers if one.role == "gateway")
     body = {"model": "main", "prompt": "def f", "max_tokens": STREAM_TOKENS, "ignore_eos": True, "stream": True}
     texts: list[str] = []
-    stream = threading.Thread(
-        target=lambda: texts.append(
-            ask(f"{gateway}/v1/completions", key=deployment.keys.client, body=body, timeout=limit + 60).text
-        )
-    )
-    stream.start()
-    eventually(lambda: (subject.monitor.value("sum(gateway_in_flight)") or 0) > 0, 10)
+    began = threading.Event()
+
+    def read() -> None:
+        url, key = f"{gateway}/v1/completions", deployment.keys.client
+        texts.append(stream(url, key=key, body=body, on_first=began.set, timeout=limit + 60))
+        began.set()  # also if there was no first line
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    began.wait()
     try:
         seconds = deployment.stop("gateway")
-        stream.join()
+        reading.join()
     finally:
         deployment.start("gateway")
     ready = eventually(lambda: _ready(subject), READY_SECONDS)
-    text = texts[0] if texts else ""
-    faults = [] if text.rstrip().endswith("[DONE]") else [f"the stream was cut: …{text[-60:]!r}"]
+    faults = [] if texts[0].rstrip().endswith("[DONE]") else [f"the stream was cut: …{texts[0][-60:]!r}"]
     faults += [] if seconds < limit else [f"the stop took {seconds:.0f} s, and SIGKILL came after {limit:.0f} s"]
     faults += [] if ready else ["the gateway was not ready again"]
     return judged(

@@ -7,6 +7,7 @@ monotonic clock and moved to the Unix time of its start, so a child lies within 
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterable, Mapping, MutableMapping
 from types import TracebackType
@@ -18,13 +19,13 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from llm_contract import headers as header_names
 from llm_proxy.outcomes import OK
 from llm_proxy.telemetry.batches import Batches
-from llm_proxy.telemetry.tracing import OPERATION, SpanCounts, TracingSettings, Value
+from llm_proxy.telemetry.tracing import OPERATION, NoSpan, NoTrace, SpanCounts, Trace, TracingSettings, Value
 
 EXPORT_SECONDS = 2.0
 """Time limit of one batch with its retries. A receiver that is down delays the shutdown by as much."""
@@ -49,8 +50,9 @@ class OtelTracing:
 
     def __init__(self, program: str, settings: TracingSettings, exporter: SpanExporter) -> None:
         self._program = program
+        self._sample_ratio = settings.sample_ratio
         self._provider = TracerProvider(
-            sampler=ParentBasedTraceIdRatio(settings.sample_ratio),
+            sampler=ParentBased(ALWAYS_ON),  # `begin` decides about traces that begin here
             resource=Resource.create({"service.name": settings.service_name or f"llm-{program}"}),
             shutdown_on_exit=False,
         )
@@ -58,8 +60,11 @@ class OtelTracing:
         self._provider.add_span_processor(self._batches)
         self._tracer = self._provider.get_tracer(f"llm_{program}")
 
-    def begin(self, headers: Mapping[str, str], path: str) -> OtelTrace:
+    def begin(self, headers: Mapping[str, str], path: str) -> Trace:
         parent = W3C.extract(headers) if header_names.TRACEPARENT in headers else Context()
+        begins_here = not (parent and otel.get_current_span(parent).get_span_context().is_valid)
+        if begins_here and random.random() >= self._sample_ratio:
+            return Unsampled()
         clock = Clock()
         name = f"{self._program}.request"
         span = self._tracer.start_span(name, parent, otel.SpanKind.SERVER, start_time=clock.begun)
@@ -77,6 +82,30 @@ class OtelTracing:
 
     def close(self) -> None:
         self._provider.shutdown()
+
+
+class Unsampled(NoTrace):
+    """A trace that begins here and is not sampled: ids for the logs and the engine, without OpenTelemetry's cost."""
+
+    __slots__ = ("_span", "trace_id")
+
+    def __init__(self) -> None:
+        self.trace_id = f"{random.getrandbits(128) or 1:032x}"
+        self._span = UnsampledSpan(self.trace_id)
+
+    def span(self, name: str) -> NoSpan:
+        return self._span
+
+
+class UnsampledSpan(NoSpan):
+    __slots__ = ("_trace_id",)
+
+    def __init__(self, trace_id: str) -> None:
+        self._trace_id = trace_id
+
+    def inject(self, headers: MutableMapping[str, str]) -> None:
+        headers.pop(TRACESTATE, None)
+        headers[header_names.TRACEPARENT] = f"00-{self._trace_id}-{random.getrandbits(64) or 1:016x}-00"
 
 
 class Clock:

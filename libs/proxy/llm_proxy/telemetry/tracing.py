@@ -167,7 +167,7 @@ class NoSpan:
 
 class NoTrace:
     __slots__ = ()
-    trace_id = None
+    trace_id: str | None = None
     is_recording = False
 
     def record(

@@ -14,41 +14,14 @@ import json
 import statistics
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from benchmarks.measure import MODELS, environment, rounded, save
 
 from llm_measure.processes import ROOT, Server, python
+from llm_measure.span_sink import span_sink
 
 CONNECTIONS, MAX_TOKENS, SECONDS = 16, 64, 4.0
 TOKENS, SPANS = "vllm:generation_tokens_total", "llm_spans_total"
-
-
-@contextmanager
-def receiver() -> Iterator[str]:
-    """Run a receiver that takes every batch and drops it."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/v1/traces"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def engine(*flags: str) -> tuple[str, ...]:
@@ -82,7 +55,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=8)
     rounds, setting = parser.parse_args().rounds, environment()
-    with receiver() as url, python(*engine()) as off, python(*engine("--otlp-traces-endpoint", url)) as on:
+    with span_sink() as url, python(*engine()) as off, python(*engine("--otlp-traces-endpoint", url)) as on:
         pairs = []
         for number in range(rounds + 1):
             first, second = (off, on) if number % 2 else (on, off)

@@ -58,7 +58,7 @@ class Ledger:
         if exchange.waiting is not None:
             self._charge(exchange)
             self._sla.record(self._record(exchange, outcome, seconds))
-        if exchange.trace is not tracing.NO_TRACE:
+        if exchange.trace.is_recording:
             _describe(exchange)
             exchange.trace.end(outcome, status)
 

@@ -30,7 +30,7 @@ from llm_proxy.request.identity import request_id
 from llm_proxy.stream.answer import Answer
 from llm_proxy.stream.streaming import Outcome, Streaming
 from llm_proxy.stream.token_counts import stated_in
-from llm_proxy.telemetry.tracing import FIRST_TOKEN, MAX_TOKENS, MODEL, NO_TRACE, Tracing
+from llm_proxy.telemetry.tracing import FIRST_TOKEN, MAX_TOKENS, MODEL, Tracing
 from llm_proxy.upstream.client import EngineError, Upstream
 from llm_proxy.upstream.connection import Response
 from llm_proxy.upstream.interrupt import EJECTED, Interrupted
@@ -143,7 +143,7 @@ class Proxy:
             raise ApiError(ErrorKind.DRAINING, "the gateway is shutting down", retry_after=DRAINING_RETRY_AFTER)
         with exchange.trace.span(ADMIT):
             job = await self._admission.admit(request, exchange)
-        if exchange.trace is not NO_TRACE:
+        if exchange.trace.is_recording:
             _describe(job)
         self._retries.request()
         failures: list[Failure] = []

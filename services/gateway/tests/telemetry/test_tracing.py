@@ -134,6 +134,18 @@ def test_what_is_not_sampled_makes_no_span_and_the_engine_is_told(headers: dict[
     assert (trace_id == TRACE_ID) == bool(headers)
 
 
+@pytest.mark.parametrize("headers", [{}, {"traceparent": "00-broken-01"}])
+def test_the_ratio_decides_about_traces_that_begin_here(headers: dict[str, str]) -> None:
+    spans = Spans()
+    with traced(spans, sample_ratio=0.25) as made:
+        sent = [parsed(one_request(made, dict(headers))) for _ in range(400)]
+        made.flush()
+    roots = [span for span in spans.get_finished_spans() if span.name == "gateway.request"]
+    assert len({trace_id for trace_id, _, _ in sent}) == 400
+    assert sum(sampled for _, _, sampled in sent) == len(roots)
+    assert 50 < len(roots) < 150
+
+
 @given(st.text(max_size=70), st.text(max_size=70))
 def test_a_malformed_traceparent_begins_a_new_trace_and_its_tracestate_goes_no_further(
     traceparent: str, tracestate: str
