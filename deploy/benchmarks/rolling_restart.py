@@ -1,12 +1,13 @@
 """Restart each service on the real cluster under load, several times: no request may fail and no stream be cut.
 
     ./lab cluster up
-    python deploy/benchmarks/rolling_restart.py --times 5 --tokens 1900     # writes deploy/results/rolling_restart.json
+    python deploy/benchmarks/rolling_restart.py --tokens 1900           # writes deploy/results/rolling_restart.json
+    python deploy/benchmarks/rolling_restart.py --times 1 --add         # one more round
 
 The load is 20 requests a second and 20 clients that read one stream of the shipped model after the other, at the
 gateway's NodePort. Streams should last about 30 s: choose --tokens by the machine, at most 1,900. The last round is the
-negative control: the same manifests without preStop and the gateway's `lame_duck`, where requests must fail. Exit
-status 1 if a round does not come out as it should.
+negative control: the same manifests without preStop and the gateway's `lame_duck`, where requests must fail. With --add
+there is none, except with --times 0. Exit status 1 if a round does not come out as it should.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=1900, help="tokens of a stream")
     parser.add_argument("--services", nargs="+", default=list(trial.WORKLOADS), metavar="KIND/NAME")
+    parser.add_argument("--add", action="store_true", help="keep the rounds that the results file has")
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     secrets = STATE / "secrets"
@@ -44,17 +46,19 @@ def main() -> int:
         "measured": time.strftime("%Y-%m-%d"),
         "cores": os.cpu_count(),
         "load": f"{RATE:g} requests/s and {STREAMS} streams of {arguments.tokens} tokens",
-        "rounds": [],
+        "rounds": json.loads(arguments.out.read_text())["rounds"] if arguments.add else [],
     }
-    for number in range(arguments.times):
+    for _ in range(arguments.times):
         result["rounds"].append(asyncio.run(under_load(key, arguments.tokens, arguments.services)))
-        print(f"round {number + 1}: {json.dumps(result['rounds'][-1])}", flush=True)
+        print(f"round {len(result['rounds'])}: {json.dumps(result['rounds'][-1])}", flush=True)
         save(arguments.out, result)
+    lost = sum(one["failed"] + one["cut"] for one in result["rounds"])
+    if arguments.add and arguments.times:
+        return 1 if lost else 0
     trial.deploy(secrets, trial.abrupt(items))
     control = asyncio.run(under_load(key, arguments.tokens, CONTROLLED))
     print(f"abrupt: {json.dumps(control)}", flush=True)
     save(arguments.out, {**result, "abrupt": control})
-    lost = sum(one["failed"] + one["cut"] for one in result["rounds"])
     return 1 if lost or not control["failed"] + control["cut"] else 0
 
 

@@ -145,12 +145,10 @@ def test_the_three_probes_differ(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_grace_period_holds_pre_stop_and_drain(overlay: str, tmp_path: Path) -> None:
-    keys = tmp_path / "secrets"
-    secrets.make(keys)
     settings = {
         "engine": settings_of(overlay, "engine", ServeSettings, tmp_path, "--model", "models/main"),
         "router": settings_of(overlay, "router", StandaloneSettings, tmp_path),
-        "gateway": settings_of(overlay, "gateway", GatewaySettings, tmp_path, "--config", str(keys / "gateway.yaml")),
+        "gateway": gateway_settings(overlay, tmp_path),
     }
     for name, key in DRAIN.items():
         pod = render.pod_of(workload(overlay, name))
@@ -162,6 +160,39 @@ def test_the_grace_period_holds_pre_stop_and_drain(overlay: str, tmp_path: Path)
         assert pre_stop(pod["containers"][0]) >= 5, name
         assert pod["terminationGracePeriodSeconds"] >= pre_stop(pod["containers"][0]) + drain + EXIT_SECONDS, name
     assert settings["gateway"].lame_duck < settings["gateway"].drain_timeout
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_requests_wait_in_the_gateways_and_not_in_the_engines(overlay: str, tmp_path: Path) -> None:
+    """In a rollout there is one gateway more. Through Redis all gateways share one limit."""
+    engine, gateway = workload(overlay, "engine"), workload(overlay, "gateway")
+    (limit,) = (each.max_in_flight for each in gateway_settings(overlay, tmp_path).engines)
+    has_redis = any(one["metadata"]["name"] == "redis" for one in of_kind(overlay, *WORKLOADS))
+    surge = gateway["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
+    in_flight = limit if has_redis else limit * (gateway["spec"]["replicas"] + surge)
+    batch = largest_batch(engine["spec"]["template"]["spec"]["containers"][0], overlay, tmp_path)
+    assert in_flight <= engine["spec"]["replicas"] * batch
+    assert in_flight >= 16 * engine["spec"]["replicas"], "engines are left idle"
+
+
+def largest_batch(container: Manifest, overlay: str, folder: Path) -> int:
+    if container["image"].startswith("vllm/"):
+        return int(container["args"][container["args"].index("--max-num-seqs") + 1])
+    settings = settings_of(overlay, "engine", ServeSettings, folder, "--model", "models/main")
+    return int(settings.max_num_seqs)
+
+
+def gateway_settings(overlay: str, folder: Path) -> GatewaySettings:
+    """Read the settings as the gateway does, with the variables of its container."""
+    keys = folder / "secrets"
+    secrets.make(keys)
+    container = workload(overlay, "gateway")["spec"]["template"]["spec"]["containers"][0]
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in container.get("env", []):
+            patch.setenv(variable["name"], variable["value"])
+        found = settings_of(overlay, "gateway", GatewaySettings, folder, "--config", str(keys / "gateway.yaml"))
+    assert isinstance(found, GatewaySettings)
+    return found
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

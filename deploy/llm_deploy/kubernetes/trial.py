@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from llm_deploy.kubernetes.cluster import layout
 from llm_deploy.kubernetes.render import Manifest
 
 NAMESPACE = "llm"
+NODE = layout.NODE
 GATEWAY = "http://127.0.0.1:30080"
 SECRETS = {
     "gateway": ("gateway.yaml",),
@@ -116,6 +118,23 @@ def remove() -> None:
     kubectl("delete", "deployments,statefulsets", "--all")
     kubectl("delete", "pods", "--all", "--timeout=240s")
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=240s")
+
+
+def drain(*options: str) -> float:
+    """Drain the node by `kubectl drain`, which evicts every pod as its budget allows. Return the seconds that it took.
+
+    The node takes the replacements itself, in place of a second one: it is cordoned until the evictions begin.
+    """
+    begun = time.monotonic()
+    command = ("drain", NODE, "--delete-emptydir-data", f"--timeout={READY_SECONDS:g}s", *options)
+    with ThreadPoolExecutor(1) as one:
+        drained = one.submit(kubectl, *command)
+        until("the node is cordoned", lambda: drained.done() or get("node", NODE)["spec"].get("unschedulable", False))
+        kubectl("uncordon", NODE)
+        drained.result()
+    for workload in WORKLOADS:
+        rolled_out(workload)
+    return time.monotonic() - begun
 
 
 def restart(workload: str) -> float:

@@ -40,7 +40,7 @@ def test_without_the_binaries(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     (binaries / "kubelet").unlink()
     assert main(["cluster", "up"]) == 1
-    assert f"{binaries} lacks kubelet; build them from Debian bookworm's source package" in capsys.readouterr().err
+    assert f"{binaries} lacks kubelet; tools/kubernetes builds them" in capsys.readouterr().err
 
 
 def test_without_etcd(binaries: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

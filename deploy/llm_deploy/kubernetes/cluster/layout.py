@@ -27,7 +27,7 @@ PAUSE_IMAGE = "llm-lab/pause:1"
 ADMIN_TOKEN = "admin"
 BUILT = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
 INSTALLED = {"etcd": "etcd-server", "openssl": "openssl", "iptables": "iptables", "docker": "docker.io", "gcc": "gcc"}
-"""Program -> Debian package."""
+"""Program -> Debian package. tools/docker-packages installs Docker, tools/kubernetes the rest."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def binaries() -> Path:
     missing = [name for name in BUILT if not os.access(folder / name, os.X_OK)]
     if missing:
         raise DeployError(
-            f"{folder} lacks {', '.join(missing)}; build them from Debian bookworm's source package kubernetes, "
+            f"{folder} lacks {', '.join(missing)}; tools/kubernetes builds them, "
             "or set LLM_LAB_KUBERNETES to a folder that has them"
         )
     return folder

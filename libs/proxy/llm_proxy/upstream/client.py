@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Generic, Literal, TypeVar
 
 from llm_contract.errors import ErrorKind
-from llm_proxy.upstream.connection import ConnectFailed, Disconnected, HttpError, Response, Silent, Sink
+from llm_proxy.upstream.connection import ConnectFailed, ConnectLate, Disconnected, HttpError, Response, Silent, Sink
 from llm_proxy.upstream.pool import HttpClient
 from llm_proxy.upstream.target import Target
 
@@ -25,6 +25,16 @@ class EngineError(Exception, Generic[Engine]):
         self.kind = kind
         self.reason = reason
         self.retryable = retryable
+
+    @property
+    def late(self) -> bool:
+        """Whether no connection was made in time. An engine whose queue of connections is full does that as well."""
+        return isinstance(self.__cause__, ConnectLate)
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is certain that no connection can be made."""
+        return self.phase == "connect" and not self.late
 
 
 def ejected(engine: Engine) -> EngineError[Engine]:

@@ -7,6 +7,7 @@
 
 HttpError
 ├─ ConnectFailed   no connection was made, so nothing was sent
+│  └─ ConnectLate  … within the time allowed: the engine can be busy, or gone
 ├─ Silent          no byte arrived for too long
 ├─ Disconnected    the connection ended before the response
 └─ Malformed       the response is not HTTP, or its head is too large
@@ -47,6 +48,9 @@ class HttpError(Exception):
 
 
 class ConnectFailed(HttpError): ...
+
+
+class ConnectLate(ConnectFailed): ...
 
 
 class Silent(HttpError): ...

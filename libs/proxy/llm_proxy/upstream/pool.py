@@ -15,7 +15,15 @@ from collections.abc import Mapping
 
 from yarl import URL
 
-from llm_proxy.upstream.connection import ConnectFailed, Connection, Disconnected, Response, Silent, request_head
+from llm_proxy.upstream.connection import (
+    ConnectFailed,
+    Connection,
+    ConnectLate,
+    Disconnected,
+    Response,
+    Silent,
+    request_head,
+)
 
 IDLE_SECONDS = 30.0
 """An idle connection is closed after this time."""
@@ -110,7 +118,7 @@ class HttpClient:
                     lambda: Connection(origin.became_idle, origin.lost), origin.host, origin.port, ssl=origin.tls
                 )
         except TimeoutError:
-            raise ConnectFailed(f"no connection within {self._connect_timeout:g} s") from None
+            raise ConnectLate(f"no connection within {self._connect_timeout:g} s") from None
         except (OSError, ValueError) as error:
             raise ConnectFailed(_why_not_connected(error)) from error
         return connection

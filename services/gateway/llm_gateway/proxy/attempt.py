@@ -116,7 +116,7 @@ class Attempts:
     def _note(self, job: Job, error: Failure) -> None:
         job.waiting.tried.append(error.engine.name)
         self._metrics.engine_failed(error.engine.name, error.phase)
-        if error.phase == "connect":
+        if error.refused:
             self._pool.mark_down(error.engine, error.reason)
 
     async def _open_interruptibly(self, job: Job, permit: Permit, rest: Continuation | None) -> Answer[Engine]:
@@ -163,6 +163,7 @@ class Attempts:
 
     async def _open(self, job: Job, permit: Permit, rest: Continuation | None) -> Answer[Engine]:
         job.exchange.attempts += 1
+        begun = self._clock()
         span = job.exchange.trace.span(UPSTREAM).__enter__()
         span.set(ENGINE, permit.engine.name)
         try:
@@ -170,7 +171,8 @@ class Attempts:
         except BaseException as error:
             permit.release()
             span.__exit__(type(error), error, None)
-            if isinstance(error, EngineError):
+            # An engine that answers others meanwhile is too busy to accept, and not gone.
+            if isinstance(error, EngineError) and not (error.late and permit.engine.last_progress > begun):
                 self._blame(job, error)
             raise
 

@@ -57,7 +57,7 @@ class Passthrough:
                 return await self._ask(request, exchange, engine, raw)
             except EngineError as error:
                 self._metrics.engine_failed(engine.name, error.phase)
-                if error.phase == "connect":
+                if error.refused:
                     self._pool.mark_down(engine, error.reason)
         message = f"no engine answered; {self._pool.why_down(self._pool.routes.of(model))}"
         raise ApiError(ErrorKind.ENGINE_UNAVAILABLE, message, retry_after=self._settings.probe_interval)

@@ -2,9 +2,9 @@
 
 A good probe also reads the models that the engine serves.
 
-A refused connection marks an engine down at once, in a probe or a request. A slow or failing answer does so only after
-three in a row, since an engine at full load can be late. An engine that was ejected for lack of progress must also
-produce a token.
+A refused connection marks an engine down at once, in a probe or a request. A probe whose connection or answer is slow,
+or whose answer is an error, does so only after two more in a row: an engine at full load can be late. An engine that
+was ejected for lack of progress must also produce a token.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class HealthProbes:
         try:
             status = await self._upstream.health(engine, self._timeout)
         except EngineError as error:
-            self._failed(engine, f"/health: {error.reason}", at_once=error.phase == "connect")
+            self._failed(engine, f"/health: {error.reason}", at_once=error.refused)
             return
         if status != 200:
             self._failed(engine, f"/health answered {status}")

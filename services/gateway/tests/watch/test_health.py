@@ -10,6 +10,7 @@ from llm_gateway.engines.engine import FAILURES_TO_DOWN
 from llm_gateway.engines.settings import EngineSettings
 from llm_gateway.watch.health import HealthProbes
 from llm_proxy.upstream.client import EngineError
+from llm_proxy.upstream.connection import ConnectLate
 
 
 class Answers:
@@ -25,8 +26,9 @@ class Answers:
         answer = self._answers.pop(0)
         if isinstance(answer, int):
             return answer
-        phase = "connect" if answer == "refused" else "headers"
-        raise EngineError(engine, phase, ErrorKind.ENGINE_UNAVAILABLE, answer, retryable=True)  # type: ignore[arg-type]
+        phase = "headers" if answer == "late" else "connect"
+        cause = ConnectLate() if answer == "connects late" else None
+        raise EngineError(engine, phase, ErrorKind.ENGINE_UNAVAILABLE, answer, retryable=True) from cause  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,8 @@ class Answers:
         ([200, *["late"] * FAILURES_TO_DOWN], False),
         ([200, "late", 200, *["late"] * (FAILURES_TO_DOWN - 1)], True),
         ([200, *[500] * FAILURES_TO_DOWN], False),
+        ([200, *["connects late"] * (FAILURES_TO_DOWN - 1)], True),
+        ([200, *["connects late"] * FAILURES_TO_DOWN], False),
         ([200, "refused"], False),
         ([200, "refused", 200], True),
     ],
