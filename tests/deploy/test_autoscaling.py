@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -129,7 +130,13 @@ def world() -> Iterator[Cluster]:
         found.apply(secret, api, *json.loads(text))
         for name in ("statefulset/engine", "deployment/router", "deployment/gateway", "statefulset/monitor"):
             found.run("rollout", "status", name, "--timeout=240s")
+        until("kube-proxy has opened the node port", is_open, 60)
         yield found
+
+
+def is_open() -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", NODE_PORT)) == 0
 
 
 @dataclass
