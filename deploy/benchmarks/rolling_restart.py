@@ -1,8 +1,9 @@
 """Restart each service on the real cluster under load, several times: no request may fail and no stream be cut.
 
-    ./lab cluster up
+    eval "$(./lab cluster up)"
     python deploy/benchmarks/rolling_restart.py --tokens 1900           # writes deploy/results/rolling_restart.json
     python deploy/benchmarks/rolling_restart.py --times 1 --add         # one more round
+    python deploy/benchmarks/rolling_restart.py --table                 # prints the results
 
 The load is 20 requests a second and 20 clients that read one stream of the shipped model after the other, at the
 gateway's NodePort. Streams should last about 30 s: choose --tokens by the machine, at most 1,900. The last round is the
@@ -24,6 +25,7 @@ from typing import Any
 from llm_deploy.kubernetes import trial
 from llm_deploy.kubernetes.load import RATE, STREAMS, Load
 from llm_deploy.paths import DEPLOY, STATE
+from llm_report import markdown
 
 RESULT = DEPLOY / "results" / "rolling_restart.json"
 SETTLE_SECONDS = 5.0
@@ -37,8 +39,12 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=1900, help="tokens of a stream")
     parser.add_argument("--services", nargs="+", default=list(trial.WORKLOADS), metavar="KIND/NAME")
     parser.add_argument("--add", action="store_true", help="keep the rounds that the results file has")
+    parser.add_argument("--table", action="store_true", help="print the results file as a table, and run nothing")
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
+    if arguments.table:
+        print(table(json.loads(arguments.out.read_text())))
+        return 0
     secrets = STATE / "secrets"
     items = trial.manifests()
     key = trial.deploy(secrets, items)
@@ -60,6 +66,21 @@ def main() -> int:
     print(f"abrupt: {json.dumps(control)}", flush=True)
     save(arguments.out, {**result, "abrupt": control})
     return 1 if lost or not control["failed"] + control["cut"] else 0
+
+
+def table(result: dict[str, Any]) -> str:
+    heads = ("round", "requests", "failed", "median", "streams", "cut", "median", "longest", "services", "load average")
+    named = [(str(number), each) for number, each in enumerate(result["rounds"], 1)]
+    if "abrupt" in result:
+        named.append(("negative control", result["abrupt"]))
+    return markdown.table(heads, [(name, *_cells(each)) for name, each in named])
+
+
+def _cells(each: dict[str, Any]) -> tuple[object, ...]:
+    request, stream = each["request_seconds"], each["stream_seconds"]
+    requests = (each["requests"], each["failed"], f"{request['median']:.2f} s")
+    streams = (each["streams"], each["cut"], f"{stream['median']:.0f} s", f"{stream['longest']:.0f} s")
+    return (*requests, *streams, len(each["restart_seconds"]), each["load_average"])
 
 
 def save(path: Path, result: dict[str, Any]) -> None:
