@@ -85,7 +85,7 @@ class FleetWatch(FleetListener):
             status, page = await self._upstream.fetch(engine, "GET", "/metrics", self._settings.signals_timeout)
             signals = parse(page, self._clock()) if status == 200 else None
         except EngineError as error:
-            if error.phase == "connect":
+            if error.refused:
                 self._fleet.eject(engine, "connect", error.reason)
         self._fleet.observe(engine, signals, own)
 
@@ -94,7 +94,7 @@ class FleetWatch(FleetListener):
         try:
             status = await self._upstream.health(engine, self._settings.probe_timeout)
         except EngineError as error:
-            if error.phase == "connect":
+            if error.refused:
                 self._fleet.eject(engine, "connect", error.reason)
             self._bad(engine, error.reason)
             return

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import NoReturn
 
 import pytest
 
+from llm_contract.errors import ErrorKind
 from llm_contract.testing import Script, ScriptedEngine
-from llm_proxy.upstream.client import Upstream
+from llm_proxy.upstream.client import EngineError, Upstream
+from llm_proxy.upstream.connection import ConnectLate
 from llm_router.fleet import Engine, Fleet
 from llm_router.fleet.watch import FAILURES_TO_EJECT, FleetWatch, WatchSettings
 from llm_router.settings import ModelSettings
@@ -60,6 +63,25 @@ async def test_a_dead_engine_is_ejected_by_the_first_scrape_and_returns_with_a_p
     await world.scripted.start()
     await world.watch.probe(world.engine)
     assert not world.engine.ejected
+
+
+async def test_an_engine_that_accepts_late_is_ejected_by_its_probes_only(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its queue of connections is full: it is busy, or stopped."""
+
+    async def late(*_: object, **__: object) -> NoReturn:
+        raise EngineError(
+            world.engine, "connect", ErrorKind.ENGINE_UNAVAILABLE, "late", retryable=True
+        ) from ConnectLate()
+
+    monkeypatch.setattr(world.watch._upstream, "fetch", late)
+    monkeypatch.setattr(world.watch._upstream, "health", late)
+    await world.watch.scrape(world.engine)
+    for _ in range(FAILURES_TO_EJECT):
+        assert not world.engine.ejected
+        await world.watch.probe(world.engine)
+    assert world.engine.ejected
 
 
 async def test_bad_health_ejects_after_some_probes_in_a_row(world: World) -> None:

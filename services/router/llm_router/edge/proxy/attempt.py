@@ -85,10 +85,12 @@ class Attempts:
         engine = error.engine
         job.tried.append(engine.info.id)
         self._metrics.attempted(engine, job.model.policy, error.phase)
-        if error.phase == "connect":
+        if error.refused:
             self._fleet.eject(engine, "connect", error.reason)
         elif isinstance(error.__cause__, Disconnected):
             self._fleet.eject(engine, "reset", error.reason)
+        if error.late:
+            return  # it can be too busy to accept; its probes find out
         if isinstance(error, Refusal) and error.status in OVERLOADED:
             self._fleet.overloaded(engine)
         elif not isinstance(error, Refusal) or not error.client_fault:

@@ -42,7 +42,7 @@ class Passthrough:
                 return await self._ask(request, engine, raw)
             except EngineError as error:
                 tried.append(str(error))
-                if error.phase == "connect":
+                if error.refused:
                     self._fleet.eject(engine, "connect", error.reason)
         why = "; ".join(tried) or self._fleet.why_down(engines) or "there is no engine"
         raise ApiError(ErrorKind.ENGINE_UNAVAILABLE, f"no engine answered: {why}", retry_after=1.0)
