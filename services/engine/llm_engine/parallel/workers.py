@@ -52,13 +52,13 @@ class Workers:
         self._begin = 0.0
         store = TCPStore(HOST, 0, config.num_ranks, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
         setup = Setup(config, folder, num_blocks, store.port)
+        self._closed = threading.Event()
         self._pipes: list[Connection] = []
         self._processes: list[BaseProcess] = []
         for rank in range(1, config.num_ranks):
             self._start(setup, rank)
         # At exit, before multiprocessing waits for its processes. (Its own children run no atexit functions.)
         self._at_exit = Finalize(None, self._kill, exitpriority=10)
-        self._closed = threading.Event()
         self._wake, wakes = multiprocessing.Pipe()
         threading.Thread(target=self._watch, args=(wakes,), name="ranks", daemon=True).start()
         self._is_connected = False
@@ -172,5 +172,6 @@ class Workers:
             os._exit(1)
 
     def _kill(self) -> None:
+        self._closed.set()
         for process in self._processes:
             process.kill()

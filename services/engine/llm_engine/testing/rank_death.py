@@ -51,7 +51,8 @@ class Outcome:
 def kill(model: str, rank: int, options: Sequence[str] = (), killed_by: int = signal.SIGKILL) -> Outcome:
     """Start a server, end one of its ranks under load, and return what followed. Rank 0 is the server itself."""
     command = (sys.executable, "-m", "llm_engine", "serve", model, "--port", "0", *options)
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     lines: list[str] = []
     try:
         url = _address(server, lines)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +45,15 @@ def test_a_rank_that_starts_slowly_is_mentioned(
     with caplog.at_level(logging.WARNING):
         LLM(str(models / "zoo" / "llama"), tensor_parallel_size=2, num_gpu_blocks_override=200).engine.close()
     assert "rank 1 has not started yet; waiting for it" in caplog.text
+
+
+def test_a_program_that_does_not_close_its_engine_ends_quietly(models: Path) -> None:
+    program = (
+        "from llm_engine import LLM\n"
+        f"if __name__ == '__main__': LLM({str(models / 'zoo' / 'llama')!r}, tensor_parallel_size=2)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = (sys.executable, "-c", program)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0
+    assert "rank 1" not in done.stderr
