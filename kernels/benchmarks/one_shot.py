@@ -44,6 +44,9 @@ def main() -> int:
     if arguments.table is not None:
         print(table(json.loads(arguments.table.read_text(encoding="utf-8"))))
         return 0
+    gpus = torch.cuda.device_count()
+    if not 2 <= arguments.ranks <= gpus:
+        parser.error(f"--ranks is {arguments.ranks}, but it takes at least 2, and this machine has {gpus} GPUs")
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", "29511")
     found = mp.get_context("spawn").SimpleQueue()

@@ -12,7 +12,7 @@ are in `cuda/one_shot.cu`. NCCL is for larger tensors, where bandwidth counts.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,14 +33,19 @@ MAX_SUM_BYTES = 4 * 2**20
 """The same for sums. Beyond it NCCL, which splits the work between the ranks, gains."""
 
 
-def why_not(ranks: int, device: torch.device) -> str | None:
-    """Return why the ranks, one per GPU of this machine, cannot use this all-reduce; None if they can."""
-    if device.type != "cuda":
-        return "needs GPUs"
-    if ranks > MAX_RANKS:
-        return f"is for {MAX_RANKS} GPUs at most"
-    if any(not torch.cuda.can_device_access_peer(device, other) for other in range(ranks) if other != device.index):
-        return "needs GPUs that can access each other's memory"
+def why_not(devices: Sequence[torch.device], own: torch.device) -> str | None:
+    """Return why ranks on these devices of this machine cannot use one-shot collectives; None if they can.
+
+    `own` is the caller's device. All ranks must get the same answer.
+    """
+    if own.type != "cuda":
+        return "they need GPUs"
+    if len(devices) > MAX_RANKS:
+        return f"they are for {MAX_RANKS} GPUs at most"
+    if any(torch.cuda.get_device_capability(device) != (9, 0) for device in devices):
+        return "they are built for compute capability 9.0"
+    if not all(torch.cuda.can_device_access_peer(own, other) for other in devices if other != own):
+        return "they need GPUs that can access each other's memory"
     return build.why_no_compiler()
 
 

@@ -19,7 +19,7 @@ CALLS = 12
 
 
 class Broken(Exception):
-    """A rank read something other than what the other had sent in this call, or waited for ever."""
+    """A rank read something other than what the other had sent in this call, or nothing arrived."""
 
 
 class World:
@@ -64,7 +64,7 @@ def play(ranks: int, turns: int, seed: int) -> None:
         rank = dice.choices(list(running), [speed[rank] for rank in running])[0]
         if next(running[rank], "over") == "over":
             del running[rank]
-    raise Broken("the ranks wait for ever")
+    raise Broken("the ranks are stuck")
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 8])
@@ -84,4 +84,12 @@ def test_two_buffers_are_not() -> None:
 
 
 def test_it_is_for_gpus() -> None:
-    assert one_shot.why_not(2, torch.device("cpu")) == "needs GPUs"
+    cpu = torch.device("cpu")
+    assert one_shot.why_not([cpu, cpu], cpu) == "they need GPUs"
+
+
+def test_other_gpus_take_nccl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels are built for Hopper alone: on an A100 they must not be chosen."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    devices = [torch.device("cuda", 0), torch.device("cuda", 1)]
+    assert one_shot.why_not(devices, devices[0]) == "they are built for compute capability 9.0"

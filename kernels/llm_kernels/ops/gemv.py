@@ -14,7 +14,8 @@ from llm_kernels.ops import checks
 def gemv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x [1, k] times weight [n, k] transposed, plus bias [n] -> [1, n]; one float dtype, summed in float32.
 
-    The weight's bytes set the time, and each is read once.
+    The weight's bytes set the time, and each is read once. On Hopper the first ones are read before the kernel that was
+    launched just before has ended, so that kernel must not write the weight.
     """
     return _GEMV(x, weight, bias)  # type: ignore[no-any-return]
 

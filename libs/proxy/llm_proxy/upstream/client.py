@@ -28,12 +28,12 @@ class EngineError(Exception, Generic[Engine]):
 
     @property
     def late(self) -> bool:
-        """Whether no connection was made in time. An engine whose queue of connections is full does that as well."""
+        """Whether no connection was made in time: the engine is gone, or too busy to accept one."""
         return isinstance(self.__cause__, ConnectLate)
 
     @property
     def refused(self) -> bool:
-        """Whether it is certain that no connection can be made."""
+        """Whether the connection failed at once, as with a closed port or an unknown host."""
         return self.phase == "connect" and not self.late
 
 

@@ -58,7 +58,8 @@ class ModelRunner:
         if self._workers is not None:
             self._workers.send(step.copies, laid_out)
         batch = laid_out.to(self._builder.device)
-        if batch.has_placeholders and self._drawn is not None:
+        if batch.has_placeholders:  # in this case the other ranks expect the tokens as well
+            assert self._drawn is not None
             batch.token_ids = resolve(batch.token_ids, self._drawn)
             if self._workers is not None:
                 self._workers.share(batch.token_ids)

@@ -178,13 +178,15 @@ class Collectives:
 
 
 def _one_shot(shard: Shard, store: Store, device: torch.device) -> OneShot | None:
-    """Connect the GPUs of the stage for the one-shot all-reduce. None if NCCL has to do."""
+    """Connect the GPUs of the stage for the one-shot collectives. None if NCCL has to do."""
     if shard.tensor_size == 1 or device.type != "cuda" or find_spec("llm_kernels") is None:
         return None
     from llm_kernels import one_shot
 
-    if reason := one_shot.why_not(shard.tensor_size, device):
-        log.warning("the one-shot collectives: %s; NCCL, which is slower for small tensors, takes their place", reason)
+    first = shard.stage * shard.tensor_size
+    devices = [torch.device("cuda", first + rank) for rank in range(shard.tensor_size)]
+    if reason := one_shot.why_not(devices, device):
+        log.warning("no one-shot collectives: %s; NCCL takes their place, which is slower for small tensors", reason)
         return None
 
     def exchange(handle: bytes) -> list[bytes]:

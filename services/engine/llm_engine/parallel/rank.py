@@ -16,6 +16,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from multiprocessing.connection import Connection, wait
@@ -90,11 +91,10 @@ def run(setup: Setup, rank: int, pipe: Connection) -> None:
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
         _serve(setup, rank, pipe)
-    except EOFError:
-        pass
     except BaseException as error:
         log.critical("rank %d failed", rank, exc_info=error)
-        pipe.send(Failed(f"{type(error).__name__}: {error}"))
+        with suppress(OSError):
+            pipe.send(Failed(f"{type(error).__name__}: {error}"))
         logging.shutdown()
         os._exit(1)  # an orderly exit could wait for the other ranks
 
@@ -117,16 +117,23 @@ def _serve(setup: Setup, rank: int, pipe: Connection) -> None:
         config, decoder, operators, num_blocks=setup.num_blocks, max_model_len=max_model_len
     )
     pipe.send(Phase.READY)
+    with torch.inference_mode():
+        while (work := _receive(pipe)) is not None:
+            _compute(work, forward, memory, collectives, device=device, pipe=pipe if config.trace else None)
+    if config.log_collectives:
+        log.warning("%s", collectives.report())
+    del forward  # NCCL cannot end while there are CUDA graphs with its calls
+    collectives.close()
+
+
+def _receive(pipe: Connection) -> Work | None:
+    """Return the next step, or None once the engine has closed the pipe."""
     try:
-        with torch.inference_mode():
-            while True:
-                work: Work = pickle.loads(pipe.recv_bytes())
-                _compute(work, forward, memory, collectives, device=device, pipe=pipe if config.trace else None)
-    finally:
-        if config.log_collectives:
-            log.warning("%s", collectives.report())
-        del forward  # NCCL cannot end while there are CUDA graphs with its calls
-        collectives.close()
+        message = pipe.recv_bytes()
+    except EOFError:
+        return None
+    work: Work = pickle.loads(message)
+    return work
 
 
 def _compute(

@@ -1,8 +1,8 @@
 """The other ranks, as rank 0 sees them. All ranks are processes on this machine; `rank` is what they run.
 
 Rank 0 is the engine's own process: it schedules, lays out the batch, sends it to the other ranks, computes its part and
-samples. A rank that dies ends them all: a collective waits for it for ever, and a GPU that waits cannot be stopped in
-any other way. Clients have a few seconds to get their errors.
+samples. A rank that dies ends them all, because a collective would wait for it without end, and a GPU that waits can
+only be stopped with its process. Clients have a few seconds to get their errors.
 """
 
 from __future__ import annotations
@@ -81,11 +81,12 @@ class Workers:
     def send(self, copies: list[BlockCopy], batch: HostBatch | None) -> None:
         """Send the step to all other ranks. The caller computes the same step in its own process."""
         message = encode(copies, batch)
-        try:
-            for pipe in self._pipes:
+        for rank, pipe in enumerate(self._pipes, 1):
+            try:
                 pipe.send_bytes(message)
-        except BrokenPipeError as error:
-            raise EngineDead(self.failure or "a rank has closed its pipe") from error
+            except OSError as error:
+                self._note_end(rank)
+                raise EngineDead(self.failure) from error
         self._begin = time.monotonic()
 
     def share(self, token_ids: Tensor) -> None:
@@ -124,18 +125,22 @@ class Workers:
         self._processes.append(process)
 
     def _expect(self, phase: Phase, done: str) -> None:
-        """Wait until all ranks have reached the phase. ModelError if one has failed."""
-        for rank in range(1, len(self._pipes) + 1):
-            while not self._pipes[rank - 1].poll(PATIENCE_SECONDS):
-                if self.failure is not None:
-                    break
-                log.warning("rank %d has not %s yet; waiting for it", rank, done)
-            try:
-                found = self._receive(rank)
-            except EngineDead as error:
-                self.close()
-                raise ModelError(str(error)) from error
-            assert found is phase, found
+        """Wait until all ranks have reached the phase. ModelError as soon as one has failed."""
+        missing = dict(enumerate(self._pipes, 1))
+        while missing:
+            ready = wait(list(missing.values()), PATIENCE_SECONDS)
+            for rank in list(missing):
+                if missing[rank] not in ready:
+                    if not ready:
+                        log.warning("rank %d has not %s yet; waiting for it", rank, done)
+                    continue
+                try:
+                    found = self._receive(rank)
+                except EngineDead as error:
+                    self.close()
+                    raise ModelError(str(error)) from error
+                assert found is phase, found
+                del missing[rank]
 
     def _receive(self, rank: int) -> Any:
         """Return the next message of a rank. EngineDead if it has failed."""

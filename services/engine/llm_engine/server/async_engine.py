@@ -73,7 +73,7 @@ class AsyncEngine:
         return 0.0 if began is None else time.monotonic() - began
 
     def check(self) -> None:
-        """End the engine if other ranks have died. Its own thread may wait for them for ever."""
+        """End the engine if a rank has died. The engine's own thread can be stuck in a collective with it."""
         if self._dead is None and (failure := self.engine.failure) is not None:
             self._die(EngineDead(f"the engine stopped: {failure}"))
 

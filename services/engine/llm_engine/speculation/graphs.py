@@ -11,8 +11,8 @@ So a step makes one copy to the device, one launch and one copy to the host, whi
 As in `execution.graphs`, sizes are padded and each guess is a decode of its own. A sequence with fewer guesses, and a
 row of padding, has rows that write no KV and attend to nothing.
 
-A graph serves steps that only decode, for requests that are greedy or have no more than a temperature, and whose
-logits nobody edits or reads. `DraftModel.fill` and the sampler do the rest; there the host waits for the guesses, and
+A graph serves steps that only decode, for requests that are greedy or have no more than a temperature, and that neither
+edit nor read their logits. `DraftModel.fill` and the sampler do the rest; there the host waits for the guesses, and
 again for the tokens.
 """
 
@@ -34,7 +34,7 @@ from llm_engine.scheduler.sequence import Sequence
 from llm_engine.speculation.choices import Choices, Drawn, Likeliest, columns
 
 LARGEST = 32
-"""Most sequences of one graph. With more, the rows of a verification are so many that guesses gain little."""
+"""Most sequences of one graph. With more, a verification has too many rows for guesses to gain much."""
 PREVIOUS, LAST, POSITION, NUM_DRAFTS, TABLE = range(5)
 """Columns of the inputs: the last two tokens, the position of the last one, how many guesses, then the block table."""
 

@@ -57,6 +57,8 @@ def kill(model: str, rank: int, options: Sequence[str] = (), killed_by: int = si
     try:
         url = _address(server, lines)
         ranks = {0: server.pid, **_ranks(server.pid)}
+        if rank not in ranks:
+            raise SystemExit(f"the server has no rank {rank}; give it --tensor-parallel-size 2")
         processes = [*ranks.values(), *_children(server.pid)]
         for _ in range(STREAMS):
             threading.Thread(target=_stream, args=(url,), daemon=True).start()

@@ -47,13 +47,30 @@ def test_a_rank_that_starts_slowly_is_mentioned(
     assert "rank 1 has not started yet; waiting for it" in caplog.text
 
 
-def test_a_program_that_does_not_close_its_engine_ends_quietly(models: Path) -> None:
-    program = (
-        "from llm_engine import LLM\n"
-        f"if __name__ == '__main__': LLM({str(models / 'zoo' / 'llama')!r}, tensor_parallel_size=2)"
-    )
+def run(program: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = (sys.executable, "-c", program)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_an_error_in_a_step_of_a_rank_ends_the_program_with_its_cause(models: Path) -> None:
+    program = f"""
+from functools import partial
+from llm_engine import LLM
+from llm_engine.parallel import workers
+from llm_engine.testing.parts import prepare_to_fail
+if __name__ == "__main__":
+    workers.Setup = partial(workers.Setup, prepare=prepare_to_fail)
+    LLM({str(models / "zoo" / "llama")!r}, tensor_parallel_size=2).generate([[5, 6, 7]], use_tqdm=False)
+"""
+    done = run(program)
+    assert done.returncode == 1
+    assert "RuntimeError: this step is meant to fail" in done.stderr
+    assert "Traceback" in done.stderr
+
+
+def test_a_program_that_does_not_close_its_engine_ends_quietly(models: Path) -> None:
+    model = str(models / "zoo" / "llama")
+    done = run(f"from llm_engine import LLM\nif __name__ == '__main__': LLM({model!r}, tensor_parallel_size=2)")
     assert done.returncode == 0
     assert "rank 1" not in done.stderr

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from llm_contract import sse
-from llm_contract.testing import Script, ScriptedEngine
+from llm_contract.testing import Script, ScriptedEngine, full_backlog
 from llm_gateway.testing import RunningGateway
 
 
@@ -175,28 +175,18 @@ async def test_an_engines_own_error_goes_through(client: aiohttp.ClientSession) 
         assert gateway.sample("gateway_requests_total", **{"class": "standard", "outcome": "engine_failed"}) == 1
 
 
-async def test_an_engine_too_busy_to_accept_connections_stays_up(
-    client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_engine_too_busy_to_accept_connections_stays_up(client: aiohttp.ClientSession) -> None:
     """Its queue of connections is full, and open connections still get their tokens."""
     slow = {"probe_interval": 60.0, "signals_interval": 60.0, "connect_timeout": 0.5, "max_attempts": 1}
     async with ScriptedEngine(Script(gaps=(0.01,))) as engine, RunningGateway(engine.url, **slow) as gateway:
         running = asyncio.create_task(stream(client, gateway, max_tokens=300))
         await engine.until(lambda: len(engine.running) == 1)
-        loop = asyncio.get_running_loop()
-        connect, accepting = loop.create_connection, asyncio.Event()
-
-        async def late(*words: Any, **options: Any) -> Any:
-            if options.get("sock") is None:  # aiohttp's client, which this test uses, brings its own socket
-                await accepting.wait()
-            return await connect(*words, **options)
-
-        monkeypatch.setattr(loop, "create_connection", late)
-        answers = await asyncio.gather(*(post(client, gateway, max_tokens=1) for _ in range(8)))
-        assert sum("no connection within 0.5 s" in str(body) for _, body in answers) >= 5
-        assert gateway.parts.pool.any_up()
-        accepting.set()
-        assert (await post(client, gateway, max_tokens=1))[0] == 200
+        with full_backlog() as accepting:
+            answers = await asyncio.gather(*(post(client, gateway, max_tokens=1) for _ in range(8)))
+            assert sum("no connection within 0.5 s" in str(body) for _, body in answers) >= 5
+            assert gateway.parts.pool.any_up()
+            accepting.set()
+            assert (await post(client, gateway, max_tokens=1))[0] == 200
         assert (await running)[-1] == sse.DONE_DATA
 
 

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from llm_contract import sse
-from llm_contract.testing import ScriptedEngine
+from llm_contract.testing import ScriptedEngine, full_backlog
 from llm_contract.testing.script import text as words
 from llm_proxy.upstream.retry_budget import RetryBudgetSettings
 from llm_router.testing import MODEL, RunningEdge
@@ -92,29 +92,19 @@ async def test_a_refused_connection_costs_the_client_nothing_and_ejects_within_m
         assert edge.sample("router_reattempts_total", model=MODEL, reason="retry") == 1
 
 
-async def test_an_engine_too_busy_to_accept_a_connection_stays_in(
-    client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_engine_too_busy_to_accept_a_connection_stays_in(client: aiohttp.ClientSession) -> None:
     """A hundred late connections open no circuit breaker, and the engine serves as soon as it accepts again."""
     watch = {"signals_interval": 60, "probe_interval": 60}
     async with two_engines(model={"policy": "round_robin"}, watch=watch, connect_timeout=0.05, max_attempts=1) as (
         *_,
         edge,
     ):
-        loop = asyncio.get_running_loop()
-        connect, accepting = loop.create_connection, asyncio.Event()
-
-        async def late(*words: Any, **options: Any) -> Any:
-            if options.get("sock") is None:  # aiohttp's client, which this test uses, brings its own socket
-                await accepting.wait()
-            return await connect(*words, **options)
-
-        monkeypatch.setattr(loop, "create_connection", late)
-        answers = await asyncio.gather(*(post(client, edge, max_tokens=1) for _ in range(100)))
-        assert sum(status == 503 for status, _ in answers) > 50  # some find a connection that is open
-        assert all(engine.is_up for engine in edge.engines.values())
-        accepting.set()
-        assert (await post(client, edge, max_tokens=1))[0] == 200
+        with full_backlog() as accepting:
+            answers = await asyncio.gather(*(post(client, edge, max_tokens=1) for _ in range(100)))
+            assert sum(status == 503 for status, _ in answers) > 50  # some find a connection that is open
+            assert all(engine.is_up for engine in edge.engines.values())
+            accepting.set()
+            assert (await post(client, edge, max_tokens=1))[0] == 200
 
 
 async def test_a_reset_before_the_first_byte_moves_the_request(client: aiohttp.ClientSession) -> None:
